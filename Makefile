@@ -1,0 +1,33 @@
+# Every target creates .venv when it is absent; PYTHON chooses the interpreter that makes it.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+OUT ?= runs/demo
+export OMP_NUM_THREADS ?= 2
+
+.PHONY: demo test lint bench coverage clean
+.DEFAULT_GOAL := test
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[vlm,plot,symbolic,dev]"
+	@touch $@
+
+demo: .venv/installed          ## measure, plan, skip and validate on the embedded model
+	$(BIN)/python -m vlm demo --out $(OUT)
+
+lint: .venv/installed          ## ruff and strict mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: .venv/installed lint     ## everything continuous integration runs
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
+
+coverage: .venv/installed      ## the full coverage study of the intervals (slow)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m slow
+
+bench: .venv/installed         ## side-by-side timings, printed as ratios
+	@for script in tests/benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf .venv runs figures build dist

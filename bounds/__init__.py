@@ -1,0 +1,5 @@
+"""Theorems that tie the notions of redundancy together, and finite-sample certificates."""
+
+from bounds.certificates import Certificate
+
+__all__ = ["Certificate"]

@@ -1,0 +1,3 @@
+"""Measure, plan, skip and validate on vision-language models."""
+
+__all__: list[str] = []
