@@ -1,5 +1,5 @@
 """Theorems that tie the notions of redundancy together, and finite-sample certificates."""
 
-from bounds.certificates import Certificate
+from bounds.certificates import Certificate, certify
 
-__all__ = ["Certificate"]
+__all__ = ["Certificate", "certify"]
