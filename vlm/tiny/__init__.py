@@ -1,0 +1,17 @@
+"""The embedded default model: a small vision-language model, its digits, questions and training."""
+
+from vlm.tiny.asking import ANSWERS, IMAGE_KINDS, KINDS, Question, blank_image, questions
+from vlm.tiny.evaluate import accuracy_by_kind, chance_by_kind, correct, predict
+
+__all__ = [
+    "ANSWERS",
+    "IMAGE_KINDS",
+    "KINDS",
+    "Question",
+    "accuracy_by_kind",
+    "blank_image",
+    "chance_by_kind",
+    "correct",
+    "predict",
+    "questions",
+]

@@ -1,0 +1,333 @@
+"""Train the embedded model from a seed, by the LLaVA recipe.
+
+Stages: ``tower`` (the vision tower learns the digit under each patch), ``text`` (the language model learns all
+questions about scenes in words), ``projector`` (the projector alone, on describing images), ``joint`` (all
+weights, questions about images). Variants differ from the projector on: ``plain`` takes the projector as it is
+initialised; ``scaled`` rescales it so that image tokens enter the decoder with norm 400, as image tokens of
+LLaVA do relative to a layer's update.
+
+Every step draws its batch from the seed, the stage and the step alone, so that an interrupted run continues
+with the batches it would have had.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from tqdm import tqdm
+
+from vlm.tiny.architecture import IMAGE_TOKENS, VOCABULARY, new_model, new_processor
+from vlm.tiny.asking import ANSWERS, IMAGE_KINDS, ask, questions
+from vlm.tiny.evaluate import accuracy_by_kind, correct
+from vlm.tiny.muon import Muon
+from vlm.tiny.scenes import CELLS, Scene, distorted_scans, draw_scene, scans
+
+STEPS = {"tower": 1500, "text": 2400, "projector": 400, "joint": 2000}
+STAGES = tuple(STEPS)
+MUON_RATE = {"tower": 0.005, "text": 0.007, "joint": 0.003}
+SCENES = 32  # per step
+QUESTIONS = 4  # per scene
+SCALED_NORM = 400.0
+IGNORE = -100
+
+
+def scene_sequence(scene: Scene, rng: np.random.Generator, *, written: bool, task: str) -> tuple[list[int], list[int]]:
+    """Token ids and labels of one training sequence: a scene, then questions with answers (or a description)."""
+    head = ["<s>", *(scene.words(rng) if written else ["<image>"] * IMAGE_TOKENS)]
+    words, targets = list(head), [False] * len(head)
+    if task == "describe":
+        spoken = [word for i in range(9) for word in (CELLS[i], str(scene.digits[i]))]
+        words += ["describe", "answer", ":", *spoken, "</s>"]
+        targets += [False] * 3 + [True] * (len(spoken) + 1)
+    else:
+        for _ in range(QUESTIONS):
+            asked, answer = ask(IMAGE_KINDS[rng.integers(len(IMAGE_KINDS))], scene.digits, rng)
+            words += [*asked, "answer", ":", answer, "</s>"]
+            targets += [False] * (len(asked) + 2) + [True, True]
+    ids = [VOCABULARY[word] for word in words]
+    return ids, [token if wanted else IGNORE for token, wanted in zip(ids, targets, strict=True)]
+
+
+def make_batch(stage: str, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+    """A training batch of a stage: input_ids and labels (right-padded), pixel_values, digits (scenes, 9)."""
+    scenes = [draw_scene(rng, distorted_scans()) for _ in range(SCENES)]
+    # A quarter of the joint stage stays in words, so that text-only questions are not forgotten.
+    written = [stage == "text" or (stage == "joint" and i % 4 == 3) for i in range(SCENES)]
+    describe = [stage == "projector" or (stage == "text" and i % 8 == 7) for i in range(SCENES)]
+    rows = [
+        scene_sequence(scene, rng, written=w, task="describe" if d else "ask")
+        for scene, w, d in zip(scenes, written, describe, strict=True)
+    ]
+    longest = max(len(ids) for ids, _ in rows)
+    batch = {
+        "input_ids": torch.tensor([ids + [VOCABULARY["<pad>"]] * (longest - len(ids)) for ids, _ in rows]),
+        "labels": torch.tensor([labels + [IGNORE] * (longest - len(labels)) for _, labels in rows]),
+        "digits": torch.tensor([scene.digits for scene in scenes]),
+    }
+    if not all(written):
+        canvases = np.stack([s.canvas for s, w in zip(scenes, written, strict=True) if not w])
+        ink = canvases + rng.normal(0.0, 8.0, canvases.shape)  # sensor noise, training only
+        pixels = torch.from_numpy(ink.astype(np.float32)) / 127.5 - 1.0
+        batch["pixel_values"] = pixels[:, None].expand(-1, 3, -1, -1).contiguous()
+    return batch
+
+
+def answer_loss(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Cross-entropy (nats) of the answers. Right padding needs no mask under causal attention."""
+    known = {name: batch[name] for name in ("input_ids", "pixel_values") if name in batch}
+    hidden = model.model(**known, use_cache=False).last_hidden_state[:, :-1]
+    labels = batch["labels"][:, 1:]
+    wanted = labels != IGNORE
+    return F.cross_entropy(model.lm_head(hidden[wanted]), labels[wanted])
+
+
+def patch_loss(model: Any, head: torch.nn.Linear, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Cross-entropy (nats) of each patch's digit, from the tower's patch tokens and a throw-away linear head."""
+    states = model.model.vision_tower(batch["pixel_values"]).last_hidden_state[:, 1:]
+    digits = batch["digits"].view(-1, 3, 1, 3, 1).expand(-1, 3, 2, 3, 2).reshape(len(states), -1)
+    return F.cross_entropy(head(states).flatten(0, 1), digits.flatten())
+
+
+def optimisers(stage: str, model: Any, head: torch.nn.Linear, variant: str) -> list[torch.optim.Optimizer]:
+    """Muon for the layers' matrices, AdamW for the rest of what the stage trains; others are frozen."""
+    inner = model.model
+    model.requires_grad_(False)
+    matrices: list[torch.nn.Parameter] = []
+    groups: list[dict[str, Any]] = []
+    projector_rate = 0.03 if variant == "scaled" else 3e-3
+
+    def adamw(parameters: Iterable[torch.nn.Parameter], rate: float) -> None:
+        groups.append({"params": list(parameters), "lr": rate})
+
+    if stage == "tower":
+        matrices = [p for p in inner.vision_tower.encoder.layers.parameters() if p.ndim == 2]
+        known = {id(p) for p in matrices}
+        rest = [p for p in inner.vision_tower.parameters() if id(p) not in known]
+        adamw([*rest, *head.parameters()], 2e-3)
+    elif stage == "projector":
+        adamw(inner.multi_modal_projector.parameters(), projector_rate)
+    else:
+        matrices = [p for p in inner.language_model.layers.parameters() if p.ndim == 2]
+        known = {id(p) for p in matrices}
+        rest = [p for p in (*inner.language_model.parameters(), *model.lm_head.parameters()) if id(p) not in known]
+        adamw(rest, 3e-3 if stage == "text" else 6e-4)
+        if stage == "joint":
+            adamw(inner.multi_modal_projector.parameters(), projector_rate / 5)
+            adamw(inner.vision_tower.parameters(), 2e-4)
+    for parameter in (*matrices, *(p for group in groups for p in group["params"])):
+        parameter.requires_grad_(True)
+    made: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, weight_decay=0.01, betas=(0.9, 0.98))]
+    if matrices:
+        made.append(Muon(matrices, lr=MUON_RATE[stage], momentum=0.95))
+    for optimiser in made:
+        for group in optimiser.param_groups:
+            group["peak"] = group["lr"]
+    return made
+
+
+def rate_factor(step: int, steps: int) -> float:
+    """Warm-up over 5% of the steps, stable, linear decay over the last 30%."""
+    return min(1.0, (step + 1) / max(1.0, 0.05 * steps), (steps - step) / max(1.0, 0.3 * steps))
+
+
+@torch.no_grad()
+def rescale_projector(model: Any, norm: float, rng: np.random.Generator) -> None:
+    """Multiply the projector's last layer so that the mean norm of image tokens is ``norm``."""
+    pixels = make_batch("projector", rng)["pixel_values"]
+    projector = model.model.multi_modal_projector
+    tokens = projector(model.model.vision_tower(pixels).last_hidden_state[:, 1:])
+    factor = norm / tokens.norm(dim=-1).mean()
+    projector.linear_2.weight.mul_(factor)
+    projector.linear_2.bias.mul_(factor)
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Write a checkpoint so that an interruption leaves either the old or the new file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".tmp")
+    torch.save(state, partial)
+    os.replace(partial, path)
+
+
+def train_stage(
+    stage: str,
+    model: Any,
+    head: torch.nn.Linear,
+    *,
+    steps: int,
+    seed: int,
+    variant: str,
+    path: Path,
+    resume: bool,
+    report: Callable[[int, float], None],
+    every: int = 200,
+) -> None:
+    """Train one stage in place; checkpoint to ``path`` every ``every`` steps and at the end."""
+    made = optimisers(stage, model, head, variant)
+    first = 0
+    if resume and path.exists():
+        state = torch.load(path, weights_only=True)
+        model.load_state_dict(state["model"])
+        head.load_state_dict(state["head"])
+        first = state["step"]
+        for optimiser, kept in zip(made, state["optimisers"], strict=True):
+            if first < steps:
+                optimiser.load_state_dict(kept)
+    model.train()
+    mean_loss = None
+    bar = tqdm(range(first, steps), initial=first, total=steps, desc=stage, mininterval=5.0)
+    for step in bar:
+        batch = make_batch(stage, np.random.default_rng([seed, STAGES.index(stage), step]))
+        loss = patch_loss(model, head, batch) if stage == "tower" else answer_loss(model, batch)
+        for optimiser in made:
+            for group in optimiser.param_groups:
+                group["lr"] = group["peak"] * rate_factor(step, steps)
+            optimiser.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        trained = [p for p in (*model.parameters(), *head.parameters()) if p.grad is not None]
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        for optimiser in made:
+            optimiser.step()
+        mean_loss = loss.item() if mean_loss is None else 0.95 * mean_loss + 0.05 * loss.item()
+        bar.set_postfix(loss=f"{mean_loss:.3f}", refresh=False)
+        if (step + 1) % every == 0 or step + 1 == steps:
+            save(
+                path,
+                {
+                    "step": step + 1,
+                    "model": model.state_dict(),
+                    "head": head.state_dict(),
+                    "optimisers": [optimiser.state_dict() for optimiser in made],
+                },
+            )
+            report(step + 1, mean_loss)
+
+
+def validate(stage: str, model: Any, head: torch.nn.Linear, processor: Any, limit: int) -> dict[str, float]:
+    """Validation accuracy of what the stage trains."""
+    model.eval()
+    if stage == "tower":
+        rng = np.random.default_rng(0)
+        scenes = [draw_scene(rng, scans("validation")) for _ in range(max(1, limit // 9))]
+        pixels = torch.from_numpy(np.stack([s.canvas for s in scenes]).astype(np.float32)) / 127.5 - 1.0
+        digits = torch.tensor([s.digits for s in scenes]).view(-1, 3, 1, 3, 1).expand(-1, 3, 2, 3, 2)
+        with torch.inference_mode():
+            states = model.model.vision_tower(pixels[:, None].expand(-1, 3, -1, -1)).last_hidden_state[:, 1:]
+            right = head(states).argmax(-1) == digits.reshape(len(scenes), -1)
+        scores = {"patches": float(right.float().mean())}
+    else:
+        asked = questions(
+            split="validation",
+            limit=limit,
+            written=stage == "text",
+            kinds=IMAGE_KINDS if stage == "text" else (*ANSWERS,),
+        )
+        scores = accuracy_by_kind(asked, correct(model, processor, asked))
+    model.train()
+    return scores
+
+
+def train(
+    *,
+    seed: int,
+    out: Path,
+    variant: str = "plain",
+    resume: bool = False,
+    steps: dict[str, int] | None = None,
+    every: int = 200,
+    limit: int = 600,
+) -> Path:
+    """Run all stages and write the model folder ``out/VARIANT``.
+
+    Parameters
+    ----------
+    seed : int
+        Decides the initial weights and every batch.
+    out : Path
+        Folder for the stages' checkpoints, ``log.jsonl`` and the model. The tower and text stages are shared
+        by the variants: a finished stage found here is taken over when ``resume`` is set.
+    variant : {"plain", "scaled"}
+    resume : bool
+        Continue from the checkpoints in ``out``; otherwise start afresh.
+    steps : dict, optional
+        Steps per stage, ``STEPS`` by default.
+    every, limit : int
+        Checkpoint and validate every so many steps, on so many questions.
+
+    Returns
+    -------
+    Path
+        The folder of the finished model, float16 safetensors with its processor.
+    """
+    if variant not in ("plain", "scaled"):
+        raise ValueError(f"variant must be 'plain' or 'scaled', got {variant!r}")
+    steps = STEPS if steps is None else steps
+    out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(seed)
+    model, processor = new_model(), new_processor()
+    head = torch.nn.Linear(model.config.vision_config.hidden_size, 10)
+    for stage in STAGES:
+        shared = stage in ("tower", "text")
+        name = stage if shared else f"{stage}-{variant}"
+        path = out / f"{name}.pt"
+        if stage == "projector" and variant == "scaled":
+            rescale_projector(model, SCALED_NORM, np.random.default_rng([seed, len(STAGES)]))
+        started = time.process_time()
+
+        def report(step: int, loss: float, stage: str = stage, name: str = name, started: float = started) -> None:
+            scores = validate(stage, model, head, processor, limit)
+            minutes = (time.process_time() - started) / 60
+            line = {"stage": name, "step": step, "loss": round(loss, 4), "cpu_minutes": round(minutes, 2)}
+            line |= {kind: round(score, 4) for kind, score in scores.items()}
+            with (out / "log.jsonl").open("a") as log:
+                log.write(json.dumps(line) + "\n")
+            tqdm.write(json.dumps(line))
+
+        train_stage(
+            stage, model, head,
+            steps=steps[stage], seed=seed, variant=variant, path=path, resume=resume, report=report, every=every,
+        )  # fmt: skip
+    model.eval()
+    folder = out / variant
+    export(model, processor, folder)
+    return folder
+
+
+def export(model: Any, processor: Any, folder: Path) -> None:
+    """Write model and processor as ``from_pretrained`` reads them, weights in float16."""
+    import copy
+
+    copy.deepcopy(model).to(torch.float16).save_pretrained(folder)
+    processor.save_pretrained(folder)
+    for file in folder.iterdir():
+        file.chmod(0o644)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m vlm.tiny.train",
+        description="Train the embedded model from a seed.",
+        epilog="example: python -m vlm.tiny.train --seed 0 --out runs/tiny --variant plain --resume",
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints, log and model")
+    parser.add_argument("--variant", choices=("plain", "scaled"), default="plain")
+    parser.add_argument("--resume", action="store_true", help="continue from the checkpoints in --out")
+    parser.add_argument("--threads", type=int, choices=(1, 2), default=2)
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(options.threads)
+    print(train(seed=options.seed, out=options.out, variant=options.variant, resume=options.resume))
+
+
+if __name__ == "__main__":
+    main()
