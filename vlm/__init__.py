@@ -1,3 +1,30 @@
 """Measure, plan, skip and validate on vision-language models."""
 
-__all__: list[str] = []
+from __future__ import annotations
+
+try:
+    import torch as _torch  # noqa: F401
+    import transformers as _transformers  # noqa: F401
+except ImportError as error:
+    raise ImportError("vlm needs torch and transformers: pip install 'skipit[vlm]'") from error
+
+from vlm.attention import AttentionRecord, attention
+from vlm.families import FAMILIES, Family
+from vlm.load import load
+from vlm.plan import SkipPlan
+from vlm.probe import ProbeRecord, probe
+from vlm.skip import skipping
+from vlm.table import Table
+
+__all__ = [
+    "FAMILIES",
+    "AttentionRecord",
+    "Family",
+    "ProbeRecord",
+    "SkipPlan",
+    "Table",
+    "attention",
+    "load",
+    "probe",
+    "skipping",
+]

@@ -1,0 +1,129 @@
+"""Visual attention ratio: how much of a text token's attention falls on the image, from that query row only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vlm.engine import Call, attached
+from vlm.families import Family
+from vlm.table import Table
+
+
+@dataclass(eq=False)
+class AttentionRecord:
+    """What :func:`attention` measured: per call a (layers, batch, heads) tensor of ratios.
+
+    Only the prompt is recorded; decoding steps are passed over. A layer that did not attend from the query
+    token (it bypassed the layer) has NaN.
+    """
+
+    depth: int
+    token: int
+    _rows: dict[int, Tensor] = field(default_factory=dict)
+    _done: list[Tensor] = field(default_factory=list)
+
+    def observe(self, call: Call, layer: int, query: Tensor, key: Tensor, mask: Tensor | None, scaling: float) -> None:
+        if not call.past:
+            self._rows[layer] = _ratio(call, layer, query, key, mask, scaling, self.token)
+
+    def finish(self, call: Call) -> None:
+        rows, self._rows = self._rows, {}
+        if rows:
+            missing = torch.full_like(next(iter(rows.values())), torch.nan)
+            self._done.append(torch.stack([rows.get(i, missing) for i in range(self.depth)]).to("cpu"))
+
+    def ratios(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Visual attention ratio, shape (samples, layers, heads), in [0, 1]."""
+        if not self._done:
+            raise ValueError("attention: nothing recorded yet; call the model inside the context first")
+        return torch.cat(self._done, dim=1).permute(1, 0, 2).numpy().astype(np.float64)
+
+    def table(self) -> Table:
+        """Tidy table, one row per (sample, layer, head), column `ratio`."""
+        ratios = self.ratios()
+        sample, layer, head = (a.reshape(-1) for a in np.indices(ratios.shape))
+        return Table({"sample": sample, "layer": layer, "head": head, "ratio": ratios.reshape(-1)})
+
+
+@contextmanager
+def attention(model: Any, *, token: int = -1, family: Family | None = None) -> Iterator[AttentionRecord]:
+    """Measure the visual attention ratio of one text token while the model runs.
+
+    The ratio of layer l and head h is the attention mass that the query token puts on image tokens,
+    sum over image tokens j of A^(l, h)[query, j], the alpha of the attention-removal theorem. It is
+    computed from one row of scores, so memory is O(sequence) per head, under eager and sdpa attention alike.
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+        A vision-language model of a known family with eager or sdpa attention.
+    token : int
+        Which real (not padding) token of each prompt asks, counted like a Python index: -1 is the last one,
+        which predicts the first answer token.
+    family : Family, optional
+        For a model that is not of a known family.
+
+    Yields
+    ------
+    AttentionRecord
+    """
+    with attached(model, family) as engine:
+        record = AttentionRecord(engine.parts.depth, token)
+        with engine.watch_attention(record.observe, record.finish):
+            yield record
+
+
+def _ratio(
+    call: Call, layer: int, query: Tensor, key: Tensor, mask: Tensor | None, scaling: float, token: int
+) -> Tensor:
+    """(batch, heads) mass on image keys; query (batch, heads, rows, d), key (batch, key heads, keys, d)."""
+    batch, heads, _, width = query.shape
+    asked = _asked(call, token)
+    row, present = _row_of(call, layer, asked)
+    q = query.gather(2, row.view(batch, 1, 1, 1).expand(-1, heads, 1, width)).to(torch.float32)
+    # Grouped queries: fold the group into the row axis instead of repeating the keys.
+    q = q.view(batch, key.shape[1], heads // key.shape[1], width)
+    scores = (q @ key.to(torch.float32).transpose(2, 3)).view(batch, heads, key.shape[2]) * scaling
+    if mask is not None:
+        line = mask.expand(batch, -1, -1, -1)
+        line = line.gather(2, row.view(batch, 1, 1, 1).expand(-1, line.shape[1], 1, line.shape[3])).squeeze(2)
+        scores = scores.masked_fill(~line, -torch.inf) if line.dtype == torch.bool else scores + line
+    else:
+        later = torch.arange(key.shape[2], device=key.device) > row.unsqueeze(1)
+        scores = scores.masked_fill(later.unsqueeze(1), -torch.inf)
+    weights = torch.softmax(scores, dim=-1, dtype=torch.float32)
+    mass = (weights * _vision_keys(call, layer).unsqueeze(1)).sum(dim=-1)
+    return torch.where(present.unsqueeze(1), mass, torch.nan)
+
+
+def _asked(call: Call, token: int) -> Tensor:
+    """(batch,) index in the call of the chosen real token."""
+    counts = call.real.sum(dim=1)
+    if int(counts.min()) < (token + 1 if token >= 0 else -token):
+        raise ValueError(
+            f"token: expected an index within every prompt (shortest has {int(counts.min())} tokens), got {token}"
+        )
+    rank = counts + token if token < 0 else torch.full_like(counts, token)
+    return (call.real.cumsum(dim=1) == (rank + 1).unsqueeze(1)).to(torch.uint8).argmax(dim=1)
+
+
+def _row_of(call: Call, layer: int, asked: Tensor) -> tuple[Tensor, Tensor]:
+    """Row of the asked token among the layer's queries, and whether it is there."""
+    if layer not in call.query_positions:
+        return asked, torch.ones_like(asked, dtype=torch.bool)
+    hits = call.query_positions[layer] == asked.unsqueeze(1)
+    return hits.to(torch.uint8).argmax(dim=1), hits.any(dim=1)
+
+
+def _vision_keys(call: Call, layer: int) -> Tensor:
+    if layer not in call.key_positions:
+        return call.vision.to(torch.float32)
+    keys = call.key_positions[layer]
+    return (call.vision.gather(1, keys.clamp(min=0)) & (keys >= 0)).to(torch.float32)

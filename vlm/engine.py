@@ -1,0 +1,254 @@
+"""The one owner of hooks: every touch on a model is installed here and undone here."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vlm.families import Anatomy, Family, anatomy
+
+_IMAGE_ARGUMENTS = ("pixel_values", "pixel_values_videos", "mm_encoder_outputs")
+
+
+@dataclass(eq=False)
+class Call:
+    """What one forward call of the model is about.
+
+    Attributes
+    ----------
+    vision : bool (batch, sequence)
+        Which tokens of this call are image tokens.
+    real : bool (batch, sequence)
+        Which tokens are not padding.
+    past : int
+        Logical number of tokens already in the cache.
+    query_positions, key_positions : dict layer -> (batch, rows) or None
+        Under a plan, the index in this call of each query row and the logical position of each key of a
+        layer (-1 = filler); absent where a layer ran on the full sequence.
+    """
+
+    vision: Tensor
+    real: Tensor
+    past: int
+    query_positions: dict[int, Tensor] = field(default_factory=dict)
+    key_positions: dict[int, Tensor] = field(default_factory=dict)
+    memo: dict[Any, Any] = field(default_factory=dict)
+
+    @property
+    def text(self) -> Tensor:
+        """Which tokens are text: real and not of an image."""
+        return self.real & ~self.vision
+
+
+AttentionObserver = Callable[[Call, int, Tensor, Tensor, Tensor | None, float], None]
+LayerObserver = Callable[[Call, int, Tensor, Tensor], None]
+
+
+class Engine:
+    """Hooks of one model, shared by every open context on it. Get one from :func:`attached`."""
+
+    def __init__(self, parts: Anatomy) -> None:
+        self.parts = parts
+        self.call: Call | None = None
+        self.plan: Any = None
+        self.users = 0
+        self._signature = inspect.signature(parts.inner.forward)
+        self._endings: list[Callable[[Call], None]] = []
+        self._handles: list[Any] = []
+
+    def install(self) -> None:
+        inner = self.parts.inner
+        self._handles = [
+            inner.register_forward_pre_hook(self._begin, with_kwargs=True),
+            inner.register_forward_hook(self._finish, with_kwargs=True, always_call=True),
+        ]
+
+    def remove(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    def _begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        bound = self._signature.bind_partial(*args, **kwargs).arguments
+        given = {**bound, **bound.get("kwargs", {})}
+        self.call = read_call(given, self.parts.placeholders)
+
+    def _finish(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        call, self.call = self.call, None
+        if call is not None and output is not None:
+            for ending in self._endings:
+                ending(call)
+
+    def current(self) -> Call:
+        """The call under way; an error when the decoder runs without the vision-language model around it."""
+        if self.call is None:
+            raise RuntimeError(
+                f"the decoder was called directly; call the whole {type(self.parts.model).__name__} so that image "
+                "tokens can be told from text"
+            )
+        return self.call
+
+    @contextmanager
+    def watch_layers(self, observe: LayerObserver, finish: Callable[[Call], None]) -> Iterator[None]:
+        """Call `observe(call, layer, state in, state out)` after each decoder layer, `finish` after the model."""
+
+        def hook(index: int) -> Callable[..., None]:
+            def after(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], out: Any) -> None:
+                before = args[0] if args else kwargs["hidden_states"]
+                observe(self.current(), index, before, out[0] if isinstance(out, tuple) else out)
+
+            return after
+
+        handles = [layer.register_forward_hook(hook(i), with_kwargs=True) for i, layer in enumerate(self.parts.layers)]
+        self._endings.append(finish)
+        try:
+            yield
+        finally:
+            self._endings.remove(finish)
+            for handle in handles:
+                handle.remove()
+
+    @contextmanager
+    def watch_attention(self, observe: AttentionObserver, finish: Callable[[Call], None]) -> Iterator[None]:
+        """Call `observe(call, layer, query, key, mask, scaling)` wherever a decoder layer attends.
+
+        Goes through transformers' attention interface: a function under a name of its own runs the model's own
+        attention and then the observer; the name is taken back on exit.
+        """
+        from transformers import AttentionInterface, AttentionMaskInterface
+
+        config = self.parts.text_config
+        own = config._attn_implementation or "eager"
+        name = f"skipit_{own}_{id(self):x}_{len(self._endings)}"
+        own_function = _attention_function(self.parts, own)
+        index_of = {id(_attention_module(layer)): i for i, layer in enumerate(self.parts.layers)}
+
+        def attend(
+            module: nn.Module,
+            query: Tensor,
+            key: Tensor,
+            value: Tensor,
+            attention_mask: Tensor | None,
+            **kwargs: Any,
+        ) -> Any:
+            out = own_function(module, query, key, value, attention_mask, **kwargs)
+            index = index_of.get(id(module))
+            if index is not None:
+                for unusual in ("position_bias", "s_aux", "softcap"):
+                    if kwargs.get(unusual) is not None:
+                        raise NotImplementedError(
+                            f"visual attention: layers with {unusual!r} are not supported; measure with eager attention"
+                        )
+                scaling = kwargs.get("scaling")
+                with torch.no_grad():
+                    observe(
+                        self.current(),
+                        index,
+                        query,
+                        key,
+                        attention_mask,
+                        query.shape[-1] ** -0.5 if scaling is None else scaling,
+                    )
+            return out
+
+        AttentionInterface.register(name, attend)
+        AttentionMaskInterface.register(name, AttentionMaskInterface()[own])
+        config._attn_implementation = name
+        self._endings.append(finish)
+        try:
+            yield
+        finally:
+            self._endings.remove(finish)
+            config._attn_implementation = own
+            AttentionInterface._global_mapping.pop(name, None)
+            AttentionMaskInterface._global_mapping.pop(name, None)
+
+    @contextmanager
+    def replace_forwards(self, forwards: Mapping[int, Callable[..., Any]]) -> Iterator[None]:
+        """Put these functions in place of the layers' own `forward`, on the instances only."""
+        saved: list[tuple[nn.Module, Any]] = []
+        try:
+            for index, function in forwards.items():
+                layer = self.parts.layers[index]
+                saved.append((layer, layer.__dict__.get("forward")))
+                layer.__dict__["forward"] = function
+            yield
+        finally:
+            for layer, original in reversed(saved):
+                if original is None:
+                    layer.__dict__.pop("forward", None)
+                else:
+                    layer.__dict__["forward"] = original
+
+
+@contextmanager
+def attached(model: Any, family: Family | None = None) -> Iterator[Engine]:
+    """The model's engine, created by the first open context and removed with the last."""
+    engine: Engine | None = getattr(model, "__dict__", {}).get("_skipit_engine")
+    if engine is None:
+        engine = Engine(anatomy(model, family))
+        model.__dict__["_skipit_engine"] = engine
+        engine.install()
+    engine.users += 1
+    try:
+        yield engine
+    finally:
+        engine.users -= 1
+        if engine.users == 0:
+            engine.remove()
+            del model.__dict__["_skipit_engine"]
+
+
+def read_call(given: Mapping[str, Any], placeholders: frozenset[int]) -> Call:
+    """Tell image tokens, text and padding apart from the arguments of the model's forward."""
+    ids = given.get("input_ids")
+    if ids is None:
+        raise ValueError(
+            "expected input_ids (image tokens are found by their placeholder id), got inputs_embeds alone; "
+            "call the model with input_ids"
+        )
+    cache = given.get("past_key_values")
+    past = 0 if cache is None else int(cache.get_seq_length())
+    # A placeholder id that the model generates itself is text: image tokens come with an image.
+    has_image = any(given.get(name) is not None for name in _IMAGE_ARGUMENTS)
+    vision = torch.zeros_like(ids, dtype=torch.bool)
+    if has_image:
+        for placeholder in placeholders:
+            vision |= ids == placeholder
+    mask = given.get("attention_mask")
+    if mask is None:
+        real = torch.ones_like(vision)
+    elif isinstance(mask, Tensor) and mask.ndim == 2:
+        real = mask[:, -ids.shape[1] :].to(torch.bool)
+    else:
+        got = f"{mask.ndim} dimensions" if isinstance(mask, Tensor) else type(mask).__name__
+        raise ValueError(f"attention_mask: expected a padding mask (batch, tokens), got {got}")
+    return Call(vision & real, real, past)
+
+
+def _attention_module(layer: nn.Module) -> nn.Module:
+    module = getattr(layer, "self_attn", None)
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"{type(layer).__name__}: expected an attention module .self_attn, found none")
+    return module
+
+
+def _attention_function(parts: Anatomy, implementation: str) -> Callable[..., Any]:
+    from transformers import AttentionInterface
+
+    home = sys.modules[type(_attention_module(parts.layers[0])).__module__]
+    default = getattr(home, "eager_attention_forward", None)
+    function = AttentionInterface().get_interface(implementation, default)
+    if function is None or (implementation not in ("eager", "sdpa") and not implementation.startswith("skipit_")):
+        raise NotImplementedError(
+            f"attention implementation {implementation!r} is not supported here; load the model with "
+            "attn_implementation='sdpa' or 'eager'"
+        )
+    return function  # type: ignore[no-any-return]

@@ -1,0 +1,168 @@
+"""Stream redundancy out of a model: adjacent distances per layer, modality and sample, nothing else kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from redundancy import checks
+from vlm.engine import Call, attached
+from vlm.families import Family
+from vlm.table import Table
+
+MODALITIES = ("vision", "text")
+_D_MAX = 2.0
+
+
+@dataclass(eq=False)
+class ProbeRecord:
+    """What :func:`probe` measured; grows by one entry per forward call.
+
+    Only the prompt is recorded: decoding steps (calls with a filled cache) are passed over. Memory is
+    O(layers) per sample; while a call runs, one extra state (layer 0's input) is kept.
+
+    Attributes
+    ----------
+    thresholds : tuple of float
+        Cosine distances t at which the fraction of close tokens is counted.
+    depth : int
+        Number of decoder layers.
+    """
+
+    thresholds: tuple[float, ...]
+    depth: int
+    _done: list[Tensor] = field(default_factory=list)
+    _rows: list[Tensor] = field(default_factory=list)
+    _first: Tensor | None = None
+    _last: tuple[Tensor, Tensor, Tensor] | None = None
+    _masks: Tensor | None = None
+
+    @property
+    def samples(self) -> int:
+        """Number of samples (rows of all batches) recorded."""
+        return sum(part.shape[1] for part in self._done)
+
+    def observe(self, call: Call, layer: int, before: Tensor, after: Tensor) -> None:
+        if call.past:
+            return
+        if layer == 0 or self._masks is None:
+            self._rows = []
+            self._masks = torch.stack([call.vision, call.text], dim=1).to(torch.float64)
+        known = self._last
+        directions, norms = _directions(before) if known is None or known[0] is not before else known[1:]
+        if layer == 0:
+            self._first = directions
+        new_directions, new_norms = _directions(after)
+        self._last = (after, new_directions, new_norms)
+        undefined = (norms == 0) | (new_norms == 0)
+        adjacent = _distance(directions, new_directions, undefined)
+        first = self._first if self._first is not None else directions
+        entry = _distance(first, new_directions, undefined)
+        moved = torch.linalg.vector_norm(after.to(torch.float64) - before.to(torch.float64), dim=-1)
+        columns = [torch.ones_like(adjacent), adjacent, entry, norms, new_norms, moved, undefined.to(torch.float64)]
+        for t in self.thresholds:
+            columns += [(adjacent <= t).to(torch.float64), (entry <= t).to(torch.float64)]
+        # (batch, modality, tokens) x (batch, tokens, columns) -> sums over the tokens of each modality
+        self._rows.append(self._masks @ torch.stack(columns, dim=-1))
+
+    def finish(self, call: Call) -> None:
+        rows, self._rows = self._rows, []
+        self._first = self._last = self._masks = None
+        if len(rows) == self.depth:
+            self._done.append(torch.stack(rows).to("cpu"))
+
+    def table(self) -> Table:
+        """Tidy table, one row per (sample, layer, modality).
+
+        Columns
+        -------
+        sample, layer, modality
+            `layer` l compares state l (what enters decoder layer l) with state l+1 (what leaves it).
+        tokens
+            Number of tokens of this modality; padding is never counted. With 0 the means are NaN.
+        distance
+            Mean cosine distance between state l and state l+1, range [0, 2].
+        distance_from_entry
+            Mean cosine distance between state 0 and state l+1: what late entry at l+1 would replace.
+        norm_in, norm_out, moved
+            Mean Euclidean norms of state l, state l+1 and of their difference.
+        undefined
+            Tokens with a zero state, which has no direction; they count as distance 2.
+        within_T, entry_within_T
+            Fraction of tokens with the two distances at most T, for each threshold.
+        """
+        if not self._done:
+            raise ValueError("probe: nothing recorded yet; call the model inside the context first")
+        sums = torch.cat(self._done, dim=1).numpy()  # (layers, samples, modalities, columns)
+        layer, sample, modality = (a.reshape(-1) for a in np.indices(sums.shape[:3]))
+        order = np.lexsort((modality, layer, sample))
+        flat = sums.reshape(-1, sums.shape[-1])[order]
+        tokens = flat[:, 0]
+        with np.errstate(invalid="ignore"):
+            means = flat / np.where(tokens > 0, tokens, np.nan)[:, None]
+        columns = {
+            "sample": sample[order],
+            "layer": layer[order],
+            "modality": np.array(MODALITIES)[modality[order]],
+            "tokens": tokens.astype(np.int64),
+            "distance": means[:, 1],
+            "distance_from_entry": means[:, 2],
+            "norm_in": means[:, 3],
+            "norm_out": means[:, 4],
+            "moved": means[:, 5],
+            "undefined": flat[:, 6].astype(np.int64),
+        }
+        for i, t in enumerate(self.thresholds):
+            columns[f"within_{t:g}"] = means[:, 7 + 2 * i]
+            columns[f"entry_within_{t:g}"] = means[:, 8 + 2 * i]
+        return Table(columns)
+
+
+@contextmanager
+def probe(
+    model: Any, *, thresholds: float | Sequence[float] = (0.05,), family: Family | None = None
+) -> Iterator[ProbeRecord]:
+    """Measure adjacent-layer cosine distances while the model runs.
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+        A vision-language model of a known family.
+    thresholds : float or sequence of float
+        Distances t >= 0 at which the fraction of close tokens is counted.
+    family : Family, optional
+        For a model that is not of a known family.
+
+    Yields
+    ------
+    ProbeRecord
+        `record.table()` after one or more forward calls.
+
+    Raises
+    ------
+    ValueError, TypeError
+        A negative threshold; a model that is no vision-language model.
+    """
+    levels, _ = checks.thresholds(np.asarray(thresholds, dtype=np.float64))
+    with attached(model, family) as engine:
+        record = ProbeRecord(tuple(float(t) for t in levels), engine.parts.depth)
+        with engine.watch_layers(record.observe, record.finish):
+            yield record
+
+
+def _directions(states: Tensor) -> tuple[Tensor, Tensor]:
+    """Unit rows and norms in float64; a zero row stays zero."""
+    states = states.detach().to(torch.float64)
+    norms = torch.linalg.vector_norm(states, dim=-1)
+    return states / torch.where(norms > 0, norms, 1.0).unsqueeze(-1), norms
+
+
+def _distance(a: Tensor, b: Tensor, undefined: Tensor) -> Tensor:
+    """Cosine distance as half the squared chord, `_D_MAX` where a direction is missing."""
+    return torch.where(undefined, _D_MAX, 0.5 * (a - b).square().sum(dim=-1))
