@@ -20,6 +20,7 @@ BoolArray = NDArray[np.bool_]
 # Covers the rounding of pairwise sums and of the map to [0, 1], in units of the support's width.
 ROUNDING = 64 * np.finfo(np.float64).eps
 BISECTIONS = 52
+COLUMN_BLOCK = 2_000_000  # numbers held at a time by betting
 # A bet may lose at most this share of the capital: one far unit must not bankrupt the bettor.
 LARGEST_STAKE = 0.9
 
@@ -87,7 +88,7 @@ def hoeffding_bentkus(values: ArrayLike, *, alpha: float) -> FloatArray:
         exponent = n * _binary_divergence_below(mean, complement, mu)
         # P(Bin(n, mu) <= k) = I_{1-mu}(n - k, k + 1); at k = n it is 1.
         tail = np.where(k < n, betainc(np.maximum(n - k, 1.0), k + 1.0, 1.0 - mu), 1.0)
-        return np.asarray((exponent > -math.log(alpha)) | (math.e * tail * (1 + 1e-9) < alpha))
+        return np.asarray((exponent > -math.log(alpha)) | (math.e * tail * (1 + 1e-11) < alpha))
 
     return _shaped(_first_rejected(rejected, mean), shape)
 
@@ -116,7 +117,7 @@ def betting(values: ArrayLike, *, alpha: float, weights: ArrayLike | None = None
     if w.shape != d.shape:
         raise ValueError(f"weights: expected one weight per value, got {w.shape[1]} for {d.shape[1]} units")
     out = np.empty(d.shape[0])
-    per_block = max(1, 2_000_000 // d.shape[1])
+    per_block = max(1, COLUMN_BLOCK // d.shape[1])
     for start in range(0, d.shape[0], per_block):
         block = slice(start, start + per_block)
         out[block] = _betting_block(d[block], w[block], alpha)
@@ -124,27 +125,35 @@ def betting(values: ArrayLike, *, alpha: float, weights: ArrayLike | None = None
 
 
 def _betting_block(d: FloatArray, w: FloatArray, alpha: float) -> FloatArray:
+    stake = _stakes(d, w, alpha)
+    # A computed log-capital is off by at most a few ulps of each summand.
+    goal = -math.log(alpha) * (1 + 1e-12) + 1e-14 * d.shape[1]
+
+    def rejected(m: FloatArray) -> BoolArray:
+        return np.asarray(_log_capital(d, w, stake, m).max(axis=1) > goal)
+
+    return _first_rejected(rejected, np.zeros(d.shape[0]))
+
+
+def _stakes(d: FloatArray, w: FloatArray, alpha: float) -> FloatArray:
+    """lambda_j = sqrt(2 log(1/alpha) / (n V_{j-1})), V_{j-1} a regularised variance of the past."""
     columns, n = d.shape
-    seen = np.arange(1, n + 1)
-    # Half a unit of weight at 1/2 and a variance of 1/4 stand for the first unit's missing past.
+    # Half a unit at 1/2 and a variance of 1/4 stand for the first unit's missing past.
     centre = (0.5 + np.cumsum(w * d, axis=1)) / (1.0 + np.cumsum(w, axis=1))
     spread = np.cumsum((w * (d - centre)) ** 2, axis=1)
     past = np.concatenate([np.zeros((columns, 1)), spread[:, :-1]], axis=1)
-    stake = np.sqrt(-2.0 * math.log(alpha) * seen / (n * (0.25 + past)))
-    goal = -math.log(alpha)
+    return np.asarray(np.sqrt(-2.0 * math.log(alpha) * np.arange(1, n + 1) / (n * (0.25 + past))))
 
-    def rejected(m: FloatArray) -> BoolArray:
-        with np.errstate(divide="ignore"):
-            cap = LARGEST_STAKE / (1.0 - m)
-        gain = np.minimum(stake, cap[:, None])
-        gain *= w
-        gain *= m[:, None] - d
-        np.log1p(gain, out=gain)
-        # A computed log-capital is off by at most a few ulps of each summand.
-        safe = goal * (1 + 1e-12) + 1e-14 * n
-        return np.asarray(np.cumsum(gain, axis=1).max(axis=1) > safe)
 
-    return _first_rejected(rejected, np.zeros(columns))
+def _log_capital(d: FloatArray, w: FloatArray, stake: FloatArray, m: FloatArray) -> FloatArray:
+    """log K_1(m), ..., log K_n(m) of each column; d, w, stake (c, n), m (c,)."""
+    with np.errstate(divide="ignore"):
+        cap = LARGEST_STAKE / (1.0 - m)
+    gain = np.minimum(stake, cap[:, None])
+    gain *= w
+    gain *= m[:, None] - d
+    np.log1p(gain, out=gain)
+    return np.asarray(np.cumsum(gain, axis=1))
 
 
 def clopper_pearson(values: ArrayLike, *, alpha: float) -> FloatArray:
