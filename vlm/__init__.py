@@ -9,6 +9,8 @@ except ImportError as error:
     raise ImportError("vlm needs torch and transformers: pip install 'skipit[vlm]'") from error
 
 from vlm.attention import AttentionRecord, attention
+from vlm.conditions import Decision, decide
+from vlm.cost import Operations, operations, operations_ratio
 from vlm.families import FAMILIES, Family
 from vlm.load import load
 from vlm.plan import SkipPlan
@@ -19,12 +21,17 @@ from vlm.table import Table
 __all__ = [
     "FAMILIES",
     "AttentionRecord",
+    "Decision",
     "Family",
+    "Operations",
     "ProbeRecord",
     "SkipPlan",
     "Table",
     "attention",
+    "decide",
     "load",
+    "operations",
+    "operations_ratio",
     "probe",
     "skipping",
 ]

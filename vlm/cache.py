@@ -77,7 +77,7 @@ class PartialLayer(DynamicLayer):  # type: ignore[misc]
         if tokens_to_remove > 0:
             raise ValueError("crop: expected a negative number of tokens to remove")
         self.logical = max(0, self.logical + tokens_to_remove)
-        if self.positions is None or self.keys is None:
+        if self.positions is None or self.keys is None or self.values is None:
             return
         kept = torch.where(self.positions < self.logical, self.positions, -1)
         columns = (kept >= 0).any(dim=0)
@@ -88,13 +88,13 @@ class PartialLayer(DynamicLayer):  # type: ignore[misc]
         self.batch_select_indices(beam_idx)
 
     def batch_repeat_interleave(self, repeats: int) -> None:
-        if self.positions is not None and self.keys is not None:
+        if self.positions is not None and self.keys is not None and self.values is not None:
             self.keys = self.keys.repeat_interleave(repeats, dim=0)
             self.values = self.values.repeat_interleave(repeats, dim=0)
             self.positions = self.positions.repeat_interleave(repeats, dim=0)
 
     def batch_select_indices(self, indices: Tensor) -> None:
-        if self.positions is not None and self.keys is not None:
+        if self.positions is not None and self.keys is not None and self.values is not None:
             indices = indices.to(self.keys.device)
             self.keys, self.values = self.keys[indices], self.values[indices]
             self.positions = self.positions[indices]

@@ -55,6 +55,14 @@ class Table:
                 name: values[i].item() if values.dtype != object else values[i] for name, values in self.columns.items()
             }
 
+    def text(self, digits: int = 3) -> str:
+        """The table in aligned columns, for a terminal."""
+        cells = [list(self.columns)]
+        for row in self.rows():
+            cells.append([f"{v:.{digits}f}" if isinstance(v, float) else str(v) for v in row.values()])
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        return "\n".join("  ".join(c.rjust(w) for c, w in zip(line, widths, strict=True)) for line in cells)
+
     def where(self, **conditions: Any) -> Table:
         """The rows whose columns equal the given values."""
         keep = np.ones(len(self), dtype=bool)

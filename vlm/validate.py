@@ -1,0 +1,99 @@
+"""Did skipping hurt? Accuracy with image-level intervals, paired differences, and prefill time."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+import bounds
+from redundancy import Estimate, checks
+from redundancy.grouping import unit_means
+from vlm.plan import SkipPlan
+from vlm.skip import skipping
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Score:
+    """A mean over images with its interval, in the unit of the scores."""
+
+    value: float
+    low: float
+    high: float
+    images: int
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+def score(
+    right: ArrayLike, images: ArrayLike, *, low: float = 0.0, high: float = 1.0, confidence: float = 0.95
+) -> Score:
+    """Mean score of an image, with an interval that covers it with the stated probability.
+
+    Parameters
+    ----------
+    right : array (questions,)
+        Score of each question, in [low, high].
+    images : array (questions,)
+        Image of each question: questions about one image are not independent.
+    """
+    values = np.asarray(right, dtype=np.float64)
+    if values.ndim != 1 or values.size == 0:
+        raise ValueError(f"right: expected one score per question, got shape {values.shape}")
+    index, sizes = checks.group_index(images, values.size)
+    per_image = unit_means(values, index, sizes)
+    estimate = Estimate(
+        value=float(per_image.mean()),
+        quantity="score",
+        per_unit=per_image,
+        rows=sizes.astype(np.float64),
+        support=(low, high),
+        unit_of_sampling="image",
+    )
+    limits = bounds.certify(estimate, confidence)
+    return Score(float(per_image.mean()), float(limits.low), float(limits.high), int(sizes.size))
+
+
+def difference(right: ArrayLike, reference: ArrayLike, images: ArrayLike, *, confidence: float = 0.95) -> Score:
+    """Mean change of the score from the reference, paired question by question, in [-1, 1]."""
+    delta = np.asarray(right, dtype=np.float64) - np.asarray(reference, dtype=np.float64)
+    return score(delta, images, low=-1.0, high=1.0, confidence=confidence)
+
+
+def prefill_times(
+    model: Any, batch: dict[str, Any], plans: Sequence[SkipPlan], *, rounds: int = 7
+) -> tuple[list[float], list[float]]:
+    """Median seconds of one forward under each plan, and the median ratio to the first plan.
+
+    Plans take turns within each round and ratios are taken within rounds, so that a drift of the machine's
+    speed cancels.
+    """
+    if rounds < 1:
+        raise ValueError(f"rounds: expected at least 1, got {rounds}")
+
+    def run() -> None:
+        with torch.inference_mode():
+            model(**batch, logits_to_keep=1)
+
+    taken = np.array([[_seconds(model, plan, run) for plan in plans] for _ in range(rounds + 1)][1:])
+    seconds = [statistics.median(column) for column in taken.T.tolist()]
+    return seconds, [statistics.median(column) for column in (taken / taken[:, :1]).T.tolist()]
+
+
+def _seconds(model: Any, plan: SkipPlan, run: Callable[[], None]) -> float:
+    synchronise = torch.cuda.synchronize if model.device.type == "cuda" else lambda: None
+    with skipping(model, plan):
+        synchronise()
+        start = time.perf_counter()
+        run()
+        synchronise()
+        return time.perf_counter() - start
