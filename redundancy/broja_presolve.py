@@ -47,15 +47,15 @@ def blocks(a: FloatArray, b: FloatArray) -> Iterator[Block]:
     for t in _components((has_a.T @ has_a > 0) & (has_b @ has_b.T > 0)):
         if not has_a[:, t].any():
             continue
-        rows = np.flatnonzero(merged_(a[:, t] > 0).any(1))
-        columns = np.flatnonzero(merged_(b[t] > 0).any(0))
+        rows = np.flatnonzero((merged_a[:, t] > 0).any(1))
+        columns = np.flatnonzero((merged_b[t] > 0).any(0))
         mass = merged_a[:, t].sum()
         yield Block(
             t=t,
             a=merged_a[np.ix_(rows, t)] / mass,
             b=merged_b[np.ix_(t, columns)] / mass,
-            x_of=_position(label_x, rows, (a[:, t] > 0).any(1)),
-            y_of=_position(label_y, columns, (b[t] > 0).any(0)),
+            x_of=_position(label_x, rows, a[:, t].sum(1) > 0),
+            y_of=_position(label_y, columns, b[t].sum(0) > 0),
         )
 
 
