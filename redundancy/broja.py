@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from redundancy.broja_binary import propose
 from redundancy.broja_certificate import certify
 from redundancy.broja_interior import solve
 from redundancy.broja_presolve import Block, blocks, forced_solution, put_back
@@ -61,6 +62,9 @@ def _one(p: FloatArray, tol: float) -> PIDTable:
         else:
             solution, used = _solve_block(block, tol)
         iterations = max(iterations, used)
+        if block.a.shape == a.shape and block.b.shape == b.shape:  # nothing was merged, split or dropped
+            q, u, v = solution
+            break
         put_back(block, solution, (a, b), (q, u, v))
     found, shifted, gap = certify(q[None], u[None], v[None], a[None], b[None])
     return table(
@@ -75,6 +79,11 @@ def _one(p: FloatArray, tol: float) -> PIDTable:
 
 
 def _solve_block(block: Block, tol: float) -> tuple[tuple[FloatArray, FloatArray, FloatArray], int]:
+    if block.a.shape[0] == block.b.shape[1] == 2 and block.a.all() and block.b.all():
+        *pair, used = propose(block.a[None], block.b[None], tol=0.9 * tol)
+        if certify(*pair, block.a[None], block.b[None])[2][0] <= 0.9 * tol:
+            return (pair[0][0], pair[1][0], pair[2][0]), used
+    # the Schur complement lives on the y side: keep it the smaller one
     swap = block.a.shape[0] < block.b.shape[1]
     a, b = (block.b.T, block.a.T) if swap else (block.a, block.b)
     found = solve(a[None], b[None], tol=0.9 * tol)  # leave room for the rounding of the whole
