@@ -58,9 +58,7 @@ def test_clopper_pearson_matches_the_printed_tables(k, n, low, high):
 def test_worked_example_of_a_constant_small_distance():
     # n = 200 images, all at cosine distance .02 of 2, alpha = .05: section 9.1 prints .193, .107, .076, .051.
     d = np.full(200, 0.02)
-    got = {
-        name: float(confidence.upper_limit(d, alpha=0.05, method=name, support=(0.0, 2.0))) for name in GENERAL
-    }
+    got = {name: float(confidence.upper_limit(d, alpha=0.05, method=name, support=(0.0, 2.0))) for name in GENERAL}
     assert got["hoeffding"] == pytest.approx(0.193, abs=5e-4)
     assert got["empirical-bernstein"] == pytest.approx(0.107, abs=5e-4)
     assert got["chernoff-kl"] == pytest.approx(0.076, abs=5e-4)

@@ -1,0 +1,368 @@
+"""Definition 3: two layers are functionally redundant when they predict a target equally well."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from redundancy import checks
+from redundancy.crossfit import FloatArray, IntArray, Losses, Target, assign_folds, losses
+from redundancy.grouping import unit_means
+from redundancy.results import Estimate
+
+
+def mmse(
+    z: ArrayLike,
+    x: Any,
+    regressor: Any = None,
+    folds: int | None = 5,
+    groups: ArrayLike | None = None,
+    rng: np.random.Generator | int | None = None,
+    *,
+    task: str | None = None,
+    target_range: tuple[float, float] | None = None,
+) -> Estimate:
+    """Cross-fitted squared error of predicting Z from X, an upward estimate of mmse(Z | X) (eq. 0.1).
+
+    In expectation it is mmse(Z | X) plus the regression error of the fitted predictors, so it lies above the
+    mmse however the regressor is chosen; how close depends on the regressor and on n.
+
+    Parameters
+    ----------
+    z : array (n,) or (n, m)
+        Target. Floats are regressed on (squared error summed over the m columns); a vector of strings,
+        booleans or integers holds classes, predicted as one-hot rows (Brier score).
+    x : array (n, d)
+        States, NumPy or torch.
+    regressor : estimator, optional
+        Any scikit-learn regressor (for classes also a classifier with `predict_proba`); cloned for every fold,
+        and seeded from `rng` where its `random_state` is None. None means the panel: constant, ridge,
+        nearest neighbours, kernel ridge, gradient boosting, a small network (and logistic regression for
+        classes), weighted by inner cross-validation.
+    folds : int or None
+        Number of folds. None means that `regressor` is already fitted on other data and only predicts.
+    groups : array (n,), optional
+        Image of each row: an image is never split between folds, and is the unit of sampling.
+    rng : Generator, int or None
+        Folds and regressors; the result is a deterministic function of it.
+    task : {"regression", "classification"}, optional
+        Overrides how z is read.
+    target_range : (float, float), optional
+        Range of every column of z. Predictions are projected onto it, which never raises the error, and the
+        loss becomes bounded: needed for a certificate.
+
+    Returns
+    -------
+    Estimate
+        `.value` in squared units of z (Brier: in [0, 2]); `.per_unit` mean loss of each image. `.details`:
+        "constant" (risk of predicting the mean), "r2", "chosen", "regressors" (risk and mean weight of each
+        member), "fold_of_unit", and for classes "log_loss" (nats; forecasts mixed with 1% of the uniform
+        law) and "accuracy".
+
+    Raises
+    ------
+    ValueError
+        Mismatched lengths, NaN, a constant target, fewer units than folds, an unfitted regressor with
+        folds=None, z outside target_range.
+    TypeError
+        A regressor that is a class, cannot fit and predict, or is a classifier for a continuous target.
+    """
+    target, rows, index, sizes = _inputs(z, (("x", x),), groups, task, target_range)
+    _check_regressor(regressor, target, folds)
+    generator = np.random.default_rng(rng)
+    fold = _folds(sizes.size, folds, generator, "groups" if groups is not None else "rows")
+    found = losses(rows[0], target, unit=index, fold_of_unit=fold, regressor=regressor, rng=generator)
+    per_unit = unit_means(found.squared, index, sizes)
+    return Estimate(
+        value=float(per_unit.mean()),
+        quantity="mmse",
+        per_unit=per_unit,
+        rows=sizes.astype(np.float64),
+        support=(0.0, target.largest_loss),
+        unit_of_sampling="row" if groups is None else "image",
+        unit="1" if target.labels is not None else "z²",
+        settings=_settings(regressor, folds, target),
+        details={"fold_of_unit": fold, **_summary(found, per_unit, index, sizes)},
+    )
+
+
+def functional(
+    z: ArrayLike,
+    x: Any,
+    y: Any,
+    regressor: Any = None,
+    folds: int | None = 5,
+    groups: ArrayLike | None = None,
+    rng: np.random.Generator | int | None = None,
+    *,
+    task: str | None = None,
+    target_range: tuple[float, float] | None = None,
+) -> Estimate:
+    """Paired difference of cross-fitted risks, an estimate of mmse(Z | Y) - mmse(Z | X) (Definition 3).
+
+    Both sides use the same folds and the same kind of regressor, and every image contributes the difference
+    of its two losses: where the predictors agree the differences are small, whatever the noise of Z.
+
+    Parameters
+    ----------
+    z, groups, folds, rng, task, target_range
+        As in :func:`mmse`.
+    x, y : array (n, d), (n, d')
+        The earlier and the later layer's states of the same rows.
+    regressor : estimator or pair of estimators, optional
+        One for both sides, or (for x, for y).
+
+    Returns
+    -------
+    Estimate
+        `.value` = risk from y minus risk from x; `.per_unit` the same per image. `.details`: "x" and "y"
+        (what :func:`mmse` reports for each), "loss_x", "loss_y" (per image), "fold_of_unit".
+
+    Raises
+    ------
+    ValueError, TypeError
+        As in :func:`mmse`.
+    """
+    target, (rows_x, rows_y), index, sizes = _inputs(z, (("x", x), ("y", y)), groups, task, target_range)
+    for_x, for_y = regressor if isinstance(regressor, tuple) else (regressor, regressor)
+    for one in (for_x, for_y):
+        _check_regressor(one, target, folds)
+    generator = np.random.default_rng(rng)
+    fold = _folds(sizes.size, folds, generator, "groups" if groups is not None else "rows")
+    # One seed for both sides: equal states get equal predictions, and a difference of exactly 0.
+    seed = int(generator.integers(2**31))
+    sides = [
+        losses(
+            rows,
+            target,
+            unit=index,
+            fold_of_unit=fold,
+            regressor=one,
+            rng=np.random.default_rng(seed),
+        )
+        for rows, one in ((rows_x, for_x), (rows_y, for_y))
+    ]
+    loss_x, loss_y = (unit_means(side.squared, index, sizes) for side in sides)
+    per_unit = loss_y - loss_x
+    return Estimate(
+        value=float(per_unit.mean()),
+        quantity="functional",
+        per_unit=per_unit,
+        rows=sizes.astype(np.float64),
+        support=(-target.largest_loss, target.largest_loss),
+        unit_of_sampling="row" if groups is None else "image",
+        unit="1" if target.labels is not None else "z²",
+        settings=_settings(regressor, folds, target),
+        details={
+            "fold_of_unit": fold,
+            "x": _summary(sides[0], loss_x, index, sizes),
+            "y": _summary(sides[1], loss_y, index, sizes),
+            "loss_x": loss_x,
+            "loss_y": loss_y,
+        },
+    )
+
+
+def risk_difference(
+    loss_x: ArrayLike,
+    loss_y: ArrayLike,
+    *,
+    largest_loss: float,
+    groups: ArrayLike | None = None,
+) -> Estimate:
+    """Paired difference of two losses measured on data that neither predictor was fitted on (section 9.2).
+
+    The case a user needs: `loss_x` of the full network and `loss_y` of the skipped one, both frozen.
+
+    Parameters
+    ----------
+    loss_x, loss_y : array (n,)
+        Losses of the same rows, in [0, largest_loss]: 0-1 errors, Brier scores, bounded log-losses.
+    largest_loss : float
+        Largest possible loss.
+    groups : array (n,), optional
+        Image of each row.
+
+    Returns
+    -------
+    Estimate
+        `.value` = mean of loss_y - loss_x, "functional", in [-largest_loss, largest_loss].
+    """
+    a, b = (checks.matrix(loss, name=name) for loss, name in ((loss_x, "loss_x"), (loss_y, "loss_y")))
+    if a.shape != b.shape or a.shape[1] != 1:
+        raise ValueError(f"loss_x and loss_y: expected two vectors of one length, got {a.shape} and {b.shape}")
+    both = np.concatenate([a, b])
+    if both.min() < 0 or both.max() > largest_loss:
+        raise ValueError(
+            f"loss_x and loss_y: expected losses in [0, {largest_loss}], got a range {both.min()} to {both.max()}"
+        )
+    index, sizes = checks.group_index(groups, a.shape[0])
+    means = [unit_means(loss[:, 0], index, sizes) for loss in (a, b)]
+    per_unit = means[1] - means[0]
+    return Estimate(
+        value=float(per_unit.mean()),
+        quantity="functional",
+        per_unit=per_unit,
+        rows=sizes.astype(np.float64),
+        support=(-float(largest_loss), float(largest_loss)),
+        unit_of_sampling="row" if groups is None else "image",
+        settings={"predictors": "frozen"},
+        details={"fold_of_unit": None, "loss_x": means[0], "loss_y": means[1]},
+    )
+
+
+def _inputs(
+    z: ArrayLike,
+    states: tuple[tuple[str, Any], ...],
+    groups: ArrayLike | None,
+    task: str | None,
+    target_range: tuple[float, float] | None,
+) -> tuple[Target, list[FloatArray], IntArray, IntArray]:
+    rows = [checks.matrix(_on_cpu(state), name=name) for name, state in states]
+    target = _target(_on_cpu(z), task, target_range)
+    for (name, _), state in zip(states, rows, strict=True):
+        if state.shape[0] != target.columns.shape[0]:
+            raise ValueError(
+                f"z and {name}: expected one row of {name} per target, got {target.columns.shape[0]} and "
+                f"{state.shape[0]} rows"
+            )
+    index, sizes = checks.group_index(groups, target.columns.shape[0])
+    return target, rows, index, sizes
+
+
+def _on_cpu(a: Any) -> Any:
+    if hasattr(a, "detach"):
+        a = a.detach().cpu()
+        return a.double().numpy() if a.is_floating_point() else a.numpy()
+    return a
+
+
+def _target(z: Any, task: str | None, target_range: tuple[float, float] | None) -> Target:
+    if task is not None:
+        checks.one_of(task, ("regression", "classification"), name="task")
+    a = np.asarray(z)
+    if task is None:
+        task = "classification" if a.ndim == 1 and a.dtype.kind in "bUSOiu" else "regression"
+    if task == "classification":
+        if a.ndim != 1 or a.size == 0:
+            raise ValueError(f"z: expected one class label per row, shape (n,), got {a.shape}")
+        if target_range is not None:
+            raise ValueError("target_range: expected only with a continuous target; classes have their own range")
+        if a.dtype.kind == "f":
+            checks.finite(a, name="z")
+        labels, codes = np.unique(a, return_inverse=True)
+        if labels.size == 1:
+            raise ValueError(f"z: expected at least two classes, got only {labels[0]!r}; its mmse is 0 for every x")
+        if 2 * labels.size > a.size:
+            raise ValueError(
+                f"z: {labels.size} classes for {a.size} rows looks like a continuous target; pass floats or "
+                "task='regression'"
+            )
+        return Target(np.eye(labels.size)[codes.reshape(-1)], labels=tuple(labels.tolist()))
+    columns = checks.matrix(a, name="z")
+    if (columns == columns[0]).all():
+        raise ValueError("z: expected a target that varies, got a constant; its mmse is 0 for every x")
+    if target_range is not None:
+        low, high = (float(end) for end in target_range)
+        if not (np.isfinite([low, high]).all() and low < high):
+            raise ValueError(f"target_range: expected finite numbers low < high, got ({low}, {high})")
+        if columns.min() < low or columns.max() > high:
+            raise ValueError(
+                f"z: expected numbers in target_range [{low}, {high}], got a range {columns.min()} to {columns.max()}"
+            )
+        return Target(columns, box=(low, high))
+    return Target(columns)
+
+
+def _folds(units: int, folds: int | None, rng: np.random.Generator, what: str) -> IntArray | None:
+    if folds is None:
+        return None
+    if isinstance(folds, bool) or folds != int(folds) or folds < 2:
+        raise ValueError(f"folds: expected an integer >= 2 (or None for a fitted regressor), got {folds}")
+    if folds > units:
+        raise ValueError(
+            f"folds: expected at most the number of independent units, got {folds} folds for {units} {what}; "
+            "use fewer folds or more images" + (" (cross-fitting needs at least two)" if units < 2 else "")
+        )
+    return assign_folds(units, int(folds), rng)
+
+
+def _check_regressor(regressor: Any, target: Target, folds: int | None) -> None:
+    if regressor is None:
+        if folds is None:
+            raise ValueError("folds: expected a number with the default panel; None needs a fitted regressor")
+        return
+    if isinstance(regressor, type):
+        raise TypeError(f"regressor: expected an instance, got the class {regressor.__name__}; add ()")
+    if not (callable(getattr(regressor, "fit", None)) and callable(getattr(regressor, "predict", None))):
+        raise TypeError(
+            f"regressor: expected a scikit-learn regressor with fit and predict, got {type(regressor).__name__}"
+        )
+    from sklearn.utils import get_tags
+
+    if hasattr(regressor, "__sklearn_tags__"):
+        kind = get_tags(regressor).estimator_type
+        allowed = ("regressor",) if target.labels is None else ("regressor", "classifier")
+        if kind not in allowed:
+            raise TypeError(
+                f"regressor: expected a {' or '.join(allowed)} for this target, got {type(regressor).__name__}"
+                + (f", a {kind}" if kind else "")
+            )
+        if kind == "classifier" and not hasattr(regressor, "predict_proba"):
+            raise TypeError(
+                f"regressor: expected a classifier with predict_proba, got {type(regressor).__name__}; "
+                "wrap it in CalibratedClassifierCV"
+            )
+    if folds is None:
+        from sklearn.exceptions import NotFittedError
+        from sklearn.utils.validation import check_is_fitted
+
+        try:
+            check_is_fitted(regressor)
+        except NotFittedError as error:
+            raise ValueError(
+                f"regressor: folds=None expects a regressor fitted on other data, got an unfitted "
+                f"{type(regressor).__name__}; fit it, or give a number of folds"
+            ) from error
+
+
+def _settings(regressor: Any, folds: int | None, target: Target) -> dict[str, Any]:
+    name = "panel" if regressor is None else _name(regressor)
+    out: dict[str, Any] = {"regressor": name, "folds": "none (already fitted)" if folds is None else folds}
+    if target.labels is not None:
+        out["classes"] = len(target.labels)
+    if target.box is not None:
+        out["target_range"] = target.box
+    return out
+
+
+def _name(regressor: Any) -> str:
+    if isinstance(regressor, tuple):
+        return " / ".join(_name(one) for one in regressor)
+    return "panel" if regressor is None else type(regressor).__name__
+
+
+def _summary(found: Losses, per_unit: FloatArray, index: IntArray, sizes: IntArray) -> dict[str, Any]:
+    """What is worth reading of one side: the constant's risk, r2, the panel's table, scores of classes."""
+
+    def mean(values: FloatArray) -> float:
+        return float(unit_means(values, index, sizes).mean())
+
+    constant = mean(found.constant)
+    out: dict[str, Any] = {
+        "risk": float(per_unit.mean()),
+        "constant": constant,
+        "r2": 1.0 - float(per_unit.mean()) / constant,
+    }
+    if found.weights:
+        weight = {name: float(np.mean([w[name] for w in found.weights])) for name in found.members}
+        out["regressors"] = {
+            name: {"risk": mean(values), "weight": weight[name]} for name, values in found.members.items()
+        }
+        out["chosen"] = max(weight, key=weight.__getitem__)
+    if found.log is not None and found.correct is not None:
+        out["log_loss"] = mean(found.log)
+        out["accuracy"] = mean(found.correct)
+    return out
