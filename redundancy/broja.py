@@ -80,9 +80,9 @@ def _one(p: FloatArray, tol: float) -> PIDTable:
 
 def _solve_block(block: Block, tol: float) -> tuple[tuple[FloatArray, FloatArray, FloatArray], int]:
     if block.a.shape[0] == block.b.shape[1] == 2 and block.a.all() and block.b.all():
-        *pair, used = propose(block.a[None], block.b[None], tol=0.9 * tol)
-        if certify(*pair, block.a[None], block.b[None])[2][0] <= 0.9 * tol:
-            return (pair[0][0], pair[1][0], pair[2][0]), used
+        q, u, v, used = propose(block.a[None], block.b[None], tol=0.9 * tol)
+        if certify(q, u, v, block.a[None], block.b[None])[2][0] <= 0.9 * tol:
+            return (q[0], u[0], v[0]), used
     # the Schur complement lives on the y side: keep it the smaller one
     swap = block.a.shape[0] < block.b.shape[1]
     a, b = (block.b.T, block.a.T) if swap else (block.a, block.b)

@@ -52,9 +52,8 @@ def broja_batch(pmfs: ArrayLike, *, tol: float = 1e-9) -> PIDTable:
     step = max(1, CHUNK_CELLS // (size_t * size_x * size_y))
     if size_x == size_y == 2:
         for i in _chunks(np.flatnonzero(positive), step):
-            *pair, iterations[i] = propose(a[i], b[i], tol=tol)
-            q[i], u[i], gap[i] = certify(*pair, a[i], b[i])
-            v[i] = pair[2]
+            proposed, dual_u, v[i], iterations[i] = propose(a[i], b[i], tol=tol)
+            q[i], u[i], gap[i] = certify(proposed, dual_u, v[i], a[i], b[i])
     if small:
         for i in _chunks(np.flatnonzero(positive & (gap > tol)), step):
             found = solve(a[i], b[i], tol=tol)

@@ -29,7 +29,8 @@ def propose(
     e = np.exp(power)
     s = 1.0 - e.sum(1)
     half_a, half_b, quarter = 0.5 * a, 0.5 * b, 0.25 * a.sum(0)
-    for step in range(max_iterations):
+    steps = 0
+    for steps in range(max_iterations):  # noqa: B007  (reported)
         q = w[:, None] * e
         ws = w * s
         complement = ws.sum(0)
@@ -53,18 +54,13 @@ def propose(
         stiff = np.maximum(1.0 - lean_sum * (share * over_w).sum(0), 1e-14)
         known = w * infeasible - ws + repair.sum(1)
 
-        def multipliers(target: FloatArray | float) -> tuple[FloatArray, FloatArray, FloatArray]:
-            fixed = (target + known) * share
-            corner = (lean_sum * (SIGN * fixed * over_w).sum(0) - pull) / stiff  # summed over t
-            dw = fixed + SIGN * corner * share
-            return dw, (target - ws - s * dw) * over_w, (SIGN * dw * over_w).sum(0)
-
-        dw, ds, _ = multipliers(0.0)
+        given = (known, share, over_w, lean_sum, pull, stiff, ws, s)
+        dw, ds = _multipliers(np.zeros_like(w), *given)
         ahead = ((w + _longest(w, dw) * dw) * (s + _longest(s, ds) * ds)).sum(0)
         mean = 0.25 * complement
         mu = np.maximum(mean * (ahead / complement) ** 3, np.minimum(mean, 0.025 * residual))
-        dw, ds, bend = multipliers(mu - dw * ds)
-        corner = lean * (bend - twist)
+        dw, ds = _multipliers(mu - dw * ds, *given)
+        corner = lean * ((SIGN * dw * over_w).sum(0) - twist)
         change = (repair + SIGN[:, None] * corner) * inverse - (dw * over_w)[:, None]
         reach = np.maximum(np.abs(change).max((0, 1)), LONGEST_STEP)
         length = np.minimum(_longest(s, ds), LONGEST_STEP / reach)
@@ -76,7 +72,25 @@ def propose(
     u = power.mean(1)
     v = power.mean(0) - power.mean((0, 1))
     coupling = (w[:, None] * e).reshape(power.shape)
-    return coupling.transpose(3, 0, 2, 1), u.transpose(2, 0, 1), v.transpose(2, 1, 0), step
+    return coupling.transpose(3, 0, 2, 1), u.transpose(2, 0, 1), v.transpose(2, 1, 0), steps
+
+
+def _multipliers(
+    target: FloatArray,
+    known: FloatArray,
+    share: FloatArray,
+    over_w: FloatArray,
+    lean_sum: FloatArray,
+    pull: FloatArray,
+    stiff: FloatArray,
+    ws: FloatArray,
+    s: FloatArray,
+) -> tuple[FloatArray, FloatArray]:
+    """Changes of the multipliers and slacks (cell, law) that aim at the complementarity `target`."""
+    fixed = (target + known) * share
+    corner = (lean_sum * (SIGN * fixed * over_w).sum(0) - pull) / stiff  # summed over t
+    dw = fixed + SIGN * corner * share
+    return dw, (target - ws - s * dw) * over_w
 
 
 def _longest(value: FloatArray, change: FloatArray) -> FloatArray:

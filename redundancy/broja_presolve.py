@@ -109,6 +109,8 @@ def _same_rows(a: FloatArray) -> IntArray:
     here, before = posterior[order[1:]], posterior[order[:-1]]
     # relative closeness also forbids merging a zero with a small number
     same = (np.abs(here - before) <= SAME_POSTERIOR * np.minimum(here, before)).all(1)
+    if not same.any():
+        return np.arange(len(a))
     label = np.empty(len(a), dtype=np.int64)
     label[order] = np.concatenate([[0], np.cumsum(~same)])
     return label
