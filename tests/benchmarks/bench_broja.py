@@ -1,0 +1,239 @@
+"""BROJA solvers side by side: time, error, certified gap.
+
+    python tests/benchmarks/bench_broja.py                  small and middle rows, minutes
+    python tests/benchmarks/bench_broja.py --heavy          adds 10 x 50 x 50 and beyond for every peer
+    python tests/benchmarks/bench_broja.py --only 10x50x50  one row
+
+Peers that are not installed are left out and named. Each solve runs in a process of its own with a time limit
+and one BLAS thread; finished solves are appended to a CSV, so an interrupted run goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import importlib.util
+import math
+import multiprocessing
+import os
+import platform
+import resource
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+from scipy import sparse
+
+import redundancy as rd
+
+FIELDS = ("law", "method", "seconds", "unique_x", "claim", "peak_mb", "status")
+
+
+def dirichlet(concentration, *shape, seed=0):
+    p = np.random.default_rng(seed).gamma(concentration, size=shape)
+    return p / p.sum()
+
+
+def near_deterministic(t=10, x=20, y=20, rest=1e-12, seed=0):
+    p = np.full((t, x, y), rest)
+    owner = np.random.default_rng(seed).integers(t, size=(x, y))
+    p[owner, np.arange(x)[:, None], np.arange(y)] = 1.0
+    return p / p.sum()
+
+
+def sparse_law(t=10, x=50, y=50, density=0.02, seed=0):
+    rng = np.random.default_rng(seed)
+    p = rng.gamma(1.0, size=(t, x, y)) * (rng.random((t, x, y)) < density)
+    return p / p.sum()
+
+
+def sampled(t=10, x=100, y=100, n=10_000, seed=0):
+    rng = np.random.default_rng(seed)
+    p = rng.gamma(0.3, size=t * x * y)
+    return np.bincount(rng.choice(p.size, size=n, p=p / p.sum()), minlength=p.size).reshape(t, x, y) / n
+
+
+# name -> (law, heavy for the peers, run by the peers at all)
+LAWS = {
+    "2x2x2": (lambda: dirichlet(1.0, 2, 2, 2), False, True),
+    "4x10x10": (lambda: dirichlet(1.0, 4, 10, 10), False, True),
+    "10x20x20": (lambda: dirichlet(1.0, 10, 20, 20), False, True),
+    "10x20x20 Dirichlet(0.05)": (lambda: dirichlet(0.05, 10, 20, 20), False, True),
+    "10x20x20 near-deterministic 1e-12": (near_deterministic, False, True),
+    "10x50x50": (lambda: dirichlet(1.0, 10, 50, 50), True, True),
+    "10x50x50 sparse": (sparse_law, True, True),
+    "10x100x100 sampled": (sampled, True, True),
+    "10x100x100": (lambda: dirichlet(1.0, 10, 100, 100), True, True),
+    "50x50x50": (lambda: dirichlet(1.0, 50, 50, 50), True, False),
+    "2x500x500": (lambda: dirichlet(1.0, 2, 500, 500), True, False),
+    "10x200x200": (lambda: dirichlet(1.0, 10, 200, 200), True, False),
+}
+
+
+def ours(p):
+    pid = rd.broja(p)
+    return pid.unique_x, pid.gap
+
+
+def broja_2pid(p):
+    from idtxl import synergy_tartu
+
+    law = {tuple(map(int, i)): float(p[tuple(i)]) for i in np.argwhere(p > 0)}
+    found = synergy_tartu.pid(law)
+    return float(found["UIY"]) * math.log(2.0), float(max(found["Num_err"])) * math.log(2.0)
+
+
+def clarabel_cones(p):
+    """Minimise sum d over exponential cones q exp(-d / q) <= sum_t q, called without a modelling layer."""
+    import clarabel
+
+    t, x, y = np.nonzero((p.sum(2)[:, :, None] > 0) & (p.sum(1)[:, None, :] > 0))
+    n = t.size
+    _, size_x, size_y = p.shape
+    rows_a, rows_b = t * size_x + x, t * size_y + y
+    a, b = p.sum(2).ravel(), p.sum(1).ravel()
+    cell = np.arange(n)
+    margins = sparse.vstack(
+        [
+            sparse.csr_array((np.ones(n), (rows_a, cell)), shape=(a.size, n))[np.unique(rows_a)],
+            sparse.csr_array((np.ones(n), (rows_b, cell)), shape=(b.size, n))[np.unique(rows_b)],
+        ]
+    )
+    xy = sparse.csr_array((np.ones(n), (cell, x * size_y + y)), shape=(n, size_x * size_y))
+    totals = (xy @ xy.T).tocsr()
+    zero, one = sparse.csr_array((n, n)), sparse.eye_array(n, format="csr")
+    cones = sparse.vstack(
+        [
+            sparse.hstack([zero, one]),  # s0 = -d
+            sparse.hstack([-one, zero]),  # s1 = q
+            sparse.hstack([-totals, zero]),  # s2 = sum_t q
+        ]
+    ).tocsr()[np.arange(3 * n).reshape(3, n).T.ravel()]
+    matrix = sparse.vstack([sparse.hstack([margins, sparse.csr_array((margins.shape[0], n))]), cones])
+    right = np.concatenate([a[np.unique(rows_a)], b[np.unique(rows_b)], np.zeros(3 * n)])
+    settings = clarabel.DefaultSettings()
+    settings.verbose = False
+    found = clarabel.DefaultSolver(
+        sparse.csc_matrix((2 * n, 2 * n)),
+        np.concatenate([np.zeros(n), np.ones(n)]),
+        sparse.csc_matrix(matrix),
+        right,
+        [clarabel.ZeroConeT(margins.shape[0])] + [clarabel.ExponentialConeT()] * n,
+        settings,
+    ).solve()
+    p_ty = p.sum(1)
+    share = p_ty[p_ty > 0] / np.broadcast_to(p_ty.sum(0), p_ty.shape)[p_ty > 0]
+    entropy = -float(p_ty[p_ty > 0] @ np.log(share))
+    return found.obj_val + entropy, abs(found.obj_val - found.obj_val_dual)
+
+
+METHODS = {"redundancy": (ours, "numpy"), "BROJA_2PID": (broja_2pid, "idtxl"), "Clarabel": (clarabel_cones, "clarabel")}
+
+
+def measured(method, law, pipe):
+    """In a child process: at least one solve, more while they are short; the fastest counts."""
+    try:
+        p, (solver, _) = LAWS[law][0](), METHODS[method]
+        if p.size < 5000:
+            solver(p)  # warm up imports
+        best, begun = math.inf, time.perf_counter()
+        while True:
+            start = time.perf_counter()
+            value, claim = solver(p)
+            best = min(best, time.perf_counter() - start)
+            if time.perf_counter() - begun > 0.5:
+                break
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
+        pipe.send((best, value, claim, peak, "ok"))
+    except Exception as error:  # a peer that fails is a result
+        pipe.send((math.nan, math.nan, math.nan, math.nan, repr(error)[:80].replace(",", ";")))
+
+
+def run(method, law, limit):
+    here, there = multiprocessing.Pipe()
+    child = multiprocessing.get_context("spawn").Process(target=measured, args=(method, law, there))
+    child.start()
+    answer = (math.nan, math.nan, math.nan, math.nan, f"over {limit:.0f} s")
+    if here.poll(limit):
+        answer = here.recv()
+    else:
+        child.kill()
+    child.join()
+    return answer
+
+
+def batch_row():
+    """1,000 laws of 2 x 2 x 2 in one call, per law; the fastest of three."""
+    p = np.stack([dirichlet(1.0, 2, 2, 2, seed=i) for i in range(1000)])
+    best = math.inf
+    for _ in range(3):
+        start = time.perf_counter()
+        found = rd.broja_batch(p)
+        best = min(best, time.perf_counter() - start)
+    return best / 1000, float(found.gap.max())
+
+
+def table(rows):
+    print("\n| law (T x X x Y) | method | seconds | times ours | error (nats) | own claim or gap | peak MB | |")
+    print("|---|---|---|---|---|---|---|---|")
+    for law in LAWS:
+        mine = rows.get((law, "redundancy"))
+        for method in METHODS:
+            row = rows.get((law, method))
+            if row is None or mine is None:
+                continue
+            ratio = row[0] / mine[0]
+            error = row[1] - mine[1]
+            shown = f"in [{-mine[2]:.0e}, 0], proved" if method == "redundancy" else f"{error:+.0e}"
+            print(
+                f"| {law} | {method} | {row[0]:.3g} | {ratio:.3g} | {shown} | {row[2]:.0e} | {row[3]:.0f} | {row[4]} |"
+            )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--heavy", action="store_true", help="also the rows where peers take minutes")
+    parser.add_argument("--only", nargs="*", default=[], help="rows to run, by name")
+    parser.add_argument("--limit", type=float, default=900.0, help="seconds per solve")
+    parser.add_argument("--csv", type=Path, default=Path("runs/bench_broja.csv"), help="checkpoint; delete to rerun")
+    options = parser.parse_args()
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"):
+        os.environ[name] = "1"  # read by the child processes, which import numpy afresh
+    found = {name: importlib.util.find_spec(module) is not None for name, (_, module) in METHODS.items()}
+    print("left out (not installed):", ", ".join(n for n, here in found.items() if not here) or "none")
+    for package in ("numpy", "scipy", "idtxl-uv", "ecos", "clarabel"):
+        try:
+            print(package, version(package), end="; ")
+        except PackageNotFoundError:
+            continue
+    print(f"python {platform.python_version()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    options.csv.parent.mkdir(parents=True, exist_ok=True)
+    rows = {}
+    if options.csv.exists():
+        with options.csv.open() as file:
+            for row in csv.DictReader(file):
+                values = [float(row[k]) for k in FIELDS[2:6]]
+                rows[row["law"], row["method"]] = (*values, row["status"])
+    with options.csv.open("a", newline="") as file:
+        writer = csv.writer(file)
+        if not rows:
+            writer.writerow(FIELDS)
+        for law, (_, heavy, peers) in LAWS.items():
+            if (options.only and law not in options.only) or (heavy and not (options.heavy or options.only)):
+                continue
+            for method, here in found.items():
+                if here and (peers or method == "redundancy") and (law, method) not in rows:
+                    rows[law, method] = run(method, law, options.limit)
+                    writer.writerow((law, method, *rows[law, method]))
+                    file.flush()
+                    print(f"{law}: {method} {rows[law, method][0]:.3g} s {rows[law, method][4]}", flush=True)
+    table(rows)
+    seconds, gap = batch_row()
+    single = rows.get(("2x2x2", "BROJA_2PID"))
+    times = "" if single is None else f", {single[0] / seconds:.0f} times faster than BROJA_2PID one by one"
+    print(f"\n1,000 laws 2x2x2 in one call: {seconds * 1e6:.0f} microseconds each, largest gap {gap:.0e}{times}")
+
+
+if __name__ == "__main__":
+    main()
