@@ -1,0 +1,44 @@
+"""All statements, in the order of docs/theory."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+from bounds import (
+    accuracy,
+    decoding,
+    distance_fano,
+    empirical_functional,
+    empirical_squared,
+    frozen_head,
+    geometric_functional,
+    information_diffusion,
+    informational_functional,
+    proximal_geometric,
+    variance_functional,
+)
+from bounds.theorem import Theorem
+
+
+def stated_in(module: ModuleType) -> list[Theorem[Any, Any]]:
+    """The theorem objects that a module defines, in its order."""
+    found = [value for value in vars(module).values() if isinstance(value, Theorem)]
+    return [t for t in found if t.function.__module__ == module.__name__]
+
+
+_CHAPTERS = (
+    proximal_geometric,
+    variance_functional,
+    geometric_functional,
+    frozen_head,
+    empirical_functional,
+    empirical_squared,
+    distance_fano,
+    information_diffusion,
+    informational_functional,
+    accuracy,
+    decoding,
+)
+
+THEOREMS: tuple[Theorem[Any, Any], ...] = tuple(t for chapter in _CHAPTERS for t in stated_in(chapter))
