@@ -58,8 +58,7 @@ class Table:
     def text(self, digits: int = 3) -> str:
         """The table in aligned columns, for a terminal."""
         cells = [list(self.columns)]
-        for row in self.rows():
-            cells.append([f"{v:.{digits}f}" if isinstance(v, float) else str(v) for v in row.values()])
+        cells += [[f"{v:.{digits}f}" if isinstance(v, float) else str(v) for v in row.values()] for row in self.rows()]
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         return "\n".join("  ".join(c.rjust(w) for c, w in zip(line, widths, strict=True)) for line in cells)
 

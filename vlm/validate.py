@@ -90,10 +90,14 @@ def prefill_times(
 
 
 def _seconds(model: Any, plan: SkipPlan, run: Callable[[], None]) -> float:
-    synchronise = torch.cuda.synchronize if model.device.type == "cuda" else lambda: None
     with skipping(model, plan):
-        synchronise()
+        _wait(model)
         start = time.perf_counter()
         run()
-        synchronise()
+        _wait(model)
         return time.perf_counter() - start
+
+
+def _wait(model: Any) -> None:
+    if model.device.type == "cuda":
+        torch.cuda.synchronize(model.device)

@@ -1,0 +1,115 @@
+"""The house keeps its own rules: import arrows, light imports, public names, a wheel that installs alone."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("redundancy", "bounds", "vlm")
+FORBIDDEN = {
+    "redundancy": {"bounds", "vlm", "torch", "transformers"},
+    "bounds": {"vlm", "torch", "transformers"},
+    "vlm": set(),
+}
+
+
+def imported(path: Path) -> set[str]:
+    """Top-level packages that a file imports anywhere."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_import_arrows(package):
+    files = list((ROOT / package).rglob("*.py"))
+    assert files
+    for path in files:
+        crossed = imported(path) & FORBIDDEN[package]
+        assert not crossed, f"{path.relative_to(ROOT)} imports {crossed}"
+
+
+def test_nothing_evaluates_text_or_unpickles():
+    pattern = re.compile(r"(?<![\w.])(eval|exec)\(|\bpickle\b|allow_pickle=True|joblib\.load|trust_remote_code=True")
+    for package in PACKAGES:
+        for path in (ROOT / package).rglob("*.py"):
+            for number, line in enumerate(path.read_text().splitlines(), 1):
+                assert not pattern.search(line), f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+
+
+@pytest.mark.parametrize("package", ["redundancy", "bounds"])
+def test_light_imports(package):
+    heavy = ("torch", "transformers", "sympy", "matplotlib")
+    code = f"import sys, {package}; print([m for m in {heavy!r} if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert out.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_public_names_are_sorted_importable_and_locked(package):
+    module = importlib.import_module(package)
+    locked = (ROOT / "tests" / "public_names" / f"{package}.txt").read_text().split()
+    assert sorted(module.__all__) == locked, f"public names of {package} changed: edit tests/public_names/{package}.txt"
+    for name in module.__all__:
+        assert getattr(module, name) is not None
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_public_functions_are_documented(package):
+    module = importlib.import_module(package)
+    for name in module.__all__:
+        value = getattr(module, name)
+        if callable(value):
+            assert value.__doc__, f"{package}.{name} has no docstring"
+
+
+def test_no_private_paths_or_leftovers_are_committed():
+    tracked = subprocess.run(["git", "ls-files", "-z"], capture_output=True, text=True, check=True, cwd=ROOT)
+    for name in filter(None, tracked.stdout.split("\0")):
+        path = ROOT / name
+        if path.suffix in {".py", ".md", ".toml", ".txt", ".json"} and path.is_file() and path != Path(__file__):
+            assert "/work/" not in path.read_text(encoding="utf-8"), name
+
+
+def test_wheel_installs_without_extras_and_imports_from_elsewhere(tmp_path):
+    def run(*command: str, cwd: Path = tmp_path, check: bool = True) -> subprocess.CompletedProcess[str]:
+        clean = {k: v for k, v in os.environ.items() if k not in {"PYTHONPATH", "VIRTUAL_ENV"}}
+        out = subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=clean, check=False)
+        assert not check or out.returncode == 0, out.stderr[-3000:]
+        return out
+
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
+    run(*pip, "wheel", "--no-deps", "--wheel-dir", str(tmp_path / "dist"), str(ROOT))
+    (wheel,) = (tmp_path / "dist").glob("skipit-*.whl")
+    run(sys.executable, "-m", "venv", str(tmp_path / "clean"))
+    python = str(tmp_path / "clean" / "bin" / "python")
+    quiet = ("-m", "pip", "--disable-pip-version-check", "--quiet")
+    run(python, *quiet, "install", "-c", str(ROOT / "constraints.txt"), str(wheel))
+    code = (
+        "import numpy as np, redundancy as rd, bounds, sys;"
+        "e = rd.geometric(np.eye(3), np.eye(3));"
+        "print(e.value, bounds.certify(e).high > 0, sorted({'torch', 'sympy'} & set(sys.modules)), rd.__file__)"
+    )
+    out = run(python, "-c", code).stdout
+    assert out.startswith("0.0 True []")
+    assert "clean" in out
+    missing = run(python, "-c", "import vlm", check=False)
+    assert missing.returncode == 1
+    assert missing.stderr.strip().splitlines()[-1] == (
+        "ImportError: vlm needs torch and transformers: pip install 'skipit[vlm]'"
+    )
+    listing = run(python, "-m", "zipfile", "-l", str(wheel)).stdout
+    for needed in ("redundancy/py.typed", "bounds/py.typed", "vlm/py.typed", "model.safetensors"):
+        assert needed in listing

@@ -1,0 +1,272 @@
+"""The main job on the embedded model: measure, plan, skip, validate."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vlm import tiny
+from vlm.attention import AttentionRecord, attention
+from vlm.conditions import Decision, decide
+from vlm.cost import operations_ratio
+from vlm.load import load
+from vlm.plan import INDEX_CONVENTION, SkipPlan
+from vlm.probe import ProbeRecord, probe
+from vlm.skip import skipping
+from vlm.table import Table
+from vlm.validate import Score, difference, prefill_times, score
+
+T = TypeVar("T")
+Bar = Callable[[Iterable[T], str], Iterable[T]]
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """Everything the demo found.
+
+    Attributes
+    ----------
+    decision : Decision
+        Plan and reasons.
+    record, attention
+        The measurements behind it.
+    sweep : Table
+        One row per late-entry and early-exit layer: accuracy with interval, change with interval, cost.
+    comparison : Table
+        No skip, the plan, and deliberately bad plans, side by side.
+    report : dict
+        What `report.json` holds.
+    """
+
+    decision: Decision
+    record: ProbeRecord
+    attention: AttentionRecord
+    sweep: Table
+    comparison: Table
+    report: dict[str, Any]
+
+
+def run_demo(
+    name: str = "tiny",
+    *,
+    limit: int = 1200,
+    seed: int = 0,
+    batch_size: int = 60,
+    say: Callable[[str], None] = print,
+    progress: bool = True,
+) -> Outcome:
+    """Measure on one set of pictures, decide a plan, and validate it on another.
+
+    Parameters
+    ----------
+    name : str
+        An embedded model: "tiny", "tiny-plain" or "tiny-scaled".
+    limit : int
+        Questions in each of the two sets.
+    seed : int
+        Chooses the pictures.
+    """
+    bar = _bar(progress)
+    model, processor = load(name)
+    calibration = tiny.questions(split="validation", limit=limit, seed=seed, kinds=tiny.IMAGE_KINDS)
+    held_out = tiny.questions(split="test", limit=limit, seed=seed, kinds=tiny.IMAGE_KINDS)
+    say(f"model {name}: {sum(p.numel() for p in model.parameters()):,} parameters")
+    say(INDEX_CONVENTION + "\n")
+
+    record, seen = measure(model, processor, calibration, batch_size=batch_size, bar=bar)
+    decision = decide(record, seen, images=[q.image_id for q in calibration])
+    say(_for_people(decision).text() + "\n")
+    for line in decision.reasons():
+        say(line)
+    say(f"\nplan: {decision.plan}\n")
+
+    judge = Judge(model, processor, held_out, batch_size)
+    depth = record.depth
+    plans = [SkipPlan.late_entry(k) for k in range(1, depth + 1)] + [SkipPlan.early_exit(k) for k in range(depth)]
+    rows = [judge.row(SkipPlan(), "none", 0)]
+    for number, plan in enumerate(bar(plans, "sweep")):
+        late = number < depth
+        rows.append(judge.row(plan, "late entry" if late else "early exit", number + 1 if late else number - depth))
+    sweep = Table.from_rows(rows)
+
+    comparison = _compare(judge, decision.plan, depth)
+    say(comparison.text() + "\n")
+    report = _report(name, decision, judge, comparison, limit=limit, seed=seed)
+    say(_summary(report))
+    return Outcome(decision, record, seen, sweep, comparison, report)
+
+
+def measure(
+    model: Any, processor: Any, questions: Sequence[tiny.Question], *, batch_size: int, bar: Bar[Any]
+) -> tuple[ProbeRecord, AttentionRecord]:
+    """Run the prompts once under probe and attention; nothing is generated and no answer is read."""
+    starts = range(0, len(questions), batch_size)
+    with torch.inference_mode(), probe(model, thresholds=(0.01, 0.02, 0.05, 0.1)) as record, attention(model) as seen:
+        for start in bar(starts, "measure"):
+            model(**_batch(model, processor, questions[start : start + batch_size]), logits_to_keep=1)
+    return record, seen
+
+
+class Judge:
+    """Accuracy, change and cost of plans on one set of questions."""
+
+    def __init__(self, model: Any, processor: Any, questions: Sequence[tiny.Question], batch_size: int) -> None:
+        self.model, self.processor, self.questions, self.batch_size = model, processor, questions, batch_size
+        self.images = [q.image_id for q in questions]
+        self.full = self._right(SkipPlan())
+        self.batch = _batch(model, processor, questions[:batch_size])
+        rows = len(self.batch["input_ids"])
+        vision = int((self.batch["input_ids"] == model.config.image_token_id).sum())
+        self.tokens = (vision // rows, (int(self.batch["attention_mask"].sum()) - vision) // rows)
+
+    def _right(self, plan: SkipPlan, *, blank: bool = False) -> NDArray[np.bool_]:
+        with skipping(self.model, plan):
+            return tiny.correct(self.model, self.processor, self.questions, batch_size=self.batch_size, blank=blank)
+
+    def accuracy(self, plan: SkipPlan, *, blank: bool = False) -> tuple[Score, Score]:
+        """Accuracy, and its change from the model without a plan."""
+        if not plan and not blank:
+            full = score(self.full, self.images)
+            return full, Score(0.0, 0.0, 0.0, full.images)
+        right = self._right(plan, blank=blank)
+        return score(right, self.images), difference(right, self.full, self.images)
+
+    def operations_ratio(self, plan: SkipPlan) -> float:
+        vision, text = self.tokens
+        return operations_ratio(self.model, plan, vision=vision, text=text)
+
+    def row(self, plan: SkipPlan, kind: str, layer: int) -> dict[str, Any]:
+        accuracy, change = self.accuracy(plan)
+        return {
+            "kind": kind,
+            "layer": layer,
+            "plan": str(plan),
+            "accuracy": accuracy.value,
+            "accuracy_low": accuracy.low,
+            "accuracy_high": accuracy.high,
+            "change": change.value,
+            "change_low": change.low,
+            "change_high": change.high,
+            "operations_ratio": self.operations_ratio(plan),
+        }
+
+
+def bad_plans(plan: SkipPlan, depth: int) -> dict[str, SkipPlan]:
+    """Plans of the same kind that the conditions forbid: the middle layers, and late entry in the middle."""
+    third = depth // 3
+    middle = SkipPlan.skip("vision", third, depth - third)
+    candidates = {
+        "late entry at the middle": SkipPlan.late_entry(depth // 2),
+        "all tokens out of the middle": SkipPlan.drop(range(third, depth - third)),
+        "vision out of the middle": middle,
+    }
+    return {name: other for name, other in candidates.items() if other.resolved(depth) != plan}
+
+
+def _compare(judge: Judge, plan: SkipPlan, depth: int) -> Table:
+    named = {"no skip": SkipPlan(), "planned": plan, **bad_plans(plan, depth)}
+    _, ratios = prefill_times(judge.model, judge.batch, list(named.values()))
+    rows = []
+    for (name, candidate), ratio in zip(named.items(), ratios, strict=True):
+        row = judge.row(candidate, name, 0)
+        row.pop("layer")
+        rows.append({**row, "time_ratio": ratio})
+    return Table.from_rows(rows)
+
+
+def _report(name: str, decision: Decision, judge: Judge, comparison: Table, *, limit: int, seed: int) -> dict[str, Any]:
+    full, planned = list(comparison.rows())[:2]
+    blank, _ = judge.accuracy(SkipPlan(), blank=True)
+    chance = tiny.chance_by_kind(judge.questions)
+    return {
+        "model": name,
+        "plan": str(decision.plan),
+        "late_entry": decision.late_entry,
+        "early_exit": decision.early_exit,
+        "accuracy_full": full["accuracy"],
+        "accuracy_full_interval": [full["accuracy_low"], full["accuracy_high"]],
+        "accuracy_blank": blank.value,
+        "accuracy_blank_interval": [blank.low, blank.high],
+        "accuracy_chance": chance["image"],
+        "accuracy_plan": planned["accuracy"],
+        "accuracy_plan_interval": [planned["accuracy_low"], planned["accuracy_high"]],
+        "accuracy_change": planned["change"],
+        "accuracy_change_interval": [planned["change_low"], planned["change_high"]],
+        "operations_ratio": planned["operations_ratio"],
+        "time_ratio": planned["time_ratio"],
+        "questions": limit,
+        "images": len(set(judge.images)),
+        "seed": seed,
+        "conditions": decision.settings,
+        "versions": {"python": platform.python_version(), "torch": torch.__version__, "machine": platform.machine()},
+    }
+
+
+def _summary(report: dict[str, Any]) -> str:
+    low, high = report["accuracy_change_interval"]
+    entry = f"late entry at {report['late_entry']}" if report["late_entry"] else "no late entry"
+    return (
+        f"conditions: {entry}; plan {report['plan']}: accuracy {report['accuracy_plan']:.3f} against "
+        f"{report['accuracy_full']:.3f} (change in [{low:+.3f}, {high:+.3f}]), "
+        f"{report['operations_ratio']:.1%} of the operations, {report['time_ratio']:.1%} of the prefill time; "
+        f"blank image {report['accuracy_blank']:.3f}, chance {report['accuracy_chance']:.3f}"
+    )
+
+
+def save(outcome: Outcome, folder: str | Path) -> list[Path]:
+    """Write tables, figures, the page and report.json; each file whole or not at all."""
+    from vlm.plots import demo_figures
+    from vlm.report import demo_page
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = [
+        outcome.record.table().save(folder / "redundancy.csv"),
+        outcome.attention.table().save(folder / "attention.csv"),
+        outcome.decision.layers.save(folder / "layers.csv"),
+        outcome.sweep.save(folder / "sweep.csv"),
+        outcome.comparison.save(folder / "comparison.csv"),
+    ]
+    figures = demo_figures(outcome, folder)
+    page = folder / "index.html"
+    write_whole(page, demo_page(outcome, figures))
+    report = folder / "report.json"
+    write_whole(report, json.dumps(outcome.report, indent=2) + "\n")
+    return [*written, *figures, page, report]
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file so that a reader never sees half of it."""
+    half = path.with_name(path.name + ".part")
+    half.write_text(text, encoding="utf-8")
+    os.replace(half, path)
+
+
+def _for_people(decision: Decision) -> Table:
+    names = ("layer", "distance", "distance_from_entry", "close", "redundant", "ratio", "attention_small", "decision")
+    return Table({name: decision.layers[name] for name in names})
+
+
+def _batch(model: Any, processor: Any, questions: Sequence[tiny.Question]) -> dict[str, Any]:
+    images = [q.image for q in questions]
+    batch = processor(images=images, text=[q.prompt for q in questions], return_tensors="pt", padding=True)
+    return dict(batch.to(model.device))
+
+
+def _bar(progress: bool) -> Bar[Any]:
+    from tqdm import tqdm
+
+    def bar(items: Iterable[Any], name: str) -> Iterable[Any]:
+        shown: Iterable[Any] = tqdm(items, desc=name, disable=None if progress else True)
+        return shown
+
+    return bar

@@ -1,0 +1,117 @@
+"""Figures of a run, each a function that draws on an `ax` it is given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vlm.attention import AttentionRecord
+from vlm.probe import ProbeRecord
+from vlm.table import Table
+
+if TYPE_CHECKING:
+    from vlm.demo import Outcome
+
+_COLOURS = {"vision": "#0b6e99", "text": "#c4622d", "late entry": "#0b6e99", "early exit": "#7a3b8f"}
+
+
+def require_matplotlib() -> Any:
+    """matplotlib.pyplot without a display, or one line that says what to install."""
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise ImportError("figures need matplotlib: pip install 'skipit[plot]'") from error
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    return plt
+
+
+def plot_redundancy(ax: Any, record: ProbeRecord, t: float = 0.05) -> None:
+    """Mean adjacent distance (lines) and fraction of tokens within t (dashed), per layer and modality."""
+    table = record.table()
+    layers = np.arange(record.depth)
+    near = ax.twinx()
+    for modality in ("vision", "text"):
+        rows = table.where(modality=modality)
+        seen = rows["tokens"] > 0
+        mean, close = (
+            [rows[name][seen & (rows["layer"] == i)].mean() for i in layers] for name in ("distance", f"within_{t:g}")
+        )
+        ax.plot(layers, mean, "o-", color=_COLOURS[modality], label=f"{modality}: mean distance")
+        near.plot(layers, close, "s--", ms=4, alpha=0.7, color=_COLOURS[modality], label=f"{modality}: within {t:g}")
+    ax.set(xlabel="decoder layer", ylabel="cosine distance, state l to l+1", ylim=(0, None), xticks=layers)
+    near.set(ylabel=f"fraction of tokens within {t:g}", ylim=(0, 1.02))
+    handles = [h for a in (ax, near) for h in a.get_legend_handles_labels()[0]]
+    ax.legend(handles=handles, fontsize=8, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
+
+
+def plot_attention(ax: Any, record: AttentionRecord, limit: float | None = None) -> None:
+    """Visual attention ratio per layer: mean over heads, and the range of the heads."""
+    by_head = np.nanmean(record.ratios(), axis=0)
+    layers = np.arange(len(by_head))
+    ax.fill_between(
+        layers, by_head.min(axis=1), by_head.max(axis=1), alpha=0.2, color="#0b6e99", label="range of heads"
+    )
+    ax.plot(layers, by_head.mean(axis=1), "o-", color="#0b6e99", label="mean over heads")
+    if limit is not None:
+        ax.axhline(limit, ls=":", color="k", label=f"limit {limit:g}")
+    ax.set(xlabel="decoder layer", ylabel="visual attention ratio", ylim=(0, 1), xticks=layers)
+    ax.legend(fontsize=8, frameon=False)
+
+
+def plot_sweep(ax: Any, sweep: Table, chance: float | None = None, marked: tuple[int, int] | None = None) -> None:
+    """Accuracy with interval against the entry or exit layer; `marked` are the layers the conditions chose."""
+    depth = int(sweep["layer"].max())
+    none = next(sweep.where(kind="none").rows())
+    for kind, free in (("late entry", 0), ("early exit", depth)):
+        rows = list(sweep.where(kind=kind).rows())
+        rows = sorted([*rows, {**none, "layer": free}], key=lambda row: row["layer"])
+        x, y, low, high = (
+            np.array([row[c] for row in rows]) for c in ("layer", "accuracy", "accuracy_low", "accuracy_high")
+        )
+        ax.errorbar(
+            x,
+            y,
+            yerr=[np.maximum(y - low, 0), np.maximum(high - y, 0)],
+            fmt="o-",
+            ms=4,
+            capsize=3,
+            color=_COLOURS[kind],
+            label=kind,
+        )
+    if chance is not None:
+        ax.axhline(chance, ls=":", color="k", label="chance")
+    for layer, kind in zip(marked or (), ("late entry", "early exit"), strict=False):
+        ax.axvline(layer, ls="--", lw=1, color=_COLOURS[kind], label=f"conditions: {kind} at {layer}")
+    ax.set(
+        xlabel="k: vision enters late at k / exits early at k",
+        ylabel="accuracy",
+        ylim=(0, 1.02),
+        xticks=range(depth + 1),
+    )
+    ax.legend(fontsize=8, frameon=False)
+
+
+def demo_figures(outcome: Outcome, folder: Path) -> list[Path]:
+    """The demo's three figures as PNG files."""
+    plt = require_matplotlib()
+    decision, report = outcome.decision, outcome.report
+    drawings = {
+        "redundancy": lambda ax: plot_redundancy(ax, outcome.record, decision.settings["t"]),
+        "attention": lambda ax: plot_attention(ax, outcome.attention, decision.settings["attention_limit"]),
+        "sweep": lambda ax: plot_sweep(
+            ax, outcome.sweep, report["accuracy_chance"], (decision.late_entry, decision.early_exit)
+        ),
+    }
+    paths = []
+    for name, draw in drawings.items():
+        figure, ax = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
+        draw(ax)  # type: ignore[no-untyped-call]
+        path = folder / f"{name}.png"
+        figure.savefig(path, dpi=140)
+        plt.close(figure)
+        paths.append(path)
+    return paths

@@ -1,0 +1,104 @@
+"""One self-contained HTML page per run: tables, reasons and figures, no script, nothing to fetch."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vlm.plan import INDEX_CONVENTION
+from vlm.table import Table
+
+if TYPE_CHECKING:
+    from vlm.demo import Outcome
+
+_STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
+h1, h2 { line-height: 1.2 } table { border-collapse: collapse; font-size: 0.85rem; margin: 1rem 0 }
+th, td { padding: 0.25rem 0.6rem; text-align: right; border-bottom: 1px solid #ddd } th { background: #f4f4f4 }
+figure { margin: 1rem 0 } img { max-width: 100% } .scroll { overflow-x: auto } .lead { font-size: 1.1rem }
+"""
+_CAPTIONS = {
+    "redundancy": "Mean cosine distance between a layer's input and output, and the fraction of tokens within t.",
+    "attention": "Share of the asking token's attention that falls on the image.",
+    "sweep": "Accuracy on held-out images against the entry or exit layer, with image-level 95% intervals.",
+}
+
+
+def demo_page(outcome: Outcome, figures: Sequence[Path]) -> str:
+    """The demo's findings as one HTML page."""
+    report, decision = outcome.report, outcome.decision
+    verdict = (
+        f"The conditions allow vision tokens to enter at layer {report['late_entry']}."
+        if report["late_entry"]
+        else "The conditions allow <b>no late entry</b>: " + escape(_first_failure(outcome)) + "."
+    )
+    body = [
+        f"<h1>Which layers can the image skip? Model {escape(report['model'])}</h1>",
+        f"<p class='lead'>Plan <b>{escape(report['plan'])}</b>: accuracy {_interval(report, 'accuracy_plan')} against "
+        f"{_interval(report, 'accuracy_full')} without skipping, {report['operations_ratio']:.1%} of the operations, "
+        f"{report['time_ratio']:.1%} of the prefill time. Blank image: {_interval(report, 'accuracy_blank')}, chance "
+        f"{report['accuracy_chance']:.3f}.</p>",
+        f"<p>{verdict} {_exit_verdict(report, outcome.record.depth)}</p>",
+        f"<p>{escape(INDEX_CONVENTION)} Measured on {decision.settings['images']} images, validated on "
+        f"{report['images']} others; intervals hold with probability {decision.settings['confidence']:g} and count "
+        "images, not questions or tokens.</p>",
+        "<h2>Plans side by side</h2>",
+        _html_table(outcome.comparison),
+        "<p>“Change” is the paired difference to no skip. Operations are those of the decoder for one prompt; time "
+        "includes the vision tower and what Python adds, which weighs heavily on a model this small.</p>",
+        *(_figure(path) for path in figures),
+        "<h2>Conditions per layer</h2>",
+        _html_table(decision.layers),
+        "<ol start='0'>" + "".join(f"<li>{escape(r)}</li>" for r in decision.reasons()) + "</ol>",
+        "<h2>Every entry and exit layer</h2>",
+        _html_table(outcome.sweep),
+    ]
+    return (
+        "<!doctype html><html lang='en'><head><meta charset='utf-8'><title>skipit: "
+        f"{escape(report['model'])}</title><style>{_STYLE}</style></head><body>{''.join(body)}</body></html>\n"
+    )
+
+
+def _first_failure(outcome: Outcome) -> str:
+    row = next(outcome.decision.layers.rows())
+    failed = [
+        f"redundancy {row['redundant']} ({row['close']:.2f} of vision tokens are close)"
+        if row["redundant"] != "holds"
+        else "",
+        f"small attention {row['attention_small']} (ratio {row['ratio']:.2f})"
+        if row["attention_small"] != "holds"
+        else "",
+    ]
+    return "at layer 0, " + " and ".join(part for part in failed if part)
+
+
+def _exit_verdict(report: dict[str, Any], depth: int) -> str:
+    if report["early_exit"] < depth:
+        return f"They allow vision tokens to leave at layer {report['early_exit']} of {depth}."
+    return "They allow <b>no early exit</b>: the last layer still looks at the image more than the limit."
+
+
+def _interval(report: dict[str, Any], key: str) -> str:
+    low, high = report[f"{key}_interval"]
+    return f"{report[key]:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def _html_table(table: Table) -> str:
+    head = "".join(f"<th>{escape(name)}</th>" for name in table.columns)
+    lines = []
+    for row in table.rows():
+        cells = (f"{v:.3f}" if isinstance(v, float) else escape(str(v)) for v in row.values())
+        lines.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+    return f"<div class='scroll'><table><tr>{head}</tr>{''.join(lines)}</table></div>"
+
+
+def _figure(path: Path) -> str:
+    data = base64.b64encode(path.read_bytes()).decode()
+    caption = _CAPTIONS.get(path.stem, path.stem)
+    return (
+        f"<figure><img alt='{escape(caption)}' src='data:image/png;base64,{data}'>"
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+    )
