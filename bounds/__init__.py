@@ -5,7 +5,7 @@ from bounds.accuracy import (
     accuracy_from_information,
     accuracy_from_two_entropies,
 )
-from bounds.certificates import Certificate, certify
+from bounds.certificates import Certificate, certify, certify_entropy
 from bounds.decoding import (
     accuracy_from_decoding,
     decoding_from_proximal,
@@ -95,6 +95,7 @@ __all__ = [
     "braun_pokutta",
     "brier_from_information",
     "certify",
+    "certify_entropy",
     "decoding_from_proximal",
     "empirical_functional_from_geometric",
     "empirical_functional_linear",

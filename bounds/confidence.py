@@ -229,9 +229,13 @@ def lower_limit(
 def interval(
     values: ArrayLike, *, alpha: float, method: str = "betting", support: tuple[float, float] = (0.0, 1.0)
 ) -> tuple[FloatArray, FloatArray]:
-    """Two-sided limits (low, high): one-sided ones at alpha / 2 each."""
+    """Two-sided limits (low, high): one-sided ones at alpha / 2 each.
+
+    Betting limits of units that drift with their order may cross; the hull of the two is then returned.
+    """
     low = lower_limit(values, alpha=alpha / 2, method=method, support=support)
-    return low, upper_limit(values, alpha=alpha / 2, method=method, support=support)
+    high = upper_limit(values, alpha=alpha / 2, method=method, support=support)
+    return np.minimum(low, high), np.maximum(low, high)
 
 
 def to_unit(values: ArrayLike, support: tuple[float, float]) -> FloatArray:

@@ -1,4 +1,4 @@
-"""Limits for images with dependent tokens: the deviation for all thresholds, the token-weighted target, binary units."""
+"""Limits for images with dependent tokens: all thresholds at once, the token-weighted target, binary units."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_image_event_makes_units_that_clopper_pearson_accepts():
     assert event.value == np.mean(close.per_unit >= 0.5)
     made = bounds.certify(event, method="clopper-pearson")
     assert made.low <= event.value <= made.high
-    assert "at least 0.5 of" in made.guarantee
+    assert "in at least 0.5 of an image" in made.guarantee
     several = clusters.image_event(rd.proximal(x, y, t=[0.02, 0.05], groups=groups), at_least=0.5)
     assert several.value.shape == (2,)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import mpmath as mp
 
 mp.mp.dps = 60
@@ -47,7 +49,7 @@ def anderson_dkw(d, alpha):
     s = mp.sqrt(mp.log(1 / min(mp.mpf(alpha), mp.mpf("0.5"))) / (2 * n))
     knots = sorted({mp.mpf(0), mp.mpf(1), *d})
     total = mp.mpf(0)
-    for left, right in zip(knots[:-1], knots[1:], strict=True):
+    for left, right in itertools.pairwise(knots):
         above = mp.mpf(sum(v > left for v in d)) / n
         total += (right - left) * min(mp.mpf(1), above + s)
     return total
