@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from bounds import confidence as limits
 from bounds import guarantees, mean_limits
 from bounds.certificate import Certificate, certificate_of
-from bounds.entropy_certificates import certify_entropy
+from bounds.entropy_certificates import certify_entropy, certify_plugin_entropy
 from bounds.information_certificates import certify_information
 from redundancy import checks
 from redundancy.results import Estimate
@@ -19,18 +19,21 @@ __all__ = ["Certificate", "certify", "certify_entropy"]
 
 FloatArray = NDArray[np.float64]
 
+ENTROPIES = ("entropy", "conditional entropy", "informational")
+
 
 def certify(
     estimate: Estimate,
     confidence: float = 0.95,
     *,
-    method: str = "betting",
+    method: str | None = None,
     target: str = "image",
     side: str = "both",
     family: int = 1,
     d_max: float | None = None,
     largest_loss: float | None = None,
     max_rows: float | None = None,
+    size: int | tuple[int, int] | None = None,
     shuffle: bool = True,
 ) -> Certificate:
     """Interval that covers what `estimate` estimates, with a finite-sample guarantee (section 9.1).
@@ -39,14 +42,15 @@ def certify(
     ----------
     estimate : Estimate
         A mean over units of sampling: `redundancy.geometric`, `proximal`, `functional`, `mmse` (upper limit
-        only), `risk_difference`, or any Estimate whose value is the mean of its `per_unit`.
+        only), `risk_difference`, a plug-in `entropy` or `conditional_entropy` (with `size`), or any Estimate whose
+        value is the mean of its `per_unit`.
     confidence : float
         1 - alpha, in (0, 1). Two-sided limits split alpha; so do several thresholds (they hold together).
-    method : str
-        "betting" (default: valid for every bounded law and shortest or close to it in the coverage study),
+    method : str, optional
+        For means: "betting" (default: valid for every bounded law and shortest or close to it in the coverage study),
         "hoeffding", "chernoff-kl", "anderson-dkw", "empirical-bernstein", "hoeffding-bentkus",
         "clopper-pearson" (units that are 0 or 1 only), or "dkw" (proximal only: holds for all thresholds at
-        once, so that t may be chosen after seeing the data).
+        once, so that t may be chosen after seeing the data). For entropies: "mcdiarmid".
     target : {"image", "token", "information"}
         "image": the mean over units, each unit counting the same. "token": every row counting the same,
         E[sum over the image's rows] / E[rows per image]; needs `max_rows`, methods betting or hoeffding.
@@ -63,6 +67,8 @@ def certify(
         Largest possible loss of a row, where a functional or mmse estimate has none (no `target_range`).
     max_rows : float, optional
         Largest possible number of rows of an image, known before seeing the data (target="token").
+    size : int or (int, int), optional
+        Sizes of the alphabets of X and Y, for a plug-in entropy or conditional entropy (9.2).
     shuffle : bool
         Read the units in a fixed pseudo-random order (betting only), so that a file sorted by class does no
         harm. False keeps the order of `estimate.per_unit`, which must then not depend on the values.
@@ -81,11 +87,15 @@ def certify(
         `largest_loss`, Clopper-Pearson on fractions, "dkw" on anything but proximal, a lower limit of mmse.
     """
     checks.probability(confidence, name="confidence", open_ends=True)
-    checks.one_of(method, (*limits.METHODS, "dkw"), name="method")
+    entropic = isinstance(estimate, Estimate) and estimate.quantity in ENTROPIES
+    method = method or ("mcdiarmid" if entropic else "betting")
+    checks.one_of(method, ("mcdiarmid",) if entropic else (*limits.METHODS, "dkw"), name="method")
     checks.one_of(target, ("image", "token", "information"), name="target")
     checks.one_of(side, ("both", "upper", "lower"), name="side")
     if family < 1:
         raise ValueError(f"family: expected the number of certificates made together, >= 1, got {family}")
+    if entropic:
+        return certify_plugin_entropy(estimate, confidence, size=size, side=side, family=family)
     per_unit = mean_limits.units(estimate)
     order = np.random.default_rng(0).permutation(estimate.n) if shuffle else np.arange(estimate.n)
     alpha = (1.0 - confidence) / family

@@ -9,6 +9,7 @@ from bounds import entropy_limits, guarantees
 from bounds.certificate import Certificate
 from redundancy import checks
 from redundancy.grouping import unit_means
+from redundancy.results import Estimate
 
 
 def certify_entropy(
@@ -72,10 +73,10 @@ def certify_entropy(
         joint = np.zeros(shape)
         np.add.at(joint, (a, b), 1.0 / sizes[index])
         spent = alpha / 2 if side == "both" else alpha
-        low, high = entropy_limits.mcdiarmid_entropy(
-            joint, n=n, alpha_low=spent, alpha_high=spent, rows=sizes.astype(np.float64)
-        )
         value = entropy_limits.plugin_conditional_entropy(joint)
+        low, high = entropy_limits.mcdiarmid_entropy(
+            value, shape=shape, n=n, alpha_low=spent, alpha_high=spent, rows=sizes.astype(np.float64)
+        )
         low, high = (0.0 if side == "upper" else low), (top if side == "lower" else high)
     else:
         if side == "lower":
@@ -92,7 +93,76 @@ def certify_entropy(
         side, low = "upper", 0.0
         high = entropy_limits.cross_entropy_upper_limit(losses, size=shape[0], mix=mix, alpha=alpha)
         value = float(losses.mean())
-    unit = "row" if groups is None else "image"
+    return _certificate(
+        (low, high),
+        value,
+        confidence=confidence,
+        method=method,
+        n=n,
+        unit="row" if groups is None else "image",
+        side=side,
+        family=family,
+    )
+
+
+def certify_plugin_entropy(
+    estimate: Estimate,
+    confidence: float,
+    *,
+    size: int | tuple[int, int] | None,
+    side: str,
+    family: int,
+) -> Certificate:
+    """What `certify` returns for a plug-in entropy or conditional entropy: the limits (9.2)."""
+    size = estimate.settings.get("size") if size is None else size
+    if estimate.settings.get("method", "plugin") != "plugin" or estimate.settings.get("kind") == "pmf":
+        raise ValueError(
+            f"certify: (9.2) is about the plug-in entropy of samples, got {dict(estimate.settings)}; bias "
+            "corrections have no guarantee: estimate with method='plugin', or use bounds.certify_entropy"
+        )
+    if size is None:
+        raise ValueError(
+            "certify: an entropy needs size=(size of X, size of Y), fixed before seeing the data; the symbols that "
+            "happened to be seen under-count it"
+        )
+    if estimate.quantity == "entropy":
+        shape = (size, 1) if isinstance(size, int) else (int(size[0]), 1)
+    else:
+        shape = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+    n = estimate.n if estimate.per_unit is not None else int(estimate.details["n"])
+    spent = (1.0 - confidence) / family / (2 if side == "both" else 1)
+    value = float(estimate)
+    low, high = entropy_limits.mcdiarmid_entropy(
+        value, shape=shape, n=n, alpha_low=spent, alpha_high=spent, rows=estimate.rows
+    )
+    low, high = (0.0 if side == "upper" else low), (float(np.log(shape[0])) if side == "lower" else high)
+    return _certificate(
+        (low, high),
+        value,
+        confidence=confidence,
+        method="mcdiarmid",
+        n=n,
+        unit=estimate.unit_of_sampling,
+        side=side,
+        family=family,
+        quantity=estimate.quantity,
+    )
+
+
+def _certificate(
+    interval: tuple[float, float],
+    value: float,
+    *,
+    confidence: float,
+    method: str,
+    n: int,
+    unit: str,
+    side: str,
+    family: int,
+    quantity: str = "conditional entropy",
+) -> Certificate:
+    low, high = interval
+    what = "the conditional entropy in nats of the earlier code given the later one"
     return Certificate(
         low=low,
         high=high,
@@ -102,14 +172,14 @@ def certify_entropy(
             confidence=confidence,
             n=n,
             unit=unit,
-            what="the conditional entropy in nats of the earlier code given the later one",
+            what="the entropy in nats of the code" if quantity == "entropy" else what,
             low=low,
             high=high,
             side=side,
-            assumptions=["the two alphabets were fixed before seeing the data"],
+            assumptions=["the alphabets were fixed before seeing the data"],
             family=family,
         ),
-        quantity="conditional entropy",
+        quantity=quantity,
         estimate=value,
         n=n,
         unit_of_sampling=unit,

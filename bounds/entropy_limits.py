@@ -24,7 +24,13 @@ def plugin_conditional_entropy(joint: FloatArray) -> float:
 
 
 def mcdiarmid_entropy(
-    joint: FloatArray, *, n: int, alpha_low: float, alpha_high: float, rows: FloatArray | None = None
+    plugin: float,
+    *,
+    shape: tuple[int, int],
+    n: int,
+    alpha_low: float,
+    alpha_high: float,
+    rows: FloatArray | None = None,
 ) -> tuple[float, float]:
     """Limits of H(X | Y) around its plug-in estimate, by bounded differences (9.2).
 
@@ -35,9 +41,10 @@ def mcdiarmid_entropy(
 
     Parameters
     ----------
-    joint : array (size of X, size of Y)
-        Weights of the cells, each unit counting the same; the alphabets are fixed in advance, empty cells
-        included.
+    plugin : float
+        Plug-in entropy of the table in which each unit counts the same.
+    shape : (int, int)
+        Sizes of the alphabets of X and Y, fixed in advance: not what the sample happened to show.
     n : int
         Number of independent units.
     alpha_low, alpha_high : float
@@ -49,7 +56,7 @@ def mcdiarmid_entropy(
     -------
     (low, high) in nats, within [0, log |X|].
     """
-    size = joint.shape[0]
+    size = shape[0]
     change = _replacement(n)
     if rows is not None and (rows != 1).any():
         v = 1.0 / n
@@ -57,9 +64,8 @@ def mcdiarmid_entropy(
         change = mixing + math.log(size)
         if (rows == rows[0]).all():
             change = min(change, _replacement(int(rows.sum())))
-    plugin = plugin_conditional_entropy(joint)
     low = plugin - change * deviation(n, alpha_low)
-    bias = math.log1p((joint.size - 1) / n)
+    bias = math.log1p((shape[0] * shape[1] - 1) / n)
     high = plugin + bias + change * deviation(n, alpha_high)
     return max(0.0, low - _ROUNDING), min(math.log(size), high + _ROUNDING)
 

@@ -12,6 +12,7 @@ from scipy.stats import binom
 import bounds
 import redundancy as rd
 from bounds import confidence, entropy_limits, guarantees
+from redundancy.discrete import conditional_entropy, entropy
 from redundancy.results import Estimate
 
 
@@ -251,8 +252,7 @@ def test_mcdiarmid_limits_by_hand():
     plugin = -(2 * 2 / 6 * np.log(2 / 3) + 2 * 1 / 6 * np.log(1 / 3))
     assert made.estimate == pytest.approx(plugin)
     change = (6 * np.log(6) - 5 * np.log(5)) * np.sqrt(np.log(20) / 12)
-    joint = np.array([[2, 1], [1, 2.0]])
-    low, high = entropy_limits.mcdiarmid_entropy(joint, n=6, alpha_low=0.05, alpha_high=0.05)
+    low, high = entropy_limits.mcdiarmid_entropy(plugin, shape=(2, 2), n=6, alpha_low=0.05, alpha_high=0.05)
     assert (made.low, made.high) == (low, high)
     assert low == max(0.0, plugin - change)
     assert high == pytest.approx(min(np.log(2), plugin + np.log(1 + 3 / 6) + change))
@@ -320,6 +320,26 @@ def test_cross_entropy_limit_covers_a_known_entropy_and_beats_mcdiarmid():
 def test_entropy_needs_no_more_than_one_row_for_mcdiarmid():
     made = bounds.certify_entropy([1], [0], size=3, method="mcdiarmid")
     assert (made.low, made.high) == (0.0, math.log(3))
+
+
+def test_plugin_entropy_estimates_are_certified_on_a_stated_alphabet():
+    rng = np.random.default_rng(7)
+    x, y = rng.integers(0, 3, (2, 500))
+    from_codes = bounds.certify_entropy(x, y, size=(3, 3), method="mcdiarmid")
+    from_estimate = bounds.certify(conditional_entropy(x, y), size=3)
+    assert (from_estimate.low, from_estimate.high) == pytest.approx((from_codes.low, from_codes.high))
+    assert from_estimate.method == "mcdiarmid"
+    alone = bounds.certify(entropy(x), size=3)
+    assert alone.low < math.log(3) == alone.high
+    assert "the entropy in nats of the code" in alone.guarantee
+    with pytest.raises(ValueError, match="fixed before seeing the data"):
+        bounds.certify(conditional_entropy(x, y))
+    with pytest.raises(ValueError, match="corrections have no guarantee"):
+        bounds.certify(entropy(x, "miller-madow"), size=3)
+    with pytest.raises(ValueError, match="corrections have no guarantee"):
+        bounds.certify(entropy([0.5, 0.5], kind="pmf"), size=2)
+    with pytest.raises(ValueError, match="method: expected one of mcdiarmid"):
+        bounds.certify(entropy(x), size=3, method="hoeffding")
 
 
 def test_entropy_refusals():
