@@ -9,16 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
+from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bounds.attention_worlds import AttentionWorld, SoftmaxWorld
+from bounds.run_worlds import PathWorld, ResidualWorld, TwoStreamWorld
+from redundancy.layered import LayeredWorld, from_kernels, from_maps
+from redundancy.pairs import PairWorld
 from redundancy.predicted import PredictedWorld
 from redundancy.worlds import FiniteWorld, on_sphere
 
 FloatArray = NDArray[np.float64]
 Build = Callable[[FloatArray, FloatArray], Any]
+TINY = 1e-60  # smaller probabilities are zero: products of a few of them must not underflow
 ABSENT = -1e4  # a logit that far down is a probability of exactly zero
 
 
@@ -66,8 +73,7 @@ class Family:
 
 def softmax_law(logits: FloatArray, shape: tuple[int, ...]) -> FloatArray:
     """A law on all cells; logits that are all absent become uniform."""
-    e = np.exp(logits - logits.max())
-    law: FloatArray = (e / e.sum()).reshape(shape)
+    law: FloatArray = softmax_rows(logits, (1, logits.size)).reshape(shape)
     return law
 
 
@@ -75,6 +81,7 @@ def softmax_rows(logits: FloatArray, shape: tuple[int, int]) -> FloatArray:
     """A law per row."""
     table = logits.reshape(shape)
     e = np.exp(table - table.max(axis=1, keepdims=True))
+    e[e < TINY] = 0.0
     out: FloatArray = e / e.sum(axis=1, keepdims=True)
     return out
 
@@ -240,3 +247,142 @@ def sparse_codebook(codes: int) -> Variant:
 SPARSE_CODES = Family(
     "two states on one codebook of distant codes", FiniteWorld, (sparse_codebook(3), sparse_codebook(4))
 )
+
+# Decompositions are solved numerically: fewer symbols keep thousands of them cheap.
+FEW = ((2, 2, 2, 1, 2), (3, 2, 2, 2, 2), (2, 3, 2, 1, 2))
+SMALL_JOINT = Family("any small joint law", FiniteWorld, finite("joint", sizes=FEW))
+SMALL_LABEL_CHAIN = Family("small T - X - Y", FiniteWorld, finite("t-x-y", sizes=FEW))
+SMALL_COPIES = Family("small T = X", FiniteWorld, finite("t=x", sizes=FEW))
+
+
+def paths(steps: int, dim: int) -> Variant:
+    """Points in space, one after the other."""
+    return Variant(0, (steps + 1) * dim, lambda _, free: PathWorld(free.reshape(steps + 1, dim)))
+
+
+TWO_STEPS = Family("paths of two steps", PathWorld, (paths(2, 1), paths(2, 3)))
+PATHS = Family("paths", PathWorld, (paths(3, 1), paths(2, 2), paths(5, 3)))
+
+
+def pairs(sizes: tuple[int, ...]) -> Variant:
+    """Two laws on the same symbols; the second moves away from the first by a free amount."""
+    base = finite("joint", sizes=(sizes,))[0]
+
+    def build(z: FloatArray, free: FloatArray) -> PairWorld:
+        reach = np.exp(2.0 * free[0])
+        first = base.build(z[: base.logits], free[1:])
+        moved = np.clip(z[: base.logits] + reach * np.clip(z[base.logits :], -50.0, 50.0), -2e4, 2e4)
+        return PairWorld(first, base.build(moved, free[1:]))
+
+    return Variant(2 * base.logits, base.free + 1, build)
+
+
+PAIRS = Family("two laws", PairWorld, (pairs((2, 2, 2, 1, 2)), pairs((1, 3, 2, 1, 2)), pairs((3, 2, 2, 1, 2))))
+
+
+def layers(law: str, states: tuple[int, ...], n_t: int = 2) -> Variant:
+    """Worlds of many layers with unit-norm states; `law` is "joint", "chain" or "maps"."""
+    moves = list(pairwise(states))
+    logits = {
+        "joint": n_t * prod(states),
+        "chain": n_t * states[0] + sum(a * b for a, b in moves),
+        "maps": n_t * states[0],
+    }[law]
+    choices = sum(a * b for a, b in moves) if law == "maps" else 0
+
+    def build(z: FloatArray, free: FloatArray) -> LayeredWorld:
+        values, *points = take(free[choices:], (n_t, 1), *((n, 3) for n in states))
+        on_unit = tuple(away_from_zero(p) for p in points)
+        if law == "joint":
+            return LayeredWorld(softmax_law(z, (n_t, *states)), values, on_unit)
+        joint = softmax_law(z[: n_t * states[0]], (n_t, states[0]))
+        if law == "chain":
+            tables = take(z[n_t * states[0] :], *moves)
+            return from_kernels(joint, values, tuple(softmax_rows(k, k.shape) for k in tables), on_unit)
+        maps = tuple(k.argmax(axis=1) for k in take(free[:choices], *moves))
+        return from_maps(joint, values, maps, on_unit)
+
+    return Variant(logits, choices + n_t + 3 * sum(states), build)
+
+
+LAYERS = Family("many layers", LayeredWorld, (layers("joint", (2, 2, 2)), layers("joint", (2, 3, 2, 2))))
+MARKOV_LAYERS = Family(
+    "many layers, a Markov chain", LayeredWorld, (layers("chain", (2, 2, 2)), layers("chain", (3, 2, 2, 2)))
+)
+MAPPED_LAYERS = Family(
+    "many deterministic layers", LayeredWorld, (layers("maps", (4, 3, 2)), layers("maps", (5, 4, 3, 3)))
+)
+
+
+def heads(count: int, keys: tuple[int, int], dim: int) -> Variant:
+    """Attention heads over image and text keys."""
+    n_image, n_text = keys
+    n = n_image + n_text
+    shapes = ((count, n), (count, n, dim), (count, dim, dim), (count, n_image), (count, n_image, dim))
+
+    def build(_: FloatArray, free: FloatArray) -> AttentionWorld:
+        scores, values, outputs, new_scores, new_values = take(free, *shapes)
+        return AttentionWorld(3.0 * scores, values, n_image, outputs, 3.0 * new_scores, new_values)
+
+    return Variant(0, sum(prod(s) for s in shapes), build)
+
+
+ONE_HEAD = Family("one attention head", AttentionWorld, (heads(1, (1, 1), 1), heads(1, (2, 3), 2)))
+HEADS = Family("attention heads", AttentionWorld, (heads(2, (1, 1), 1), heads(3, (2, 2), 2)))
+
+
+def softmaxes(keys: int, dim: int) -> Variant:
+    """A softmax law and a change of its scores."""
+
+    def build(_: FloatArray, free: FloatArray) -> SoftmaxWorld:
+        scores, change, values = take(free, (keys,), (keys,), (keys, dim))
+        return SoftmaxWorld(2.0 * scores, 2.0 * change, values)
+
+    return Variant(0, keys * (dim + 2), build)
+
+
+SOFTMAX = Family("a softmax law with changed scores", SoftmaxWorld, (softmaxes(2, 1), softmaxes(4, 3)))
+
+
+def residual(depth: int, dim: int) -> Variant:
+    """Residual networks run in full and with layers skipped; the sign of a number says which."""
+    shapes = ((dim,), (depth, dim, dim), (depth, dim, dim), (depth,))
+
+    def build(_: FloatArray, free: FloatArray) -> ResidualWorld:
+        start, linear, curved, skip = take(free, *shapes)
+        return ResidualWorld(start, linear, 0.3 * curved, skip > 0.3)
+
+    return Variant(0, sum(prod(s) for s in shapes), build)
+
+
+RESIDUAL = Family("residual networks", ResidualWorld, (residual(2, 1), residual(4, 2)))
+
+
+def two_streams(depth: int, dim: int, which: str) -> Variant:
+    """Text and image streams; "entry" bypasses the first half of the layers, "exit" the second."""
+    shapes = ((dim,), (dim,), (depth, 4, dim, dim))
+    entry, leave = (depth // 2, depth) if which == "entry" else (0, depth // 2)
+
+    def build(_: FloatArray, free: FloatArray) -> TwoStreamWorld:
+        text, image, maps = take(free, *shapes)
+        return TwoStreamWorld(text, image, 0.5 * maps, entry, leave)
+
+    return Variant(0, sum(prod(s) for s in shapes), build)
+
+
+LATE_ENTRY = Family("late entry", TwoStreamWorld, (two_streams(2, 1, "entry"), two_streams(4, 2, "entry")))
+EARLY_EXIT = Family("early exit", TwoStreamWorld, (two_streams(2, 1, "exit"), two_streams(4, 2, "exit")))
+
+
+def labelled(base: Variant, codes: int) -> Variant:
+    """A codebook world with a binary label of X, so that T - X - Y."""
+
+    def build(z: FloatArray, free: FloatArray) -> FiniteWorld:
+        world: FiniteWorld = base.build(z[: base.logits], free)
+        label = softmax_rows(z[base.logits :], (codes, 2)).T
+        return replace(world, pmf=label[:, :, None] * world.pmf, values=np.array([[1.0], [-1.0]]))
+
+    return Variant(base.logits + 2 * codes, base.free, build)
+
+
+CODES_AND_LABEL = Family("T - X - Y on one codebook", FiniteWorld, (labelled(codebook(3), 3), labelled(codebook(5), 5)))

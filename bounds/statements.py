@@ -7,15 +7,25 @@ from typing import Any
 
 from bounds import (
     accuracy,
+    attention_mass,
+    chord,
     decoding,
     distance_fano,
     empirical_functional,
     empirical_squared,
+    entropy_continuity,
+    entropy_difference,
     frozen_head,
     geometric_functional,
     information_diffusion,
     informational_functional,
+    layer_chain,
+    proximal_functional,
     proximal_geometric,
+    skip_propagation,
+    softmax_change,
+    triangle,
+    unique_information,
     variance_functional,
 )
 from bounds.theorem import Theorem
@@ -28,6 +38,10 @@ def stated_in(module: ModuleType) -> list[Theorem[Any, Any]]:
 
 
 _CHAPTERS = (
+    triangle,
+    chord,
+    entropy_difference,
+    unique_information,
     proximal_geometric,
     variance_functional,
     geometric_functional,
@@ -39,6 +53,12 @@ _CHAPTERS = (
     informational_functional,
     accuracy,
     decoding,
+    proximal_functional,
+    layer_chain,
+    entropy_continuity,
+    attention_mass,
+    softmax_change,
+    skip_propagation,
 )
 
 THEOREMS: tuple[Theorem[Any, Any], ...] = tuple(t for chapter in _CHAPTERS for t in stated_in(chapter))

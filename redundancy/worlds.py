@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from redundancy import exact
+from redundancy.broja import broja
+from redundancy.pid import PID
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -129,6 +131,11 @@ class FiniteWorld:
     def information_ty_given_x(self) -> float:
         """I(T; Y | X)."""
         return exact.conditional_mutual_information(self.pmf.transpose(0, 2, 1))
+
+    @cached_property
+    def decomposition(self) -> PID:
+        """The certified BROJA decomposition of I(T; X, Y)."""
+        return broja(self.pmf / self.pmf.sum(), tol=1e-12)
 
     # Prediction ----------------------------------------------------------------------------------
     @cached_property
