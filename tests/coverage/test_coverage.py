@@ -1,0 +1,277 @@
+"""Every interval covers: seeded binomial tests at a family-wise level, and one invalid method that they catch."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+import bounds
+import redundancy as rd
+from bounds import clusters, confidence
+from redundancy.results import Estimate
+from tests.coverage import study
+from tests.coverage.laws import LAWS, MAX_TOKENS, draw_images, exact_mean, exact_survival
+
+ALPHA = study.ALPHA
+
+
+def assert_covers(misses, runs, tests, alpha=ALPHA):
+    assert not study.suspicious(misses, runs, alpha=alpha, tests=tests), (
+        f"{misses} misses in {runs} runs at nominal {alpha:g}"
+    )
+
+
+# The table of section 9.1 over ten laws
+
+
+def test_no_method_misses_too_often_in_the_reduced_study():
+    cells = list(study.study(250, sizes=(30, 100)))
+    assert len({c.law for c in cells}) >= 8
+    assert {c.method for c in cells} == set(confidence.METHODS)
+    assert not study.alarms(cells)
+
+
+@pytest.mark.slow
+def test_no_method_misses_too_often_in_the_full_study():
+    cells = list(study.study(2000))
+    print(study.table(cells, value="miss"))
+    assert not study.alarms(cells)
+
+
+def test_the_study_catches_a_method_that_is_not_valid(monkeypatch):
+    # The normal approximation, a common choice, misses rare large distances.
+    from scipy.stats import norm
+
+    def wald(values, *, alpha):
+        d = np.asarray(values)
+        return np.clip(d.mean(axis=0) + norm.isf(alpha) * d.std(axis=0) / np.sqrt(len(d)), 0, 1)
+
+    monkeypatch.setattr(confidence, "METHODS", {**confidence.METHODS, "wald": wald})
+    cells = [study.cell(law, "wald", 30, 250, 0) for law in LAWS]
+    assert "0 or 1, P(1) = 0.01" in {c.law for c in study.alarms(cells)}
+
+
+def test_intervals_are_not_trivially_wide():
+    # A valid interval may be useless; at n = 1000 each method must locate a mean of 1/31.
+    law = next(law for law in LAWS if law.name == "Beta(1, 30)")
+    widths = {m: study.cell(law, m, 1000, 50, 1).width for m in confidence.METHODS if m != "clopper-pearson"}
+    assert max(widths.values()) < 0.1
+    assert widths["betting"] < 0.25 * widths["hoeffding"]
+
+
+# Images of unequal size with dependent tokens
+
+THRESHOLD = 0.2
+GRID = np.linspace(0.0, 1.0, 101)
+
+
+def upper_limits(method, images, rng):
+    """Upper limit of one procedure, and which truth it is about: (limit, 'image' or 'token', target)."""
+    far = (images.distances > THRESHOLD).astype(float)
+    if method == "token-level clopper-pearson":  # the planted, invalid one
+        return confidence.clopper_pearson(far, alpha=ALPHA), "survival", 1
+    if method == "one token per image, clopper-pearson":
+        rows = clusters.one_row_per_group(images.image, rng=rng)
+        return confidence.clopper_pearson(far[rows], alpha=ALPHA), "survival", 0
+    if method.startswith("token-weighted"):
+        limit = clusters.token_weighted(
+            images.means(far), images.sizes, max_rows=MAX_TOKENS, alpha=ALPHA, method=method.split()[-1]
+        )
+        return limit, "survival", 1
+    name, target = method.split(" of ")
+    if target == "mean distance":
+        return confidence.upper_limit(images.means(images.distances), alpha=ALPHA, method=name), "mean", 0
+    return confidence.upper_limit(images.means(far), alpha=ALPHA, method=name), "survival", 0
+
+
+PLANTED = "token-level clopper-pearson"
+PROCEDURES = [
+    "one token per image, clopper-pearson",
+    "token-weighted betting",
+    "token-weighted hoeffding",
+    *[f"{m} of mean distance" for m in confidence.METHODS if m != "clopper-pearson"],
+    *[f"{m} of far tokens" for m in confidence.METHODS if m != "clopper-pearson"],
+]
+
+
+def cluster_misses(method, n, runs, seed=0):
+    truth = {"survival": exact_survival(THRESHOLD), "mean": exact_mean()}
+    rng = np.random.default_rng([seed, n])
+    misses = 0
+    for _ in range(runs):
+        limit, quantity, target = upper_limits(method, draw_images(rng, n), rng)
+        misses += float(limit) < truth[quantity][target]
+    return misses
+
+
+def test_exact_truths_of_the_image_law():
+    images = draw_images(np.random.default_rng(0), 40_000)
+    far = (images.distances > THRESHOLD).astype(float)
+    for truth, values in ((exact_survival(THRESHOLD), far), (exact_mean(), images.distances)):
+        assert images.means(values).mean() == pytest.approx(truth[0], abs=0.01)
+        assert values.mean() == pytest.approx(truth[1], abs=0.01)
+
+
+def test_token_level_clopper_pearson_is_caught():
+    misses = cluster_misses(PLANTED, 100, 200)
+    assert study.suspicious(misses, 200, alpha=ALPHA, tests=len(PROCEDURES))
+    assert misses / 200 > 0.3
+    with pytest.raises(AssertionError, match="misses in 200 runs"):
+        assert_covers(misses, 200, len(PROCEDURES))
+
+
+@pytest.mark.parametrize("method", PROCEDURES)
+def test_cluster_limits_cover_in_the_reduced_study(method):
+    assert_covers(cluster_misses(method, 60, 100), 100, len(PROCEDURES))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n", study.SIZES)
+@pytest.mark.parametrize("method", PROCEDURES)
+def test_cluster_limits_cover_in_the_full_study(method, n):
+    runs = 1000 if n < 1000 else 300
+    misses = cluster_misses(method, n, runs)
+    print(f"{method}, n = {n}: {100 * misses / runs:.1f}%")
+    assert_covers(misses, runs, 3 * len(PROCEDURES))
+
+
+def uniform_misses(n, runs):
+    truth = np.array([exact_survival(t)[0] for t in GRID])
+    s = clusters.dkw_deviation(n, alpha=ALPHA)
+    rng = np.random.default_rng([1, n])
+    misses = 0
+    for _ in range(runs):
+        images = draw_images(rng, n)
+        far = (images.distances[:, None] > GRID).astype(float)
+        share = np.column_stack([images.means(column) for column in far.T]).mean(axis=0)
+        misses += bool((truth > share + s).any())
+    return misses
+
+
+def test_cluster_deviation_covers_all_thresholds_at_once():
+    assert_covers(uniform_misses(40, 60), 60, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n", study.SIZES)
+def test_cluster_deviation_covers_all_thresholds_at_once_in_the_full_study(n):
+    assert_covers(uniform_misses(n, 300), 300, 3)
+
+
+# Certificates
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["image", "token"])
+def test_certify_covers_for_every_layer_of_a_family(target):
+    # Eight "layers" certified together, two-sided: no more than ALPHA of the families have any miss.
+    truth = exact_mean()[0 if target == "image" else 1]
+    rng = np.random.default_rng(2)
+    misses = 0
+    for _ in range(300):
+        wrong = False
+        for _ in range(8):
+            images = draw_images(rng, 40)
+            estimate = Estimate(
+                0.0,
+                "geometric",
+                per_unit=images.means(images.distances),
+                rows=images.sizes.astype(float),
+                support=(0.0, 1.0),
+                unit_of_sampling="image",
+            )
+            made = bounds.certify(estimate, 1 - ALPHA, family=8, target=target, max_rows=MAX_TOKENS)
+            wrong |= not made.low <= truth <= made.high
+        misses += wrong
+    assert_covers(misses, 300, 2)
+
+
+@pytest.mark.parametrize(("runs", "n"), [(60, 40), pytest.param(500, 150, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("correlation", [0.0, 0.9])
+def test_information_limit_covers(correlation, runs, n):
+    # Images of three rows that share a common part; a random row's two states are jointly Gaussian.
+    rng = np.random.default_rng([3, n])
+    truth = -np.log1p(-(correlation**2))  # two dimensions of -log(1 - c^2) / 2 each
+    groups = np.repeat(np.arange(n), 3)
+    misses = 0
+    for _ in range(runs):
+        shared = np.repeat(rng.normal(size=(n, 2)), 3, axis=0)
+        x = np.sqrt(0.5) * (shared + rng.normal(size=(3 * n, 2)))
+        y = correlation * x + np.sqrt(1 - correlation**2) * rng.normal(size=x.shape)
+        close = rd.proximal(x, y, t=[0.5, 1.0], distance="euclidean", groups=groups, baseline=True, rng=rng)
+        made = bounds.certify(close, 1 - ALPHA, target="information")
+        misses += made.low > truth
+    assert_covers(misses, runs, 4)
+
+
+@pytest.mark.parametrize(("runs", "n"), [(60, 40), pytest.param(1000, 200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("method", ["mcdiarmid", "cross-entropy"])
+@pytest.mark.parametrize("clustered", [False, True])
+def test_entropy_limits_cover(method, clustered, runs, n):
+    rng = np.random.default_rng([4, n])
+    joint = np.array([[8, 1, 0], [1, 5, 1], [0, 2, 4], [1, 0, 1.0]])
+    joint /= joint.sum()
+    marginal = joint.sum(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        truth = -np.nansum(joint * np.log(joint / marginal))
+    groups = np.repeat(np.arange(n), 4) if clustered else None
+    misses = 0
+    for _ in range(runs):
+        # All four rows of an image are the same row: the worst dependence.
+        cell = rng.choice(12, size=n, p=joint.ravel())
+        cell = np.repeat(cell, 4) if clustered else cell
+        made = bounds.certify_entropy(
+            cell // 3, cell % 3, 1 - ALPHA, size=(4, 3), method=method, groups=groups, rng=rng
+        )
+        misses += not made.low <= truth <= made.high
+    assert_covers(misses, runs, 8)
+
+
+class CellMeans:
+    """Predicts the training mean of each of four cells; remembers every table it fitted."""
+
+    fitted: ClassVar[list] = []
+
+    def fit(self, x, z):
+        self.table = np.array([z[x[:, 0] == k].mean() if (x[:, 0] == k).any() else z.mean() for k in range(4)])
+        CellMeans.fitted.append(self.table)
+        return self
+
+    def predict(self, x):
+        return self.table[x[:, 0].astype(int)]
+
+
+@pytest.mark.parametrize(("runs", "n"), [(30, 40), pytest.param(400, 90, marks=pytest.mark.slow)])
+def test_cross_fitted_risk_difference_covers_the_risk_of_what_was_fitted(runs, n):
+    # X uniform on 4 cells, Y = X // 2, Z binary with P(Z = 1 | x) = p[x]: risks of any table are exact.
+    rng = np.random.default_rng([5, n])
+    p = np.array([0.1, 0.5, 0.6, 0.95])
+    misses = 0
+    for _ in range(runs):
+        x = rng.integers(0, 4, n)
+        z = (rng.random(n) < p[x]).astype(float)
+        CellMeans.fitted = []
+        gap = rd.functional(z, x[:, None], x[:, None] // 2, CellMeans(), folds=3, rng=rng, target_range=(0, 1))
+        made = bounds.certify(gap, 1 - ALPHA)
+        f, g = np.array(CellMeans.fitted[:3]), np.array(CellMeans.fitted[3:])
+        risk = (p * (1 - f) ** 2 + (1 - p) * f**2).mean(axis=1)
+        later = g[:, np.arange(4) // 2]
+        later_risk = (p * (1 - later) ** 2 + (1 - p) * later**2).mean(axis=1)
+        share = np.bincount(gap.details["fold_of_unit"]) / n
+        misses += not made.low <= share @ (later_risk - risk) <= made.high
+    assert_covers(misses, runs, 2)
+
+
+def test_betting_may_be_watched_while_the_data_come_in():
+    # Stopping at the most flattering moment is allowed: K is compared with 1/alpha at every unit.
+    law = next(law for law in LAWS if law.name == "0 or 1, P(1) = 0.5")
+    rng = np.random.default_rng(6)
+    d = law.draw(rng, (100, 400))
+    ones = np.ones_like(d.T)
+    stake = confidence._stakes(d.T, ones, ALPHA)
+    capital = confidence._log_capital(d.T, ones, stake, np.full(400, law.mean))
+    ever = int((capital.max(axis=1) >= np.log(1 / ALPHA)).sum())
+    assert_covers(ever, 400, 1)
+    assert ever > (capital[:, -1] >= np.log(1 / ALPHA)).sum()  # watching does find more
