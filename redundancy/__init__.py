@@ -2,10 +2,13 @@
 
 from redundancy.broja import broja
 from redundancy.broja_batch import broja_batch
+from redundancy.broja_samples import broja_from_samples
+from redundancy.codebook import Codebook
 from redundancy.discrete import conditional_entropy, conditional_mutual_information, entropy, mutual_information
 from redundancy.distances import Distance, row_distances
 from redundancy.functional import functional, mmse, risk_difference
 from redundancy.geometric import geometric
+from redundancy.informational import informational, unique_information
 from redundancy.neighbor_entropy import knn_entropy, residual_entropy
 from redundancy.neighbors import knn_conditional_mutual_information, ksg
 from redundancy.pid import PID, PIDTable
@@ -15,17 +18,20 @@ from redundancy.summaries import gaussian_information, summary_information
 
 __all__ = [
     "PID",
+    "Codebook",
     "Distance",
     "Estimate",
     "PIDTable",
     "broja",
     "broja_batch",
+    "broja_from_samples",
     "conditional_entropy",
     "conditional_mutual_information",
     "entropy",
     "functional",
     "gaussian_information",
     "geometric",
+    "informational",
     "knn_conditional_mutual_information",
     "knn_entropy",
     "ksg",
@@ -36,4 +42,5 @@ __all__ = [
     "risk_difference",
     "row_distances",
     "summary_information",
+    "unique_information",
 ]
