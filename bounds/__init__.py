@@ -48,19 +48,7 @@ from bounds.empirical_squared import (
     squared_prediction_gap_from_geometric,
     squared_prediction_gap_linear,
 )
-from bounds.entropy_continuity import (
-    entropy_continuity,
-    entropy_continuity_sharp,
-    functional_from_deficiency,
-    unique_information_from_deficiency,
-    unique_information_stability,
-)
-from bounds.entropy_difference import (
-    entropy_difference,
-    entropy_difference_bound,
-    entropy_difference_of_chain,
-)
-from bounds.frozen_head import (
+from bounds.frozen_network import (
     frozen_head,
     frozen_head_from_geometric,
     frozen_head_log_loss,
@@ -93,6 +81,13 @@ from bounds.informational_functional import (
     functional_from_two_entropies,
     information_from_means,
 )
+from bounds.law_stability import (
+    entropy_continuity,
+    entropy_continuity_sharp,
+    functional_from_deficiency,
+    unique_information_from_deficiency,
+    unique_information_stability,
+)
 from bounds.layer_chain import (
     chain_threshold,
     code_threshold,
@@ -119,7 +114,7 @@ from bounds.skip_propagation import (
     early_exit_propagation,
     late_entry_propagation,
     normalisation,
-    skip_propagation,
+    skip_set_propagation,
 )
 from bounds.softmax_change import (
     logit_range,
@@ -129,6 +124,11 @@ from bounds.softmax_change import (
     softmax_total_variation,
 )
 from bounds.statements import THEOREMS
+from bounds.target_entropy import (
+    entropy_difference,
+    entropy_difference_bound,
+    entropy_difference_of_chain,
+)
 from bounds.theorem import Assumption, AssumptionError, Check, Theorem
 from bounds.triangle import (
     squared_path,
@@ -251,7 +251,7 @@ __all__ = [
     "proximal_chain",
     "proximal_from_geometric",
     "regression_gap_from_geometric",
-    "skip_propagation",
+    "skip_set_propagation",
     "softmax_average",
     "softmax_divergence",
     "softmax_total_variation",

@@ -7,6 +7,7 @@ vectors for a counterexample.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -54,6 +55,7 @@ class Family:
     name: str
     kind: type
     variants: tuple[Variant, ...]
+    effort: int = 800  # evaluations of an adversarial search; fewer where a world is slow to solve
 
     def vector(self, rng: np.random.Generator, variant: Variant) -> FloatArray:
         """A random search vector: dense, sparse or near-deterministic."""
@@ -88,7 +90,7 @@ def softmax_rows(logits: FloatArray, shape: tuple[int, int]) -> FloatArray:
 
 def squash(u: float, top: float) -> float:
     """A number in (0, top)."""
-    return float(top / (1.0 + np.exp(-np.clip(u, -700.0, 700.0))))
+    return top / (1.0 + math.exp(-min(max(u, -700.0), 700.0)))
 
 
 def take(free: FloatArray, *shapes: tuple[int, ...]) -> list[FloatArray]:
@@ -103,8 +105,11 @@ def take(free: FloatArray, *shapes: tuple[int, ...]) -> list[FloatArray]:
 
 def away_from_zero(points: FloatArray) -> FloatArray:
     """Rows on the unit sphere; a row that is zero becomes the first axis."""
-    zero = (points == 0).all(axis=-1, keepdims=True)
-    return on_sphere(np.where(zero, np.eye(points.shape[-1])[0], points))
+    zero = ~points.any(axis=-1)
+    if zero.any():
+        points = points.copy()
+        points[zero, 0] = 1.0
+    return on_sphere(points)
 
 
 SIZES = ((2, 2, 2, 1, 2), (2, 3, 2, 1, 2), (3, 3, 3, 2, 3), (2, 5, 4, 2, 2))
@@ -250,9 +255,9 @@ SPARSE_CODES = Family(
 
 # Decompositions are solved numerically: fewer symbols keep thousands of them cheap.
 FEW = ((2, 2, 2, 1, 2), (3, 2, 2, 2, 2), (2, 3, 2, 1, 2))
-SMALL_JOINT = Family("any small joint law", FiniteWorld, finite("joint", sizes=FEW))
-SMALL_LABEL_CHAIN = Family("small T - X - Y", FiniteWorld, finite("t-x-y", sizes=FEW))
-SMALL_COPIES = Family("small T = X", FiniteWorld, finite("t=x", sizes=FEW))
+SMALL_JOINT = Family("any small joint law", FiniteWorld, finite("joint", sizes=FEW), effort=120)
+SMALL_LABEL_CHAIN = Family("small T - X - Y", FiniteWorld, finite("t-x-y", sizes=FEW), effort=120)
+SMALL_COPIES = Family("small T = X", FiniteWorld, finite("t=x", sizes=FEW), effort=120)
 
 
 def paths(steps: int, dim: int) -> Variant:
@@ -277,7 +282,9 @@ def pairs(sizes: tuple[int, ...]) -> Variant:
     return Variant(2 * base.logits, base.free + 1, build)
 
 
-PAIRS = Family("two laws", PairWorld, (pairs((2, 2, 2, 1, 2)), pairs((1, 3, 2, 1, 2)), pairs((3, 2, 2, 1, 2))))
+PAIRS = Family(
+    "two laws", PairWorld, (pairs((2, 2, 2, 1, 2)), pairs((1, 3, 2, 1, 2)), pairs((3, 2, 2, 1, 2))), effort=120
+)
 
 
 def layers(law: str, states: tuple[int, ...], n_t: int = 2) -> Variant:

@@ -42,7 +42,7 @@ def _three_layers() -> Any:
     symbolic=_three_layers,
     tight=lambda: ResidualWorld(np.ones(1), np.array([[[0.4]], [[0.7]]]), np.zeros((2, 1, 1)), np.array([True, False])),
 )
-def skip_propagation(norms: ArrayLike, lipschitz: ArrayLike, skipped: ArrayLike) -> FloatArray:
+def skip_set_propagation(norms: ArrayLike, lipschitz: ArrayLike, skipped: ArrayLike) -> FloatArray:
     """Error at the end when some residual layers are skipped.
 
     Parameters

@@ -1,6 +1,6 @@
 """Lemma 5 and (7.3): unique information U(T: X without Y), its sandwich and what it bounds.
 
-The decomposition is computed with a certified gap (about 1e-12 nats); each check uses the end of that
+The decomposition is computed with a certified gap (at most 1e-10 nats); each check uses the end of that
 interval for which the statement is a theorem, so that the solver's error cannot look like a counterexample.
 """
 

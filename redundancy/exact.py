@@ -71,7 +71,7 @@ def conditional_mean(pmf: FloatArray, values: FloatArray) -> FloatArray:
     """E[Z | A = a] of shape (..., m) for pmf[z, ...] and values (n_z, m); 0 where a has no mass."""
     mass = pmf.sum(axis=0)
     weights = np.where(mass > 0, pmf / np.where(mass > 0, mass, 1.0), 0.0)
-    means: FloatArray = np.tensordot(weights, values, axes=(0, 0))
+    means: FloatArray = (weights.reshape(len(values), -1).T @ values).reshape(*pmf.shape[1:], -1)
     return means
 
 

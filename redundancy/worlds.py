@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from redundancy import exact
 from redundancy.broja import broja
+from redundancy.deficiency import deficiency
 from redundancy.pid import PID
 
 FloatArray = NDArray[np.float64]
@@ -135,7 +136,12 @@ class FiniteWorld:
     @cached_property
     def decomposition(self) -> PID:
         """The certified BROJA decomposition of I(T; X, Y)."""
-        return broja(self.pmf / self.pmf.sum(), tol=1e-12)
+        return broja(self.pmf / self.pmf.sum(), tol=1e-10)
+
+    @cached_property
+    def deficiency(self) -> float:
+        """Least total variation between (T, X) and a copy of it simulated from Y."""
+        return deficiency(self.tx, self.ty)
 
     # Prediction ----------------------------------------------------------------------------------
     @cached_property
@@ -201,11 +207,10 @@ class FiniteWorld:
         """Euclidean distance of every pair, shape (n_x, n_y)."""
         return lengths(self.x_points, self.y_points)
 
-    @property
+    @cached_property
     def unit_norm(self) -> bool:
         """Whether every point lies on the unit sphere."""
-        norms = [np.sqrt((p**2).sum(axis=1)) for p in (self.x_points, self.y_points)]
-        return all(bool(np.allclose(n, 1.0, rtol=0, atol=1e-12)) for n in norms)
+        return all(np.abs((p * p).sum(axis=1) - 1.0).max() <= 1e-12 for p in (self.x_points, self.y_points))
 
     @property
     def geometric(self) -> float:

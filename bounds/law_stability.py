@@ -14,7 +14,7 @@ from bounds.special import binary_entropy, entropy_modulus
 from bounds.symbolic import h2, sp, symbols
 from bounds.theorem import theorem
 from redundancy import named
-from redundancy.pairs import PairWorld, deficiency
+from redundancy.pairs import PairWorld
 from redundancy.worlds import FiniteWorld
 
 FloatArray = NDArray[np.float64]
@@ -222,7 +222,7 @@ def unique_information_stability(
     family=SMALL_JOINT,
     sides=lambda w, bound: (
         max(0.0, w.decomposition.unique_x - w.decomposition.gap),
-        bound(deficiency(w), len(w.values)),
+        bound(w.deficiency, len(w.values)),
     ),
     symbolic=lambda: _omega(*symbols("deficiency size")),
     tight=lambda: named.binary_channel(0.0),
@@ -258,7 +258,7 @@ def unique_information_from_deficiency(deficiency: ArrayLike, size: ArrayLike) -
     source=OURS,
     assumes=(),
     family=SMALL_JOINT,
-    sides=lambda w, bound: (-w.gap, bound(deficiency(w), w.radius)),
+    sides=lambda w, bound: (-w.gap, bound(w.deficiency, w.radius)),
     symbolic=lambda: 4 * symbols("radius") ** 2 * symbols("deficiency"),
     # A rare second value of T: the gap is 4 B^2 p (1 - p), the deficiency p, so 4 is the best constant.
     tight=lambda: named.two_atoms(1e-4),
