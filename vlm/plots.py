@@ -66,33 +66,26 @@ def plot_sweep(ax: Any, sweep: Table, chance: float | None = None, marked: tuple
     """Accuracy with interval against the entry or exit layer; `marked` are the layers the conditions chose."""
     depth = int(sweep["layer"].max())
     none = next(sweep.where(kind="none").rows())
-    for kind, free in (("late entry", 0), ("early exit", depth)):
-        rows = list(sweep.where(kind=kind).rows())
-        rows = sorted([*rows, {**none, "layer": free}], key=lambda row: row["layer"])
+    for kind, free, shift in (("late entry", 0, -0.06), ("early exit", depth, 0.06)):
+        rows = [*sweep.where(kind=kind).rows(), {**none, "layer": free}]
+        rows.sort(key=lambda row: row["layer"])
         x, y, low, high = (
-            np.array([row[c] for row in rows]) for c in ("layer", "accuracy", "accuracy_low", "accuracy_high")
+            np.array([row[name] for row in rows]) for name in ("layer", "accuracy", "accuracy_low", "accuracy_high")
         )
-        ax.errorbar(
-            x,
-            y,
-            yerr=[np.maximum(y - low, 0), np.maximum(high - y, 0)],
-            fmt="o-",
-            ms=4,
-            capsize=3,
-            color=_COLOURS[kind],
-            label=kind,
-        )
+        spread = [np.maximum(y - low, 0), np.maximum(high - y, 0)]
+        ax.errorbar(x + shift, y, yerr=spread, fmt="o-", ms=4, capsize=3, color=_COLOURS[kind], label=kind)
     if chance is not None:
-        ax.axhline(chance, ls=":", color="k", label="chance")
-    for layer, kind in zip(marked or (), ("late entry", "early exit"), strict=False):
-        ax.axvline(layer, ls="--", lw=1, color=_COLOURS[kind], label=f"conditions: {kind} at {layer}")
+        ax.axhline(chance, ls=":", color="k", label="best constant answer")
+    for layer, kind, free in zip(marked or (), ("late entry", "early exit"), (0, depth), strict=False):
+        label = f"conditions: no {kind}" if layer == free else f"conditions: {kind} at {layer}"
+        ax.axvline(layer, ls="--", lw=1, color=_COLOURS[kind], label=label)
     ax.set(
-        xlabel="k: vision enters late at k / exits early at k",
+        xlabel="k: vision enters at layer k / leaves at layer k",
         ylabel="accuracy",
         ylim=(0, 1.02),
         xticks=range(depth + 1),
     )
-    ax.legend(fontsize=8, frameon=False)
+    ax.legend(fontsize=8, frameon=False, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
 
 
 def demo_figures(outcome: Outcome, folder: Path) -> list[Path]:
