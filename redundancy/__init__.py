@@ -15,6 +15,7 @@ from redundancy.pid import PID, PIDTable
 from redundancy.proximal import proximal
 from redundancy.results import Estimate
 from redundancy.summaries import gaussian_information, summary_information
+from redundancy.usable import usable_information
 
 __all__ = [
     "PID",
@@ -43,4 +44,5 @@ __all__ = [
     "row_distances",
     "summary_information",
     "unique_information",
+    "usable_information",
 ]
