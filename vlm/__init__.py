@@ -5,7 +5,9 @@ from __future__ import annotations
 try:
     import torch as _torch  # noqa: F401
     import transformers as _transformers  # noqa: F401
-except ImportError as error:
+except ModuleNotFoundError as error:
+    if error.name not in ("torch", "transformers"):
+        raise
     raise ImportError("vlm needs torch and transformers: pip install 'skipit[vlm]'") from error
 
 from vlm.attention import AttentionRecord, attention
