@@ -74,5 +74,9 @@ def meaning(quantity: str, settings: Mapping[str, Any], *, target: str, unit: st
             f"{distance} distance is at most {level}"
         ),
         "mmse": f"the mean squared error of the best predictor, at most the average risk of {fitted},",
-        "functional": f"the risk from the later state minus the risk from the earlier one, averaged over {fitted},",
+        "functional": f"the risk of predicting from y minus that from x, averaged over {fitted},",
+        "cross-entropy": (
+            "the cross-entropy in nats of the fitted conditional law, which is never below the conditional entropy "
+            "of the earlier code given the later one,"
+        ),
     }.get(quantity, f"the mean {quantity} ({each})")

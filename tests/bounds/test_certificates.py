@@ -342,6 +342,23 @@ def test_plugin_entropy_estimates_are_certified_on_a_stated_alphabet():
         bounds.certify(entropy(x), size=3, method="hoeffding")
 
 
+@pytest.mark.parametrize("groups", [None, np.repeat(np.arange(100), 5)])
+def test_informational_estimates_are_certified_by_their_method(groups):
+    rng = np.random.default_rng(8)
+    x = rng.integers(0, 4, 500)
+    y = np.where(rng.random(500) < 0.8, x, rng.integers(0, 4, 500))
+    plugin = bounds.certify(rd.informational(x, y, size=4, groups=groups))
+    by_hand = bounds.certify_entropy(x, y, size=4, groups=groups, method="mcdiarmid")
+    assert (plugin.low, plugin.high) == pytest.approx((by_hand.low, by_hand.high))
+    assert plugin.quantity == "informational"
+    held_out = bounds.certify(
+        rd.informational(x, y, size=4, groups=groups, method="cross-entropy", rng=0), side="upper", shuffle=False
+    )
+    again = bounds.certify_entropy(x, y, size=4, groups=groups, rng=0)
+    assert held_out.high == pytest.approx(again.high, rel=1e-9)
+    assert "never below the conditional entropy" in held_out.guarantee
+
+
 def test_entropy_refusals():
     x = np.array([0, 1, 1])
     with pytest.raises(ValueError, match=r"y: expected codes in 0\.\.1"):
