@@ -103,13 +103,18 @@ def take(free: FloatArray, *shapes: tuple[int, ...]) -> list[FloatArray]:
     return parts
 
 
-def away_from_zero(points: FloatArray) -> FloatArray:
-    """Rows on the unit sphere; a row that is zero becomes the first axis."""
-    zero = ~points.any(axis=-1)
+def nonzero(points: FloatArray) -> FloatArray:
+    """Rows that have a direction; a row that has none becomes the first axis."""
+    zero = np.abs(points).max(axis=-1) < TINY
     if zero.any():
         points = points.copy()
-        points[zero, 0] = 1.0
-    return on_sphere(points)
+        points[zero] = np.eye(points.shape[-1])[0]
+    return points
+
+
+def away_from_zero(points: FloatArray) -> FloatArray:
+    """Rows on the unit sphere."""
+    return on_sphere(nonzero(points))
 
 
 SIZES = ((2, 2, 2, 1, 2), (2, 3, 2, 1, 2), (3, 3, 3, 2, 3), (2, 5, 4, 2, 2))
@@ -142,8 +147,7 @@ def _finite(law: str, sphere: bool, n_t: int, n_x: int, n_y: int, m: int, d: int
             pmf = ty[:, None, :] * softmax_rows(z[n_t * n_y :], (n_y, n_x)).T
         else:
             pmf = np.eye(n_x)[:, :, None] * softmax_law(z, (n_x, n_y))
-        if sphere:
-            x, y = away_from_zero(x), away_from_zero(y)
+        x, y = (away_from_zero(x), away_from_zero(y)) if sphere else (nonzero(x), nonzero(y))
         return FiniteWorld(pmf, values, x, y, squash(float(t[0]), 2.0))
 
     return Variant(logits, n_t * m + (n_x + n_y) * d + 1, build)
@@ -156,20 +160,27 @@ LATER_CHAIN = Family("X - Y - T", FiniteWorld, finite("x-y-t"))
 TARGET_IS_X = Family("T = X", FiniteWorld, finite("t=x"))
 
 
-def predicted(base: tuple[Variant, ...], *, logits: bool = False) -> tuple[Variant, ...]:
-    """Variants of PredictedWorld on given worlds, with free predictions (or free logits of T)."""
-    return tuple(_predicted(variant, logits) for variant in base)
+def predicted(base: tuple[Variant, ...], *, logits: bool = False, head: bool = False) -> tuple[Variant, ...]:
+    """Variants of PredictedWorld on given worlds, with free predictions (or free logits of T).
+
+    With `head` the predictions are those of one map: coinciding points share theirs.
+    """
+    return tuple(_predicted(variant, logits, head) for variant in base)
 
 
-def _predicted(base: Variant, logits: bool) -> Variant:
+def _predicted(base: Variant, logits: bool, head: bool) -> Variant:
     probe = base.world(np.zeros(base.size))
     n_x, n_y = len(probe.x_points), len(probe.y_points)
     m = len(probe.values) if logits else probe.values.shape[1]
 
     def build(z: FloatArray, free: FloatArray) -> PredictedWorld:
         world = base.build(z, free[: base.free])
-        at_x, at_y = take(free[base.free :], (n_x, m), (n_y, m))
-        return PredictedWorld(world, at_x, at_y)
+        outputs = free[base.free :].reshape(n_x + n_y, m)
+        if head:
+            points = np.round(np.concatenate([world.x_points, world.y_points]), 9)
+            _, first, which = np.unique(points, axis=0, return_index=True, return_inverse=True)
+            outputs = outputs[first[which.ravel()]]
+        return PredictedWorld(world, outputs[:n_x], outputs[n_x:])
 
     return Variant(base.logits, base.free + (n_x + n_y) * m, build)
 
@@ -177,17 +188,21 @@ def _predicted(base: Variant, logits: bool) -> Variant:
 PREDICTED = Family("two predictors, points on the sphere", PredictedWorld, predicted(finite("joint")))
 FREE_PREDICTED = Family("two predictors, points anywhere", PredictedWorld, predicted(finite("joint", sphere=False)))
 SMALL = ((2, 1, 1, 1, 2), (2, 2, 2, 1, 2), (3, 2, 3, 2, 2))
-HEAD = Family("one predictor, points on the sphere", PredictedWorld, predicted(finite("joint", sizes=SMALL)))
+HEAD = Family("one predictor, points on the sphere", PredictedWorld, predicted(finite("joint", sizes=SMALL), head=True))
 FREE_HEAD = Family(
-    "one predictor, points anywhere", PredictedWorld, predicted(finite("joint", sphere=False, sizes=SMALL))
+    "one predictor, points anywhere",
+    PredictedWorld,
+    predicted(finite("joint", sphere=False, sizes=SMALL), head=True),
 )
 LOGITS_HEAD = Family(
-    "logits, points on the sphere", PredictedWorld, predicted(finite("joint", sizes=SMALL), logits=True)
+    "logits, points on the sphere",
+    PredictedWorld,
+    predicted(finite("joint", sizes=SMALL), logits=True, head=True),
 )
 LOGITS_FREE_HEAD = Family(
     "logits, points anywhere",
     PredictedWorld,
-    predicted(finite("joint", sphere=False, sizes=SMALL), logits=True),
+    predicted(finite("joint", sphere=False, sizes=SMALL), logits=True, head=True),
 )
 
 

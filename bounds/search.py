@@ -33,8 +33,9 @@ def random_worst(
 
 def search_worst(theorem: Theorem[Any, Any], evaluations: int, rng: np.random.Generator) -> float:
     """Largest ratio found by L-BFGS-B, then Nelder-Mead, from the best of some random worlds."""
-    from scipy.optimize import minimize
+    from scipy import optimize
 
+    minimize: Any = optimize.minimize
     best = 0.0
 
     def loss(vector: FloatArray, variant: Variant) -> float:
