@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from bounds import mean_limits
 from bounds.certificate import Certificate, certificate_of
+from bounds.information_diffusion import information_from_limits
 from bounds.information_limits import information_lower_limit
 from redundancy.results import Estimate
 
@@ -60,8 +61,5 @@ def certify_information(
 
 def _plugin(estimate: Estimate) -> FloatArray:
     """d(r || q) at the measured r = P(d <= t) and q = P(d <= t) of unrelated pairs, 0 where r <= q."""
-    from bounds.special import binary_divergence
-
     assert estimate.baseline is not None
-    r, q = np.asarray(estimate.value), np.asarray(estimate.baseline.value)
-    return np.where(r > q, binary_divergence(r, q), 0.0)
+    return np.asarray(information_from_limits(estimate.value, estimate.baseline.value))

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bounds.confidence import lower_limit, upper_limit
+from bounds.information_diffusion import information_from_limits
 
 FloatArray = NDArray[np.float64]
 
@@ -30,10 +31,8 @@ def information_lower_limit(
     -------
     ndarray () or (k,), nats, >= 0, rounded down; all k limits hold at once, so the largest may be taken.
     """
-    from bounds.special import binary_divergence
-
     each = alpha / 2 / matched[0].size
     r = lower_limit(matched, alpha=each, method=method)
     q = upper_limit(mismatched, alpha=each, method=method)
-    divergence = binary_divergence(r, q) * (1 - 1e-12)
-    return np.where(r > q, divergence, 0.0)
+    # The margin covers the rounding of the divergence.
+    return np.asarray(information_from_limits(r, q) * (1 - 1e-12))

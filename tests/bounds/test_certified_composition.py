@@ -1,0 +1,64 @@
+"""A certified limit pushed through a theorem covers what the theorem speaks about, with error probabilities added."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import binom
+
+import bounds
+import redundancy as rd
+
+POINTS, STEP, FAR = 24, 3, 0.15
+ANGLES = 2 * np.pi * np.arange(POINTS) / POINTS
+CIRCLE = np.column_stack([np.cos(ANGLES), np.sin(ANGLES)])
+APART = 1 - np.cos(ANGLES[STEP])
+NEAR = 0.5 * (1 - np.cos(ANGLES[1]))  # below the distance of neighbouring points: a ball holds one point
+# X uniform on a circle; Y = X, or with probability FAR the point STEP to the left or right; Z = Y: Theorem 1 is
+# attained, mmse(Z | X) - mmse(Z | Y) = kappa(E distance).
+EPSILON = FAR * APART
+GAP = EPSILON * (2 - EPSILON)
+ENTROPY = -(1 - FAR) * np.log(1 - FAR) - FAR * np.log(FAR / 2)
+
+
+def sample(rng, images, tokens=3):
+    """Images of several tokens that move together."""
+    image = np.repeat(np.arange(images), tokens)
+    i = rng.integers(POINTS, size=image.size)
+    moved = (rng.random(images) < FAR)[image] * rng.choice([-STEP, STEP], size=image.size)
+    return CIRCLE[i], CIRCLE[(i + moved) % POINTS], image
+
+
+def test_pushed_limits_cover_together():
+    alpha, runs = 0.2, 120
+    rng = np.random.default_rng(0)
+    missed, gaps, entropies = 0, [], []
+    for _ in range(runs):
+        x, y, image = sample(rng, 60)
+        distance = bounds.certify(rd.geometric(x, y, groups=image), 1 - alpha, side="upper", family=2)
+        close = bounds.certify(rd.proximal(x, y, t=NEAR, groups=image), 1 - alpha, side="lower", family=2)
+        gap = float(bounds.functional_from_geometric(distance.high, lipschitz=1.0))
+        entropy = float(bounds.fano_monotone(1 - close.low, POINTS, 1, 1))
+        missed += gap < GAP or entropy < ENTROPY
+        gaps.append(gap)
+        entropies.append(entropy)
+    assert binom.sf(missed - 1, runs, alpha) > 1e-3
+    # The limits are of use: below the trivial ones.
+    assert np.median(gaps) < 0.5
+    assert np.median(entropies) < np.log(POINTS)
+
+
+def test_the_non_monotone_fano_may_not_be_fed_a_limit():
+    # Why (5.1) exists: past its peak the plain bound falls again, and an upper limit would certify too little.
+    assert bounds.fano(1.0, POINTS, 1, 1) < bounds.fano_monotone(1.0, POINTS, 1, 1)
+
+
+def test_proximal_to_geometric_to_functional_agrees_with_the_direct_function():
+    x, y, image = sample(np.random.default_rng(1), 200)
+    close = bounds.certify(rd.proximal(x, y, t=NEAR, groups=image), side="lower")
+    p_far = 1 - close.low
+    epsilon = bounds.geometric_from_proximal(NEAR, p_far)
+    assert epsilon >= EPSILON
+    assert bounds.functional_from_geometric(epsilon, 1.0) == pytest.approx(
+        float(bounds.functional_from_proximal(NEAR, p_far, 1.0)), rel=1e-9
+    )
