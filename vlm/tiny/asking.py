@@ -74,16 +74,15 @@ def ask(kind: str, digits: tuple[int, ...], rng: np.random.Generator) -> tuple[l
             i, j = rng.integers(9, size=2)
             if digits[i] != digits[j]:
                 return f"is {CELLS[i]} larger than {CELLS[j]} ?".split(), "yes" if digits[i] > digits[j] else "no"
-    cell = rng.integers(9)
-    words = f"which digit is at {CELLS[cell]} ?".split()
     if kind == "location":
-        return words, str(digits[cell])
+        cell = rng.integers(9)
+        return f"which digit is at {CELLS[cell]} ?".split(), str(digits[cell])
     if kind == "choice":
-        # The wrong options stand elsewhere in the scene: seeing which digits there are is not enough.
-        others = rng.permutation([d for d in present if d != digits[cell]])[:3]
+        options = rng.permutation([d for d in range(10) if d not in present])[:4]
         place = int(rng.integers(4))
-        options = np.insert(others, place, digits[cell])
-        return words + [word for pair in zip("ABCD", map(str, options), strict=True) for word in pair], "ABCD"[place]
+        options[place] = rng.choice(present)
+        listed = [word for pair in zip("ABCD", map(str, options), strict=True) for word in pair]
+        return ["which", "digit", "is", "there", "?", *listed], "ABCD"[place]
     raise ValueError(f"kind must be one of {', '.join(IMAGE_KINDS)}, got {kind!r}")
 
 

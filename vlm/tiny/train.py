@@ -31,41 +31,65 @@ from vlm.tiny.evaluate import accuracy_by_kind, correct
 from vlm.tiny.muon import Muon
 from vlm.tiny.scenes import CELLS, Scene, distorted_scans, draw_scene, scans
 
-STEPS = {"tower": 1500, "text": 2400, "projector": 400, "joint": 2000}
+STEPS = {"tower": 1200, "text": 1400, "projector": 400, "joint": 1400}
 STAGES = tuple(STEPS)
 MUON_RATE = {"tower": 0.005, "text": 0.007, "joint": 0.003}
 SCENES = 32  # per step
 QUESTIONS = 4  # per scene
+KIND_SHARES = (0.25, 0.2, 0.2, 0.15, 0.2)  # of IMAGE_KINDS
 SCALED_NORM = 400.0
 IGNORE = -100
 
 
-def scene_sequence(scene: Scene, rng: np.random.Generator, *, written: bool, task: str) -> tuple[list[int], list[int]]:
-    """Token ids and labels of one training sequence: a scene, then questions with answers (or a description)."""
-    head = ["<s>", *(scene.words(rng) if written else ["<image>"] * IMAGE_TOKENS)]
-    words, targets = list(head), [False] * len(head)
-    if task == "describe":
-        spoken = [word for i in range(9) for word in (CELLS[i], str(scene.digits[i]))]
-        words += ["describe", "answer", ":", *spoken, "</s>"]
-        targets += [False] * 3 + [True] * (len(spoken) + 1)
+# What a training sequence does with its scene. The first two answer many small questions at once, which
+# teaches looking up a cell and counting a digit within a few hundred steps; questions alone take thousands.
+TASKS = ("describe", "tally", "ask")
+
+
+def spoken_words(task: str, scene: Scene, rng: np.random.Generator) -> list[tuple[str, bool]]:
+    """The words after the scene, and whether the model is to say them."""
+    said: list[tuple[str, bool]] = []
+    if task == "describe":  # describe answer: a1 7 a2 3 ...
+        said += [(word, False) for word in ("describe", "answer", ":")]
+        said += [(word, True) for i in range(9) for word in (CELLS[i], str(scene.digits[i]))]
+    elif task == "tally":  # how many? 7: 2 0: 1 ...
+        said += [(word, False) for word in ("how", "many", "?")]
+        for digit in rng.permutation(10):
+            said += [(str(digit), False), (":", False), (str(scene.digits.count(digit)), True)]
     else:
-        for _ in range(QUESTIONS):
-            asked, answer = ask(IMAGE_KINDS[rng.integers(len(IMAGE_KINDS))], scene.digits, rng)
-            words += [*asked, "answer", ":", answer, "</s>"]
-            targets += [False] * (len(asked) + 2) + [True, True]
-    ids = [VOCABULARY[word] for word in words]
-    return ids, [token if wanted else IGNORE for token, wanted in zip(ids, targets, strict=True)]
+        for kind in rng.choice(IMAGE_KINDS, size=QUESTIONS, p=KIND_SHARES):
+            asked, answer = ask(str(kind), scene.digits, rng)
+            said += [(word, False) for word in (*asked, "answer", ":")] + [(answer, True), ("</s>", True)]
+        return said
+    return [*said, ("</s>", True)]
 
 
-def make_batch(stage: str, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-    """A training batch of a stage: input_ids and labels (right-padded), pixel_values, digits (scenes, 9)."""
+def scene_sequence(scene: Scene, rng: np.random.Generator, *, written: bool, task: str) -> tuple[list[int], list[int]]:
+    """Token ids and labels of one training sequence: a scene in words or as image tokens, then a task."""
+    head = ["<s>", *(scene.words(rng) if written else ["<image>"] * IMAGE_TOKENS)]
+    said = spoken_words(task, scene, rng)
+    ids = [VOCABULARY[word] for word in (*head, *(word for word, _ in said))]
+    wanted = [False] * len(head) + [learnt for _, learnt in said]
+    return ids, [token if learnt else IGNORE for token, learnt in zip(ids, wanted, strict=True)]
+
+
+def make_batch(stage: str, rng: np.random.Generator, *, early: bool = False) -> dict[str, torch.Tensor]:
+    """A training batch of a stage: input_ids and labels (right-padded), pixel_values, digits (scenes, 9).
+
+    ``early`` is the first quarter of a stage; early in the text stage two thirds of the sequences describe or
+    tally, later a quarter.
+    """
     scenes = [draw_scene(rng, distorted_scans()) for _ in range(SCENES)]
     # A quarter of the joint stage stays in words, so that text-only questions are not forgotten.
     written = [stage == "text" or (stage == "joint" and i % 4 == 3) for i in range(SCENES)]
-    describe = [stage == "projector" or (stage == "text" and i % 8 == 7) for i in range(SCENES)]
+    if stage == "text":
+        tasks = [TASKS[min(i % (3 if early else 8), 2)] for i in range(SCENES)]
+    elif stage == "joint":
+        tasks = [TASKS[min(i % 8, 2)] for i in range(SCENES)]
+    else:
+        tasks = ["describe"] * SCENES
     rows = [
-        scene_sequence(scene, rng, written=w, task="describe" if d else "ask")
-        for scene, w, d in zip(scenes, written, describe, strict=True)
+        scene_sequence(scene, rng, written=w, task=task) for scene, w, task in zip(scenes, written, tasks, strict=True)
     ]
     longest = max(len(ids) for ids, _ in rows)
     batch = {
@@ -101,9 +125,11 @@ def optimisers(stage: str, model: Any, head: torch.nn.Linear, variant: str) -> l
     """Muon for the layers' matrices, AdamW for the rest of what the stage trains; others are frozen."""
     inner = model.model
     model.requires_grad_(False)
+    model.zero_grad(set_to_none=True)  # the last stage's gradients would count in this stage's clipping
     matrices: list[torch.nn.Parameter] = []
     groups: list[dict[str, Any]] = []
-    projector_rate = 0.03 if variant == "scaled" else 3e-3
+    # The scaled projector's last matrix is large: in proportion, its steps are as large as the plain one's.
+    last_rate = 0.1 if variant == "scaled" else 3e-3
 
     def adamw(parameters: Iterable[torch.nn.Parameter], rate: float) -> None:
         groups.append({"params": list(parameters), "lr": rate})
@@ -114,14 +140,16 @@ def optimisers(stage: str, model: Any, head: torch.nn.Linear, variant: str) -> l
         rest = [p for p in inner.vision_tower.parameters() if id(p) not in known]
         adamw([*rest, *head.parameters()], 2e-3)
     elif stage == "projector":
-        adamw(inner.multi_modal_projector.parameters(), projector_rate)
+        adamw(inner.multi_modal_projector.linear_1.parameters(), 3e-3)
+        adamw(inner.multi_modal_projector.linear_2.parameters(), last_rate)
     else:
         matrices = [p for p in inner.language_model.layers.parameters() if p.ndim == 2]
         known = {id(p) for p in matrices}
         rest = [p for p in (*inner.language_model.parameters(), *model.lm_head.parameters()) if id(p) not in known]
         adamw(rest, 3e-3 if stage == "text" else 6e-4)
         if stage == "joint":
-            adamw(inner.multi_modal_projector.parameters(), projector_rate / 5)
+            adamw(inner.multi_modal_projector.linear_1.parameters(), 6e-4)
+            adamw(inner.multi_modal_projector.linear_2.parameters(), last_rate / 5)
             adamw(inner.vision_tower.parameters(), 2e-4)
     for parameter in (*matrices, *(p for group in groups for p in group["params"])):
         parameter.requires_grad_(True)
@@ -141,13 +169,14 @@ def rate_factor(step: int, steps: int) -> float:
 
 @torch.no_grad()
 def rescale_projector(model: Any, norm: float, rng: np.random.Generator) -> None:
-    """Multiply the projector's last layer so that the mean norm of image tokens is ``norm``."""
+    """Draw the projector at unit scale, then multiply its last layer so that image tokens have mean ``norm``."""
     pixels = make_batch("projector", rng)["pixel_values"]
     projector = model.model.multi_modal_projector
+    for layer in (projector.linear_1, projector.linear_2):
+        torch.nn.init.normal_(layer.weight, std=layer.in_features**-0.5)
+        torch.nn.init.zeros_(layer.bias)
     tokens = projector(model.model.vision_tower(pixels).last_hidden_state[:, 1:])
-    factor = norm / tokens.norm(dim=-1).mean()
-    projector.linear_2.weight.mul_(factor)
-    projector.linear_2.bias.mul_(factor)
+    projector.linear_2.weight.mul_(norm / tokens.norm(dim=-1).mean())
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -186,7 +215,8 @@ def train_stage(
     mean_loss = None
     bar = tqdm(range(first, steps), initial=first, total=steps, desc=stage, mininterval=5.0)
     for step in bar:
-        batch = make_batch(stage, np.random.default_rng([seed, STAGES.index(stage), step]))
+        rng = np.random.default_rng([seed, STAGES.index(stage), step])
+        batch = make_batch(stage, rng, early=step < steps // 4)
         loss = patch_loss(model, head, batch) if stage == "tower" else answer_loss(model, batch)
         for optimiser in made:
             for group in optimiser.param_groups:
@@ -280,6 +310,7 @@ def train(
         name = stage if shared else f"{stage}-{variant}"
         path = out / f"{name}.pt"
         if stage == "projector" and variant == "scaled":
+            torch.manual_seed(seed + 1)  # the same projector whether or not earlier stages were resumed
             rescale_projector(model, SCALED_NORM, np.random.default_rng([seed, len(STAGES)]))
         started = time.process_time()
 
