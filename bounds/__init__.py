@@ -60,6 +60,7 @@ from bounds.geometric_functional import (
     functional_from_proximal,
     functional_from_squared_distance,
 )
+from bounds.implication_map import Derived, ImplicationMap, implications
 from bounds.information_diffusion import (
     braun_pokutta,
     entropy_from_proximity,
@@ -160,6 +161,8 @@ __all__ = [
     "AssumptionError",
     "Certificate",
     "Check",
+    "Derived",
+    "ImplicationMap",
     "Theorem",
     "accuracy_from_decoding",
     "accuracy_from_entropy",
@@ -235,6 +238,7 @@ __all__ = [
     "geometric_chain_roots",
     "geometric_from_proximal",
     "geometric_from_thresholds",
+    "implications",
     "information_chain",
     "information_from_ball_range",
     "information_from_distance_laws",

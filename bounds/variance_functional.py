@@ -36,11 +36,12 @@ def two_sided(world: FiniteWorld, bound: Any, a: float, b: float) -> tuple[list[
     return [world.gap, -world.gap], [bound(a, world.lipschitz_y), bound(b, world.lipschitz_x)]
 
 
-def times_square(a: ArrayLike, lipschitz: ArrayLike, *, name: str) -> FloatArray:
+def times_square(a: ArrayLike, lipschitz: ArrayLike, *, name: str, slope: str = "lipschitz") -> FloatArray:
+    """lipschitz^2 a, both checked under their names."""
     a = arguments.nonnegative(a, name=name)
-    slope = arguments.nonnegative(lipschitz, name="lipschitz")
-    arguments.together(**{name: a, "lipschitz": slope})
-    return arguments.shown(slope * slope * a)
+    constant = arguments.nonnegative(lipschitz, name=slope)
+    arguments.together(**{name: a, slope: constant})
+    return arguments.shown(constant * constant * a)
 
 
 @theorem(
@@ -256,7 +257,7 @@ def functional_of_later_target(variance_y: ArrayLike, lipschitz_y: ArrayLike) ->
     ValueError
         For NaN, negative numbers, or shapes that do not broadcast.
     """
-    return times_square(variance_y, lipschitz_y, name="variance_y")
+    return times_square(variance_y, lipschitz_y, name="variance_y", slope="lipschitz_y")
 
 
 @theorem(
@@ -294,4 +295,4 @@ def functional_of_label(variance_x: ArrayLike, lipschitz_x: ArrayLike) -> FloatA
     ValueError
         For NaN, negative numbers, or shapes that do not broadcast.
     """
-    return times_square(variance_x, lipschitz_x, name="variance_x")
+    return times_square(variance_x, lipschitz_x, name="variance_x", slope="lipschitz_x")
