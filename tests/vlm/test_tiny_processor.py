@@ -10,8 +10,8 @@ from transformers import PreTrainedTokenizerFast, ProcessorMixin
 
 from vlm.tiny import blank_image, questions
 from vlm.tiny.architecture import IMAGE_TOKENS, VOCABULARY, new_processor
+from vlm.tiny.batches import scene_sequence
 from vlm.tiny.scenes import draw_scene, scans
-from vlm.tiny.train import scene_sequence
 
 PROMPT = "<image> which digit is at b2? answer:"
 
