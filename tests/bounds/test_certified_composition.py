@@ -62,3 +62,22 @@ def test_proximal_to_geometric_to_functional_agrees_with_the_direct_function():
     assert bounds.functional_from_geometric(epsilon, 1.0) == pytest.approx(
         float(bounds.functional_from_proximal(NEAR, p_far, 1.0)), rel=1e-9
     )
+
+
+def test_implications_push_certificates_and_add_their_error_probabilities():
+    x, y, image = sample(np.random.default_rng(2), 200)
+    distance = bounds.certify(rd.geometric(x, y, groups=image), 0.97, side="upper")
+    close = bounds.certify(rd.proximal(x, y, t=NEAR, groups=image), 0.98, side="lower")
+    found = bounds.implications(
+        geometric=distance, proximal=close, t=NEAR, lipschitz_x=1.0, lipschitz_y=1.0, size=POINTS, n_min=1, n_max=1
+    )
+    entropy = found["entropy_x_given_y"]
+    assert entropy.high == pytest.approx(float(bounds.fano_monotone(1 - close.low, POINTS, 1, 1)), rel=1e-9)
+    assert entropy.high >= ENTROPY
+    functional = found["functional"]
+    direct = float(bounds.functional_from_geometric(distance.high, 1.0))
+    assert functional.high == pytest.approx(direct, rel=1e-9)
+    assert functional.low <= -GAP <= functional.high
+    # Whichever certificates a route may have used are paid for.
+    assert functional.confidence == pytest.approx(0.95)
+    assert "0.95" in functional.guarantee

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -36,8 +37,18 @@ def test_no_method_misses_too_often_in_the_reduced_study():
 @pytest.mark.slow
 def test_no_method_misses_too_often_in_the_full_study():
     cells = list(study.study(2000))
-    print(study.table(cells, value="miss"))
     assert not study.alarms(cells)
+    # The page prints exactly this study.
+    page = (Path(__file__).parents[2] / "docs" / "certificates.md").read_text(encoding="utf-8")
+    assert study.report(cells) in page
+
+
+def test_the_page_keeps_the_place_of_the_generated_tables():
+    page = (Path(__file__).parents[2] / "docs" / "certificates.md").read_text(encoding="utf-8")
+    between = page.split(study.BEGIN)[1].split(study.END)[0]
+    for name in [law.name for law in LAWS] + list(confidence.METHODS):
+        assert name in between
+    assert "tests: none." in between
 
 
 def test_the_study_catches_a_method_that_is_not_valid(monkeypatch):
