@@ -55,7 +55,9 @@ class Family:
     name: str
     kind: type
     variants: tuple[Variant, ...]
-    effort: int = 800  # evaluations of an adversarial search; fewer where a world is slow to solve
+    effort: int = 600  # evaluations of an adversarial search; fewer where a world is slow to solve
+    # The worlds inside one of this family that statements ask to decompose.
+    decomposed: Callable[[Any], tuple[FiniteWorld, ...]] = lambda _: ()
 
     def vector(self, rng: np.random.Generator, variant: Variant) -> FloatArray:
         """A random search vector: dense, sparse or near-deterministic."""
@@ -270,9 +272,13 @@ SPARSE_CODES = Family(
 
 # Decompositions are solved numerically: fewer symbols keep thousands of them cheap.
 FEW = ((2, 2, 2, 1, 2), (3, 2, 2, 2, 2), (2, 3, 2, 1, 2))
-SMALL_JOINT = Family("any small joint law", FiniteWorld, finite("joint", sizes=FEW), effort=120)
-SMALL_LABEL_CHAIN = Family("small T - X - Y", FiniteWorld, finite("t-x-y", sizes=FEW), effort=120)
-SMALL_COPIES = Family("small T = X", FiniteWorld, finite("t=x", sizes=FEW), effort=120)
+SMALL_JOINT = Family(
+    "any small joint law", FiniteWorld, finite("joint", sizes=FEW), effort=120, decomposed=lambda w: (w,)
+)
+SMALL_LABEL_CHAIN = Family(
+    "small T - X - Y", FiniteWorld, finite("t-x-y", sizes=FEW), effort=120, decomposed=lambda w: (w,)
+)
+SMALL_COPIES = Family("small T = X", FiniteWorld, finite("t=x", sizes=FEW), effort=120, decomposed=lambda w: (w,))
 
 
 def paths(steps: int, dim: int) -> Variant:
@@ -298,7 +304,11 @@ def pairs(sizes: tuple[int, ...]) -> Variant:
 
 
 PAIRS = Family(
-    "two laws", PairWorld, (pairs((2, 2, 2, 1, 2)), pairs((1, 3, 2, 1, 2)), pairs((3, 2, 2, 1, 2))), effort=120
+    "two laws",
+    PairWorld,
+    (pairs((2, 2, 2, 1, 2)), pairs((1, 3, 2, 1, 2)), pairs((3, 2, 2, 1, 2))),
+    effort=120,
+    decomposed=lambda w: (w.first, w.second),
 )
 
 

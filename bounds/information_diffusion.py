@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import xlogy
 
 from bounds import arguments
 from bounds.assumptions import OURS
@@ -18,7 +17,7 @@ from bounds.families import CODES
 from bounds.special import binary_divergence, divergence_term
 from bounds.symbolic import divergence, h2, sp, symbols
 from bounds.theorem import theorem
-from redundancy import named
+from redundancy import exact, named
 from redundancy.worlds import FiniteWorld
 
 FloatArray = NDArray[np.float64]
@@ -354,7 +353,7 @@ def _entropy_left() -> Any:
     source=OURS,
     assumes=(),
     family=CODES,
-    sides=lambda w, bound: (w.entropy_x_given_y, bound(_entropy_x(w), *_pair(w)[:2])),
+    sides=lambda w, bound: (w.entropy_x_given_y, bound(exact.entropy(w.x), *_pair(w)[:2])),
     symbolic=_entropy_left,
     tight=_cycle,
 )
@@ -382,10 +381,6 @@ def entropy_from_proximity(entropy_x: ArrayLike, r: ArrayLike, q: ArrayLike) -> 
     bound = information_from_proximity(r, q)
     arguments.together(entropy_x=h, r_and_q=bound)
     return arguments.shown(h - bound)
-
-
-def _entropy_x(w: FiniteWorld) -> float:
-    return float(-xlogy(w.x, w.x).sum())
 
 
 def _range(r: ArrayLike, p_min: ArrayLike, p_max: ArrayLike) -> tuple[FloatArray, FloatArray, FloatArray]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from bounds.families import ABSENT, Variant
 from bounds.theorem import AssumptionError, Theorem
+from redundancy.worlds import decompose_together
 
 FloatArray = NDArray[np.float64]
 STARTS = 3
@@ -21,8 +22,10 @@ def random_worst(
 ) -> list[tuple[int, float]]:
     """Check theorems of one family on the same random worlds: (worlds checked, worst ratio) of each."""
     counts, worst = [0] * len(theorems), [0.0] * len(theorems)
-    for _ in range(instances):
-        world = theorems[0].family.random(rng)
+    family = theorems[0].family
+    worlds = [family.random(rng) for _ in range(instances)]
+    decompose_together([part for world in worlds for part in family.decomposed(world)])
+    for world in worlds:
         for i, theorem in enumerate(theorems):
             ratio = _ratio(theorem, world)
             if ratio is not None:

@@ -43,14 +43,14 @@ def relative_entropy(p: FloatArray, q: FloatArray) -> float:
 
 def entropy(pmf: FloatArray) -> float:
     """H of a law with any number of axes."""
-    return float(-xlogy(pmf, pmf).sum())
+    return max(0.0, float(-xlogy(pmf, pmf).sum()))  # a certain symbol may weigh 1 + 1e-16
 
 
 def conditional_entropy(pmf: FloatArray) -> float:
     """H(A | B) for pmf[a, b]."""
     total = np.broadcast_to(pmf.sum(axis=0), pmf.shape)
     held = pmf > 0
-    return float(-(pmf[held] * np.log(pmf[held] / total[held])).sum())
+    return max(0.0, float(-(pmf[held] * np.log(pmf[held] / total[held])).sum()))
 
 
 def mutual_information(pmf: FloatArray) -> float:
