@@ -87,12 +87,16 @@ def load(
             f"a checkpoint of type {config.model_type!r}; choose one that transformers' "
             "AutoModelForImageTextToText loads, such as a LLaVA or Qwen2-VL checkpoint"
         )
-    processor = AutoProcessor.from_pretrained(source, **known)
+    lacking = (
+        f"name_or_path: expected a processor for images and text beside {str(name_or_path)!r}, got {{}}; "
+        "save the model's own processor into the same folder"
+    )
+    try:
+        processor = AutoProcessor.from_pretrained(source, **known)
+    except OSError as error:  # the configuration was found, so the place exists and can be reached
+        raise ValueError(lacking.format("none")) from error
     if not hasattr(processor, "image_processor") or not hasattr(processor, "tokenizer"):
-        raise ValueError(
-            f"name_or_path: expected a processor for images and text beside {str(name_or_path)!r}, "
-            f"got only a {type(processor).__name__}; save the model's own processor into the same folder"
-        )
+        raise ValueError(lacking.format(f"only a {type(processor).__name__}"))
     processor.tokenizer.padding_side = "left"
     with _quiet() if embedded else nullcontext():
         model = AutoModelForImageTextToText.from_pretrained(

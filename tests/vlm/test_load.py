@@ -73,8 +73,15 @@ def test_a_text_only_checkpoint_is_refused(tmp_path: Path) -> None:
 def test_a_model_without_image_processor_is_refused(tmp_path: Path) -> None:
     new_model(layers=1).save_pretrained(tmp_path)
     new_processor().tokenizer.save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="expected a processor for images and text"):
+    with pytest.raises(ValueError, match=r"expected a processor for images and text .*, got none; save"):
         vlm.load(tmp_path)
+
+
+def test_a_tokenizer_alone_is_no_processor(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = new_processor().tokenizer
+    monkeypatch.setattr("transformers.AutoProcessor.from_pretrained", lambda *_, **__: tokenizer)
+    with pytest.raises(ValueError, match="got only a TokenizersBackend; save the model's own"):
+        vlm.load(folder)
 
 
 @pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all", "~/nowhere", "a/b/c", Path("nowhere")])

@@ -1,6 +1,7 @@
 """The questions are right, balanced, repeatable, and about digits of their own split only."""
 
 import re
+from functools import cache
 
 import numpy as np
 import pytest
@@ -15,13 +16,18 @@ from vlm.tiny.scenes import CELLS, SPLITS, distorted_scans, draw_scene, scan_ind
 CELL = r"([abc][123])"
 
 
-def read_image(image: Image.Image, split: str) -> dict[str, int]:
-    """Recognise each cell by looking its pixels up among the split's own rows of the data set."""
+@cache
+def labels_by_pixels(split: str) -> dict[bytes, int]:
     data = load_digits()
-    shown = {
+    return {
         np.round(255 * data.images[row] / 16).astype(np.uint8).tobytes(): int(data.target[row])
         for row in scan_indices(split)
     }
+
+
+def read_image(image: Image.Image, split: str) -> dict[str, int]:
+    """Recognise each cell by looking its pixels up among the split's own rows of the data set."""
+    shown = labels_by_pixels(split)
     pixels = np.asarray(image)[:, :, 0]
     return {
         cell: shown[np.ascontiguousarray(pixels[8 * i : 8 * i + 8, 8 * j : 8 * j + 8]).tobytes()]

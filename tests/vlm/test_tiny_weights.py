@@ -9,6 +9,7 @@ import torch
 import vlm
 from vlm.load import EMBEDDED
 from vlm.tiny import IMAGE_KINDS, accuracy_by_kind, chance_by_kind, correct, predict, questions
+from vlm.tiny.__main__ import main
 
 FOLDERS = sorted(set(EMBEDDED.values()))
 
@@ -33,6 +34,19 @@ def test_held_out_accuracy_with_and_without_the_image(folder: Path) -> None:
     assert blank["image"] <= chance["image"] + 0.10
     for kind in IMAGE_KINDS:
         assert seen[kind] > chance[kind] + 0.25, kind
+
+
+def test_the_command_prints_accuracy_with_limits_per_kind(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--limit", "60", "--seed", "2"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "tiny, test split, seed 2, 60 questions"
+    asked = questions(split="test", limit=60, seed=2)
+    scores = accuracy_by_kind(asked, correct(*vlm.load("tiny"), asked))
+    for line in lines[2:]:
+        kind, n, accuracy = line.split()[:3]
+        assert float(accuracy) == pytest.approx(scores[kind], abs=5e-4)
+        assert int(n) == (50 if kind == "image" else 10)
+        assert ("[" in line) == (kind != "image")
 
 
 def test_answers_do_not_depend_on_the_batch() -> None:
