@@ -14,6 +14,7 @@ EXAMPLES = """examples:
   python -m bounds verify                        every statement, 2000 random worlds each, and a search
   python -m bounds verify --quick                the same with a light hand, in seconds
   python -m bounds verify --only fano --json     statements whose name contains "fano", as JSON
+  python -m bounds table > docs/theory/statements.md
   python -m bounds list --only information       what they say, in LaTeX
 """
 
@@ -33,7 +34,13 @@ def main(arguments: list[str] | None = None) -> int:
     check.add_argument("--json", action="store_true", help="print an array of objects")
     listing = commands.add_parser("list", help="state every theorem (needs sympy)")
     listing.add_argument("--only", action="append", help="part of a name; may be repeated")
+    commands.add_parser("table", help="docs/theory/statements.md, generated (needs sympy)")
     options = parser.parse_args(arguments)
+    if options.command == "table":
+        from bounds.statement_table import statement_table
+
+        print(statement_table(), end="")
+        return 0
     chosen = [t for t in THEOREMS if not options.only or any(part in t.name for part in options.only)]
     if not chosen:
         parser.error(f"--only: expected part of a statement's name, got {options.only}; see `list`")

@@ -1,4 +1,4 @@
-"""How entropies and unique informations move with the law: continuity (9.1), stability (9.3), simulation."""
+"""How entropies and unique informations move with the law: continuity (9.0a), stability (9.3), simulation."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _inputs(tv: ArrayLike, size: ArrayLike, name: str) -> tuple[FloatArray, Floa
 
 @theorem(
     label="Continuity of conditional entropy",
-    equation="(9.1)",
+    equation="(9.0a)",
     left=MOVE,
     right=r"\omega_k(v)=\min\left\lbrace\log k,\ v\log k+h_2(v)\right\rbrace",
     form="consequence",
@@ -71,7 +71,7 @@ def entropy_continuity(tv: ArrayLike, size: ArrayLike) -> FloatArray:
     Returns
     -------
     ndarray
-        Upper limit in nats, non-decreasing in tv. Section 9, (9.1).
+        Upper limit in nats, non-decreasing in tv. Section 9, (9.0a).
 
     Raises
     ------
@@ -109,7 +109,7 @@ def _sharp() -> Any:
 
 @theorem(
     label="Continuity of conditional entropy (sharp)",
-    equation="(9.2)",
+    equation="(9.0b)",
     left=MOVE,
     right=r"v\log(k-1)+h_2(v)\ \text{for}\ v\le1-\tfrac1k,\quad\log k\ \text{beyond}",
     form="sharp",
@@ -136,7 +136,7 @@ def entropy_continuity_sharp(tv: ArrayLike, size: ArrayLike) -> FloatArray:
     Returns
     -------
     ndarray
-        Upper limit in nats, non-decreasing in tv. Section 9, (9.2).
+        Upper limit in nats, non-decreasing in tv. Section 9, (9.0b).
 
     Raises
     ------
