@@ -56,6 +56,7 @@ def geometric(
     unrelated = None
     if baseline:
         left, right, pair = unrelated_pairs(index, sizes, np.random.default_rng(rng))
+        _, x, y = checks.paired_rows(x, y)
         unrelated = geometric(x[left], y[right], measure, groups=pair)
     return Estimate(
         value=float(per_unit.mean()),

@@ -58,6 +58,7 @@ def proximal(
     unrelated = None
     if baseline:
         left, right, pair = unrelated_pairs(index, sizes, np.random.default_rng(rng))
+        _, x, y = checks.paired_rows(x, y)
         unrelated = proximal(x[left], y[right], t, measure, groups=pair)
     value = per_unit.mean(axis=0)
     return Estimate(

@@ -32,7 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _demo(given: argparse.Namespace) -> int:
     from vlm.demo import run_demo, save
+    from vlm.plots import require_matplotlib
 
+    require_matplotlib()  # before the work, not after it
     outcome = run_demo(given.model, limit=given.questions, seed=given.seed, progress=not given.quiet)
     for path in save(outcome, given.out):
         print(f"wrote {path}")

@@ -20,21 +20,26 @@ from vlm.table import Table
 class AttentionRecord:
     """What :func:`attention` measured: per call a (layers, batch, heads) tensor of ratios.
 
-    Only the prompt is recorded; decoding steps are passed over. A layer that did not attend from the query
-    token (it bypassed the layer) has NaN.
+    Call the model once per prompt; of `generate` cached decoding steps are passed over, repetitions of the
+    prompt (beams, decoding without a cache) are recorded as samples. A layer that did not attend from the
+    query token (it bypassed the layer) has NaN.
     """
 
     depth: int
     token: int
     _rows: dict[int, Tensor] = field(default_factory=dict)
     _done: list[Tensor] = field(default_factory=list)
+    _call: Call | None = None
 
     def observe(self, call: Call, layer: int, query: Tensor, key: Tensor, mask: Tensor | None, scaling: float) -> None:
+        if self._call is not call:
+            # A call that failed leaves rows behind; they are not this call's.
+            self._rows, self._call = {}, call
         if not call.past:
             self._rows[layer] = _ratio(call, layer, query, key, mask, scaling, self.token)
 
     def finish(self, call: Call) -> None:
-        rows, self._rows = self._rows, {}
+        rows, self._rows, self._call = self._rows, {}, None
         if rows:
             missing = torch.full_like(next(iter(rows.values())), torch.nan)
             self._done.append(torch.stack([rows.get(i, missing) for i in range(self.depth)]).to("cpu"))
@@ -111,7 +116,10 @@ def _asked(call: Call, token: int) -> Tensor:
             f"token: expected an index within every prompt (shortest has {int(counts.min())} tokens), got {token}"
         )
     rank = counts + token if token < 0 else torch.full_like(counts, token)
-    return (call.real.cumsum(dim=1) == (rank + 1).unsqueeze(1)).to(torch.uint8).argmax(dim=1)
+    asked = (call.real.cumsum(dim=1) == (rank + 1).unsqueeze(1)).to(torch.uint8).argmax(dim=1)
+    if bool(call.vision.gather(1, asked.unsqueeze(1)).any()):
+        raise ValueError(f"token: expected a text token in every prompt, but token {token} is an image token in one")
+    return asked
 
 
 def _row_of(call: Call, layer: int, asked: Tensor) -> tuple[Tensor, Tensor]:

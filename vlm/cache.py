@@ -56,8 +56,8 @@ class PartialLayer(DynamicLayer):  # type: ignore[misc]
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         if self._incoming is None:
             raise RuntimeError(
-                "this cache was filled under a skip plan: continue inside vlm.skipping with the same plan, or start "
-                "a new cache"
+                "this cache was filled under a skip plan and is used outside it; start a new cache, or continue "
+                "inside vlm.skipping with the same plan from the start"
             )
         (self.positions, length), self._incoming = self._incoming, None
         self.logical += length

@@ -87,8 +87,8 @@ def decide(
     attention : AttentionRecord
         From :func:`vlm.attention` on the same calls.
     images : array (samples,), optional
-        Image of each sample: the unit of sampling. Without it every sample counts as its own image.
-        Samples without image tokens are left out.
+        Image of each sample: the unit of sampling. Without it every sample counts as its own image, so
+        pass it whenever an image was asked more than once. Samples without image tokens are left out.
     t : float
         Cosine distance up to which two states are close.
     delta : float
@@ -122,6 +122,8 @@ def decide(
     labels = np.arange(len(near)) if images is None else np.asarray(images)
     if labels.shape != (len(near),):
         raise ValueError(f"images: expected one label per sample, shape ({len(near)},), got {labels.shape}")
+    if np.isnan(ratios).any():
+        raise ValueError("attention: some layers did not attend from the asking token; measure without a plan")
     seen = ~np.isnan(near).any(axis=1)
     if not seen.any():
         raise ValueError("record: expected samples with image tokens, got none; measure on prompts with an image")
@@ -168,7 +170,7 @@ def decide(
 
 
 def _vision_columns(record: ProbeRecord, t: float) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    if not any(np.isclose(t, known) for known in record.thresholds):
+    if t not in record.thresholds:
         raise ValueError(f"t: expected one of the probed thresholds {record.thresholds}, got {t}")
     table = record.table().where(modality="vision")
     shape = (record.samples, record.depth)

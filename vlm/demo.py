@@ -23,7 +23,7 @@ from vlm.plan import INDEX_CONVENTION, SkipPlan
 from vlm.probe import ProbeRecord, probe
 from vlm.skip import skipping
 from vlm.table import Table
-from vlm.validate import Score, difference, prefill_times, score
+from vlm.validate import TOLERANCE, Score, certified_layer, difference, prefill_times, score
 
 T = TypeVar("T")
 Bar = Callable[[Iterable[T], str], Iterable[T]]
@@ -87,10 +87,13 @@ def run_demo(
     say(_for_people(decision).text() + "\n")
     for line in decision.reasons():
         say(line)
-    say(f"\nplan: {decision.plan}\n")
+    say(f"\nplan by the conditions: {decision.plan}")
+
+    depth = record.depth
+    certified = certified_plan(Judge(model, processor, calibration, batch_size), depth)
+    say(f"plan by certified accuracy on the same images (may fall by {TOLERANCE:g}): {certified}\n")
 
     judge = Judge(model, processor, held_out, batch_size)
-    depth = record.depth
     plans = [SkipPlan.late_entry(k) for k in range(1, depth + 1)] + [SkipPlan.early_exit(k) for k in range(depth)]
     rows = [judge.row(SkipPlan(), "none", 0)]
     for number, plan in enumerate(bar(plans, "sweep")):
@@ -98,7 +101,7 @@ def run_demo(
         rows.append(judge.row(plan, "late entry" if late else "early exit", number + 1 if late else number - depth))
     sweep = Table.from_rows(rows)
 
-    comparison = _compare(judge, decision.plan, depth)
+    comparison = _compare(judge, decision.plan, certified, depth)
     say(comparison.text() + "\n")
     report = _report(name, decision, judge, comparison, limit=limit, seed=seed)
     say(_summary(report))
@@ -122,13 +125,13 @@ class Judge:
     def __init__(self, model: Any, processor: Any, questions: Sequence[tiny.Question], batch_size: int) -> None:
         self.model, self.processor, self.questions, self.batch_size = model, processor, questions, batch_size
         self.images = [q.image_id for q in questions]
-        self.full = self._right(SkipPlan())
+        self.full = self.right(SkipPlan())
         self.batch = _batch(model, processor, questions[:batch_size])
         rows = len(self.batch["input_ids"])
         vision = int((self.batch["input_ids"] == model.config.image_token_id).sum())
         self.tokens = (vision // rows, (int(self.batch["attention_mask"].sum()) - vision) // rows)
 
-    def _right(self, plan: SkipPlan, *, blank: bool = False) -> NDArray[np.bool_]:
+    def right(self, plan: SkipPlan, *, blank: bool = False) -> NDArray[np.bool_]:
         with skipping(self.model, plan):
             return tiny.correct(self.model, self.processor, self.questions, batch_size=self.batch_size, blank=blank)
 
@@ -137,7 +140,7 @@ class Judge:
         if not plan and not blank:
             full = score(self.full, self.images)
             return full, Score(0.0, 0.0, 0.0, full.images)
-        right = self._right(plan, blank=blank)
+        right = self.right(plan, blank=blank)
         return score(right, self.images), difference(right, self.full, self.images)
 
     def operations_ratio(self, plan: SkipPlan) -> float:
@@ -160,8 +163,24 @@ class Judge:
         }
 
 
+def certified_plan(judge: Judge, depth: int, tolerance: float = TOLERANCE) -> SkipPlan:
+    """Early exit and late entry as far as measured accuracy is certified to fall by at most `tolerance` each.
+
+    Two fixed sequences, mildest first, at half the error probability each.
+    """
+    settings = {"tolerance": tolerance, "confidence": 0.975}
+    leave = certified_layer(
+        lambda k: judge.right(SkipPlan.early_exit(k)), judge.full, judge.images, range(depth - 1, 0, -1), **settings
+    )
+    enter = certified_layer(
+        lambda k: judge.right(SkipPlan.late_entry(k)), judge.full, judge.images, range(1, depth), **settings
+    )
+    plan = SkipPlan.late_entry(enter or 0)
+    return plan if leave is None else plan | SkipPlan.early_exit(leave).resolved(depth)
+
+
 def bad_plans(plan: SkipPlan, depth: int) -> dict[str, SkipPlan]:
-    """Plans of the same kind that the conditions forbid: the middle layers, and late entry in the middle."""
+    """Deliberately bad plans, other than the plan itself: the middle layers, and late entry in the middle."""
     third = depth // 3
     middle = SkipPlan.skip("vision", third, depth - third)
     candidates = {
@@ -172,8 +191,8 @@ def bad_plans(plan: SkipPlan, depth: int) -> dict[str, SkipPlan]:
     return {name: other for name, other in candidates.items() if other.resolved(depth) != plan}
 
 
-def _compare(judge: Judge, plan: SkipPlan, depth: int) -> Table:
-    named = {"no skip": SkipPlan(), "planned": plan, **bad_plans(plan, depth)}
+def _compare(judge: Judge, plan: SkipPlan, certified: SkipPlan, depth: int) -> Table:
+    named = {"no skip": SkipPlan(), "planned": plan, "certified by accuracy": certified, **bad_plans(plan, depth)}
     _, ratios = prefill_times(judge.model, judge.batch, list(named.values()))
     rows = []
     for (name, candidate), ratio in zip(named.items(), ratios, strict=True):
@@ -184,7 +203,7 @@ def _compare(judge: Judge, plan: SkipPlan, depth: int) -> Table:
 
 
 def _report(name: str, decision: Decision, judge: Judge, comparison: Table, *, limit: int, seed: int) -> dict[str, Any]:
-    full, planned = list(comparison.rows())[:2]
+    full, planned, certified = list(comparison.rows())[:3]
     blank, _ = judge.accuracy(SkipPlan(), blank=True)
     chance = tiny.chance_by_kind(judge.questions)
     return {
@@ -203,6 +222,11 @@ def _report(name: str, decision: Decision, judge: Judge, comparison: Table, *, l
         "accuracy_change_interval": [planned["change_low"], planned["change_high"]],
         "operations_ratio": planned["operations_ratio"],
         "time_ratio": planned["time_ratio"],
+        "plan_certified": certified["plan"],
+        "accuracy_certified": certified["accuracy"],
+        "accuracy_certified_interval": [certified["accuracy_low"], certified["accuracy_high"]],
+        "operations_ratio_certified": certified["operations_ratio"],
+        "time_ratio_certified": certified["time_ratio"],
         "questions": limit,
         "images": len(set(judge.images)),
         "seed": seed,
@@ -217,7 +241,10 @@ def _summary(report: dict[str, Any]) -> str:
     return (
         f"conditions: {entry}; plan {report['plan']}: accuracy {report['accuracy_plan']:.3f} against "
         f"{report['accuracy_full']:.3f} (change in [{low:+.3f}, {high:+.3f}]), "
-        f"{report['operations_ratio']:.1%} of the operations, {report['time_ratio']:.1%} of the prefill time; "
+        f"{report['operations_ratio']:.1%} of the operations, {report['time_ratio']:.1%} of the prefill time\n"
+        f"certified by measured accuracy: plan {report['plan_certified']}: accuracy "
+        f"{report['accuracy_certified']:.3f}, {report['operations_ratio_certified']:.1%} of the operations, "
+        f"{report['time_ratio_certified']:.1%} of the prefill time\n"
         f"blank image {report['accuracy_blank']:.3f}, chance {report['accuracy_chance']:.3f}"
     )
 

@@ -60,6 +60,7 @@ class Engine:
         self.plan: Any = None
         self.users = 0
         self._signature = inspect.signature(parts.inner.forward)
+        self._openings: list[Callable[[Mapping[str, Any]], None]] = []
         self._endings: list[Callable[[Call], None]] = []
         self._handles: list[Any] = []
 
@@ -78,6 +79,8 @@ class Engine:
     def _begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         bound = self._signature.bind_partial(*args, **kwargs).arguments
         given = {**bound, **bound.get("kwargs", {})}
+        for opening in self._openings:
+            opening(given)
         self.call = read_call(given, self.parts.placeholders)
 
     def _finish(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
@@ -94,6 +97,15 @@ class Engine:
                 "tokens can be told from text"
             )
         return self.call
+
+    @contextmanager
+    def check_calls(self, check: Callable[[Mapping[str, Any]], None]) -> Iterator[None]:
+        """Call `check(arguments)` before each forward of the model; it may raise, and then nothing has run."""
+        self._openings.append(check)
+        try:
+            yield
+        finally:
+            self._openings.remove(check)
 
     @contextmanager
     def watch_layers(self, observe: LayerObserver, finish: Callable[[Call], None]) -> Iterator[None]:

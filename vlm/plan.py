@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from operator import index
 
 Interval = tuple[int, int | None]
 _MODALITIES = ("vision", "text")
@@ -82,8 +83,11 @@ class SkipPlan:
     def from_json(cls, text: str) -> SkipPlan:
         """Read what :meth:`to_json` wrote."""
         data = json.loads(text)
-        if not isinstance(data, dict) or not set(data) <= set(_MODALITIES):
-            raise ValueError(f"plan: expected a JSON object with keys {_MODALITIES}, got {text[:80]!r}")
+        good = isinstance(data, dict) and set(data) <= set(_MODALITIES)
+        if not good or not all(isinstance(r, list) and len(r) == 2 for ranges in data.values() for r in ranges):
+            raise ValueError(
+                f"plan: expected a JSON object of [start, stop] pairs with keys {_MODALITIES}, got {text[:80]!r}"
+            )
         return cls(**{m: tuple((a, b) for a, b in ranges) for m, ranges in data.items()})
 
     def to_json(self) -> str:
@@ -131,12 +135,21 @@ class SkipPlan:
         )
 
 
+def _layer(number: object) -> int:
+    """A layer number as a Python int; NumPy integers count, booleans and fractions do not."""
+    try:
+        value = -1 if isinstance(number, bool) else index(number)  # type: ignore[arg-type]
+    except TypeError:
+        value = -1
+    if value < 0:
+        raise ValueError(f"plan: expected whole layer numbers >= 0, got {number!r}")
+    return value
+
+
 def _merged(ranges: Iterable[Interval]) -> tuple[Interval, ...]:
     out: list[Interval] = []
-    for a, b in sorted(ranges, key=lambda r: (r[0], r[1] is None, r[1] or 0)):
-        for end in (a, b):
-            if end is not None and (not isinstance(end, int) or isinstance(end, bool) or end < 0):
-                raise ValueError(f"plan: expected layer numbers >= 0, got {end!r} in ({a!r}, {b!r})")
+    whole = [(_layer(a), None if b is None else _layer(b)) for a, b in ranges]
+    for a, b in sorted(whole, key=lambda r: (r[0], r[1] is None, r[1] or 0)):
         if b is not None and b < a:
             raise ValueError(f"plan: expected START <= STOP, got {a}-{b}")
         if b == a:

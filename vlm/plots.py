@@ -37,6 +37,8 @@ def plot_redundancy(ax: Any, record: ProbeRecord, t: float = 0.05) -> None:
     for modality in ("vision", "text"):
         rows = table.where(modality=modality)
         seen = rows["tokens"] > 0
+        if not seen.any():
+            continue
         mean, close = (
             [rows[name][seen & (rows["layer"] == i)].mean() for i in layers] for name in ("distance", f"within_{t:g}")
         )

@@ -24,8 +24,10 @@ _D_MAX = 2.0
 class ProbeRecord:
     """What :func:`probe` measured; grows by one entry per forward call.
 
-    Only the prompt is recorded: decoding steps (calls with a filled cache) are passed over. Memory is
-    O(layers) per sample; while a call runs, one extra state (layer 0's input) is kept.
+    Call the model once per prompt. Of `generate` the prompt's call is recorded and cached decoding steps are
+    passed over, but beams, several return sequences and decoding without a cache repeat the prompt, and each
+    repetition is recorded as a sample. Memory is O(layers) per sample; while a call runs, one extra state
+    (layer 0's input) is kept.
 
     Attributes
     ----------
@@ -39,7 +41,7 @@ class ProbeRecord:
     depth: int
     _done: list[Tensor] = field(default_factory=list)
     _rows: list[Tensor] = field(default_factory=list)
-    _first: Tensor | None = None
+    _first: tuple[Tensor, Tensor] | None = None
     _last: tuple[Tensor, Tensor, Tensor] | None = None
     _masks: Tensor | None = None
 
@@ -57,19 +59,21 @@ class ProbeRecord:
         known = self._last
         directions, norms = _directions(before) if known is None or known[0] is not before else known[1:]
         if layer == 0:
-            self._first = directions
+            self._first = directions, norms
         new_directions, new_norms = _directions(after)
         self._last = (after, new_directions, new_norms)
-        undefined = (norms == 0) | (new_norms == 0)
+        first, first_norms = self._first if self._first is not None else (directions, norms)
+        lost = _undefined(new_norms)
+        undefined = _undefined(norms) | lost
         adjacent = _distance(directions, new_directions, undefined)
-        first = self._first if self._first is not None else directions
-        entry = _distance(first, new_directions, undefined)
+        entry = _distance(first, new_directions, _undefined(first_norms) | lost)
         moved = torch.linalg.vector_norm(after.to(torch.float64) - before.to(torch.float64), dim=-1)
         columns = [torch.ones_like(adjacent), adjacent, entry, norms, new_norms, moved, undefined.to(torch.float64)]
         for t in self.thresholds:
             columns += [(adjacent <= t).to(torch.float64), (entry <= t).to(torch.float64)]
         # (batch, modality, tokens) x (batch, tokens, columns) -> sums over the tokens of each modality
-        self._rows.append(self._masks @ torch.stack(columns, dim=-1))
+        counted = self._masks.any(dim=1).unsqueeze(-1)
+        self._rows.append(self._masks @ torch.where(counted, torch.stack(columns, dim=-1), 0.0))
 
     def finish(self, call: Call) -> None:
         rows, self._rows = self._rows, []
@@ -93,7 +97,7 @@ class ProbeRecord:
         norm_in, norm_out, moved
             Mean Euclidean norms of state l, state l+1 and of their difference.
         undefined
-            Tokens with a zero state, which has no direction; they count as distance 2.
+            Tokens with a zero, NaN or infinite state, which has no direction; they count as distance 2.
         within_T, entry_within_T
             Fraction of tokens with the two distances at most T, for each threshold.
         """
@@ -150,6 +154,8 @@ def probe(
         A negative threshold; a model that is no vision-language model.
     """
     levels, _ = checks.thresholds(np.asarray(thresholds, dtype=np.float64))
+    if len({f"{t:g}" for t in levels}) < levels.size:
+        raise ValueError(f"thresholds: expected values that differ in their first six digits, got {levels.tolist()}")
     with attached(model, family) as engine:
         record = ProbeRecord(tuple(float(t) for t in levels), engine.parts.depth)
         with engine.watch_layers(record.observe, record.finish):
@@ -157,10 +163,15 @@ def probe(
 
 
 def _directions(states: Tensor) -> tuple[Tensor, Tensor]:
-    """Unit rows and norms in float64; a zero row stays zero."""
+    """Unit rows and norms in float64; a row without a direction becomes zero."""
     states = states.detach().to(torch.float64)
     norms = torch.linalg.vector_norm(states, dim=-1)
-    return states / torch.where(norms > 0, norms, 1.0).unsqueeze(-1), norms
+    units = states / torch.where(norms > 0, norms, 1.0).unsqueeze(-1)
+    return torch.where(_undefined(norms).unsqueeze(-1), 0.0, units), norms
+
+
+def _undefined(norms: Tensor) -> Tensor:
+    return (norms == 0) | ~torch.isfinite(norms)
 
 
 def _distance(a: Tensor, b: Tensor, undefined: Tensor) -> Tensor:

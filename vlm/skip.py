@@ -61,6 +61,8 @@ def skipping(model: Any, plan: SkipPlan | str, *, family: Family | None = None) 
         A cache or attention implementation that is not supported.
     """
     plan = SkipPlan.parse(plan) if isinstance(plan, str) else plan
+    if not isinstance(plan, SkipPlan):
+        raise TypeError(f"plan: expected a SkipPlan or its text form, got {type(plan).__name__}")
     with attached(model, family) as engine:
         if engine.plan is not None:
             raise ValueError(
@@ -73,22 +75,47 @@ def skipping(model: Any, plan: SkipPlan | str, *, family: Family | None = None) 
             i: _shortened(engine, i, engine.parts.layers[i].forward, i in vision, i in text)
             for i in sorted(vision | text)
         }
-        _refuse_unsupported_attention(engine)
+        _refuse_unsupported(engine, forwards)
         engine.plan = plan
         try:
-            with engine.replace_forwards(forwards):
+            with (
+                engine.check_calls(lambda given: _check_call(given, engine, forwards)),
+                engine.replace_forwards(forwards),
+            ):
                 yield plan
         finally:
             engine.plan = None
 
 
-def _refuse_unsupported_attention(engine: Engine) -> None:
+def _refuse_unsupported(engine: Engine, forwards: Mapping[int, Any]) -> None:
+    for index in forwards:
+        layer = engine.parts.layers[index]
+        if layer.training and getattr(layer, "gradient_checkpointing", False):
+            raise NotImplementedError(
+                "skipping: gradient checkpointing is not supported in the layers of a plan; turn it off first"
+            )
     name = engine.parts.text_config._attn_implementation or "eager"
     if name not in ("eager", "sdpa") and not name.startswith("skipit_"):
         raise NotImplementedError(
             f"skipping: attention implementation {name!r} is not supported; load the model with "
             "attn_implementation='sdpa' or 'eager'"
         )
+
+
+def _check_call(given: Mapping[str, Any], engine: Engine, forwards: Mapping[int, Any]) -> None:
+    """Refuse before anything has run what would come out wrong under this plan."""
+    wanted = given.get("output_attentions")
+    if forwards and (wanted or (wanted is None and getattr(engine.parts.text_config, "output_attentions", False))):
+        raise NotImplementedError(
+            "skipping: output_attentions is not supported under a plan, since skipped layers have smaller maps or "
+            "none; measure with vlm.attention"
+        )
+    for index, layer in enumerate(getattr(given.get("past_key_values"), "layers", ())):
+        if isinstance(layer, PartialLayer) and index not in forwards and layer.logical:
+            raise RuntimeError(
+                f"skipping: layer {index} of this cache was filled under a skip plan that the plan {engine.plan} does "
+                "not include; continue with the same plan, or start a new cache"
+            )
 
 
 def _shortened(

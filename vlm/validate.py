@@ -19,6 +19,8 @@ from vlm.plan import SkipPlan
 from vlm.skip import skipping
 
 FloatArray = NDArray[np.float64]
+# Loss of accuracy that a certified plan may cost.
+TOLERANCE = 0.05
 
 
 @dataclass(frozen=True)
@@ -46,12 +48,17 @@ def score(
     images : array (questions,)
         Image of each question: questions about one image are not independent.
     """
-    values = np.asarray(right, dtype=np.float64)
+    estimate = _per_image(np.asarray(right, dtype=np.float64), images, low, high)
+    limits = bounds.certify(estimate, confidence)
+    return Score(float(estimate), float(limits.low), float(limits.high), estimate.n)
+
+
+def _per_image(values: FloatArray, images: ArrayLike, low: float, high: float) -> Estimate:
     if values.ndim != 1 or values.size == 0:
-        raise ValueError(f"right: expected one score per question, got shape {values.shape}")
+        raise ValueError(f"scores: expected one per question, got shape {values.shape}")
     index, sizes = checks.group_index(images, values.size)
     per_image = unit_means(values, index, sizes)
-    estimate = Estimate(
+    return Estimate(
         value=float(per_image.mean()),
         quantity="score",
         per_unit=per_image,
@@ -59,14 +66,55 @@ def score(
         support=(low, high),
         unit_of_sampling="image",
     )
-    limits = bounds.certify(estimate, confidence)
-    return Score(float(per_image.mean()), float(limits.low), float(limits.high), int(sizes.size))
 
 
 def difference(right: ArrayLike, reference: ArrayLike, images: ArrayLike, *, confidence: float = 0.95) -> Score:
     """Mean change of the score from the reference, paired question by question, in [-1, 1]."""
     delta = np.asarray(right, dtype=np.float64) - np.asarray(reference, dtype=np.float64)
     return score(delta, images, low=-1.0, high=1.0, confidence=confidence)
+
+
+def certified_layer(
+    evaluate: Callable[[int], ArrayLike],
+    reference: ArrayLike,
+    images: ArrayLike,
+    candidates: Sequence[int],
+    *,
+    tolerance: float = TOLERANCE,
+    confidence: float = 0.95,
+) -> int | None:
+    """The last candidate, in the given order, whose score is certified to fall by at most `tolerance`.
+
+    Compares the frozen model under a skip with the model without, on the same questions: the held-out risk
+    difference of docs/certificates.md, which needs no condition on attention or distance. Candidates are
+    tested in order, mildest first, and testing stops at the first that is not certified; so the
+    probability that any certified one is worse than `tolerance` is at most 1 - confidence, without a union
+    bound.
+
+    Parameters
+    ----------
+    evaluate : function
+        Candidate to scores of the questions, each in [0, 1].
+    reference : array (questions,)
+        Scores without a skip.
+    images : array (questions,)
+        Image of each question, the unit of sampling.
+    candidates : sequence of int
+        In the order to be tested; fixed before seeing the scores.
+
+    Returns
+    -------
+    int or None
+        None when not even the first candidate is certified.
+    """
+    checks.probability(tolerance, name="tolerance")
+    last = None
+    for candidate in candidates:
+        delta = np.asarray(evaluate(candidate), dtype=np.float64) - np.asarray(reference, dtype=np.float64)
+        if bounds.certify(_per_image(delta, images, -1.0, 1.0), confidence, side="lower").low < -tolerance:
+            break
+        last = candidate
+    return last
 
 
 def prefill_times(

@@ -82,3 +82,15 @@ def test_values_that_are_no_plan():
         SkipPlan.early_exit(5).resolved(4)
     with pytest.raises(TypeError):
         SkipPlan() | "vision:0-1"
+
+
+def test_layer_numbers_of_numpy_count_and_fractions_do_not():
+    import numpy as np
+
+    assert SkipPlan.late_entry(np.int64(2)) == SkipPlan.late_entry(2)
+    assert str(SkipPlan.late_entry(np.int64(2))) == "vision:0-2"
+    for wrong in (True, 1.0, "1", None):
+        with pytest.raises(ValueError, match="whole layer numbers"):
+            SkipPlan.skip("vision", wrong, 3)
+    with pytest.raises(ValueError, match="pairs"):
+        SkipPlan.from_json('{"vision": [[0]]}')
