@@ -139,6 +139,12 @@ def test_small_divergences_keep_their_digits():
     assert exact.relative_entropy(np.array([0.0, 1.0]), np.array([0.5, 0.5])) == pytest.approx(math.log(2))
 
 
+def test_large_ratios_stay_finite():
+    # q / p = 3e-17 rounds (q - p) / p to -1.
+    p, q = np.array([1e-17, 1.0]), np.array([3e-34, 1.0])
+    assert exact.relative_entropy(p, q) == pytest.approx(1e-17 * (math.log(1e17 / 3) - 1), rel=1e-9)
+
+
 def test_deficiency():
     assert named.binary_channel(0.0).deficiency == pytest.approx(0.5)
     w = JOINT.random(1)
