@@ -27,31 +27,30 @@ def ball_bounds(joint: FloatArray, near: BoolArray) -> dict[str, float]:
     p_x, p_y = joint.sum(1), joint.sum(0)
     held = p_y > 0
     p_y, count = p_y[held], near[:, held].sum(0).astype(np.float64)
-    close = np.minimum((joint[:, held] * near[:, held]).sum(0) / p_y, 1.0)
-    ball = np.minimum(p_x @ near[:, held], 1.0)  # p(y) of D7
-    far = 1.0 - close
+    inner, outer = near[:, held], ~near[:, held]
+    # complements are summed, not subtracted: 1 - p loses a small p
+    close, far = (joint[:, held] * inner).sum(0) / p_y, (joint[:, held] * outer).sum(0) / p_y
+    ball, rest = p_x @ inner, p_x @ outer  # p(y) of D7 and 1 - p(y)
     entropy = float(-xlogy(p_x, p_x).sum())
     inside, outside = _times_log(close, count), _times_log(far, size - count)
-    r, smallest, largest = float(p_y @ close), float(ball.min()), float(ball.max())
+    r, not_r = p_y @ close, p_y @ far
     # an event of product probability 0 or 1 has the same joint probability: 0 log(0/0) = 0
-    published = _from_zero(r, largest) + _from_zero(1.0 - r, 1.0 - smallest) - float(_h2(np.array(r)))
+    published = _surprise(r, ball.max()) + _surprise(not_r, rest.max()) - float(_h2(r, not_r))
     return {
-        "fano per point": float(p_y @ (_h2(far) + inside + outside)),
-        "fano averaged": float(_h2(p_y @ far) + p_y @ (inside + outside)),
+        "fano per point": float(p_y @ (_h2(far, close) + inside + outside)),
+        "fano averaged": float(_h2(not_r, r) + p_y @ (inside + outside)),
         "fano": float(
-            _h2(p_y @ far)
-            + _times_log(p_y @ far, np.array(size - count.min()))
-            + _times_log(p_y @ close, np.array(count.max()))
+            _h2(not_r, r) + _times_log(not_r, np.array(size - count.min())) + _times_log(r, np.array(count.max()))
         ),
-        "data processing": entropy - float(p_y @ _relative(close, ball)),
+        "data processing": entropy - float(p_y @ (_part(close, ball) + _part(far, rest))),
         "braun-pokutta": entropy - max(0.0, published),
         "marginal": entropy,
         "alphabet": float(np.log(size)),
     }
 
 
-def _h2(p: FloatArray) -> FloatArray:
-    return np.asarray(-xlogy(p, p) - xlogy(1.0 - p, 1.0 - p))
+def _h2(p: FloatArray, complement: FloatArray) -> FloatArray:
+    return np.asarray(-xlogy(p, p) - xlogy(complement, complement))
 
 
 def _times_log(weight: FloatArray, count: FloatArray) -> FloatArray:
@@ -59,16 +58,11 @@ def _times_log(weight: FloatArray, count: FloatArray) -> FloatArray:
     return np.asarray(np.where(count > 0, weight * np.log(np.maximum(count, 1.0)), 0.0))
 
 
-def _relative(r: FloatArray, q: FloatArray) -> FloatArray:
-    """Binary relative entropy d(r || q); r is absolutely continuous with respect to q here."""
-    return np.asarray(
-        xlogy(r, r)
-        - xlogy(r, np.where(r > 0, q, 1.0))
-        + xlogy(1 - r, 1 - r)
-        - xlogy(1 - r, np.where(r < 1, 1 - q, 1.0))
-    )
+def _part(r: FloatArray, q: FloatArray) -> FloatArray:
+    """r log(r / q), one half of d(r || q); q = 0 only where r = 0."""
+    return np.asarray(xlogy(r, r) - xlogy(r, np.where(r > 0, q, 1.0)))
 
 
-def _from_zero(weight: float, p: float) -> float:
+def _surprise(weight: FloatArray, p: FloatArray) -> float:
     """weight log(1 / p) with 0 log(1 / 0) = 0."""
-    return 0.0 if weight <= 0.0 or p <= 0.0 else -weight * float(np.log(p))
+    return 0.0 if weight <= 0.0 or p <= 0.0 else float(-weight * np.log(p))

@@ -47,7 +47,9 @@ def certify(
     peak = np.maximum(exponent.max((1, 2, 3)), -700.0)[:, None, None]
     load = np.log(np.exp(exponent - peak[..., None]).sum(2).max((1, 2))) + peak[:, 0, 0]
     mass = a.sum((1, 2))
-    u = u - (load + 4.0 * EPS)[:, None, None]
+    # u + v is rounded where its parts are large: shift by a little more than that
+    reach = np.where(a > 0, np.abs(u), 0.0).max((1, 2)) + np.where(b > 0, np.abs(v), 0.0).max((1, 2))
+    u = u - (load + 2.0 * EPS * (2.0 + reach))[:, None, None]
     au = np.multiply(a, u, out=np.zeros_like(a), where=a > 0)
     bv = np.multiply(b, v, out=np.zeros_like(b), where=b > 0)
     dual = au.sum((1, 2)) + bv.sum((1, 2))

@@ -79,7 +79,7 @@ def solve(a: FloatArray, b: FloatArray, *, tol: float, max_iterations: int = 100
         e = np.exp(state.u[..., None] + state.v[:, None])
         q = state.w[:, :, None] * e
         complement = (state.w * state.s * state.cell).sum((1, 2))
-        near = complement < 30.0 * tol
+        near = complement < 30.0 * max(tol, 1e-10)
         if iteration == 0 or iteration == max_iterations:
             near[:] = True  # the start may be the answer; the last iterate must be certified
         if near.any():
@@ -88,7 +88,13 @@ def solve(a: FloatArray, b: FloatArray, *, tol: float, max_iterations: int = 100
                 break
             if done.any():
                 state, e, q, complement = (state.keep(~done), e[~done], q[~done], complement[~done])
-        _advance(state, e, q, complement, tol)
+        with np.errstate(all="ignore"):  # a step lost to rounding is detected, not computed around
+            _advance(state, e, q, complement, tol)
+        sound = np.isfinite(state.w).all((1, 2)) & np.isfinite(state.u).all((1, 2)) & np.isfinite(state.v).all((1, 2))
+        if not sound.all():
+            state = state.keep(sound)
+            if not sound.any():
+                break
     return best
 
 
@@ -152,6 +158,7 @@ def _advance(state: _State, e: FloatArray, q: FloatArray, complement: FloatArray
     # the barrier must not outrun the marginals: mu stays above a tenth of their residual
     mean = complement / cells
     mu = np.maximum(mean * (ahead / complement) ** 3, np.minimum(mean, 0.1 * residual / cells))
+    mu = np.maximum(mu, 0.01 * max(tol, 1e-14) / cells)
     du, dv, ds, dw = direction(mu[:, None, None] - dw * ds)
     reach = np.maximum(np.abs(du).max((1, 2)), np.abs(dv).max((1, 2)))
     step = np.minimum(_longest(state.s, ds), LONGEST_STEP / np.maximum(reach, LONGEST_STEP))[:, None, None]

@@ -103,7 +103,7 @@ def _cholesky_regularised(a: FloatArray) -> FloatArray:
     """Lower Cholesky factor of a matrix with unit diagonal, raised by as little as makes it definite."""
     diagonal, extra = np.diag_indices_from(a), 1e-14
     lower, failed = lapack.dpotrf(a, lower=1, clean=0)
-    while failed:
+    while failed and extra < 1.0:  # NaN fails for ever: the step is then not finite, and the solver stops
         a[diagonal] += extra
         extra *= 10.0
         lower, failed = lapack.dpotrf(a, lower=1, clean=0)

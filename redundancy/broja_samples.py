@@ -50,7 +50,7 @@ def broja_from_samples(
             raise ValueError(
                 "confidence: needs sizes=(|T|, |X|, |Y|) fixed in advance; the labels seen under-count them"
             )
-        codes = paired_codes((t, x, y)).T
+        codes = paired_codes((t, x, y), "txy").T
         shape = tuple(int(c.max()) + 1 for c in codes)
     else:
         shape = tuple(int(s) for s in sizes)

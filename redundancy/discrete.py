@@ -117,10 +117,10 @@ def _combination(
     )
 
 
-def paired_codes(variables: Sequence[ArrayLike | None]) -> IntArray:
+def paired_codes(variables: Sequence[ArrayLike | None], names: str = "xyz") -> IntArray:
     """Label vectors of equal length as integer codes (n, variables), numbered 0.. in sorted order."""
     columns = []
-    for name, variable in zip("xyz", variables, strict=False):
+    for name, variable in zip(names, variables, strict=False):
         if variable is None:
             raise ValueError(f"{name}: expected a vector of labels, got None; or give one table and kind='counts'")
         a = np.asarray(variable)

@@ -49,7 +49,8 @@ def chao_shen(counts: FloatArray) -> float:
     n = float(counts.sum())
     once = min(float((counts == 1).sum()), n - 1.0)  # all seen once: the coverage would be 0
     p = (1.0 - once / n) * counts / n
-    seen = -np.expm1(n * np.log1p(-p)) if n > 1 else np.ones_like(p)
+    with np.errstate(divide="ignore"):  # p = 1 is always seen
+        seen = -np.expm1(n * np.log1p(-p))
     return float(-(xlogy(p, p) / seen).sum())
 
 

@@ -127,7 +127,7 @@ def residual_entropy(
     Raises
     ------
     ValueError
-        As `knn_entropy`; a residual of zero (X is a linear function of Y: the entropy is -infinity).
+        As `knn_entropy`; a residual below 1e-5 of the spread (X is a linear function of Y).
     """
     from redundancy.summaries import fold_of_rows, ridge_predict
 
@@ -139,8 +139,8 @@ def residual_entropy(
     for number in range(folds):
         train, test = fold != number, fold == number
         residual[test] = a[test] - ridge_predict(b[train], a[train], b[test])
-    if (residual.std(0) <= 1e-9 * a.std(0)).any():
-        raise ValueError("x: a linear function of y up to rounding; h(X | Y) is -infinity")
+    if (residual.std(0) <= 1e-5 * a.std(0)).any():
+        raise ValueError("x: a linear function of y up to 1e-5 of its spread; h(X | Y) is -infinity or not resolved")
     found = knn_entropy(residual, k, on_doubt=on_doubt)
     return Estimate(
         value=found.value,
