@@ -28,7 +28,7 @@ def layers(n: int, rng: np.random.Generator) -> tuple[dict[str, np.ndarray], dic
         signal = 2.0 * directions[shape] + colour_weight * directions[3 + colour]
         return signal + noise * rng.standard_normal((n, 16))
 
-    states = {"early": state(2.0, 0.5), "middle": state(0.0, 0.5), "late": state(0.0, 0.1)}
+    states = {"early": state(2.0, 0.3), "middle": state(0.0, 0.3), "late": state(0.0, 0.1)}
     return states, {"shape": shape, "shape and colour": (shape + colour) % 3}
 
 

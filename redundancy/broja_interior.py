@@ -90,7 +90,8 @@ def solve(a: FloatArray, b: FloatArray, *, tol: float, max_iterations: int = 100
                 state, e, q, complement = (state.keep(~done), e[~done], q[~done], complement[~done])
         with np.errstate(all="ignore"):  # a step lost to rounding is detected, not computed around
             _advance(state, e, q, complement, tol)
-        sound = np.isfinite(state.w).all((1, 2)) & np.isfinite(state.u).all((1, 2)) & np.isfinite(state.v).all((1, 2))
+        moved = (state.w, state.u, state.v)
+        sound = np.logical_and.reduce([np.isfinite(z).all((1, 2)) for z in moved])
         if not sound.all():
             state = state.keep(sound)
             if not sound.any():
