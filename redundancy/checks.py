@@ -33,9 +33,7 @@ def paired_rows(x: Any, y: Any) -> tuple[Any, Any, Any]:
             "reshape to one row per token"
         )
     if tuple(x.shape) != tuple(y.shape):
-        raise ValueError(
-            f"x and y: expected equal shapes (paired rows), got {tuple(x.shape)} and {tuple(y.shape)}"
-        )
+        raise ValueError(f"x and y: expected equal shapes (paired rows), got {tuple(x.shape)} and {tuple(y.shape)}")
     if x.shape[0] == 0 or x.shape[1] == 0:
         raise ValueError(f"x and y: expected at least one row and one column, got shape {tuple(x.shape)}")
     xp = array_namespace(x, y)
@@ -79,9 +77,7 @@ def group_index(groups: ArrayLike | None, n: int) -> tuple[IntArray, IntArray]:
         return np.arange(n), np.ones(n, dtype=np.int64)
     labels = np.asarray(groups)
     if labels.ndim != 1 or labels.shape[0] != n:
-        raise ValueError(
-            f"groups: expected one label (image) per row, shape ({n},), got shape {labels.shape}"
-        )
+        raise ValueError(f"groups: expected one label (image) per row, shape ({n},), got shape {labels.shape}")
     if labels.dtype.kind == "f" and not np.isfinite(labels).all():
         raise ValueError("groups: expected labels without NaN or infinity; give every row an image")
     _, index, sizes = np.unique(labels, return_inverse=True, return_counts=True)

@@ -134,14 +134,9 @@ def row_distances(
         values = _to_numpy(measure(a, b))
         if values.shape != (stop - start,):
             raise ValueError(
-                f"distance {measure.name}: expected one number per row, shape ({stop - start},), "
-                f"got {values.shape}"
+                f"distance {measure.name}: expected one number per row, shape ({stop - start},), got {values.shape}"
             )
-        if (
-            not np.isfinite(values).all()
-            or (values < 0).any()
-            or (values > measure.d_max * (1 + 1e-12)).any()
-        ):
+        if not np.isfinite(values).all() or (values < 0).any() or (values > measure.d_max * (1 + 1e-12)).any():
             raise ValueError(
                 f"distance {measure.name}: expected numbers in [0, {measure.d_max}], "
                 f"got a range {values.min()} to {values.max()}"
@@ -154,9 +149,7 @@ def _refuse_bad_rows(xp: Any, z: Any, name: str, start: int, *, directional: boo
     size = xp.max(xp.abs(z), axis=1)
     if not bool(xp.all(xp.isfinite(size))):
         rows = (start + np.nonzero(~np.isfinite(_to_numpy(size)))[0])[:5].tolist()
-        raise ValueError(
-            f"{name}: expected finite states, got NaN or infinity, first in rows {rows}; drop these rows"
-        )
+        raise ValueError(f"{name}: expected finite states, got NaN or infinity, first in rows {rows}; drop these rows")
     if directional and bool(xp.any(size == 0)):
         rows = (start + np.nonzero(_to_numpy(size) == 0)[0])[:5].tolist()
         raise ValueError(

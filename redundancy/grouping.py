@@ -16,9 +16,7 @@ def unit_means(values: FloatArray, index: IntArray, sizes: IntArray) -> FloatArr
     return np.column_stack([unit_means(column, index, sizes) for column in values.T])
 
 
-def unrelated_pairs(
-    index: IntArray, sizes: IntArray, rng: np.random.Generator
-) -> tuple[IntArray, IntArray, IntArray]:
+def unrelated_pairs(index: IntArray, sizes: IntArray, rng: np.random.Generator) -> tuple[IntArray, IntArray, IntArray]:
     """Disjoint pairs of units, row against row: (rows of the one, rows of the other, pair number).
 
     Units are shuffled and paired off, so the floor(units / 2) pairs are independent of each other. Within a

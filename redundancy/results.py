@@ -65,9 +65,7 @@ class Estimate:
     def bits(self) -> float | FloatArray:
         """The value in bits; only for quantities measured in nats."""
         if self.unit != "nats":
-            raise ValueError(
-                f"bits: expected a quantity in nats, got unit {self.unit!r}; read .value instead"
-            )
+            raise ValueError(f"bits: expected a quantity in nats, got unit {self.unit!r}; read .value instead")
         return self.value / math.log(2.0)
 
     def __float__(self) -> float:

@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     demo.add_argument("--model", default="tiny", choices=["tiny", "tiny-plain", "tiny-scaled"])
     demo.add_argument("--out", default="runs/demo", help="folder for the results")
-    demo.add_argument("--questions", type=_positive, default=1200, help="questions to measure on, and to validate on")
+    demo.add_argument("--questions", type=_positive, default=1000, help="questions to measure on, and to validate on")
     demo.add_argument("--seed", type=int, default=0, help="chooses the pictures")
     demo.add_argument("--quiet", action="store_true", help="no progress bars")
     given = parser.parse_args(arguments)

@@ -58,7 +58,7 @@ class Outcome:
 def run_demo(
     name: str = "tiny",
     *,
-    limit: int = 1200,
+    limit: int = 1000,
     seed: int = 0,
     batch_size: int = 60,
     say: Callable[[str], None] = print,
