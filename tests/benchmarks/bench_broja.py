@@ -232,7 +232,7 @@ def main():
                     rows[law, method] = run(method, law, options.limit)
                     writer.writerow((law, method, *rows[law, method]))
                     file.flush()
-                    print(f"{law}: {method} {rows[law, method][0]:.3g} s {rows[law, method][4]}", flush=True)
+                    print(f"{law}: {method} {rows[law, method][0]:.3g} s {rows[law, method][5]}", flush=True)
     table(rows)
     seconds, gap = batch_row()
     single = rows.get(("2x2x2", "BROJA_2PID"))
