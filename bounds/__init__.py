@@ -5,14 +5,16 @@ from bounds.accuracy import (
     accuracy_from_information,
     accuracy_from_two_entropies,
 )
-from bounds.attention_mass import (
-    attention_removal,
+from bounds.attention_heads import (
     attention_removal_averaged,
-    attention_removal_exact,
-    attention_removal_from_norm,
     attention_removal_heads,
     attention_removal_joint,
     attention_replacement,
+)
+from bounds.attention_mass import (
+    attention_removal,
+    attention_removal_exact,
+    attention_removal_from_norm,
     attention_zeroing,
     cross_diameter,
 )
@@ -61,6 +63,7 @@ from bounds.geometric_functional import (
     functional_from_squared_distance,
 )
 from bounds.implication_map import Derived, ImplicationMap, implications
+from bounds.information_along_layers import entropy_chain, entropy_chain_of_maps, functional_chain, information_chain
 from bounds.information_diffusion import (
     braun_pokutta,
     entropy_from_proximity,
@@ -71,15 +74,17 @@ from bounds.information_diffusion import (
     information_per_point,
 )
 from bounds.informational_functional import (
-    brier_from_information,
-    functional_from_diameter,
     functional_from_entropy,
     functional_from_entropy_linear,
     functional_from_information,
     functional_from_information_linear,
+    functional_from_two_entropies,
+)
+from bounds.informational_targets import (
+    brier_from_information,
+    functional_from_diameter,
     functional_from_range,
     functional_from_subgaussian,
-    functional_from_two_entropies,
     information_from_means,
 )
 from bounds.law_stability import (
@@ -92,14 +97,10 @@ from bounds.law_stability import (
 from bounds.layer_chain import (
     chain_threshold,
     code_threshold,
-    entropy_chain,
-    entropy_chain_of_maps,
     euclidean_chain,
-    functional_chain,
     geometric_chain,
     geometric_chain_linear,
     geometric_chain_roots,
-    information_chain,
     proximal_chain,
 )
 from bounds.proximal_functional import (

@@ -75,10 +75,8 @@ class Estimate:
         shown = ", ".join(f"{key}={_short(value)}" for key, value in self.settings.items())
         base = "" if self.baseline is None else f", unrelated {_short(self.baseline.value)}"
         unit = "" if self.unit == "1" else f" {self.unit}"
-        return (
-            f"{self.quantity} {_short(self.value)}{unit} "
-            f"(n = {self.n} {self.unit_of_sampling}s{base}{'; ' + shown if shown else ''})"
-        )
+        size = f"n = {self.n} {self.unit_of_sampling}s" if self.n else "no per-unit values"
+        return f"{self.quantity} {_short(self.value)}{unit} ({size}{base}{'; ' + shown if shown else ''})"
 
 
 def _short(value: object) -> str:

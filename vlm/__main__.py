@@ -31,8 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _demo(given: argparse.Namespace) -> int:
-    from vlm.demo import run_demo, save
+    from vlm.demo import run_demo
     from vlm.plots import require_matplotlib
+    from vlm.report import save
 
     require_matplotlib()  # before the work, not after it
     outcome = run_demo(given.model, limit=given.questions, seed=given.seed, progress=not given.quiet)

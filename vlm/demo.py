@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
 import platform
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -247,35 +244,6 @@ def _summary(report: dict[str, Any]) -> str:
         f"{report['time_ratio_certified']:.1%} of the prefill time\n"
         f"blank image {report['accuracy_blank']:.3f}, chance {report['accuracy_chance']:.3f}"
     )
-
-
-def save(outcome: Outcome, folder: str | Path) -> list[Path]:
-    """Write tables, figures, the page and report.json; each file whole or not at all."""
-    from vlm.plots import demo_figures
-    from vlm.report import demo_page
-
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    written = [
-        outcome.record.table().save(folder / "redundancy.csv"),
-        outcome.attention.table().save(folder / "attention.csv"),
-        outcome.decision.layers.save(folder / "layers.csv"),
-        outcome.sweep.save(folder / "sweep.csv"),
-        outcome.comparison.save(folder / "comparison.csv"),
-    ]
-    figures = demo_figures(outcome, folder)
-    page = folder / "index.html"
-    write_whole(page, demo_page(outcome, figures))
-    report = folder / "report.json"
-    write_whole(report, json.dumps(outcome.report, indent=2) + "\n")
-    return [*written, *figures, page, report]
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file so that a reader never sees half of it."""
-    half = path.with_name(path.name + ".part")
-    half.write_text(text, encoding="utf-8")
-    os.replace(half, path)
 
 
 def _for_people(decision: Decision) -> Table:

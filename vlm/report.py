@@ -1,14 +1,17 @@
-"""One self-contained HTML page per run: tables, reasons and figures, no script, nothing to fetch."""
+"""A run on disk: tables, figures, report.json and one self-contained HTML page, nothing to fetch."""
 
 from __future__ import annotations
 
 import base64
+import json
+import os
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlm.plan import INDEX_CONVENTION
+from vlm.plots import demo_figures
 from vlm.table import Table
 from vlm.validate import TOLERANCE
 
@@ -26,6 +29,32 @@ _CAPTIONS = {
     "attention": "Share of the asking token's attention that falls on the image.",
     "sweep": "Accuracy on held-out images against the entry or exit layer, with image-level 95% intervals.",
 }
+
+
+def save(outcome: Outcome, folder: str | Path) -> list[Path]:
+    """Write tables, figures, the page and report.json; each file whole or not at all."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = [
+        outcome.record.table().save(folder / "redundancy.csv"),
+        outcome.attention.table().save(folder / "attention.csv"),
+        outcome.decision.layers.save(folder / "layers.csv"),
+        outcome.sweep.save(folder / "sweep.csv"),
+        outcome.comparison.save(folder / "comparison.csv"),
+    ]
+    figures = demo_figures(outcome, folder)
+    page = folder / "index.html"
+    write_whole(page, demo_page(outcome, figures))
+    report = folder / "report.json"
+    write_whole(report, json.dumps(outcome.report, indent=2) + "\n")
+    return [*written, *figures, page, report]
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file so that a reader never sees half of it."""
+    half = path.with_name(path.name + ".part")
+    half.write_text(text, encoding="utf-8")
+    os.replace(half, path)
 
 
 def demo_page(outcome: Outcome, figures: Sequence[Path]) -> str:
