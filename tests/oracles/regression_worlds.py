@@ -1,4 +1,4 @@
-"""Small worlds whose mmse is known exactly: each draws (x, z) and says mmse(Z | X)."""
+"""Small worlds whose mmse is known exactly: each draws (x, z) and says mmse(Z | X); and a regressor suited to each."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.linear_model import Ridge
+from sklearn.neighbors import KNeighborsRegressor
+from sklearn.tree import DecisionTreeRegressor
 
 
 @dataclass(frozen=True)
@@ -79,3 +83,11 @@ def _wide() -> World:
 
 
 WORLDS = (_linear_gaussian(8, 0.7), _noisy_state(), _sine(), _xor(), _finite(), _wide())
+SUITED = {
+    "linear-Gaussian d=8": Ridge(),
+    "additive noise on the state": Ridge(),
+    "sine plus noise": KNeighborsRegressor(30),
+    "XOR with flips": HistGradientBoostingRegressor(max_iter=40, max_leaf_nodes=8),
+    "finite, six points": DecisionTreeRegressor(),
+    "d=512, four directions matter": Ridge(10.0),
+}

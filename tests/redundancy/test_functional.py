@@ -6,10 +6,8 @@ import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.cluster import KMeans
-from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.naive_bayes import GaussianNB
-from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, SVR
@@ -17,18 +15,10 @@ from sklearn.tree import DecisionTreeRegressor
 
 import redundancy as rd
 from redundancy import crossfit
-from tests.oracles.regression_worlds import WORLDS
+from tests.oracles.regression_worlds import SUITED, WORLDS
 
 # Standard error of a mean of n = 2000 squared errors, plus what the regressor pays for not knowing E[Z | X].
 TOLERANCE = 0.10
-SUITED = {
-    "linear-Gaussian d=8": Ridge(),
-    "additive noise on the state": Ridge(),
-    "sine plus noise": KNeighborsRegressor(30),
-    "XOR with flips": HistGradientBoostingRegressor(max_iter=40, max_leaf_nodes=8),
-    "finite, six points": DecisionTreeRegressor(),
-    "d=512, four directions matter": Ridge(10.0),
-}
 
 
 def within(estimate, world, tolerance=TOLERANCE):
