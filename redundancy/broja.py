@@ -14,6 +14,8 @@ from redundancy.pid import PID, PIDTable, table
 FloatArray = NDArray[np.float64]
 
 SUM_TOLERANCE = 1e-9
+# Products of three probabilities must not underflow; less mass than this moves no atom by 1e-75 nats.
+NEGLIGIBLE = 1e-80
 
 
 def broja(pmf: ArrayLike, *, tol: float = 1e-9) -> PID:
@@ -43,7 +45,7 @@ def broja(pmf: ArrayLike, *, tol: float = 1e-9) -> PID:
 
     Notes
     -----
-    Deterministic. Memory: about five arrays of |T|^2 |X| |Y| numbers and one of (|T| min(|X|, |Y|))^2.
+    Deterministic. Cells below 1e-80 count as zero. Memory: about five arrays of |T|^2 |X| |Y| numbers and one of (|T| min(|X|, |Y|))^2.
     """
     p = np.asarray(pmf, dtype=np.float64)
     if p.ndim != 3:
@@ -109,4 +111,4 @@ def laws(p: FloatArray, *, tol: float) -> FloatArray:
     worst = total[np.argmax(np.abs(total - 1.0))]
     if abs(worst - 1.0) > SUM_TOLERANCE:
         raise ValueError(f"pmf: expected probabilities that sum to 1, got {worst:.12g}; divide by their sum")
-    return np.asarray(p / total[:, None, None, None])
+    return np.asarray(np.where(p < NEGLIGIBLE, 0.0, p) / total[:, None, None, None])

@@ -165,5 +165,6 @@ def _conditional_information(q: FloatArray) -> FloatArray:
 
 
 def _divergence(p: FloatArray, r: FloatArray) -> FloatArray:
-    ratio = np.divide(p, r, out=np.ones_like(p), where=p > 0)
+    # r vanishes beside a positive p only by underflow: the term is far below the rounding of the sum
+    ratio = np.divide(p, r, out=np.ones_like(p), where=(p > 0) & (r > 0))
     return np.asarray((p * np.log(ratio)).reshape(len(p), -1).sum(1))

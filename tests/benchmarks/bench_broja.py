@@ -130,7 +130,23 @@ def clarabel_cones(p):
     return found.obj_val + entropy, abs(found.obj_val - found.obj_val_dual)
 
 
-METHODS = {"redundancy": (ours, "numpy"), "BROJA_2PID": (broja_2pid, "idtxl"), "Clarabel": (clarabel_cones, "clarabel")}
+def dit_broja(p):
+    import dit
+
+    digits = "0123456789abcdefghijklmnopqrstuvwxyz"
+    outcomes = [digits[t] + digits[x] + digits[y] for t, x, y in np.ndindex(p.shape)]
+    law = dit.Distribution(outcomes, p.ravel())
+    found = dit.pid.PID_BROJA(law, [(1,), (2,)], (0,))
+    return float(found.get_pi(((1,),))) * math.log(2.0), math.nan
+
+
+METHODS = {
+    "redundancy": (ours, "numpy"),
+    "BROJA_2PID": (broja_2pid, "idtxl"),
+    "Clarabel": (clarabel_cones, "clarabel"),
+    "dit": (dit_broja, "dit"),
+}
+SMALL = {"dit": ("2x2x2", "4x10x10")}  # a general optimiser: minutes beyond these
 
 
 def measured(method, law, pipe):
@@ -207,7 +223,7 @@ def main():
         os.environ[name] = "1"  # read by the child processes, which import numpy afresh
     found = {name: importlib.util.find_spec(module) is not None for name, (_, module) in METHODS.items()}
     print("left out (not installed):", ", ".join(n for n, here in found.items() if not here) or "none")
-    for package in ("numpy", "scipy", "idtxl-uv", "ecos", "clarabel"):
+    for package in ("numpy", "scipy", "idtxl-uv", "ecos", "clarabel", "dit"):
         try:
             print(package, version(package), end="; ")
         except PackageNotFoundError:
@@ -228,6 +244,8 @@ def main():
             if (options.only and law not in options.only) or (heavy and not (options.heavy or options.only)):
                 continue
             for method, here in found.items():
+                if method in SMALL and law not in SMALL[method]:
+                    continue
                 if here and (peers or method == "redundancy") and (law, method) not in rows:
                     rows[law, method] = run(method, law, options.limit)
                     writer.writerow((law, method, *rows[law, method]))

@@ -116,6 +116,19 @@ def test_hard_sparse_laws():
     assert np.mean(np.array(gaps) <= 1e-9) >= 0.99
 
 
+@pytest.mark.parametrize("exponent", [100, 300, 308, 320])
+def test_masses_down_to_the_smallest_number_of_double_precision(exponent):
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        p = 10.0 ** (-rng.uniform(0.0, exponent, rng.integers(2, 5, 3)))
+        p /= p.sum()
+        found = rd.broja(p)
+        assert found.status == "converged"
+        assert found.gap <= 1e-9
+        kept = np.where(p < 1e-60, 0.0, p)
+        assert found.unique_x == pytest.approx(rd.broja(kept / kept.sum()).unique_x, abs=1e-9)
+
+
 def test_against_alternating_minimisation():
     p = dirichlet(np.random.default_rng(7), 3, 3, 3)
     pid = rd.broja(p)
