@@ -1,0 +1,121 @@
+"""The file of records: any cut is mended, two writers refuse, a full disk loses nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vlm.records import appending, busy, line, read, write_whole
+
+ROOT = Path(__file__).resolve().parents[2]
+ALL = [
+    {"item": str(i), "text": t, "score": i / 7} for i, t in enumerate(("plain", "two\nlines", "\u2028é\ud800", '{"}'))
+]
+
+
+def test_equal_records_are_equal_bytes():
+    assert line({"b": 1, "a": [0.1]}) == '{"a":[0.1],"b":1}\n' == line({"a": [0.1], "b": 1})
+    with pytest.raises(ValueError, match="JSON"):
+        line({"score": float("nan")})
+
+
+def test_a_cut_at_any_byte_loses_only_what_was_cut_and_is_mended(tmp_path):
+    path = tmp_path / "deep" / "records.jsonl"
+    with appending(path) as log:
+        log.append(ALL)
+    whole = path.read_bytes()
+    ends = [i + 1 for i, byte in enumerate(whole) if byte == ord("\n")]
+    for cut in range(len(whole) + 1):
+        path.write_bytes(whole[:cut])
+        kept = sum(end <= cut for end in ends)
+        assert read(path) == tuple(ALL[:kept])
+        with appending(path) as log:
+            assert log.records == tuple(ALL[:kept])
+            log.append(ALL[kept:])
+        assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("rubbish", [b"\0" * 100, b"\0" * 10 + b"\n" + b"\0" * 10, b"\xff\xfe\n", b'{"a":1', b"17\n"])
+def test_rubbish_after_a_power_failure_is_removed(tmp_path, rubbish):
+    path = tmp_path / "records.jsonl"
+    path.write_bytes(line(ALL[0]).encode() + rubbish)
+    with appending(path) as log:
+        assert log.records == (ALL[0],)
+        log.append([ALL[1]])
+    assert read(path) == (ALL[0], ALL[1])
+
+
+def test_damage_in_the_middle_is_not_mended_silently(tmp_path):
+    path = tmp_path / "records.jsonl"
+    path.write_text(line(ALL[0]) + "{oops\n" + line(ALL[1]))
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=r"line 2 of .* is no JSON object, but later lines are"), appending(path):
+        pass
+    assert path.read_bytes() == before
+
+
+def test_two_writers_refuse_and_readers_do_not_wait(tmp_path):
+    path = tmp_path / "records.jsonl"
+    with appending(path) as log:
+        log.append(ALL[:1])
+        with pytest.raises(RuntimeError, match="another process is writing"), appending(path):
+            pass
+        assert busy(path)
+        assert read(path) == (ALL[0],)
+    assert not busy(path)
+
+
+def test_the_lock_ends_with_its_process_even_by_kill_9(tmp_path):
+    path = tmp_path / "records.jsonl"
+    code = (
+        "import sys, time; sys.path.insert(0, sys.argv[2])\n"
+        "from vlm.records import appending\n"
+        "with appending(sys.argv[1]) as log:\n"
+        "    log.append([{'a': 1}]); print('locked', flush=True); time.sleep(60)\n"
+    )
+    held = subprocess.Popen([sys.executable, "-c", code, str(path), str(ROOT)], stdout=subprocess.PIPE, text=True)
+    assert held.stdout.readline() == "locked\n"
+    with pytest.raises(RuntimeError, match="another process"), appending(path):
+        pass
+    held.send_signal(signal.SIGKILL)
+    held.communicate()
+    with appending(path) as log:
+        assert log.records == ({"a": 1},)
+
+
+def test_a_full_disk_says_so_and_keeps_every_whole_record(tmp_path):
+    # A limit on the size of files fails in the middle of a write, as a full disk does.
+    path = tmp_path / "records.jsonl"
+    code = (
+        "import resource, sys; sys.path.insert(0, sys.argv[2])\n"
+        "from vlm.records import appending\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "with appending(sys.argv[1]) as log:\n"
+        "    for i in range(100): log.append([{'item': i, 'text': 'x' * 50}, {'item': -i, 'text': 'x' * 50}])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path), str(ROOT)], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "free some space and start the same command again" in done.stderr
+    kept = read(path)
+    assert path.read_bytes().endswith(b"\n")
+    assert [r["item"] for r in kept] == [i for pair in range(len(kept) // 2) for i in (pair, -pair)]
+    assert len(kept) >= 10
+
+
+def test_a_folder_that_cannot_be_written_says_so(tmp_path):
+    (tmp_path / "file").write_text("")
+    for call in (lambda p: appending(p).__enter__(), lambda p: write_whole(p, "text")):
+        with pytest.raises(OSError, match=r"cannot write .*choose another --out"):
+            call(tmp_path / "file" / "runs" / "records.jsonl")
+
+
+def test_whole_files_replace_and_leave_nothing_behind(tmp_path):
+    path = write_whole(tmp_path / "a" / "spec.json", "old")
+    write_whole(path, "new")
+    assert path.read_text() == "new"
+    assert os.listdir(path.parent) == ["spec.json"]
