@@ -45,7 +45,8 @@ def broja(pmf: ArrayLike, *, tol: float = 1e-9) -> PID:
 
     Notes
     -----
-    Deterministic. Cells below 1e-80 count as zero. Memory: about five arrays of |T|^2 |X| |Y| numbers and one of (|T| min(|X|, |Y|))^2.
+    Deterministic. Cells below 1e-80 count as zero. Memory: about five arrays of |T|^2 |X| |Y| numbers and one of
+    (|T| min(|X|, |Y|))^2.
     """
     p = np.asarray(pmf, dtype=np.float64)
     if p.ndim != 3:
