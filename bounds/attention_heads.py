@@ -11,7 +11,7 @@ from bounds import arguments
 from bounds.assumptions import OURS
 from bounds.attention_mass import cross_diameter, opposite_values
 from bounds.attention_worlds import AttentionWorld
-from bounds.families import HEADS, ONE_HEAD
+from bounds.network_families import HEADS, ONE_HEAD
 from bounds.run_worlds import norm, spectral
 from bounds.symbolic import sp, symbols
 from bounds.theorem import theorem

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from bounds import arguments
 from bounds.assumptions import OURS
 from bounds.attention_worlds import AttentionWorld
-from bounds.families import ONE_HEAD
+from bounds.network_families import ONE_HEAD
 from bounds.run_worlds import norm
 from bounds.symbolic import sp, symbols
 from bounds.theorem import theorem

@@ -20,7 +20,8 @@ from bounds.symbolic import chi as chi_
 from bounds.symbolic import symbols
 from bounds.theorem import theorem
 from redundancy import named
-from redundancy.worlds import FiniteWorld, lengths
+from redundancy.points import lengths
+from redundancy.worlds import FiniteWorld
 
 FloatArray = NDArray[np.float64]
 

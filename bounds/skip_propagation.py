@@ -15,7 +15,7 @@ from bounds import arguments
 from bounds.assumptions import EARLY_EXIT as EXIT
 from bounds.assumptions import LATE_ENTRY as ENTRY
 from bounds.assumptions import OURS
-from bounds.families import EARLY_EXIT, LATE_ENTRY, RESIDUAL, TWO_STEPS
+from bounds.network_families import EARLY_EXIT, LATE_ENTRY, RESIDUAL, TWO_STEPS
 from bounds.run_worlds import PathWorld, ResidualWorld, TwoStreamWorld, norm
 from bounds.symbolic import sp, symbols
 from bounds.theorem import theorem

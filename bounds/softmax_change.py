@@ -11,12 +11,12 @@ from numpy.typing import ArrayLike, NDArray
 from bounds import arguments
 from bounds.assumptions import OURS
 from bounds.attention_worlds import SoftmaxWorld
-from bounds.families import SOFTMAX
+from bounds.network_families import SOFTMAX
 from bounds.run_worlds import norm
 from bounds.symbolic import sp, symbols
 from bounds.theorem import theorem
 from redundancy import exact
-from redundancy.worlds import lengths
+from redundancy.points import lengths
 
 FloatArray = NDArray[np.float64]
 

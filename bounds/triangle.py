@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from bounds import arguments
 from bounds.assumptions import OURS, PAPER
-from bounds.families import PATHS, TWO_STEPS
+from bounds.network_families import PATHS, TWO_STEPS
 from bounds.run_worlds import PathWorld, norm
 from bounds.symbolic import symbols
 from bounds.theorem import theorem

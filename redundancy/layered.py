@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from redundancy import exact
-from redundancy.worlds import FiniteWorld, IntArray, Rng, cosine_distances
+from redundancy.points import cosine_distances
+from redundancy.worlds import FiniteWorld, IntArray, Rng
 
 FloatArray = NDArray[np.float64]
 

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from redundancy.worlds import FiniteWorld, on_sphere
+from redundancy.points import on_sphere
+from redundancy.worlds import FiniteWorld
 
 FloatArray = NDArray[np.float64]
 SIGNS = np.array([[1.0], [-1.0]])

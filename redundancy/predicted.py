@@ -8,7 +8,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from redundancy.worlds import FiniteWorld, lengths
+from redundancy.points import lengths
+from redundancy.worlds import FiniteWorld
 
 FloatArray = NDArray[np.float64]
 

@@ -15,6 +15,7 @@ from redundancy.broja import broja
 from redundancy.broja_batch import broja_batch
 from redundancy.deficiency import deficiency
 from redundancy.pid import PID
+from redundancy.points import cosine_distances, lengths
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -320,27 +321,6 @@ def normalised(weights: Any) -> FloatArray:
     w = np.asarray(weights, dtype=np.float64)
     out: FloatArray = w / w.sum()
     return out
-
-
-def on_sphere(points: Any) -> FloatArray:
-    """Rows divided by their norms."""
-    p = np.asarray(points, dtype=np.float64)
-    norms = np.sqrt((p**2).sum(axis=-1, keepdims=True))
-    if (norms == 0).any():
-        raise ValueError("points: expected non-zero rows, got a zero row, which has no direction")
-    out: FloatArray = p / norms
-    return out
-
-
-def lengths(a: FloatArray, b: FloatArray) -> FloatArray:
-    """Euclidean distance of every row of a (n, d) to every row of b (k, d), shape (n, k)."""
-    out: FloatArray = np.sqrt(((a[:, None, :] - b[None, :, :]) ** 2).sum(axis=-1))
-    return out
-
-
-def cosine_distances(a: FloatArray, b: FloatArray) -> FloatArray:
-    """Cosine distance of every row of a to every row of b, shape (n, k)."""
-    return 0.5 * lengths(on_sphere(a), on_sphere(b)) ** 2
 
 
 def _local_lipschitz(g: FloatArray, points: FloatArray, support: NDArray[np.bool_]) -> FloatArray:

@@ -12,7 +12,8 @@ from bounds.families import FREE_POINTS, JOINT, MARKOV_LAYERS
 from redundancy import exact, layered, named
 from redundancy.gaussian import GaussianChain
 from redundancy.pairs import PairWorld
-from redundancy.worlds import FiniteWorld, normalised, on_sphere
+from redundancy.points import on_sphere
+from redundancy.worlds import FiniteWorld, normalised
 from tests.oracles import naive_worlds as slow
 
 SEEDS = range(25)
