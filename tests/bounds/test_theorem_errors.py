@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import bounds
-from bounds import arguments, assumptions, families
+from bounds import arguments, assumptions, families, network_families
 from bounds.statements import THEOREMS
 from bounds.theorem import AssumptionError
 from redundancy import layered, named
@@ -138,8 +138,8 @@ OUTSIDE = {
     "information_chain": families.LAYERS.random(0),
     "entropy_chain_of_maps": families.MARKOV_LAYERS.random(0),
     "geometric_chain": growing_norms(),
-    "late_entry_propagation": families.EARLY_EXIT.random(0),
-    "early_exit_propagation": families.LATE_ENTRY.random(0),
+    "late_entry_propagation": network_families.EARLY_EXIT.random(0),
+    "early_exit_propagation": network_families.LATE_ENTRY.random(0),
 }
 
 
