@@ -81,6 +81,13 @@ def test_angular_radius_bounds_what_quantising_moves(book):
     assert (moved <= angle + 2 * rho + 1e-9).all()
 
 
+def test_angular_radius_is_the_largest_angle_of_all_chunks(book):
+    x = states(seed=6)
+    angles = np.arccos(np.clip((unit(x) * book.decode(book.encode(x))).sum(1), -1, 1))
+    for chunk in (7, len(x)):
+        assert book.angular_radius(x, chunk=chunk) == pytest.approx(angles.max(), abs=1e-12)
+
+
 def test_saved_and_loaded(book, tmp_path):
     pytest.importorskip("safetensors")
     made = rd.Codebook.fit(states(), size=9, method="product", parts=2, rng=0)

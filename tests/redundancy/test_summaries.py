@@ -41,6 +41,14 @@ def test_unrelated_layers_have_none():
     assert rd.summary_information(x, y, rng=0).value == pytest.approx(0.0, abs=0.06)
 
 
+def test_summaries_never_see_the_rows_they_describe():
+    """Two wide unrelated layers: summaries fitted on their own rows would agree by chance."""
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((2, 600, 100))
+    found = rd.summary_information(x, y, summary="cca", estimator="gaussian", folds=2, rng=0)
+    assert abs(found.value) < 0.05
+
+
 def test_several_components_and_groups():
     rng = np.random.default_rng(0)
     s = rng.standard_normal((1500, 2))
