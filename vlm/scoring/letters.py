@@ -1,0 +1,142 @@
+"""Which option a text names: a reading that would rather not know than guess."""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
+
+from vlm.scoring.exact import plain
+
+_LETTERS = string.ascii_uppercase
+# After one of these, a letter is what the text decides for. "answer is (B)", "Answer: b", "\boxed{B}".
+_DECISION = re.compile(
+    r"(?:\banswer(?:\s(?:choice|option|letter))?\s?(?:is|would be|should be|must be|:|=)\s?(?:option|choice|letter)?:?"
+    r"|\b(?:i|i'd|i would|we) (?:choose|select|pick)(?: option| choice| letter)?"
+    r"|\bboxed\s?\{\s?(?:\\(?:text|mathrm|mathbf|textbf)\s?\{)?)"
+    r"[\s*_\"'`(\[{$]*([a-z])(?![\w'])",
+    re.IGNORECASE,
+)
+_ANSWER = re.compile(r"\banswer(?: is| would be| should be|:)", re.IGNORECASE)
+_MENTION = re.compile(r"\b(?:option|choice|letter)(?:\s+is)?[\s:*\"'(\[]*([a-z])(?![\w'])", re.IGNORECASE)
+# "B", "(b)", "**B**.", "[B]:"; brackets and marks may surround one letter, nothing else.
+_ALONE = re.compile(r"[\s*_\"'`(\[{$.]*([A-Za-z])[\s*_\"'`)\]}$.,:;!]*")
+# "B. red", "(B) red", "B: red", "B) red", "B - red", "B\nbecause".
+_LABELLED = re.compile(r"[\s*_\"'`]*(?:[(\[]?\s*([A-Za-z])\s*[)\]]|([A-Z])\s*(?:[.:,]|\*\*|-\s|\n))")
+_BARE = re.compile(r"(?<![\w'.\-])([A-Z])(?![\w'\-]|\.\w)")
+_ALTERNATIVE = re.compile(
+    r"[\s.)\]*\"']*(?:,|/|&|\b(?:or|and|nor)\b)\s?(?:option\s)?[\s(\[*\"']*([a-z])(?![\w'])", re.IGNORECASE
+)
+_POINTER = re.compile(r"(?:\b(?:is|be|it's|its|say|pick|choose|select)|[:=\-])[\s*_\"'`($]*$", re.IGNORECASE)
+_VERBS = "is|are|was|because|since|as|and|or|would|will|seems|looks|appears|matches|fits|describes|shows|best"
+# "A cat", "A Cat": the article, not the option. "A is right", "A because": the option.
+_ARTICLE = re.compile(rf"[ \t]+(?!(?:{_VERBS})\b)[a-z]", re.IGNORECASE)
+
+
+def letters(count: int) -> tuple[str, ...]:
+    """The first `count` letters, at most 26."""
+    if not 0 <= count <= len(_LETTERS):
+        raise ValueError(f"options: expected at most {len(_LETTERS)}, got {count}")
+    return tuple(_LETTERS[:count])
+
+
+def listed_letters(question: str) -> tuple[str, ...]:
+    """The letters of options that a question's own text lists, ``"A. red\\nB. blue"`` or ``"A: red, B: blue"``.
+
+    They must come in order from A; () where the text lists fewer than two.
+    """
+    found = 0
+    for match in re.finditer(r"(?:^|[\s(,;])([A-Z])\s?[.:)](?=\s)", question):
+        if found < len(_LETTERS) and match[1] == _LETTERS[found]:
+            found += 1
+    return letters(found) if found >= 2 else ()
+
+
+def is_article(text: str, start: int, option: str = "") -> bool:
+    """Whether the letter at `start` is the word "a" or the pronoun "I", not the name of an option.
+
+    It names the option if that option's own text follows, as in "A red car" where A is "red car".
+    """
+    if text[start] not in "AaIi" or _ARTICLE.match(text, start + 1) is None:
+        return False
+    return not option or text[start + 2 : start + 2 + len(option)].lower() != option.lower()
+
+
+def read_letter(text: str, labels: Sequence[str], options: Sequence[str] = ()) -> str | None:
+    """The option that a generated answer names; None where it names none, or several without deciding.
+
+    In this order: a letter and nothing else, in either case ("b", "(B)."); the text of exactly one option; a
+    decision ("the answer is B", "I choose (b)", "\\boxed{B}"), the last if there are several; "the answer is"
+    and an option's text; a letter that labels what follows ("B. red", "(B) red"); the only option mentioned
+    ("option B"); a capital that opens or closes the text ("B because ...", "... it is B"). "A cat" is an article
+    and a noun, "A or B" no decision, and a list of all options none either.
+
+    Parameters
+    ----------
+    text : str
+        What the model said.
+    labels : sequence of str
+        The letters to choose from, capital.
+    options : sequence of str
+        The options' texts, in the order of the labels.
+
+    Returns
+    -------
+    str or None
+        One of `labels`.
+    """
+    # Runs of blanks become one, so that no pattern below has a choice of how to divide them.
+    text = "\n".join(" ".join(line.split()) for line in text.splitlines() if line.strip())
+    if match := _ALONE.fullmatch(text):
+        return _among(match[1], labels)
+    named = _named(text, labels, options)
+    if named:
+        return named
+    decisions = [m for m in _DECISION.finditer(text) if not is_article(text, m.start(1))]
+    if decisions:
+        last = decisions[-1]
+        return None if _alternative(text, last.end(1), last[1], labels) else _among(last[1], labels)
+    named = _named(_ANSWER.split(text)[-1], labels, options)
+    if named:
+        return named
+    if listed_letters(text):
+        return None  # the options said again
+    if match := _LABELLED.match(text):
+        group = 1 if match[1] else 2
+        return None if _alternative(text, match.end(group), match[group], labels) else _among(match[group], labels)
+    mentioned = {m[1].upper() for m in _MENTION.finditer(text) if not is_article(text, m.start(1))}
+    if mentioned:
+        return _among(mentioned.pop(), labels) if len(mentioned) == 1 else None
+    return _bare(text, {label: option for label, option in zip_longest(labels, options, fillvalue="") if label})
+
+
+def _bare(text: str, labels: Mapping[str, str]) -> str | None:
+    """A capital that opens the text, or closes it after a word that points at it."""
+    found = [m for m in _BARE.finditer(text) if m[1] in labels and not is_article(text, m.start(), labels[m[1]])]
+    if len({m[1] for m in found}) != 1:
+        return None
+    first, last = found[0], found[-1]
+    opens = not text[: first.start()].strip("*_\"'`( ")
+    closes = not text[last.end() :].strip("*_\"'`).,;:! ")
+    pointed = _POINTER.search(text[max(0, last.start() - 30) : last.start()])
+    return first[1] if opens or (closes and pointed) else None
+
+
+def _alternative(text: str, end: int, letter: str, labels: Sequence[str]) -> bool:
+    """Whether "or B" follows: another option beside the one that was named."""
+    match = _ALTERNATIVE.match(text, end)
+    if match is None or is_article(text, match.start(1)):
+        return False
+    return match[1].upper() in labels and match[1].upper() != letter.upper()
+
+
+def _among(letter: str, labels: Sequence[str]) -> str | None:
+    return letter.upper() if letter.upper() in labels else None
+
+
+def _named(text: str, labels: Sequence[str], options: Sequence[str]) -> str | None:
+    """The label of the only option whose text this is, up to case and punctuation."""
+    said = plain(text)
+    same = [label for label, option in zip(labels, options, strict=False) if said and plain(option) == said]
+    return same[0] if len(same) == 1 else None

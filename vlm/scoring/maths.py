@@ -1,0 +1,199 @@
+r"""The value of a short arithmetic expression, in LaTeX or plain text, within fixed limits.
+
+Nothing is evaluated as code and no computer algebra is asked. A recursive-descent parser reads numbers,
+``+ - * / ^``, brackets, ``\frac``, ``\sqrt``, ``\pi`` and nothing else, in rational arithmetic as long as it can.
+Length, depth of nesting and size of every intermediate number are limited, so the work is limited too: the same
+on every machine, which a limit on seconds would not be.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from fractions import Fraction
+
+Number = Fraction | float
+
+LENGTH = 200  # characters
+DEPTH = 16  # nested groups
+BITS = 1_000  # of a numerator or denominator: below 1e302, so that every number is also a float
+
+_NUMBER = re.compile(r"\d+(?:\.\d*)?|\.\d+")
+_SPELLINGS = {
+    "−": "-",
+    "–": "-",
+    "×": "*",
+    "·": "*",
+    "÷": "/",
+    "π": r"\pi",
+    "√": r"\sqrt",
+    "²": "^2",
+    "³": "^3",
+    r"\dfrac": r"\frac",
+    r"\tfrac": r"\frac",
+    r"\cdot": "*",
+    r"\times": "*",
+    r"\div": "/",
+    "**": "^",
+}
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+
+
+def value(text: str) -> Number | None:
+    r"""What an expression is worth, or None where it is no expression or beyond the limits.
+
+    Parameters
+    ----------
+    text : str
+        ``"3/4"``, ``"\frac{3}{4}"``, ``"2\sqrt{3}"``, ``"1,000"``, ``"3\pi"``, ``"1\frac{1}{2}"`` (a mixed number).
+
+    Returns
+    -------
+    Fraction, float or None
+        Exact where only rational operations and exact roots occur.
+    """
+    if len(text) > LENGTH or re.search(r"\d\s+[\d.]", text):
+        return None
+    for spelling, meant in _SPELLINGS.items():
+        text = text.replace(spelling, meant)
+    try:
+        return _Reader("".join(_THOUSANDS.sub("", text).split())).whole()
+    except (ValueError, ZeroDivisionError, OverflowError):
+        return None
+
+
+def close(a: Number, b: Number) -> bool:
+    """Whether two numbers agree to two decimals, as the official rule asks, and to 5%, so that 0.001 is not 0.004."""
+    return a == b or (round(float(a), 2) == round(float(b), 2) and abs(a - b) <= 0.05 * max(abs(a), abs(b)))
+
+
+class _Unreadable(ValueError):
+    pass
+
+
+class _Reader:
+    """One pass over the characters."""
+
+    def __init__(self, text: str) -> None:
+        self.text, self.at, self.depth = text, 0, 0
+
+    def whole(self) -> Number:
+        result = self.sum()
+        if self.at != len(self.text):
+            raise _Unreadable
+        return result
+
+    def sum(self) -> Number:
+        total = self.product()
+        while sign := self.take("+", "-"):
+            term = self.product()
+            total = limited(total + term if sign == "+" else total - term)
+        return total
+
+    def product(self) -> Number:
+        result = self.signed()
+        while True:
+            if sign := self.take("*", "/"):
+                factor = self.signed()
+                result = limited(result * factor if sign == "*" else result / factor)
+            elif self.text.startswith(("(", "{", "\\"), self.at) or (
+                # "(2)3" is a product, "2 3" is not.
+                self.at and self.text[self.at - 1] in ")}" and self.at < len(self.text) and self.text[self.at].isdigit()
+            ):
+                result = limited(result * self.power())
+            else:
+                return result
+
+    def signed(self) -> Number:
+        negative = False
+        while sign := self.take("+", "-"):
+            negative ^= sign == "-"
+        result = self.power()
+        return -result if negative else result
+
+    def power(self) -> Number:
+        base = self.atom()
+        return raised(base, self.argument(signed=True)) if self.take("^") else base
+
+    def atom(self) -> Number:
+        if number := _NUMBER.match(self.text, self.at):
+            self.at = number.end()
+            result = Fraction(number[0].rstrip(".") if not number[0].startswith(".") else "0" + number[0])
+            if number[0].isdigit() and self.text.startswith(r"\frac", self.at):
+                return limited(result + self.atom())
+            return result
+        if self.take(r"\frac"):
+            numerator = self.argument()
+            return limited(numerator / self.argument())
+        if self.take(r"\sqrt"):
+            index: Number = self.group("[", "]") if self.text.startswith("[", self.at) else Fraction(2)
+            return root(self.argument(), index)
+        if self.take(r"\pi"):
+            return math.pi
+        for opening, closing in ("()", "{}", "[]"):
+            if self.text.startswith(opening, self.at):
+                return self.group(opening, closing)
+        raise _Unreadable
+
+    def argument(self, *, signed: bool = False) -> Number:
+        r"""What follows \frac, \sqrt or ^: a group, a single digit (TeX's rule), or one thing of another kind."""
+        if self.text.startswith("{", self.at):
+            return self.group("{", "}")
+        if signed and self.take("-"):
+            return -self.argument()
+        if self.at < len(self.text) and self.text[self.at].isdigit():
+            number = _NUMBER.match(self.text, self.at) if signed else None  # "2^10" means 2^{10} in plain text
+            digits = number[0] if number else self.text[self.at]
+            self.at += len(digits)
+            return Fraction(digits.rstrip("."))
+        return self.atom()
+
+    def group(self, opening: str, closing: str) -> Number:
+        self.depth += 1
+        if self.depth > DEPTH or not self.take(opening):
+            raise _Unreadable
+        result = self.sum()
+        if not self.take(closing):
+            raise _Unreadable
+        self.depth -= 1
+        return result
+
+    def take(self, *wanted: str) -> str:
+        for piece in wanted:
+            if self.text.startswith(piece, self.at):
+                self.at += len(piece)
+                return piece
+        return ""
+
+
+def limited(number: Number) -> Number:
+    """The number, unless it has grown beyond what an answer can be."""
+    if isinstance(number, float):
+        if not math.isfinite(number):
+            raise _Unreadable
+    elif max(number.numerator.bit_length(), number.denominator.bit_length()) > BITS:
+        raise _Unreadable
+    return number
+
+
+def raised(base: Number, exponent: Number) -> Number:
+    """A power; refused before it is computed where it would be beyond the limits."""
+    if isinstance(exponent, Fraction) and exponent.denominator == 1 and isinstance(base, Fraction):
+        bits = max(base.numerator.bit_length(), base.denominator.bit_length())
+        if abs(exponent) * bits > BITS:
+            raise _Unreadable
+        return base**exponent.numerator
+    if base < 0:
+        raise _Unreadable
+    return limited(float(base) ** float(exponent))
+
+
+def root(radicand: Number, index: Number) -> Number:
+    """A root, exact where it is rational and square."""
+    if radicand < 0 or not 1 <= index <= 100:
+        raise _Unreadable
+    if index == 2 and isinstance(radicand, Fraction):
+        top, bottom = math.isqrt(radicand.numerator), math.isqrt(radicand.denominator)
+        if Fraction(top * top, bottom * bottom) == radicand:
+            return Fraction(top, bottom)
+    return limited(float(radicand) ** (1 / float(index)))
