@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.cluster import KMeans
+from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
@@ -155,6 +156,15 @@ def test_classes_are_scored_by_brier_log_loss_and_accuracy():
     numbers = rd.mmse(z, x, LogisticRegression(C=100), rng=0)
     np.testing.assert_array_equal(words.per_unit, numbers.per_unit)
     assert rd.mmse(z, x, Ridge(), rng=0, task="regression").unit == "z²"
+
+
+def test_log_loss_mixes_in_a_hundredth_of_the_uniform_law():
+    z = np.array([0, 0, 0, 1, 2, 2])
+    x = np.arange(6.0)[:, None]
+    certain = DummyClassifier(strategy="constant", constant=0).fit(x, z)
+    found = rd.mmse(z, x, certain, folds=None)
+    right, wrong = -np.log(0.99 + 0.01 / 3), -np.log(0.01 / 3)
+    assert found.details["log_loss"] == pytest.approx((right + wrong) / 2, rel=1e-12)
 
 
 def test_panel_for_classes():
