@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import os
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -12,18 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from vlm.plan import INDEX_CONVENTION
 from vlm.plots import demo_figures
-from vlm.table import Table
+from vlm.records import write_whole
+from vlm.reports.formats import html
+from vlm.reports.markup import document, figure
 from vlm.validate import TOLERANCE
 
 if TYPE_CHECKING:
     from vlm.demo import Outcome
 
-_STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
-h1, h2 { line-height: 1.2 } table { border-collapse: collapse; font-size: 0.85rem; margin: 1rem 0 }
-th, td { padding: 0.25rem 0.6rem; text-align: right; border-bottom: 1px solid #ddd } th { background: #f4f4f4 }
-figure { margin: 1rem 0 } img { max-width: 100% } .scroll { overflow-x: auto } .lead { font-size: 1.1rem }
-"""
 _CAPTIONS = {
     "redundancy": "Mean cosine distance between a layer's input and output, and the fraction of tokens within t.",
     "attention": "Share of the asking token's attention that falls on the image.",
@@ -48,13 +42,6 @@ def save(outcome: Outcome, folder: str | Path) -> list[Path]:
     report = folder / "report.json"
     write_whole(report, json.dumps(outcome.report, indent=2) + "\n")
     return [*written, *figures, page, report]
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file so that a reader never sees half of it."""
-    half = path.with_name(path.name + ".part")
-    half.write_text(text, encoding="utf-8")
-    os.replace(half, path)
 
 
 def demo_page(outcome: Outcome, figures: Sequence[Path]) -> str:
@@ -82,20 +69,17 @@ def demo_page(outcome: Outcome, figures: Sequence[Path]) -> str:
         f"together with probability {decision.settings['confidence']:g}; each accuracy interval holds with that "
         "probability by itself.</p>",
         "<h2>Plans side by side</h2>",
-        _html_table(outcome.comparison),
+        html(outcome.comparison),
         "<p>“Change” is the paired difference to no skip. Operations are those of the decoder for one prompt; time "
         "includes the vision tower and what Python adds, which weighs heavily on a model this small.</p>",
-        *(_figure(path) for path in figures),
+        *(figure(path, _CAPTIONS.get(path.stem, path.stem)) for path in figures),
         "<h2>Conditions per layer</h2>",
-        _html_table(decision.layers),
+        html(decision.layers),
         "<ol start='0'>" + "".join(f"<li>{escape(r)}</li>" for r in decision.reasons()) + "</ol>",
         "<h2>Every entry and exit layer</h2>",
-        _html_table(outcome.sweep),
+        html(outcome.sweep),
     ]
-    return (
-        "<!doctype html><html lang='en'><head><meta charset='utf-8'><title>skipit: "
-        f"{escape(report['model'])}</title><style>{_STYLE}</style></head><body>{''.join(body)}</body></html>\n"
-    )
+    return document(f"skipit: {report['model']}", body)
 
 
 def _first_failure(outcome: Outcome) -> str:
@@ -127,21 +111,3 @@ def _exit_verdict(outcome: Outcome) -> str:
 def _interval(report: dict[str, Any], key: str) -> str:
     low, high = report[f"{key}_interval"]
     return f"{report[key]:.3f} [{low:.3f}, {high:.3f}]"
-
-
-def _html_table(table: Table) -> str:
-    head = "".join(f"<th>{escape(name)}</th>" for name in table.columns)
-    lines = []
-    for row in table.rows():
-        cells = (f"{v:.3f}" if isinstance(v, float) else escape(str(v)) for v in row.values())
-        lines.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
-    return f"<div class='scroll'><table><tr>{head}</tr>{''.join(lines)}</table></div>"
-
-
-def _figure(path: Path) -> str:
-    data = base64.b64encode(path.read_bytes()).decode()
-    caption = _CAPTIONS.get(path.stem, path.stem)
-    return (
-        f"<figure><img alt='{escape(caption)}' src='data:image/png;base64,{data}'>"
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
-    )

@@ -6,7 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -37,9 +37,15 @@ class Score:
 
 
 def score(
-    right: ArrayLike, images: ArrayLike, *, low: float = 0.0, high: float = 1.0, confidence: float = 0.95
+    right: ArrayLike,
+    images: ArrayLike,
+    *,
+    low: float = 0.0,
+    high: float = 1.0,
+    confidence: float = 0.95,
+    target: Literal["image", "question"] = "image",
 ) -> Score:
-    """Mean score of an image, with an interval that covers it with the stated probability.
+    """Mean score, with an interval that covers its expectation with the stated probability.
 
     Parameters
     ----------
@@ -47,10 +53,17 @@ def score(
         Score of each question, in [low, high].
     images : array (questions,)
         Image of each question: questions about one image are not independent.
+    target : {"image", "question"}
+        What counts the same: every image (the mean over images of an image's mean), or every question, as
+        benchmarks report it. The latter supposes that no image has more questions than the one with most.
     """
     estimate = _per_image(np.asarray(right, dtype=np.float64), images, low, high)
-    limits = bounds.certify(estimate, confidence)
-    return Score(float(estimate), float(limits.low), float(limits.high), estimate.n)
+    if target == "image":
+        limits = bounds.certify(estimate, confidence)
+        return Score(float(estimate), float(limits.low), float(limits.high), estimate.n)
+    assert estimate.rows is not None
+    limits = bounds.certify(estimate, confidence, target="token", max_rows=float(estimate.rows.max()))
+    return Score(float(limits.estimate), float(limits.low), float(limits.high), estimate.n)
 
 
 def _per_image(values: FloatArray, images: ArrayLike, low: float, high: float) -> Estimate:
@@ -68,10 +81,17 @@ def _per_image(values: FloatArray, images: ArrayLike, low: float, high: float) -
     )
 
 
-def difference(right: ArrayLike, reference: ArrayLike, images: ArrayLike, *, confidence: float = 0.95) -> Score:
-    """Mean change of the score from the reference, paired question by question, in [-1, 1]."""
+def difference(
+    right: ArrayLike,
+    reference: ArrayLike,
+    images: ArrayLike,
+    *,
+    confidence: float = 0.95,
+    target: Literal["image", "question"] = "image",
+) -> Score:
+    """Mean change of the score from the reference, paired question by question, in [-1, 1]; see :func:`score`."""
     delta = np.asarray(right, dtype=np.float64) - np.asarray(reference, dtype=np.float64)
-    return score(delta, images, low=-1.0, high=1.0, confidence=confidence)
+    return score(delta, images, low=-1.0, high=1.0, confidence=confidence, target=target)
 
 
 def certified_layer(

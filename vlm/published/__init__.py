@@ -1,0 +1,12 @@
+"""The numbers of the paper's two tables, as data: what was measured there beside what skipping cost there.
+
+Source: *Skip-It? Theoretical Conditions for Layer Skipping in Vision-Language Models* (arXiv 2509.25584).
+"""
+
+from __future__ import annotations
+
+from vlm.published.checks import inconsistencies
+from vlm.published.models import MODELS, PublishedModel, skeleton
+from vlm.published.numbers import cells, early_exit, late_entry
+
+__all__ = ["MODELS", "PublishedModel", "cells", "early_exit", "inconsistencies", "late_entry", "skeleton"]

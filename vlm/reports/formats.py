@@ -1,0 +1,120 @@
+"""A table as Markdown, LaTeX and HTML; what came from data is escaped for each."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from html import escape
+from typing import Any
+
+from vlm.table import Table
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "`": r"\textasciigrave{}",
+    "≤": r"$\leq$",
+    "≥": r"$\geq$",
+    **{mark: "\\" + mark for mark in "&%$#_"},
+}
+_LATEX_MARKS = re.compile("|".join(map(re.escape, _LATEX)))
+_MARKDOWN_MARKS = re.compile(r"[\\`*_{}\[\]<>()#+!|~&$^-]")
+MISSING = "–"
+
+
+def shown(value: Any, digits: int = 3) -> str:
+    """A cell for people: fixed decimals, a dash where there is nothing."""
+    if value is None:
+        return MISSING
+    if isinstance(value, float):
+        return MISSING if math.isnan(value) else f"{value:.{digits}f}"
+    return str(value)
+
+
+def with_interval(value: float, low: float, high: float, *, digits: int = 3, sign: bool = False) -> str:
+    """A number and its interval: 0.583 [0.552, 0.612]."""
+    if math.isnan(value):
+        return MISSING
+    plus = "+" if sign else ""
+    if math.isnan(low) or math.isnan(high):
+        return f"{value:{plus}.{digits}f}"
+    return f"{value:{plus}.{digits}f} [{low:{plus}.{digits}f}, {high:{plus}.{digits}f}]"
+
+
+def markdown(table: Table, digits: int = 3) -> str:
+    """A Markdown table; text that would be read as markup is escaped."""
+    aligned = ["--:" if _numeric(table, name) else "---" for name in table.columns]
+    lines = [_cells(table.columns, _markdown_text), aligned]
+    lines += [_cells(row.values(), _markdown_text, digits) for row in table.rows()]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def latex(table: Table, digits: int = 3, *, caption: str = "", label: str = "") -> str:
+    """A LaTeX table for the booktabs package, every cell escaped."""
+    columns = "".join("r" if _numeric(table, name) else "l" for name in table.columns)
+    body = [_cells(row.values(), latex_text, digits) for row in table.rows()]
+    lines = [
+        r"% needs \usepackage{booktabs,textcomp} and \usepackage[T1]{fontenc}",
+        r"\begin{table}",
+        r"\centering",
+        *([rf"\caption{{{latex_text(caption)}}}"] if caption else []),
+        *([rf"\label{{{label}}}"] if label else []),
+        rf"\begin{{tabular}}{{{columns}}}",
+        r"\toprule",
+        " & ".join(_cells(table.columns, latex_text)) + r" \\",
+        r"\midrule",
+        *(" & ".join(line) + r" \\" for line in body),
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def html(table: Table, digits: int = 3) -> str:
+    """An HTML table that scrolls sideways on a narrow page, every cell escaped."""
+    kinds = ["" if _numeric(table, name) else " class='text'" for name in table.columns]
+    head = _html_row("th", _cells(table.columns, escape), kinds)
+    lines = [_html_row("td", _cells(row.values(), escape, digits), kinds) for row in table.rows()]
+    return f"<div class='scroll'><table>{head}{''.join(lines)}</table></div>"
+
+
+def latex_text(text: str) -> str:
+    """Text that LaTeX prints as it is; what a T1 font lacks becomes a question mark."""
+    plain = _MISSING_IN_T1.sub("?", " ".join(text.split()).replace(MISSING, "--"))
+    return _LATEX_MARKS.sub(lambda found: _LATEX[found[0]], plain)
+
+
+_MISSING_IN_T1 = re.compile("[^ -~\u00a1-\u017f≤≥]")
+
+
+def _markdown_text(text: str) -> str:
+    return _MARKDOWN_MARKS.sub(lambda found: "\\" + found[0] if found[0] not in "-+()" else found[0], _one_line(text))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _numeric(table: Table, name: str) -> bool:
+    """Numbers, and numbers with an interval, stand to the right."""
+    values = table[name]
+    return values.dtype.kind in "ifb" or all(
+        re.fullmatch(rf"{MISSING}|[+-]?[\d.]+%?( \[.*\])?", str(v)) for v in values
+    )
+
+
+def _cells(values: Sequence[Any] | Any, text: Callable[[str], str], digits: int = 3) -> list[str]:
+    return [text(shown(value, digits)) for value in values]
+
+
+def _html_row(tag: str, cells: Sequence[str], kinds: Sequence[str]) -> str:
+    return "<tr>" + "".join(f"<{tag}{kind}>{cell}</{tag}>" for cell, kind in zip(cells, kinds, strict=True)) + "</tr>"

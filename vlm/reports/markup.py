@@ -1,0 +1,45 @@
+"""The pieces of a self-contained HTML page: nothing is fetched, and what came from data is escaped."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable
+from html import escape
+from pathlib import Path
+
+_STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
+h1, h2, h3 { line-height: 1.2; overflow-wrap: anywhere } p, li { overflow-wrap: anywhere }
+table { border-collapse: collapse; font-size: 0.85rem; margin: 1rem 0 }
+th, td { padding: 0.25rem 0.6rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap }
+th { background: #f4f4f4 } .text { text-align: left } td.text { white-space: normal }
+figure { margin: 1rem 0 } img { max-width: 100% } .scroll { overflow-x: auto } .lead { font-size: 1.1rem }
+"""
+
+
+def document(title: str, body: Iterable[str]) -> str:
+    """A whole page; `title` is text, `body` is HTML."""
+    return (
+        "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
+        "<meta name='viewport' content='width=device-width'>"
+        f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>{''.join(body)}</body></html>\n"
+    )
+
+
+def figure(path: Path, caption: str) -> str:
+    """A PNG file inside the page, with a caption that is also its text for those who do not see it."""
+    data = base64.b64encode(path.read_bytes()).decode()
+    return (
+        f"<figure><img alt='{escape(caption)}' src='data:image/png;base64,{data}'>"
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+    )
+
+
+def paragraph(text: str) -> str:
+    """Text as a paragraph."""
+    return f"<p>{escape(text)}</p>"
+
+
+def listed(items: Iterable[str]) -> str:
+    """Texts as a list."""
+    return "<ul>" + "".join(f"<li>{escape(item)}</li>" for item in items) + "</ul>"

@@ -1,0 +1,193 @@
+"""One self-contained HTML page about a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from vlm.plan import INDEX_CONVENTION
+from vlm.reports.formats import html
+from vlm.reports.markup import document, figure, listed, paragraph
+from vlm.reports.prediction import Prediction
+from vlm.reports.results import timing
+from vlm.spec import Spec
+from vlm.table import Table
+
+_SHOWN_FAILURES = 20
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """Everything that a run's report shows."""
+
+    spec: Spec
+    records: Sequence[dict[str, Any]]
+    by_set: Table
+    by_group: Table
+    results: Table
+    groups: Table
+    times: Table
+    cells: Table | None
+    prediction: Prediction | None
+    failures: Table
+    tolerance: float
+
+
+def page(found: Findings, figures: Sequence[tuple[Path, str]], problem: str = "") -> str:
+    """The report as HTML.
+
+    Parameters
+    ----------
+    figures : sequence of (Path, str)
+        PNG files and captions, taken into the page.
+    problem : str
+        Why there are none.
+    """
+    spec, confidence = found.spec, f"{found.spec.confidence:.0%}"
+    names = sorted(set(found.by_set["model"].tolist()))
+    body = [
+        f"<h1>Skipping layers: {escape(', '.join(names))}</h1>",
+        f"<p class='lead'>{escape(_lead(found))}</p>",
+        "<h2>Task groups</h2>",
+        html(found.groups),
+        paragraph(
+            f"Accuracy is the mean over a group's data sets, each counting the same. Every interval holds with "
+            f"{confidence} by itself; it counts images, not questions: questions about one image are not independent. "
+            "“Change” is the paired difference to no skip on the same items."
+        ),
+        *(figure(path, caption) for path, caption in figures if path.stem.startswith(("accuracy", "cost"))),
+        *([paragraph(problem)] if problem else []),
+        "<h2>Every data set and plan</h2>",
+        html(found.results),
+        paragraph(
+            "Distance and P(d ≤ t) are those of vision tokens in the layer at the plan's boundary: the last one "
+            "bypassed by late entry, the first one by early exit. VAR is the largest visual attention ratio of the "
+            "bypassed layers. Unparsed answers count as wrong; failed and unjudged items are not scored."
+        ),
+        paragraph(INDEX_CONVENTION),
+        "<h2>Did the conditions predict it?</h2>",
+        *_predicted(found),
+        *(figure(path, caption) for path, caption in figures if path.stem.startswith("prediction")),
+        *_measured([(path, caption) for path, caption in figures if path.stem in ("redundancy", "attention")]),
+        "<h2>Time</h2>",
+        *_times(found.times),
+        "<h2>What was not scored</h2>",
+        *_failures(found.failures),
+        "<h2>How it was made</h2>",
+        html(_settings(spec)),
+        *_versions(found.records),
+    ]
+    return document(f"skipit: {', '.join(names)}", body)
+
+
+def _lead(found: Findings) -> str:
+    full = found.by_set.where(kind="none")
+    plans = len(set(found.by_set["plan"].tolist())) - 1
+    sentences = [
+        f"{plans} skip plans on {int(full['items'].sum())} items about {int(full['images'].sum())} images from "
+        f"{len(full)} data sets, protocol {found.spec.protocol}."
+    ]
+    best = _best(found)
+    if best:
+        sentences.append(best)
+    if found.prediction is not None:
+        first = next(found.prediction.rates.rows())
+        sentences.append(
+            f"The conditions were met in {first['of']} of {len(found.prediction.cells)} cells of data set and plan; "
+            f"{first['count']} of these lost at most {found.tolerance:g} of accuracy."
+        )
+    return " ".join(sentences)
+
+
+def _best(found: Findings) -> str:
+    """The cheapest plan that is harmless in every group by its interval's lower end."""
+    groups = len(set(found.by_group["group"].tolist()))
+    safe = []
+    for plan in dict.fromkeys(found.by_group["plan"].tolist()):
+        rows = found.by_group.where(plan=plan)
+        if rows["kind"][0] != "none" and len(rows) == groups and (rows["change_low"] >= -found.tolerance).all():
+            safe.append((float(rows["operations_ratio"].mean()), plan))
+    if not safe:
+        return (
+            f"No plan's loss of accuracy is below {found.tolerance:g} in every task group by the lower end of its "
+            "interval; more images may narrow the intervals."
+        )
+    ratio, plan = min(safe)
+    saved = "" if ratio != ratio else f", with {1 - ratio:.1%} of the decoder's prompt operations saved"
+    return (
+        f"{len(safe)} plans lose at most {found.tolerance:g} in every task group by the lower end of the interval; "
+        f"the cheapest is {plan}{saved}. It was chosen among these results, so confirm it on other images."
+    )
+
+
+def _predicted(found: Findings) -> list[str]:
+    if found.cells is None:
+        return [
+            paragraph(
+                "No measurement was given, so nothing can be said about the conditions. Run `python -m vlm measure` on "
+                "the same model and data, and `python -m vlm report` with --measurement."
+            )
+        ]
+    if found.prediction is None:
+        return [paragraph("No plan of this run has layers that were measured: nothing can be said.")]
+    chosen = found.prediction
+    s = chosen.settings
+    judged = (
+        f"A cell is a data set and a plan. The conditions are met when at least {1 - s['delta']:g} of the vision "
+        f"tokens are close in every bypassed layer after which they come back, and the visual attention ratio of every "
+        f"bypassed layer is at most {s['attention_limit']:g} (point estimates). A cell is degraded when accuracy "
+        f"fell by more than {s['tolerance']:g}; for {s['undecided']} cells the interval of the change lies on both "
+        "sides of that."
+    )
+    return [
+        paragraph(judged),
+        html(chosen.confusion),
+        html(chosen.rates),
+        html(chosen.ranking),
+        listed(chosen.assumptions),
+        paragraph(
+            "The theory makes both conditions sufficient, up to Lipschitz factors of the frozen network; it makes "
+            "neither of them necessary. So “harmless when met” is the share that tests it."
+        ),
+    ]
+
+
+def _measured(figures: Sequence[tuple[Path, str]]) -> list[str]:
+    return ["<h2>What was measured</h2>", *(figure(path, caption) for path, caption in figures)] if figures else []
+
+
+def _times(times: Table) -> list[str]:
+    if not len(times):
+        return [paragraph("No times were recorded.")]
+    note = (
+        "Medians over items of a call's time divided by the items that shared it; prefill includes the vision tower. "
+        "They depend on the machine and on what else it did, and are no part of the tables that runs must agree on."
+    )
+    return [html(timing(times)), paragraph(note)]
+
+
+def _failures(failures: Table) -> list[str]:
+    if not len(failures):
+        return [paragraph("Nothing: every item has a score under every plan.")]
+    first = Table({name: values[:_SHOWN_FAILURES] for name, values in failures.columns.items()})
+    more = len(failures) - len(first)
+    return [html(first), *([paragraph(f"{more} more kinds are in failures.csv.")] if more else [])]
+
+
+def _settings(spec: Spec) -> Table:
+    content = spec.content()
+    rows = [{"setting": name, "value": _text(value)} for name, value in content.items() if value is not None]
+    return Table.from_rows(rows)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _versions(records: Sequence[dict[str, Any]]) -> list[str]:
+    told = sorted({json.dumps(r.get("versions"), sort_keys=True) for r in records})
+    return [paragraph(f"Versions: {text}") for text in told if text != "null"]

@@ -1,0 +1,292 @@
+"""How well the conditions predicted degradation: confusion table, rank correlation, AUC, each with an interval."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from bounds import confidence as limits
+from redundancy import checks
+from vlm.table import Table
+
+FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+
+RESAMPLES = 2000
+RATES = {
+    "harmless when met": "what sufficient conditions promise",
+    "degraded when not met": "what only necessary conditions would promise",
+    "met when harmless": "how much of what is possible they find",
+    "not met when degraded": "how many degradations they warn of",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """The conditions' verdicts beside what skipping cost.
+
+    Attributes
+    ----------
+    cells : Table
+        The given cells that the conditions speak about, with `met` and `degraded`.
+    confusion : Table
+        condition, outcome, count, of, share, low, high: the four cells of the table as shares of all.
+    rates : Table
+        rate, count, of, value, low, high, says: the four conditional shares.
+    ranking : Table
+        predictor, statistic, value, low, high, cells, units, undefined: how well the size of a measurement orders
+        the change of accuracy (Spearman, Kendall tau-b) and separates degraded from harmless (AUC).
+    settings : dict
+        Tolerance, thresholds, confidence, resamples, seed.
+    assumptions : tuple of str
+        What the intervals assume.
+    """
+
+    cells: Table
+    confusion: Table
+    rates: Table
+    ranking: Table
+    settings: dict[str, Any]
+    assumptions: tuple[str, ...]
+
+    def sentences(self) -> list[str]:
+        """The finding in words, one sentence each."""
+        out = []
+        for row in self.rates.rows():
+            share = f"{row['count']} of {row['of']}"
+            if row["of"]:
+                share += f" = {row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
+            out.append(f"{row['rate']}: {share} ({row['says']})")
+        for row in self.ranking.rows():
+            value = "undefined" if np.isnan(row["value"]) else f"{row['value']:+.2f}"
+            out.append(
+                f"{row['predictor']}, {row['statistic']}: {value} [{row['low']:.2f}, {row['high']:.2f}] "
+                f"({row['cells']} cells in {row['units']} units)"
+            )
+        return out
+
+
+def prediction(
+    cells: Table,
+    *,
+    tolerance: float = 0.02,
+    delta: float = 0.05,
+    attention_limit: float = 0.1,
+    confidence: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Prediction:
+    """Compare the conditions with the degradation that was measured.
+
+    The conditions of a cell are met when closeness >= 1 - delta and attention <= attention_limit, by point
+    estimates; what was not measured (NaN) or not asked for is left out of the judgement, and a cell without either
+    is left out altogether. A cell is degraded when its change of accuracy is below -tolerance.
+
+    Parameters
+    ----------
+    cells : Table
+        One row per model, data set (or task group) and plan: model, dataset, closeness, attention, change; and
+        change_low, change_high (may be NaN). See `vlm.reports.condition_cells` and `vlm.published.cells`.
+    tolerance : float
+        Loss of accuracy that still counts as harmless, in [0, 1].
+    delta, attention_limit : float
+        Thresholds of the conditions, as in `vlm.decide`.
+    confidence : float
+        Of each interval by itself, in (0, 1).
+    resamples, seed : int
+        Of the bootstrap; equal ones give equal results.
+
+    Returns
+    -------
+    Prediction
+
+    Raises
+    ------
+    ValueError
+        No cell that the conditions speak about, a missing column, thresholds outside [0, 1].
+    """
+    for name, number in (("tolerance", tolerance), ("delta", delta), ("attention_limit", attention_limit)):
+        checks.probability(number, name=name)
+    checks.probability(confidence, name="confidence", open_ends=True)
+    known = (~np.isnan(cells["closeness"]) | ~np.isnan(cells["attention"])) & ~np.isnan(cells["change"])
+    if not known.any():
+        raise ValueError("prediction: expected cells with a measured condition and a change of accuracy, got none")
+    kept = Table({name: values[known] for name, values in cells.columns.items()})
+    closeness, attention, change = (kept[name].astype(np.float64) for name in ("closeness", "attention", "change"))
+    # Thresholds are compared with numbers of three decimals: a rounding of the last bit must not decide.
+    met = ~(closeness < 1 - delta - 1e-12) & ~(attention > attention_limit + 1e-12)
+    degraded = change < -tolerance - 1e-12
+    units = np.array([f"{m} / {d}" for m, d in zip(kept["model"], kept["dataset"], strict=True)])
+    slack = np.fmin(closeness - (1 - delta), attention_limit - attention)
+    predictors = {"closeness": closeness, "attention": -attention, "both (smaller slack)": slack}
+    rows = []
+    for name, values in predictors.items():
+        seen = ~np.isnan(values)
+        if not seen.any() or (name.startswith("both") and (np.isnan(closeness) | np.isnan(attention)).all()):
+            continue
+        rows += _ranked(name, values[seen], change[seen], degraded[seen], units[seen], confidence, resamples, seed)
+    return Prediction(
+        cells=Table({**kept.columns, "met": met, "degraded": degraded}),
+        confusion=_confusion(met, degraded, confidence),
+        rates=_rates(met, degraded, confidence),
+        ranking=Table.from_rows(rows),
+        settings={
+            "tolerance": tolerance,
+            "delta": delta,
+            "attention_limit": attention_limit,
+            "confidence": confidence,
+            "resamples": resamples,
+            "seed": seed,
+            "attention measured": bool((~np.isnan(attention)).any()),
+            "undecided": int(((kept["change_low"] < -tolerance) & (kept["change_high"] >= -tolerance)).sum()),
+        },
+        assumptions=_assumptions(kept, units, confidence, resamples),
+    )
+
+
+def share(count: int, of: int, confidence: float = 0.95) -> tuple[float, float, float]:
+    """count / of with its exact interval (Clopper-Pearson); of nothing the whole range."""
+    if not of:
+        return np.nan, 0.0, 1.0
+    happened = np.arange(of) < count
+    low, high = limits.interval(happened, alpha=1 - confidence, method="clopper-pearson")
+    return count / of, float(low), float(high)
+
+
+def area_under_curve(score: ArrayLike, positive: ArrayLike) -> float:
+    """P(a positive scores higher than a negative), ties counting one half; NaN without both."""
+    from scipy.stats import rankdata
+
+    values, is_positive = np.asarray(score, dtype=np.float64), np.asarray(positive, dtype=bool)
+    n, m = int(is_positive.sum()), int((~is_positive).sum())
+    if not n or not m:
+        return np.nan
+    return float((rankdata(values)[is_positive].sum() - n * (n + 1) / 2) / (n * m))
+
+
+def bootstrap(
+    statistic: Callable[[NDArray[np.int64]], float],
+    units: ArrayLike,
+    *,
+    support: tuple[float, float],
+    confidence: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> tuple[float, float, int]:
+    """Percentile interval of a statistic over whole units drawn with replacement.
+
+    Approximate: it is right for many exchangeable units, and too short for few. A resample in which the
+    statistic is undefined counts as both ends of the support; when the resamples show no spread, or there is
+    one unit only, nothing is known and the whole support is returned.
+
+    Parameters
+    ----------
+    statistic : function
+        Indices of cells to a number, NaN where it is undefined.
+    units : array (cells,)
+        Unit of each cell.
+    support : (float, float)
+        Range of the statistic.
+
+    Returns
+    -------
+    low, high : float
+    undefined : int
+        Resamples in which the statistic was undefined.
+    """
+    low, high = support
+    _, index = np.unique(np.asarray(units), return_inverse=True)
+    members = [np.flatnonzero(index == u) for u in range(int(index.max()) + 1)]
+    if len(members) < 2:
+        return low, high, 0
+    draws = np.random.default_rng(seed).integers(len(members), size=(resamples, len(members)))
+    found = np.array([statistic(np.concatenate([members[u] for u in draw])) for draw in draws])
+    undefined = np.isnan(found)
+    if undefined.all() or np.ptp(found[~undefined]) == 0:
+        return low, high, int(undefined.sum())
+    tail = (1 - confidence) / 2
+    bottom = np.quantile(np.where(undefined, low, found), tail)
+    top = np.quantile(np.where(undefined, high, found), 1 - tail)
+    return float(bottom), float(top), int(undefined.sum())
+
+
+def _ranked(
+    name: str,
+    values: FloatArray,
+    change: FloatArray,
+    degraded: BoolArray,
+    units: NDArray[np.str_],
+    confidence: float,
+    resamples: int,
+    seed: int,
+) -> list[dict[str, Any]]:
+    """Predictors are turned so that more of them promises a smaller loss."""
+    from scipy.stats import kendalltau, spearmanr
+
+    def correlation(measure: Callable[..., Any]) -> Callable[[NDArray[np.int64]], float]:
+        def of(i: NDArray[np.int64]) -> float:
+            constant = np.ptp(values[i]) == 0 or np.ptp(change[i]) == 0
+            return np.nan if constant else float(measure(values[i], change[i]).statistic)
+
+        return of
+
+    statistics = {
+        "Spearman": (correlation(spearmanr), (-1.0, 1.0)),
+        "Kendall": (correlation(kendalltau), (-1.0, 1.0)),
+        "AUC": (lambda i: area_under_curve(-values[i], degraded[i]), (0.0, 1.0)),
+    }
+    rows = []
+    for label, (statistic, support) in statistics.items():
+        low, high, undefined = bootstrap(
+            statistic, units, support=support, confidence=confidence, resamples=resamples, seed=seed
+        )
+        rows.append(
+            {
+                "predictor": name,
+                "statistic": label,
+                "value": statistic(np.arange(len(values))),
+                "low": low,
+                "high": high,
+                "cells": len(values),
+                "units": len(set(units)),
+                "undefined": undefined,
+            }
+        )
+    return rows
+
+
+def _confusion(met: BoolArray, degraded: BoolArray, confidence: float) -> Table:
+    rows = []
+    for condition, holds in (("met", met), ("not met", ~met)):
+        for outcome, happened in (("harmless", ~degraded), ("degraded", degraded)):
+            count = int((holds & happened).sum())
+            value, low, high = share(count, len(met), confidence)
+            rows.append(dict(condition=condition, outcome=outcome, count=count, of=len(met), share=value))
+            rows[-1] |= dict(low=low, high=high)
+    return Table.from_rows(rows)
+
+
+def _rates(met: BoolArray, degraded: BoolArray, confidence: float) -> Table:
+    pairs = ((~degraded, met), (degraded, ~met), (met, ~degraded), (~met, degraded))
+    rows = []
+    for (rate, says), (happened, among) in zip(RATES.items(), pairs, strict=True):
+        count, of = int((happened & among).sum()), int(among.sum())
+        value, low, high = share(count, of, confidence)
+        rows.append(dict(rate=rate, count=count, of=of, value=value, low=low, high=high, says=says))
+    return Table.from_rows(rows)
+
+
+def _assumptions(cells: Table, units: NDArray[np.str_], confidence: float, resamples: int) -> tuple[str, ...]:
+    count, models = len(set(units)), len(set(cells["model"]))
+    few = " With so few units this interval is a rough guide, and likely too short." if count < 20 else ""
+    return (
+        f"Shares: exact (Clopper-Pearson) {confidence:.0%} intervals, each by itself, for independent cells. Cells of "
+        f"one model and data set are not independent, so the true coverage may be lower.",
+        f"Rank correlations and AUC: {confidence:.0%} percentile bootstrap over {count} units (a model on a data set, "
+        f"with all its cells; {resamples} resamples), for exchangeable units.{few} They come from {models} "
+        f"model{'s' if models > 1 else ''}: nothing is said about other models.",
+    )
