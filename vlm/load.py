@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,6 +22,7 @@ def load(
     name_or_path: str | Path = "tiny",
     *,
     device: str | torch.device | None = None,
+    device_map: str | dict[str, Any] | None = None,
     dtype: torch.dtype | None = None,
     attention: Literal["sdpa", "eager"] = "sdpa",
     trust_remote_code: bool = False,
@@ -35,6 +37,9 @@ def load(
         network; a folder written by ``save_pretrained``; or a hub id such as ``"llava-hf/llava-1.5-7b-hf"``.
     device : str or torch.device, optional
         Where the model goes; None leaves it on the CPU.
+    device_map : str or dict, optional
+        Instead of `device`: "auto" spreads the layers of a large model over all visible GPUs; or the device of
+        each module, as transformers takes it. Needs accelerate.
     dtype : torch.dtype, optional
         Floating-point type of the weights. None: float32 for the embedded models, else the checkpoint's own.
     attention : {"sdpa", "eager"}
@@ -53,16 +58,21 @@ def load(
     Raises
     ------
     ImportError
-        torch, transformers or Pillow is missing.
+        torch, transformers or Pillow is missing; accelerate, with ``device_map``.
     FileNotFoundError
         ``name_or_path`` is written as a path, and no such folder exists.
     ValueError
-        The checkpoint is no vision-language model, it has no processor for images, or ``attention`` is unknown.
+        The checkpoint is no vision-language model, it has no processor for images, ``attention`` is unknown, or
+        both ``device`` and ``device_map`` are given.
     OSError
         From transformers: the hub does not know the id, or cannot be reached.
     """
     if attention not in ("sdpa", "eager"):
         raise ValueError(f"attention: expected 'sdpa' or 'eager', got {attention!r}")
+    if device is not None and device_map is not None:
+        raise ValueError(f"device, device_map: expected one of them, got {device!r} and {device_map!r}")
+    if device_map is not None and find_spec("accelerate") is None:
+        raise ImportError("device_map needs accelerate: pip install accelerate")
     try:
         import PIL  # noqa: F401
         import torch
@@ -100,7 +110,11 @@ def load(
     processor.tokenizer.padding_side = "left"
     with _quiet() if embedded else nullcontext():
         model = AutoModelForImageTextToText.from_pretrained(
-            source, dtype="auto" if dtype is None else dtype, attn_implementation=attention, **known
+            source,
+            dtype="auto" if dtype is None else dtype,
+            attn_implementation=attention,
+            device_map=device_map,
+            **known,
         )
     if device is not None:
         model = model.to(device)

@@ -113,3 +113,11 @@ def test_the_callers_progress_bar_setting_survives() -> None:
             assert logging.is_progress_bar_enabled() is shown
     finally:
         (logging.enable_progress_bar if was_shown else logging.disable_progress_bar)()
+
+
+def test_a_device_map_needs_accelerate_and_no_device(monkeypatch):
+    with pytest.raises(ValueError, match="device, device_map: expected one of them"):
+        vlm.load("tiny", device="cpu", device_map="auto")
+    monkeypatch.setattr(sys.modules["vlm.load"], "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match="device_map needs accelerate: pip install accelerate"):
+        vlm.load("tiny", device_map="auto")

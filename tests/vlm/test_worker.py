@@ -1,0 +1,251 @@
+"""A worker's share: nothing lost, nothing repeated, the same bytes however the work was cut up."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from types import SimpleNamespace
+
+import pytest
+from PIL import Image
+
+import vlm.worker
+from vlm.merging import merge, merged, times
+from vlm.questions import Failure, Item
+from vlm.records import appending, line, read
+from vlm.runs import log_paths, spec_of
+from vlm.sharding import Shard
+from vlm.spec import DataChoice, Spec
+from vlm.worker import carry_out, failed
+
+PROTOCOL = SimpleNamespace(name="stand-in", version="1")
+SPEC = Spec(
+    data=(DataChoice("tiny", limit=23), DataChoice("tiny", label="second", limit=5)),
+    plans=("vision:0-2", "vision:6-", "vision:4-8"),
+    batch_size=4,
+)
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.fixture(autouse=True)
+def stand_ins(monkeypatch):
+    monkeypatch.setattr(vlm.worker, "_read", entries)
+
+
+def entries(choice):
+    for i in range(choice.limit):
+        if i % 9 == 7:
+            yield Failure(choice.label, f"q{i}", "corrupt image")
+        else:
+            image = Image.new("RGB", (2, 2))
+            yield Item(choice.label, f"q{i}", f"image {i // 2}", f"what is {i}?", (image,), (), (str(i),))
+
+
+def work_for(calls=None, stop_at=None, rounding=0.0):
+    """Records that depend on the whole batch, as logits do; the call numbered `stop_at` is not survived."""
+    calls = [] if calls is None else calls
+
+    def work(batch):
+        company = [item.id for item in batch.items]
+
+        def under(plan):
+            calls.append((batch.choice.label, tuple(company), str(plan)))
+            if len(calls) == stop_at:
+                raise Killed
+            told = []
+            for item in batch.items:
+                digest = hashlib.sha256(f"{item.id} {company} {plan}".encode()).hexdigest()
+                run = {"seconds_prefill": random.random(), "attempt": 1}
+                told.append({"score": int(digest[:4], 16) / 2**16 + rounding, "failure": None, "run": run})
+            return told
+
+        return under
+
+    return work
+
+
+def carried(folder, work=None, **how):
+    return carry_out(SPEC, folder, PROTOCOL, work or work_for(), progress=False, **how)
+
+
+def whole(folder):
+    merge(folder)
+    return (folder / "merged" / "records.jsonl").read_bytes()
+
+
+@pytest.fixture
+def reference(tmp_path):
+    return whole(carried(tmp_path / "reference"))
+
+
+def test_every_item_and_plan_has_one_record_in_order(tmp_path):
+    folder = carried(tmp_path / "run")
+    records = merged(folder)
+    wanted = [(c.label, e.id, plan) for c in SPEC.data for e in entries(c) for plan in SPEC.plans]
+    assert [(r["dataset"], r["item"], r["plan"]) for r in records] == wanted
+    assert SPEC.plans[0] == "none"
+    lost = [r for r in records if r["failure"]]
+    assert {r["item"] for r in lost} == {"q7", "q16"}
+    assert all(r["failure"] == "not read: corrupt image" and r["score"] is None for r in lost)
+    assert all("run" not in r for r in records)
+    assert [t["run"]["shard"] for t in times(folder)] == ["1-of-1"] * len(wanted)
+    assert spec_of(folder) == SPEC
+
+
+def test_stopped_before_any_record_it_ends_the_same(tmp_path, reference):
+    carried(tmp_path / "count", work_for(undisturbed := []))
+    total = len(undisturbed)
+    for stop_at in range(1, total + 1, 5):
+        folder, calls = tmp_path / f"stop-{stop_at}", []
+        with pytest.raises(Killed):
+            carried(folder, work_for(calls, stop_at))
+        carried(folder, work_for(calls))
+        assert whole(folder) == reference
+        assert len(calls) == total + 1  # the call that was not survived, again
+        assert len(set(calls)) == total
+
+
+def test_cut_anywhere_in_the_file_it_ends_the_same(tmp_path, reference):
+    folder = carried(tmp_path / "run")
+    (path,) = log_paths(folder)
+    data = path.read_bytes()
+    cuts = random.Random(0).sample(range(len(data)), 25)
+    for cut in [0, len(data) - 1, *cuts]:
+        path.write_bytes(data[:cut])
+        carried(folder)
+        assert whole(folder) == reference
+        assert len(read(path)) == reference.count(b"\n")
+
+
+def test_nothing_is_read_or_asked_when_all_is_done(tmp_path, monkeypatch):
+    folder = carried(tmp_path / "run")
+    before = log_paths(folder)[0].read_bytes()
+
+    def never(*_):
+        raise AssertionError
+
+    monkeypatch.setattr(vlm.worker, "_read", never)
+    carried(folder, never)
+    assert log_paths(folder)[0].read_bytes() == before
+
+
+@pytest.mark.parametrize("count", [2, 7, 40])
+def test_any_number_of_workers_gives_the_same_bytes(tmp_path, reference, count):
+    folder, calls = tmp_path / "run", []
+    for k in random.Random(count).sample(range(1, count + 1), count):
+        carried(folder, work_for(calls), part=Shard(k, count))
+    assert len(set(calls)) == len(calls)
+    assert whole(folder) == reference
+
+
+def test_another_number_of_workers_may_continue(tmp_path, reference):
+    folder, calls = tmp_path / "run", []
+    with pytest.raises(Killed):
+        carried(folder, work_for(calls, 9))
+    with pytest.raises(Killed):
+        carried(folder, work_for(calls, 14), part=Shard(2, 3))
+    for k in (1, 2):
+        carried(folder, work_for(calls), part=Shard(k, 2))
+    assert whole(folder) == reference
+    assert sum(len(read(path)) for path in log_paths(folder)) == reference.count(b"\n")
+
+
+def test_an_unfinished_run_says_what_is_missing(tmp_path):
+    folder = carried(tmp_path / "run", part=Shard(2, 2))
+    with pytest.raises(
+        RuntimeError, match=r"tiny: 48 of 92 records are missing, the first of item 'q0' under plan none"
+    ):
+        merge(folder)
+    with pytest.raises(RuntimeError, match="second: 16 of 20 records"):
+        merged(folder)
+    assert len(merged(folder, partial=True)) == 48
+    with pytest.raises(Killed):
+        carried(tmp_path / "other", work_for([], 3))
+    with pytest.raises(RuntimeError, match="second: no worker has read it to its end"):
+        merge(tmp_path / "other")
+    assert not (tmp_path / "other" / "merged").exists()
+
+
+def test_two_processes_on_one_part_refuse(tmp_path):
+    folder = carried(tmp_path / "run", part=Shard(1, 2))
+    with appending(folder / "records" / "1-of-2.jsonl"):
+        with pytest.raises(RuntimeError, match="another process is writing"):
+            carried(folder, part=Shard(1, 2))
+        with pytest.raises(RuntimeError, match="worker of another division than 1/3"):
+            carried(folder, part=Shard(1, 3))
+        carried(folder, part=Shard(2, 2))
+
+
+def test_a_data_set_that_changed_refuses(tmp_path, monkeypatch):
+    folder = carried(tmp_path / "run", part=Shard(1, 2))
+
+    def changed(choice):
+        for entry in entries(choice):
+            yield Item(choice.label, "q3", "image 1", "what else?", ()) if entry.id == "q3" else entry
+
+    monkeypatch.setattr(vlm.worker, "_read", changed)
+    with pytest.raises(ValueError, match=r"item 3 of tiny is not what it was .* the data set has changed"):
+        carried(folder, part=Shard(2, 2))
+    monkeypatch.setattr(vlm.worker, "_read", lambda choice: list(entries(choice))[:-1])
+    with pytest.raises(ValueError, match="item 22 of tiny"):
+        carried(folder, part=Shard(2, 2))
+
+
+@pytest.mark.parametrize(
+    ("reader", "words"),
+    [
+        (lambda choice: [Failure(choice.label, "a", "x"), Failure(choice.label, "a", "x")], "the id 'a' twice"),
+        (lambda choice: [], "expected at least one item, got none from tiny"),
+    ],
+)
+def test_data_that_cannot_be_counted_refuses(tmp_path, monkeypatch, reader, words):
+    monkeypatch.setattr(vlm.worker, "_read", reader)
+    with pytest.raises(ValueError, match=words):
+        carried(tmp_path / "run")
+
+
+def test_other_versions_or_a_damaged_spec_refuse(tmp_path):
+    folder = carried(tmp_path / "run", part=Shard(1, 2))
+    path = folder / "spec.json"
+    told = json.loads(path.read_text())
+    told["versions"]["torch"] = "1.0"
+    path.write_text(json.dumps(told))
+    with pytest.raises(RuntimeError, match=r"begun with torch 1.0 \(now 2.*choose another --out"):
+        carried(folder, part=Shard(2, 2))
+    path.write_text(path.read_text()[:40])
+    with pytest.raises(ValueError, match=r"spec.json is damaged"):
+        carried(folder, part=Shard(2, 2))
+    with pytest.raises(FileNotFoundError, match=r"no spec.json in"):
+        merge(tmp_path)
+
+
+def test_failed_items_can_be_tried_again(tmp_path, reference):
+    def flaky(batch):
+        return lambda plan: [failed("judge: server said 500") for _ in batch.items]
+
+    folder = carried(tmp_path / "run", flaky)
+    assert all(r["failure"] for r in merged(folder))
+    carried(folder)
+    assert all(r["failure"] for r in merged(folder))
+    carried(folder, retry_failed=True)
+    assert whole(folder) == reference
+
+
+def test_workers_that_contradict_each_other_are_not_averaged(tmp_path):
+    folder = carried(tmp_path / "run")
+    other = carried(tmp_path / "other", work_for(rounding=1e-7))
+    (path,) = log_paths(other)
+    (folder / "records" / "1-of-3.jsonl").write_bytes(path.read_bytes())
+    with pytest.raises(ValueError, match=r"contradicts another worker about item 'q0' of tiny under plan none"):
+        merge(folder)
+
+
+def test_a_repeated_record_counts_once(tmp_path, reference):
+    folder = carried(tmp_path / "run")
+    records = read(log_paths(folder)[0])
+    (folder / "records" / "2-of-3.jsonl").write_text("".join(map(line, records[:11])))
+    assert whole(folder) == reference

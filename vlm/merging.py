@@ -1,0 +1,115 @@
+"""All workers' records as one list, in an order and with bytes that no number of workers changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from vlm.records import Record, line, read, write_whole
+from vlm.runs import Items, log_paths, spec_of
+from vlm.spec import Spec
+
+Key = tuple[str, str, str]
+
+
+def key_of(record: Record) -> Key:
+    """What a record is about: data set, item, plan."""
+    return record["dataset"], record["item"], record["plan_digest"]
+
+
+def merged(run_directory: str | Path, *, partial: bool = False) -> list[Record]:
+    """The records of a run in the order of its spec: data set, item, plan; without how they were made (`run`).
+
+    Parameters
+    ----------
+    run_directory : str or Path
+        As `sweep` or `measure` returned it.
+    partial : bool
+        Take what is there instead of refusing an unfinished run.
+
+    Returns
+    -------
+    list of dict
+        Of several records of one item and plan, one that did not fail.
+
+    Raises
+    ------
+    RuntimeError
+        Something is missing; the message says what.
+    ValueError
+        Two records of one item and plan contradict each other.
+    """
+    return [_content(record) for record in _ordered(Path(run_directory), partial)]
+
+
+def times(run_directory: str | Path, *, partial: bool = False) -> list[Record]:
+    """How each record was made: seconds, batch, worker, device; in the order of :func:`merged`."""
+    return [_time(record) for record in _ordered(Path(run_directory), partial)]
+
+
+def merge(run_directory: str | Path, *, partial: bool = False) -> list[Path]:
+    """Write `merged/records.jsonl` and `merged/times.jsonl`, each whole or not at all; see :func:`merged`."""
+    folder = Path(run_directory)
+    records = _ordered(folder, partial)
+    lists = {"records": map(_content, records), "times": map(_time, records)}
+    return [write_whole(folder / "merged" / f"{name}.jsonl", "".join(map(line, part))) for name, part in lists.items()]
+
+
+def _ordered(folder: Path, partial: bool) -> list[Record]:
+    spec = spec_of(folder)
+    found = _found(folder)
+    lacking = list(_lacking(spec, folder, found))
+    if lacking and not partial:
+        raise RuntimeError(
+            f"merge: {folder} is not complete. {'; '.join(lacking)}. Start the missing workers again with the same "
+            "command, or take what is there with --partial"
+        )
+    return [found[key] for key in _wanted(spec, folder, found) if key in found]
+
+
+def _found(folder: Path) -> dict[Key, Record]:
+    """One record per item and plan: a later one replaces a failed one, and must otherwise repeat it."""
+    found: dict[Key, Record] = {}
+    for path in log_paths(folder):
+        for record in read(path):
+            key = key_of(record)
+            old = found.get(key)
+            if old is None or (old["failure"] and not record["failure"]):
+                found[key] = record
+            elif not record["failure"] and _content(old) != _content(record):
+                raise ValueError(
+                    f"merge: {path} contradicts another worker about item {key[1]!r} of {key[0]} under plan "
+                    f"{record['plan']}; their machines round differently, so delete one file and run that part again"
+                )
+    return found
+
+
+def _wanted(spec: Spec, folder: Path, found: dict[Key, Record]) -> Iterator[Key]:
+    plans = [plan.digest for plan in spec.skip_plans()]
+    for choice in spec.data:
+        # A data set that nobody has read to its end has no order yet; only partial merges come here.
+        ids = Items(folder, choice.label).ids or sorted({item for label, item, _ in found if label == choice.label})
+        for item in ids:
+            for plan in plans:
+                yield choice.label, item, plan
+
+
+def _lacking(spec: Spec, folder: Path, found: dict[Key, Record]) -> Iterator[str]:
+    plans = spec.skip_plans()
+    for choice in spec.data:
+        ids = Items(folder, choice.label).ids
+        if ids is None:
+            yield f"{choice.label}: no worker has read it to its end"
+            continue
+        absent = [(item, plan) for item in ids for plan in plans if (choice.label, item, plan.digest) not in found]
+        if absent:
+            first = f"item {absent[0][0]!r} under plan {absent[0][1]}"
+            yield f"{choice.label}: {len(absent)} of {len(ids) * len(plans)} records are missing, the first of {first}"
+
+
+def _content(record: Record) -> Record:
+    return {name: value for name, value in record.items() if name != "run"}
+
+
+def _time(record: Record) -> Record:
+    return {name: record[name] for name in ("dataset", "item", "plan", "plan_digest", "run")}

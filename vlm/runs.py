@@ -1,0 +1,147 @@
+"""A run on disk: a directory named by its content, the versions that made it, the items it is about."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from vlm.questions import Item
+from vlm.records import Record, busy, read, write_whole
+from vlm.sharding import Shard
+from vlm.spec import Spec
+
+
+def begin(folder: Path, content: Mapping[str, Any], versions: Mapping[str, str]) -> None:
+    """Make a run's directory, or enter it again.
+
+    Raises
+    ------
+    RuntimeError
+        It was begun with other versions, whose results must not be mixed with these.
+    OSError
+        It cannot be written.
+    """
+    path = folder / "spec.json"
+    if not path.exists():
+        write_whole(path, json.dumps({"content": content, "versions": versions}, indent=2, sort_keys=True) + "\n")
+    known = _told(path)
+    others = {name: known["versions"].get(name) for name in versions if known["versions"].get(name) != versions[name]}
+    if others or set(known["versions"]) - set(versions):
+        listed = ", ".join(f"{name} {was} (now {versions[name]})" for name, was in others.items())
+        raise RuntimeError(
+            f"run: {folder} was begun with {listed or 'other packages'}; continue it in that environment, or choose "
+            "another --out"
+        )
+    if known["content"] != content:
+        raise RuntimeError(f"run: {path} does not describe this experiment; choose another --out")
+
+
+def spec_of(folder: str | Path) -> Spec:
+    """The spec of a run's directory."""
+    path = Path(folder) / "spec.json"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"run: no spec.json in {folder}; expected a directory made by `python -m vlm sweep`, which prints its name"
+        )
+    return Spec.from_content(_told(path)["content"])
+
+
+def versions(protocol: Any) -> dict[str, str]:
+    """What results may depend on besides the spec."""
+    found = {"python": ".".join(platform.python_version_tuple()[:2]), "protocol": f"{protocol.name} {protocol.version}"}
+    for package in ("skipit", "torch", "transformers"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def log_path(folder: Path, part: Shard) -> Path:
+    """The file of records that a worker appends to."""
+    return folder / "records" / f"{part}.jsonl"
+
+
+def log_paths(folder: Path) -> list[Path]:
+    """All workers' files of records, in order."""
+    return sorted((folder / "records").glob("*-of-*.jsonl"), key=lambda path: (len(path.name), path.name))
+
+
+def refuse_other_division(folder: Path, part: Shard) -> None:
+    """Workers of one run must divide it alike while they run; afterwards any division may continue it."""
+    for path in log_paths(folder):
+        if not path.name.endswith(f"-of-{part.count}.jsonl") and busy(path):
+            raise RuntimeError(
+                f"run: {path} is being written by a worker of another division than 1/{part.count}; wait for it, or "
+                "start all workers with the same n of --shard k/n"
+            )
+
+
+def known_records(folder: Path) -> list[Record]:
+    """What all workers have written so far."""
+    return [record for path in log_paths(folder) for record in read(path)]
+
+
+class Items:
+    """The items of one data set in order, written down by the first worker that has read all of them.
+
+    Every worker reads every data set, so each can tell whether it sees the same items as the others.
+    """
+
+    def __init__(self, folder: Path, label: str) -> None:
+        self.path = folder / "items" / f"{label}.json"
+        self.label = label
+        told = _told(self.path) if self.path.exists() else None
+        self.known: list[list[str]] | None = None if told is None else told["items"]
+        self.seen: list[list[str]] = []
+        self._ids: set[str] = set()
+
+    @property
+    def ids(self) -> list[str] | None:
+        """All ids in order, once they are known."""
+        return None if self.known is None else [entry[0] for entry in self.known]
+
+    def see(self, entry: Any) -> None:
+        """Note the next item; refuse one that came before, or another than the other workers saw."""
+        place = len(self.seen)
+        if entry.id in self._ids:
+            raise ValueError(f"data: {self.label} has the id {entry.id!r} twice; expected ids that are unique")
+        self._ids.add(entry.id)
+        self.seen.append([entry.id, _fingerprint(entry)])
+        if self.known is not None and (place >= len(self.known) or self.known[place] != self.seen[place]):
+            self._refuse(place)
+
+    def finish(self) -> None:
+        """Write the list down, or compare its length with the one that is."""
+        if self.known is None:
+            write_whole(self.path, json.dumps({"items": self.seen}) + "\n")
+            self.known = self.seen
+        elif len(self.known) != len(self.seen):
+            self._refuse(len(self.seen))
+
+    def _refuse(self, place: int) -> None:
+        raise ValueError(
+            f"data: item {place} of {self.label} is not what it was when {self.path} was written; the data set has "
+            "changed, so choose another --out, or bring the old data back"
+        )
+
+
+def _fingerprint(entry: Any) -> str:
+    """Of what is asked and what is right; of the image its size, and the reason of a failure not at all."""
+    if not isinstance(entry, Item):
+        return "failure"
+    sizes = [list(image.size) for image in entry.images]
+    told = [entry.question, list(entry.options), list(entry.answers), entry.image_id, sizes]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:12]
+
+
+def _told(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"run: {path} is damaged ({error}); restore it, or choose another --out") from error

@@ -1,0 +1,100 @@
+"""The batches of an experiment that one worker still has to do, in an order that no worker count changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vlm.questions import Failure, Item
+from vlm.runs import Items
+from vlm.sharding import Shard
+from vlm.spec import DataChoice, Spec
+
+Reader = Callable[[DataChoice], Iterable[Item | Failure]]
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Consecutive items of one data set; always the same ones together, whoever does them."""
+
+    choice: DataChoice
+    entries: tuple[Item | Failure, ...]
+
+    @property
+    def items(self) -> list[Item]:
+        """Those that could be read."""
+        return [entry for entry in self.entries if isinstance(entry, Item)]
+
+
+def batches(
+    spec: Spec, folder: Path, part: Shard, *, done: Callable[[str, str], bool], reader: Reader
+) -> Iterator[Batch]:
+    """A worker's batches that are not done.
+
+    Batches are numbered through all data sets and dealt out in turn, so workers finish at about the same time.
+
+    Parameters
+    ----------
+    folder : Path
+        The run's directory; the list of each data set's items is written there.
+    done : function
+        (label, item id) to whether nothing is left to do for it.
+    reader : function
+        The items and failures of a data set.
+
+    Raises
+    ------
+    ValueError
+        An id that comes twice, or a data set that has changed since the run was begun.
+    """
+    number = 0
+    for choice in spec.data:
+        items = Items(folder, choice.label)
+        if items.ids is not None and all(
+            done(choice.label, name)
+            for place, chunk in enumerate(_chunks(items.ids, spec.batch_size))
+            if part.takes(number + place)
+            for name in chunk
+        ):
+            number += -(-len(items.ids) // spec.batch_size)
+            continue  # nothing to do here, so nothing to read
+        gathered: list[Item | Failure] = []
+        for entry in reader(choice):
+            items.see(entry)
+            gathered.append(entry)
+            if len(gathered) == spec.batch_size:
+                yield from _own(choice, gathered, part, number, done)
+                number, gathered = number + 1, []
+        if gathered:
+            yield from _own(choice, gathered, part, number, done)
+            number += 1
+        if not items.seen:
+            raise ValueError(f"data: expected at least one item, got none from {choice.label}")
+        items.finish()
+
+
+def expected(spec: Spec, folder: Path, part: Shard) -> int | None:
+    """How many items the worker has in all; None while a data set without a limit has not been read once."""
+    number, total = 0, 0
+    for choice in spec.data:
+        ids = Items(folder, choice.label).ids
+        count = choice.limit if ids is None else len(ids)
+        if count is None:
+            return None
+        sizes = [min(spec.batch_size, count - start) for start in range(0, count, spec.batch_size)]
+        total += sum(size for place, size in enumerate(sizes) if part.takes(number + place))
+        number += len(sizes)
+    return total
+
+
+def _own(
+    choice: DataChoice, entries: Sequence[Item | Failure], part: Shard, number: int, done: Callable[[str, str], bool]
+) -> Iterator[Batch]:
+    if part.takes(number) and not all(done(choice.label, entry.id) for entry in entries):
+        yield Batch(choice, tuple(entries))
+
+
+def _chunks(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    for start in range(0, len(names), size):
+        yield names[start : start + size]
