@@ -64,7 +64,10 @@ def value(text: str) -> Number | None:
 
 def close(a: Number, b: Number) -> bool:
     """Whether two numbers agree to two decimals, as the official rule asks, and to 5%, so that 0.001 is not 0.004."""
-    return a == b or (round(float(a), 2) == round(float(b), 2) and abs(a - b) <= 0.05 * max(abs(a), abs(b)))
+    if a == b:
+        return True
+    x, y = float(a), float(b)
+    return round(x, 2) == round(y, 2) and abs(x - y) <= 0.05 * max(abs(x), abs(y))
 
 
 class _Unreadable(ValueError):

@@ -34,7 +34,7 @@ def label_tokens(processor: Any, label: str) -> tuple[int, ...]:
             ids = tokenizer.encode(written, add_special_tokens=False)
             if len(ids) == 1:
                 found.add(ids[0])
-    found -= {tokenizer.unk_token_id, None}  # type: ignore[arg-type]
+    found -= {tokenizer.unk_token_id, None}
     if not found:
         raise ValueError(f"labels: expected words that are one token each, got {label!r}; let the model generate")
     return tuple(sorted(found))
