@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlm.plan import SkipPlan
+from vlm.reports.summary import ALL
 from vlm.table import Table
 
 FloatArray = NDArray[np.float64]
@@ -19,7 +20,7 @@ def condition_cells(summary: Table, redundancy: Table, attention: Table, *, t: f
     Parameters
     ----------
     summary : Table
-        From :func:`vlm.reports.summary`, by data set.
+        From :func:`vlm.reports.summary`, by data set or by group.
     redundancy, attention : Table
         From `python -m vlm measure`: one row per group, data set, layer (and modality).
     t : float
@@ -58,7 +59,7 @@ def condition_cells(summary: Table, redundancy: Table, attention: Table, *, t: f
         plan = SkipPlan.parse(row["plan"])
         if plan.text or not plan:
             continue
-        near, seen = (_by_layer(table.where(dataset=row["dataset"])) for table in (vision, attention))
+        near, seen = (_by_layer(_of(table, row["group"], row["dataset"])) for table in (vision, attention))
         names = ("model", "group", "dataset", "kind", "layer", "plan")
         rows.append(
             {name: row[name] for name in names}
@@ -66,6 +67,12 @@ def condition_cells(summary: Table, redundancy: Table, attention: Table, *, t: f
             | {name: row[name] for name in ("accuracy", "change", "change_low", "change_high")}
         )
     return Table.from_rows(rows)
+
+
+def _of(table: Table, group: str, dataset: str) -> Table:
+    """A data set's rows, or a group's; a data set without a group is a group of its own name."""
+    whole = table.where(group=group, dataset=dataset)
+    return whole if dataset == ALL and len(whole) else table.where(dataset=group if dataset == ALL else dataset)
 
 
 def _by_layer(table: Table) -> Table:

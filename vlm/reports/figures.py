@@ -68,11 +68,11 @@ def plot_prediction(ax: Any, found: Prediction, *, by: str = "model", predictor:
             spread = [np.nan_to_num(np.maximum(y - low, 0)), np.nan_to_num(np.maximum(high - y, 0))]
             face = colour if met else "none"
             ax.errorbar(x, y, yerr=spread, fmt=mark, ms=6, lw=0.8, color=colour, mfc=face)
-        ax.plot([], [], mark, color=colour, label=str(label))
+        ax.plot([], [], mark, color=colour, label=_plain(str(label)))
     limit = 1 - settings["delta"] if predictor == "closeness" else settings["attention_limit"]
     left, right = (limit, 1.02) if predictor == "closeness" else (-0.02, limit)
-    bottom = min(-0.05, 1.1 * float(np.nanmin(cells["change"])))
-    top = max(0.05, 1.3 * float(np.nanmax(cells["change"])))
+    ends = np.concatenate([cells[name][seen].astype(np.float64) for name in ("change", "change_low", "change_high")])
+    bottom, top = min(-0.05, 1.05 * float(np.nanmin(ends))), max(0.05, 1.05 * float(np.nanmax(ends)))
     ax.fill_between([left, right], bottom, -settings["tolerance"], color="#b00020", alpha=0.08, lw=0)
     ax.axvline(limit, ls="--", lw=1, color="k")
     ax.axhline(-settings["tolerance"], ls="--", lw=1, color="k")
@@ -81,3 +81,9 @@ def plot_prediction(ax: Any, found: Prediction, *, by: str = "model", predictor:
     names = {"closeness": "fraction of vision tokens within t", "attention": "visual attention ratio"}
     ax.set(xlabel=names[predictor], ylabel="change of accuracy", xlim=(-0.02, 1.02), ylim=(bottom, top))
     ax.legend(fontsize=8, frameon=False, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+
+
+def _plain(text: str) -> str:
+    """A label without the marks that matplotlib reads: dollars, and an underscore that would hide it."""
+    escaped = text.replace("$", r"\$")
+    return f" {escaped}" if escaped.startswith("_") else escaped

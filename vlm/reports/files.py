@@ -63,7 +63,9 @@ def write(
     records, lines = (_merged(run, name) for name in ("records", "times"))
     measured = None if measurement is None else _measurement(Path(measurement))
     by_set, by_group = (summary(records, confidence=spec.confidence, by=by) for by in ("dataset", "group"))
-    cells = None if measured is None else condition_cells(by_set, *measured, t=T)
+    cells, group_cells = (
+        None if measured is None else condition_cells(table, *measured, t=T) for table in (by_set, by_group)
+    )
     found = None if cells is None else _predicted(cells, tolerance, spec.confidence)
     kept = Findings(
         spec=spec,
@@ -71,7 +73,7 @@ def write(
         by_set=by_set,
         by_group=by_group,
         results=results(by_set, cells, t=T),
-        groups=results(by_group, t=T),
+        groups=results(by_group, group_cells, t=T),
         times=times(records, lines),
         cells=cells,
         prediction=found,

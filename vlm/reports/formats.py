@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any
 
+from numpy.typing import NDArray
+
 from vlm.table import Table
 
 _LATEX = {
@@ -81,7 +83,7 @@ def latex(table: Table, digits: int = 3, *, caption: str = "", label: str = "") 
 
 def html(table: Table, digits: int = 3) -> str:
     """An HTML table that scrolls sideways on a narrow page, every cell escaped."""
-    kinds = ["" if _numeric(table, name) else " class='text'" for name in table.columns]
+    kinds = ["" if _numeric(table, name) else f" class='{_width(table[name])}'" for name in table.columns]
     head = _html_row("th", _cells(table.columns, escape), kinds)
     lines = [_html_row("td", _cells(row.values(), escape, digits), kinds) for row in table.rows()]
     return f"<div class='scroll'><table>{head}{''.join(lines)}</table></div>"
@@ -90,7 +92,8 @@ def html(table: Table, digits: int = 3) -> str:
 def latex_text(text: str) -> str:
     """Text that LaTeX prints as it is; what a T1 font lacks becomes a question mark."""
     plain = _MISSING_IN_T1.sub("?", " ".join(text.split()).replace(MISSING, "--"))
-    return _LATEX_MARKS.sub(lambda found: _LATEX[found[0]], plain)
+    # After a line break, [ and * would be read as its arguments.
+    return ("{}" if plain.startswith(("[", "*")) else "") + _LATEX_MARKS.sub(lambda found: _LATEX[found[0]], plain)
 
 
 _MISSING_IN_T1 = re.compile("[^ -~\u00a1-\u017f≤≥]")
@@ -110,6 +113,10 @@ def _numeric(table: Table, name: str) -> bool:
     return values.dtype.kind in "ifb" or all(
         re.fullmatch(rf"{MISSING}|[+-]?[\d.]+%?( \[.*\])?", str(v)) for v in values
     )
+
+
+def _width(values: NDArray[Any]) -> str:
+    return "text long" if max((len(str(v)) for v in values), default=0) > 48 else "text"
 
 
 def _cells(values: Sequence[Any] | Any, text: Callable[[str], str], digits: int = 3) -> list[str]:

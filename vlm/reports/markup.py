@@ -8,12 +8,15 @@ from html import escape
 from pathlib import Path
 
 _STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
-h1, h2, h3 { line-height: 1.2; overflow-wrap: anywhere } p, li { overflow-wrap: anywhere }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 76rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
+h1, h2, h3 { line-height: 1.2; overflow-wrap: anywhere } p, li { max-width: 50rem; overflow-wrap: anywhere }
 table { border-collapse: collapse; font-size: 0.85rem; margin: 1rem 0 }
 th, td { padding: 0.25rem 0.6rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap }
-th { background: #f4f4f4 } .text { text-align: left } td.text { white-space: normal }
-figure { margin: 1rem 0 } img { max-width: 100% } .scroll { overflow-x: auto } .lead { font-size: 1.1rem }
+th { background: #f4f4f4 } .text { text-align: left }
+td.long { white-space: normal; min-width: 16rem; overflow-wrap: anywhere }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 28rem), 1fr)); gap: 1rem }
+figure { margin: 1rem 0; max-width: 50rem } figcaption { font-size: 0.9rem; overflow-wrap: anywhere }
+img { max-width: 100% } .scroll { overflow-x: auto } .lead { font-size: 1.1rem }
 """
 
 
@@ -24,6 +27,11 @@ def document(title: str, body: Iterable[str]) -> str:
         "<meta name='viewport' content='width=device-width'>"
         f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>{''.join(body)}</body></html>\n"
     )
+
+
+def figures(pictures: Iterable[tuple[Path, str]]) -> str:
+    """Pictures with their captions, beside each other where there is room."""
+    return f"<div class='figures'>{''.join(figure(path, caption) for path, caption in pictures)}</div>"
 
 
 def figure(path: Path, caption: str) -> str:

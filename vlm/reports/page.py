@@ -11,7 +11,7 @@ from typing import Any
 
 from vlm.plan import INDEX_CONVENTION
 from vlm.reports.formats import html
-from vlm.reports.markup import document, figure, listed, paragraph
+from vlm.reports.markup import document, figures, listed, paragraph
 from vlm.reports.prediction import Prediction
 from vlm.reports.results import timing
 from vlm.spec import Spec
@@ -37,12 +37,12 @@ class Findings:
     tolerance: float
 
 
-def page(found: Findings, figures: Sequence[tuple[Path, str]], problem: str = "") -> str:
+def page(found: Findings, pictures: Sequence[tuple[Path, str]], problem: str = "") -> str:
     """The report as HTML.
 
     Parameters
     ----------
-    figures : sequence of (Path, str)
+    pictures : sequence of (Path, str)
         PNG files and captions, taken into the page.
     problem : str
         Why there are none.
@@ -59,7 +59,7 @@ def page(found: Findings, figures: Sequence[tuple[Path, str]], problem: str = ""
             f"{confidence} by itself; it counts images, not questions: questions about one image are not independent. "
             "“Change” is the paired difference to no skip on the same items."
         ),
-        *(figure(path, caption) for path, caption in figures if path.stem.startswith(("accuracy", "cost"))),
+        figures(_those(pictures, "accuracy", "cost")),
         *([paragraph(problem)] if problem else []),
         "<h2>Every data set and plan</h2>",
         html(found.results),
@@ -71,8 +71,8 @@ def page(found: Findings, figures: Sequence[tuple[Path, str]], problem: str = ""
         paragraph(INDEX_CONVENTION),
         "<h2>Did the conditions predict it?</h2>",
         *_predicted(found),
-        *(figure(path, caption) for path, caption in figures if path.stem.startswith("prediction")),
-        *_measured([(path, caption) for path, caption in figures if path.stem in ("redundancy", "attention")]),
+        figures(_those(pictures, "prediction")),
+        *_measured(_those(pictures, "redundancy", "attention")),
         "<h2>Time</h2>",
         *_times(found.times),
         "<h2>What was not scored</h2>",
@@ -156,8 +156,12 @@ def _predicted(found: Findings) -> list[str]:
     ]
 
 
-def _measured(figures: Sequence[tuple[Path, str]]) -> list[str]:
-    return ["<h2>What was measured</h2>", *(figure(path, caption) for path, caption in figures)] if figures else []
+def _those(pictures: Sequence[tuple[Path, str]], *names: str) -> list[tuple[Path, str]]:
+    return [(path, caption) for path, caption in pictures if path.stem.startswith(names)]
+
+
+def _measured(pictures: Sequence[tuple[Path, str]]) -> list[str]:
+    return ["<h2>What was measured</h2>", figures(pictures)] if pictures else []
 
 
 def _times(times: Table) -> list[str]:

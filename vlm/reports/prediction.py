@@ -17,6 +17,7 @@ FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
 RESAMPLES = 2000
+FEWEST = 6  # units; of fewer, drawing the same one every time is no longer rare
 RATES = {
     "harmless when met": "what sufficient conditions promise",
     "degraded when not met": "what only necessary conditions would promise",
@@ -180,8 +181,8 @@ def bootstrap(
     """Percentile interval of a statistic over whole units drawn with replacement.
 
     Approximate: it is right for many exchangeable units, and too short for few. A resample in which the
-    statistic is undefined counts as both ends of the support; when the resamples show no spread, or there is
-    one unit only, nothing is known and the whole support is returned.
+    statistic is undefined counts as both ends of the support; when the resamples show no spread, or there are
+    fewer than six units, nothing is known and the whole support is returned.
 
     Parameters
     ----------
@@ -201,7 +202,7 @@ def bootstrap(
     low, high = support
     _, index = np.unique(np.asarray(units), return_inverse=True)
     members = [np.flatnonzero(index == u) for u in range(int(index.max()) + 1)]
-    if len(members) < 2:
+    if len(members) < FEWEST:
         return low, high, 0
     draws = np.random.default_rng(seed).integers(len(members), size=(resamples, len(members)))
     found = np.array([statistic(np.concatenate([members[u] for u in draw])) for draw in draws])
@@ -282,7 +283,8 @@ def _rates(met: BoolArray, degraded: BoolArray, confidence: float) -> Table:
 
 def _assumptions(cells: Table, units: NDArray[np.str_], confidence: float, resamples: int) -> tuple[str, ...]:
     count, models = len(set(units)), len(set(cells["model"]))
-    few = " With so few units this interval is a rough guide, and likely too short." if count < 20 else ""
+    few = " With so few units it is a rough guide, and likely too short." if count < 20 else ""
+    few = f" Fewer than {FEWEST} units tell nothing, so the whole range stands there." if count < FEWEST else few
     return (
         f"Shares: exact (Clopper-Pearson) {confidence:.0%} intervals, each by itself, for independent cells. Cells of "
         f"one model and data set are not independent, so the true coverage may be lower.",

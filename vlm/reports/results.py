@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from operator import itemgetter
 from typing import Any
 
 from vlm.reports.formats import MISSING, shown, with_interval
@@ -28,11 +29,10 @@ def results(summary: Table, cells: Table | None = None, *, t: float = 0.05) -> T
         of the bypassed layers); accuracy and change with intervals; operations saved; items, unparsed, failed (not
         answered), unjudged.
     """
-    measured = {} if cells is None else {(row["dataset"], row["plan"]): row for row in cells.rows()}
+    key = itemgetter("group", "dataset", "plan")
+    measured = {} if cells is None else {key(row): row for row in cells.rows()}
     several = {row["dataset"] for row in summary.rows()} != {"all"}
-    return Table.from_rows(
-        [_row(row, measured.get((row["dataset"], row["plan"]), {}), t, several) for row in summary.rows()]
-    )
+    return Table.from_rows([_row(row, measured.get(key(row), {}), t, several) for row in summary.rows()])
 
 
 def timing(times: Table) -> Table:
