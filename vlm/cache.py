@@ -6,24 +6,29 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import DynamicLayer
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 
 class PartialLayer(DynamicLayer):  # type: ignore[misc]
     """Keys and values of some positions; lengths are reported as if it held them all.
 
-    The rest of transformers (mask sizes, positions, cropping, beam reordering) counts logical positions, so
-    it need not know that tokens are missing. `positions` (batch, held) is the logical position of each
-    held key, -1 for filler in ragged batches.
+    The rest of transformers (mask sizes, positions, cropping, beam reordering, sliding windows) counts logical
+    positions, so it need not know that tokens are missing. `positions` (batch, held) is the logical position
+    of each held key, -1 for filler in ragged batches. With a `window` only keys of the last window - 1
+    logical positions are kept and shown.
     """
 
     keys: Tensor | None
     values: Tensor | None
 
-    def __init__(self) -> None:
+    def __init__(self, window: int | None = None) -> None:
         super().__init__()
+        self.window = window
+        self.is_sliding = window is not None
         self.positions: Tensor | None = None
         self.logical = 0
+        self.record_past = False
+        self._forgotten = 0
         self._incoming: tuple[Tensor, int] | None = None
 
     @classmethod
@@ -31,22 +36,34 @@ class PartialLayer(DynamicLayer):  # type: ignore[misc]
         """Take over a plain cache layer, all of whose positions are held."""
         if isinstance(layer, PartialLayer):
             return layer
-        if type(layer) is not DynamicLayer:
+        if type(layer) not in (DynamicLayer, DynamicSlidingWindowLayer):
             raise NotImplementedError(
                 f"skipping: the cache layer {type(layer).__name__} is not supported; use the default dynamic cache "
-                "(no static, quantised, offloaded or sliding-window cache)"
+                "(no static, quantised or offloaded cache)"
             )
-        new = cls()
+        new = cls(getattr(layer, "sliding_window", None))
+        new.record_past = getattr(layer, "record_past", False)
         length = layer.get_seq_length()
         if length:
             new.keys, new.values, new.is_initialized = layer.keys, layer.values, True
             new.dtype, new.device = layer.keys.dtype, layer.keys.device
-            new.logical = length
-            new.positions = torch.arange(length, device=layer.keys.device).repeat(layer.keys.shape[0], 1)
+            new.logical, new._forgotten = length, length - layer.keys.shape[2]
+            held = torch.arange(new._forgotten, length, device=layer.keys.device)
+            new.positions = held.repeat(layer.keys.shape[0], 1)
         return new
 
+    def visible(self) -> Tensor | None:
+        """Positions (batch, keys) of the held keys that the next tokens can see, -1 for filler."""
+        start = self._window_start()
+        if self.positions is None or start == 0:
+            return self.positions
+        inside = self.positions >= start
+        # Positions grow along a row, so what all rows have left behind is a prefix.
+        first = int(inside.any(dim=0).to(torch.uint8).argmax()) if bool(inside.any()) else self.positions.shape[1]
+        return torch.where(inside, self.positions, -1)[:, first:]
+
     def expect(self, positions: Tensor, query_length: int) -> None:
-        """Announce the next update: all held positions after it, and how many logical tokens it stands for."""
+        """Announce the next update: positions of all keys it returns, and how many logical tokens it adds."""
         self._incoming = (positions, query_length)
 
     def advance(self, query_length: int) -> None:
@@ -59,28 +76,55 @@ class PartialLayer(DynamicLayer):  # type: ignore[misc]
                 "this cache was filled under a skip plan and is used outside it; start a new cache, or continue "
                 "inside vlm.skipping with the same plan from the start"
             )
-        (self.positions, length), self._incoming = self._incoming, None
+        (returned, length), self._incoming = self._incoming, None
+        keys, values = super().update(key_states, value_states)
+        new, shown = key_states.shape[2], returned.shape[1]
+        hidden = keys.shape[2] - shown
+        if self.record_past and self.positions is not None:
+            # What left the window is out of sight but forgotten only with the next crop.
+            self.positions = torch.cat([self.positions, returned[:, shown - new :]], dim=1)
+        else:
+            self._forgotten = max(self._forgotten, self._window_start())
+            self.positions, self.keys, self.values = returned, keys[..., hidden:, :], values[..., hidden:, :]
         self.logical += length
-        return super().update(key_states, value_states)  # type: ignore[no-any-return]
+        return keys[..., hidden:, :], values[..., hidden:, :]
+
+    def _window_start(self) -> int:
+        return 0 if self.window is None else max(0, self.logical - self.window + 1)
 
     def get_seq_length(self) -> int:
         return self.logical
 
+    def get_max_length(self) -> int:
+        return -1 if self.window is None else self.window
+
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self.logical + query_length, 0
+        offset = self._window_start()
+        return self.logical + query_length - offset, offset
+
+    def activate_past_recording(self) -> None:
+        """Keep what leaves the window until the next crop, so that rejected tokens can be taken back."""
+        self.record_past = True
 
     def reset(self) -> None:
         super().reset()
-        self.positions, self.logical, self._incoming = None, 0, None
+        self.positions, self.logical, self._forgotten, self._incoming = None, 0, 0, None
 
     def crop(self, tokens_to_remove: int) -> None:
         if tokens_to_remove > 0:
             raise ValueError("crop: expected a negative number of tokens to remove")
         self.logical = max(0, self.logical + tokens_to_remove)
+        if self._window_start() < self._forgotten:
+            raise RuntimeError(
+                f"crop: the sliding window of {self.window} has forgotten positions below {self._forgotten} that the "
+                "cropped cache needs; call activate_past_recording on the cache before the prompt"
+            )
         if self.positions is None or self.keys is None or self.values is None:
             return
-        kept = torch.where(self.positions < self.logical, self.positions, -1)
-        columns = (kept >= 0).any(dim=0)
+        self._forgotten = self._window_start()
+        inside = (self.positions >= self._forgotten) & (self.positions < self.logical)
+        kept = torch.where(inside, self.positions, -1)
+        columns = inside.any(dim=0)
         self.positions = kept[:, columns]
         self.keys, self.values = self.keys[..., columns, :], self.values[..., columns, :]
 
@@ -98,3 +142,16 @@ class PartialLayer(DynamicLayer):  # type: ignore[misc]
             indices = indices.to(self.keys.device)
             self.keys, self.values = self.keys[indices], self.values[indices]
             self.positions = self.positions[indices]
+
+
+def refuse_cache(cache: Any) -> None:
+    """Say before anything has run that a cache cannot be used under a plan."""
+    if cache is None:
+        return
+    layers = getattr(cache, "layers", None)
+    if layers is None or getattr(cache, "offloading", False):
+        kind = "offloaded cache" if layers is not None else f"cache {type(cache).__name__}"
+        raise NotImplementedError(f"skipping: the {kind} is not supported; use the default dynamic cache")
+    for layer in layers:
+        if not isinstance(layer, PartialLayer):
+            PartialLayer.adopt(layer)

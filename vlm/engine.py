@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -52,17 +53,28 @@ LayerObserver = Callable[[Call, int, Tensor, Tensor], None]
 
 
 class Engine:
-    """Hooks of one model, shared by every open context on it. Get one from :func:`attached`."""
+    """Hooks of one model, shared by every open context on it. Get one from :func:`attached`.
+
+    Contexts may close in any order. Calls of different threads are kept apart; a plan holds for all of them, and
+    measuring takes one call at a time.
+    """
 
     def __init__(self, parts: Anatomy) -> None:
         self.parts = parts
-        self.call: Call | None = None
         self.plan: Any = None
         self.users = 0
+        self._calls: dict[int, Call] = {}
         self._signature = inspect.signature(parts.inner.forward)
         self._openings: list[Callable[[Mapping[str, Any]], None]] = []
         self._endings: list[Callable[[Call], None]] = []
+        self._observers: list[AttentionObserver] = []
+        self._own_attention = ""
         self._handles: list[Any] = []
+
+    @property
+    def call(self) -> Call | None:
+        """The call under way in this thread."""
+        return self._calls.get(threading.get_ident())
 
     def install(self) -> None:
         inner = self.parts.inner
@@ -81,10 +93,14 @@ class Engine:
         given = {**bound, **bound.get("kwargs", {})}
         for opening in self._openings:
             opening(given)
-        self.call = read_call(given, self.parts.placeholders)
+        if self._endings and self._calls.keys() - {threading.get_ident()}:
+            raise RuntimeError(
+                "probe, attention: another thread's call of this model is being measured; measure one call at a time"
+            )
+        self._calls[threading.get_ident()] = read_call(given, self.parts.placeholders)
 
     def _finish(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        call, self.call = self.call, None
+        call = self._calls.pop(threading.get_ident(), None)
         if call is not None and output is not None:
             for ending in self._endings:
                 ending(call)
@@ -132,14 +148,46 @@ class Engine:
         """Call `observe(call, layer, query, key, mask, scaling)` wherever a decoder layer attends.
 
         Goes through transformers' attention interface: a function under a name of its own runs the model's own
-        attention and then the observer; the name is taken back on exit.
+        attention and then the observers; the last observer to leave takes the name back.
         """
+        if not self._observers:
+            self._install_attention()
+        self._observers.append(observe)
+        self._endings.append(finish)
+        try:
+            yield
+        finally:
+            self._endings.remove(finish)
+            self._observers.remove(observe)
+            if not self._observers:
+                self._remove_attention()
+
+    @property
+    def attention_name(self) -> str:
+        """The attention implementation the model was loaded with."""
+        return self._own_attention or self.parts.text_config._attn_implementation or "eager"
+
+    def _install_attention(self) -> None:
         from transformers import AttentionInterface, AttentionMaskInterface
 
-        config = self.parts.text_config
-        own = config._attn_implementation or "eager"
-        name = f"skipit_{own}_{id(self):x}_{len(self._endings)}"
-        own_function = _attention_function(self.parts, own)
+        own = self.attention_name
+        name = f"skipit_{own}_{id(self):x}"
+        AttentionInterface.register(name, self._observed(_attention_function(self.parts, own)))
+        AttentionMaskInterface.register(name, AttentionMaskInterface()[own])
+        self._own_attention = own
+        self.parts.text_config._attn_implementation = name
+
+    def _remove_attention(self) -> None:
+        from transformers import AttentionInterface, AttentionMaskInterface
+
+        name = f"skipit_{self._own_attention}_{id(self):x}"
+        self.parts.text_config._attn_implementation = self._own_attention
+        self._own_attention = ""
+        AttentionInterface._global_mapping.pop(name, None)
+        AttentionMaskInterface._global_mapping.pop(name, None)
+
+    def _observed(self, own_function: Callable[..., Any]) -> Callable[..., Any]:
+        """The model's own attention function, and then the observers."""
         index_of = {id(_attention_module(layer)): i for i, layer in enumerate(self.parts.layers)}
 
         def attend(
@@ -155,32 +203,15 @@ class Engine:
             if index is not None:
                 for unusual in ("position_bias", "s_aux", "softcap"):
                     if kwargs.get(unusual) is not None:
-                        raise NotImplementedError(
-                            f"visual attention: layers with {unusual!r} are not supported; measure with eager attention"
-                        )
+                        raise NotImplementedError(f"visual attention: layers with {unusual!r} are not supported")
                 scaling = kwargs.get("scaling")
+                scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
                 with torch.no_grad():
-                    observe(
-                        self.current(),
-                        index,
-                        query,
-                        key,
-                        attention_mask,
-                        query.shape[-1] ** -0.5 if scaling is None else scaling,
-                    )
+                    for observe in self._observers:
+                        observe(self.current(), index, query, key, attention_mask, scaling)
             return out
 
-        AttentionInterface.register(name, attend)
-        AttentionMaskInterface.register(name, AttentionMaskInterface()[own])
-        config._attn_implementation = name
-        self._endings.append(finish)
-        try:
-            yield
-        finally:
-            self._endings.remove(finish)
-            config._attn_implementation = own
-            AttentionInterface._global_mapping.pop(name, None)
-            AttentionMaskInterface._global_mapping.pop(name, None)
+        return attend
 
     @contextmanager
     def replace_forwards(self, forwards: Mapping[int, Callable[..., Any]]) -> Iterator[None]:
@@ -229,7 +260,7 @@ def read_call(given: Mapping[str, Any], placeholders: frozenset[int]) -> Call:
     cache = given.get("past_key_values")
     past = 0 if cache is None else int(cache.get_seq_length())
     # A placeholder id that the model generates itself is text: image tokens come with an image.
-    has_image = any(given.get(name) is not None for name in _IMAGE_ARGUMENTS)
+    has_image = any(_present(given.get(name)) for name in _IMAGE_ARGUMENTS)
     vision = torch.zeros_like(ids, dtype=torch.bool)
     if has_image:
         for placeholder in placeholders:
@@ -245,6 +276,11 @@ def read_call(given: Mapping[str, Any], placeholders: frozenset[int]) -> Call:
     return Call(vision & real, real, past)
 
 
+def _present(value: Any) -> bool:
+    """Whether an image argument holds anything: generate may pass a dictionary of nothing."""
+    return any(v is not None for v in value.values()) if isinstance(value, Mapping) else value is not None
+
+
 def _attention_module(layer: nn.Module) -> nn.Module:
     module = getattr(layer, "self_attn", None)
     if not isinstance(module, nn.Module):
@@ -258,7 +294,7 @@ def _attention_function(parts: Anatomy, implementation: str) -> Callable[..., An
     home = sys.modules[type(_attention_module(parts.layers[0])).__module__]
     default = getattr(home, "eager_attention_forward", None)
     function = AttentionInterface().get_interface(implementation, default)
-    if function is None or (implementation not in ("eager", "sdpa") and not implementation.startswith("skipit_")):
+    if function is None or implementation not in ("eager", "sdpa"):
         raise NotImplementedError(
             f"attention implementation {implementation!r} is not supported here; load the model with "
             "attn_implementation='sdpa' or 'eager'"

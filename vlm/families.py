@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import warnings
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
@@ -11,7 +13,7 @@ from torch import nn
 
 @dataclass(frozen=True)
 class Family:
-    """One model family: attribute paths from the top module.
+    """One model family: attribute paths from the top module, "" for the top module itself.
 
     Attributes
     ----------
@@ -36,6 +38,17 @@ FAMILIES = (
     Family("llava_next"),
     Family("vipllava"),
     Family("llava_onevision"),
+    Family("mistral3"),
+    Family("internvl"),
+    Family("gemma3"),
+    Family("paligemma"),
+    Family("qwen2_vl", projector="model.visual.merger"),
+    Family("qwen2_5_vl", projector="model.visual.merger"),
+    Family("qwen3_vl", projector="model.visual.merger"),
+    Family("deepseek_vl", projector="model.aligner"),
+    Family("idefics3", decoder="model.text_model", projector="model.connector"),
+    Family("smolvlm", decoder="model.text_model", projector="model.connector"),
+    Family("llama4", inner="", decoder="language_model.model", projector="multi_modal_projector"),
 )
 
 
@@ -64,23 +77,22 @@ class Anatomy:
 def anatomy(model: Any, family: Family | None = None) -> Anatomy:
     """Find the parts of a Hugging Face vision-language model.
 
+    Without `family`, the model's type is looked up in `FAMILIES`; an unknown type is searched for its parts,
+    and a `UserWarning` says what was found.
+
     Raises
     ------
     TypeError
-        The model is no vision-language model of a known family; the message says how to declare one.
+        The model is no vision-language model; the message says how to declare one.
     """
     config = getattr(model, "config", None)
     kind = getattr(config, "model_type", None)
+    if not isinstance(model, nn.Module) or config is None:
+        raise TypeError(f"model: expected a vision-language model, got {type(model).__name__} without a config")
     if family is None:
-        family = next((f for f in FAMILIES if f.name == kind), None)
-    if family is None or not isinstance(model, nn.Module):
-        raise TypeError(
-            f"model: expected a vision-language model of a known family "
-            f"({', '.join(f.name for f in FAMILIES)}), got {type(model).__name__} of type {kind!r}; "
-            "if it has image tokens in its sequence, pass family=vlm.Family(name, inner=..., decoder=...)"
-        )
+        family = next((f for f in FAMILIES if f.name == kind), None) or discover(model)
     try:
-        inner, decoder = (attrgetter(path)(model) for path in (family.inner, family.decoder))
+        inner, decoder = part(model, family.inner), part(model, family.decoder)
         layers, norm = tuple(decoder.layers), decoder.norm
     except AttributeError as error:
         raise TypeError(
@@ -88,6 +100,67 @@ def anatomy(model: Any, family: Family | None = None) -> Anatomy:
             f"{type(model).__name__}, but {error}; pass a family= with the right paths"
         ) from error
     return Anatomy(family, model, inner, decoder, layers, norm, _placeholders(config))
+
+
+def part(model: nn.Module, path: str) -> Any:
+    """The module at an attribute path, "" being the model itself."""
+    return attrgetter(path)(model) if path else model
+
+
+def discover(model: nn.Module) -> Family:
+    """Search a model of an unknown family for its decoder and for the module around it that takes images.
+
+    Raises
+    ------
+    TypeError
+        Not exactly one decoder, or nothing around it that takes both `input_ids` and `pixel_values`.
+    """
+    kind = getattr(model.config, "model_type", type(model).__name__)
+    decoders = [name for name, module in model.named_modules() if _is_decoder(module)]
+    prefixes = decoders[0].split(".")[:-1] if len(decoders) == 1 else []
+    around = [".".join(prefixes[:end]) for end in range(len(prefixes), -1, -1)] if decoders else []
+    inner = next((p for p in around if {"input_ids", "pixel_values"} <= _arguments(part(model, p))), None)
+    if len(decoders) != 1 or inner is None:
+        raise TypeError(
+            f"model: expected a vision-language model of a known family ({', '.join(f.name for f in FAMILIES)}), got "
+            f"{type(model).__name__} of type {kind!r}; found decoders with .layers and .norm at {decoders or 'no path'} "
+            "and around one of them no module that takes input_ids and pixel_values. If it has image tokens in its "
+            "sequence, declare it: family=vlm.Family(name, inner='model', decoder='model.language_model')"
+        )
+    family = Family(str(kind), inner, decoders[0], projector="")
+    warnings.warn(
+        f"family {kind!r} is not among the tested ones; taking {type(part(model, inner)).__name__} at inner={inner!r} "
+        f"and the decoder at decoder={decoders[0]!r}. Check a plan against an early layer of your own, or say so "
+        f"yourself with family=vlm.Family({str(kind)!r}, inner={inner!r}, decoder={decoders[0]!r})",
+        stacklevel=2,
+    )
+    return family
+
+
+def exact_length(config: Any, layers: frozenset[int]) -> int | None:
+    """Sequence length up to which these layers may be shortened exactly; None is no limit.
+
+    Llama 4 scales the queries of its layers without rotary embedding by their row number, which is 1 below
+    `floor_scale` tokens and would count the rows of the shortened sequence beyond.
+    """
+    rotary = getattr(config, "no_rope_layers", None)
+    if not getattr(config, "attn_temperature_tuning", False) or rotary is None:
+        return None
+    return int(config.floor_scale) - 1 if any(not rotary[layer] for layer in layers) else None
+
+
+def _is_decoder(module: nn.Module) -> bool:
+    layers = getattr(module, "layers", None)
+    return (
+        isinstance(layers, nn.ModuleList)
+        and isinstance(getattr(module, "norm", None), nn.Module)
+        and {"input_ids", "inputs_embeds"} <= _arguments(module)
+        and all(isinstance(getattr(layer, "self_attn", None), nn.Module) for layer in layers)
+    )
+
+
+def _arguments(module: nn.Module) -> set[str]:
+    return set(inspect.signature(module.forward).parameters)
 
 
 def _placeholders(config: Any) -> frozenset[int]:

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vlm.cache import PartialLayer
+from vlm.cache import PartialLayer, refuse_cache
 from vlm.engine import Call, Engine, attached
-from vlm.families import Family
+from vlm.families import Family, exact_length
 from vlm.plan import SkipPlan
 
 _SEQUENCE_ARGUMENTS = frozenset({"attention_mask", "position_embeddings", "position_ids", "past_key_values"})
@@ -94,8 +94,8 @@ def _refuse_unsupported(engine: Engine, forwards: Mapping[int, Any]) -> None:
             raise NotImplementedError(
                 "skipping: gradient checkpointing is not supported in the layers of a plan; turn it off first"
             )
-    name = engine.parts.text_config._attn_implementation or "eager"
-    if name not in ("eager", "sdpa") and not name.startswith("skipit_"):
+    name = engine.attention_name
+    if name not in ("eager", "sdpa"):
         raise NotImplementedError(
             f"skipping: attention implementation {name!r} is not supported; load the model with "
             "attn_implementation='sdpa' or 'eager'"
@@ -110,12 +110,26 @@ def _check_call(given: Mapping[str, Any], engine: Engine, forwards: Mapping[int,
             "skipping: output_attentions is not supported under a plan, since skipped layers have smaller maps or "
             "none; measure with vlm.attention"
         )
+    if forwards:
+        refuse_cache(given.get("past_key_values"))
+        _check_length(given, engine, forwards)
     for index, layer in enumerate(getattr(given.get("past_key_values"), "layers", ())):
         if isinstance(layer, PartialLayer) and index not in forwards and layer.logical:
             raise RuntimeError(
                 f"skipping: layer {index} of this cache was filled under a skip plan that the plan {engine.plan} does "
                 "not include; continue with the same plan, or start a new cache"
             )
+
+
+def _check_length(given: Mapping[str, Any], engine: Engine, forwards: Mapping[int, Any]) -> None:
+    limit = exact_length(engine.parts.text_config, frozenset(forwards))
+    ids, cache = given.get("input_ids"), given.get("past_key_values")
+    length = 0 if ids is None else ids.shape[1] + (0 if cache is None else cache.get_seq_length())
+    if limit is not None and length > limit:
+        raise NotImplementedError(
+            f"skipping: {length} tokens; this model scales queries by their row number from {limit + 1} tokens on in "
+            "layers without rotary embedding, so these cannot be shortened exactly; leave them out of the plan"
+        )
 
 
 def _shortened(
@@ -186,11 +200,7 @@ def _with_filler(active: Active) -> Tensor:
 def _partial_cache(cache: Any, index: int) -> PartialLayer | None:
     if cache is None:
         return None
-    layers = getattr(cache, "layers", None)
-    if layers is None or getattr(cache, "offloading", False):
-        raise NotImplementedError(
-            f"skipping: the cache {type(cache).__name__} is not supported; use the default dynamic cache"
-        )
+    layers = cache.layers
     while len(layers) <= index:
         layers.append(cache.layer_class_to_replicate())
     layers[index] = PartialLayer.adopt(layers[index])
@@ -200,7 +210,7 @@ def _partial_cache(cache: Any, index: int) -> PartialLayer | None:
 
 def _key_positions(call: Call, active: Active, cache: PartialLayer | None) -> Tensor:
     """Logical positions of the keys this layer will see: those held, then those of this call."""
-    held = None if cache is None else cache.positions
+    held = None if cache is None else cache.visible()
     past = 0 if cache is None else cache.logical
     key = ("keys", id(active), id(held), past)
     if key not in call.memo:
@@ -234,6 +244,8 @@ def _gathered_mask(mask: Tensor | None, active: Active, keys: Tensor, call: Call
     heads = mask.shape[1]
     if not active.everything:
         mask = mask.gather(2, active.index[:, None, :, None].expand(-1, heads, -1, mask.shape[3]))
+    # Under a sliding window the mask's first column is not position 0.
+    keys = torch.where(keys < 0, keys, keys - (call.past + call.real.shape[1] - mask.shape[3]))
     if keys.shape[1] != mask.shape[3] or filler:
         mask = mask.gather(3, keys.clamp(min=0)[:, None, None, :].expand(-1, heads, mask.shape[2], -1))
     if filler:
@@ -252,7 +264,7 @@ def _rows_of(call: Call, value: Any, active: Active) -> Any:
         return tuple(_rows_of(call, part, active) for part in value)
     key = ("rows", id(value), id(active))
     if key not in call.memo:
-        features = value.is_floating_point()
+        features = value.is_floating_point() or value.is_complex()
         flat = value if features else value.unsqueeze(-1)
         batch, rows = active.index.shape
         lead = flat.shape[:-3]
