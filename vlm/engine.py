@@ -144,6 +144,25 @@ class Engine:
                 handle.remove()
 
     @contextmanager
+    def watch_modules(
+        self, modules: Mapping[Any, nn.Module], observe: Callable[[Call, Any, Any, Any], None]
+    ) -> Iterator[None]:
+        """Call `observe(call, key, first argument, output)` after each of these modules ran inside the model."""
+
+        def hook(key: Any) -> Callable[..., None]:
+            def after(module: nn.Module, args: tuple[Any, ...], out: Any) -> None:
+                observe(self.current(), key, args[0], out)
+
+            return after
+
+        handles = [module.register_forward_hook(hook(key)) for key, module in modules.items()]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    @contextmanager
     def watch_attention(self, observe: AttentionObserver, finish: Callable[[Call], None]) -> Iterator[None]:
         """Call `observe(call, layer, query, key, mask, scaling)` wherever a decoder layer attends.
 
