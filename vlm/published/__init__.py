@@ -6,7 +6,19 @@ Source: *Skip-It? Theoretical Conditions for Layer Skipping in Vision-Language M
 from __future__ import annotations
 
 from vlm.published.checks import inconsistencies
-from vlm.published.models import MODELS, PublishedModel, skeleton
+from vlm.published.decisions import decisions
+from vlm.published.models import MODELS, Cost, PublishedModel, estimate, skeleton
 from vlm.published.numbers import cells, early_exit, late_entry
 
-__all__ = ["MODELS", "PublishedModel", "cells", "early_exit", "inconsistencies", "late_entry", "skeleton"]
+__all__ = [
+    "MODELS",
+    "Cost",
+    "PublishedModel",
+    "cells",
+    "decisions",
+    "early_exit",
+    "estimate",
+    "inconsistencies",
+    "late_entry",
+    "skeleton",
+]
