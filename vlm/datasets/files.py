@@ -27,7 +27,7 @@ def visual7w_rows(source: Path | None, split: str) -> list[Row]:
     try:
         entries = json.loads(file.read_text(encoding="utf-8"))["images"]
         pairs: list[Row] = [
-            {**pair, "filename": entry["filename"], "image": str(_beside(file.parent, entry["filename"]))}
+            {**pair, "filename": entry["filename"], "image": _beside(file.parent, entry["filename"])}
             for entry in entries
             if entry["split"] == split
             for pair in entry["qa_pairs"]
@@ -41,9 +41,9 @@ def visual7w_rows(source: Path | None, split: str) -> list[Row]:
     return pairs
 
 
-def _beside(folder: Path, name: str) -> Path:
-    inside = folder / "images" / name
-    return inside if inside.is_file() else folder / name
+def _beside(folder: Path, name: str) -> str:
+    """The image's file, relative to the folder: in images/, or beside the JSON."""
+    return name if (folder / name).is_file() else f"images/{name}"
 
 
 def own_rows(source: Path | None) -> list[Row]:

@@ -27,7 +27,7 @@ def picture(stored: Any, folder: Path | None = None) -> Image.Image:
     ValueError
         No image, no such file, or bytes that no decoder reads.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     if isinstance(stored, Image.Image):
         return stored.convert("RGB")
@@ -37,6 +37,8 @@ def picture(stored: Any, folder: Path | None = None) -> Image.Image:
             return (opened if upright is None else upright).convert("RGB")
     except ValueError:
         raise
+    except UnidentifiedImageError as error:  # its own words name an address in memory
+        raise ValueError("image: expected a readable image, got bytes of no known format") from error
     except Exception as error:  # a decoder may raise anything on hostile bytes: SyntaxError, struct.error, ...
         raise ValueError(f"image: expected a readable image, got {type(error).__name__}: {error}") from error
 
