@@ -89,23 +89,40 @@ def _ratio(
     call: Call, layer: int, query: Tensor, key: Tensor, mask: Tensor | None, scaling: float, token: int
 ) -> Tensor:
     """(batch, heads) mass on image keys; query (batch, heads, rows, d), key (batch, key heads, keys, d)."""
-    batch, heads, _, width = query.shape
     asked = _asked(call, token)
     row, present = _row_of(call, layer, asked)
-    q = query.gather(2, row.view(batch, 1, 1, 1).expand(-1, heads, 1, width)).to(torch.float32)
-    # Grouped queries: fold the group into the row axis instead of repeating the keys.
-    q = q.view(batch, key.shape[1], heads // key.shape[1], width)
-    scores = (q @ key.to(torch.float32).transpose(2, 3)).view(batch, heads, key.shape[2]) * scaling
-    if mask is not None:
-        line = mask.expand(batch, -1, -1, -1)
-        line = line.gather(2, row.view(batch, 1, 1, 1).expand(-1, line.shape[1], 1, line.shape[3])).squeeze(2)
-        scores = scores.masked_fill(~line, -torch.inf) if line.dtype == torch.bool else scores + line
-    else:
-        later = torch.arange(key.shape[2], device=key.device) > row.unsqueeze(1)
-        scores = scores.masked_fill(later.unsqueeze(1), -torch.inf)
-    weights = torch.softmax(scores, dim=-1, dtype=torch.float32)
+    weights = attention_rows(row.unsqueeze(1), query, key, mask, scaling).squeeze(2)
     mass = (weights * _vision_keys(call, layer).unsqueeze(1)).sum(dim=-1)
     return torch.where(present.unsqueeze(1), mass, torch.nan)
+
+
+def attention_rows(rows: Tensor, query: Tensor, key: Tensor, mask: Tensor | None, scaling: float) -> Tensor:
+    """Rows of the attention map, (batch, heads, rows, keys) in float32.
+
+    Parameters
+    ----------
+    rows : int (batch, rows)
+        Which query rows.
+    query : (batch, heads, queries, d)
+    key : (batch, key heads, keys, d)
+        Fewer key heads than heads: each serves a group of query heads.
+    mask : (batch or 1, heads or 1, queries, keys), optional
+        Added to the scores, or boolean with True for "may attend"; without it attention is causal.
+    """
+    batch, heads, _, width = query.shape
+    count, keys = rows.shape[1], key.shape[2]
+    q = query.gather(2, rows.view(batch, 1, count, 1).expand(-1, heads, -1, width)).to(torch.float32)
+    # Grouped queries: fold the group into the row axis instead of repeating the keys.
+    q = q.reshape(batch, key.shape[1], -1, width)
+    scores = (q @ key.to(torch.float32).transpose(2, 3)).view(batch, heads, count, keys) * scaling
+    if mask is not None:
+        lines = mask.expand(batch, -1, -1, -1)
+        lines = lines.gather(2, rows.view(batch, 1, count, 1).expand(-1, lines.shape[1], -1, keys))
+        scores = scores.masked_fill(~lines, -torch.inf) if lines.dtype == torch.bool else scores + lines
+    else:
+        later = torch.arange(keys, device=key.device) > rows.unsqueeze(-1)
+        scores = scores.masked_fill(later.unsqueeze(1), -torch.inf)
+    return torch.softmax(scores, dim=-1, dtype=torch.float32)
 
 
 def _asked(call: Call, token: int) -> Tensor:
