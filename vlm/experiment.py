@@ -107,8 +107,10 @@ def check(spec: Spec) -> Any:
     ------
     ValueError
         An unknown protocol or data set, or a plan that the model is not deep enough for.
+    FileNotFoundError
+        A source that is not there.
     """
-    from vlm.datasets import resolve
+    from vlm.datasets import DATASETS, group_of, read
     from vlm.protocols import PROTOCOLS
 
     if spec.protocol not in PROTOCOLS:
@@ -117,8 +119,11 @@ def check(spec: Spec) -> Any:
         if getattr(spec, name) not in known:
             listed = ", ".join(str(value) for value in known if value)
             raise ValueError(f"{name}: expected one of {listed}, got {getattr(spec, name)!r}")
+    fetched = {dataset.name for dataset in DATASETS if dataset.places} | {"tiny"}
     for choice in spec.data:
-        resolve(choice.name)
+        group_of(choice.name)
+        if choice.source is not None or choice.name not in fetched:
+            read(choice.name, source=choice.source, split=choice.split, limit=choice.limit, seed=choice.seed)
     depth = _depth(spec)
     for plan in spec.skip_plans():
         plan.resolved(depth)

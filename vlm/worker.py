@@ -106,8 +106,14 @@ def _record(
 def _read(choice: DataChoice) -> Any:
     from vlm.datasets import read
 
-    how = {"source": choice.source, "split": choice.split, "limit": choice.limit, "seed": choice.seed}
-    return read(choice.name, streaming=choice.streaming, **how)
+    return read(
+        choice.name,
+        source=choice.source,
+        split=choice.split,
+        limit=choice.limit,
+        seed=choice.seed,
+        streaming=choice.streaming,
+    )
 
 
 def _bar(spec: Spec, folder: Path, part: Shard, done: int, progress: bool) -> Any:

@@ -1,0 +1,178 @@
+"""Asking a model: the same answers as asking one by one, letters and texts, and what cannot be asked is named."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from PIL import Image
+
+import vlm
+from vlm import tiny
+from vlm.answering import Answer, Asking, Unusable
+from vlm.memory import TooLarge
+from vlm.plan import SkipPlan
+from vlm.prompting import inputs, wording
+from vlm.questions import Item
+
+WORDS = {"choice": ("A", "B", "C", "D"), "comparison": ("yes", "no"), "existence": ("yes", "no")}
+PROTOCOL = SimpleNamespace(
+    prompt=lambda item: "<image>" * len(item.images) + item.question,
+    reading=lambda item: "letter" if item.kind in WORDS else "generate",
+    max_new_tokens=lambda item: 3,
+    labels=lambda item: WORDS[item.kind],
+)
+FULL, PLAN = SkipPlan(), SkipPlan.parse("vision:0-1+6-")
+
+
+@pytest.fixture(scope="module")
+def model_and_processor():
+    return vlm.load("tiny")
+
+
+@pytest.fixture(scope="module")
+def questions():
+    return tiny.questions(limit=12)
+
+
+@pytest.fixture(scope="module")
+def items(questions):
+    return [
+        Item(
+            "tiny",
+            str(i),
+            str(q.image_id),
+            q.prompt.removeprefix("<image> ").removesuffix(" answer:"),
+            (q.image,) if q.image else (),
+            kind=q.kind,
+        )
+        for i, q in enumerate(questions)
+    ]
+
+
+@pytest.fixture
+def ask(model_and_processor):
+    return Asking(*model_and_processor, PROTOCOL)
+
+
+def answers(ask, items, plan=FULL):
+    return ask.answers(ask.questions(items), plan)
+
+
+@pytest.mark.parametrize("plan", [FULL, PLAN], ids=str)
+def test_answers_are_the_models_own(ask, items, questions, plan):
+    found = answers(ask, items, plan)
+    with vlm.skipping(ask.model, plan):
+        wanted = tiny.predict(ask.model, ask.processor, questions)
+    for item, answer, word in zip(items, found, wanted, strict=True):
+        assert answer.prediction.split()[0] == word
+        # <s>, the prompt's words, the image
+        assert answer.tokens["vision"] == 36 * len(item.images)
+        assert answer.tokens["text"] == len(ask.processor.tokenizer(item.question + " answer:").input_ids)
+        if item.kind in WORDS:
+            assert len(answer.letter_probabilities) == len(WORDS[item.kind])
+            assert sum(answer.letter_probabilities) <= 1 + 1e-6
+            assert answer.tokens["new"] == 1
+            assert answer.run["seconds_decode"] == 0
+        else:
+            assert answer.letter_probabilities is None
+            assert answer.prediction == word  # the end token follows, and ends it
+            assert answer.tokens["new"] == 2
+            assert answer.run["seconds_decode"] > 0
+        assert answer.run["seconds_prefill"] > 0
+        assert answer.run["batch"] == sum((q.kind in WORDS) == (item.kind in WORDS) for q in questions)
+
+
+def test_every_plan_sees_the_same_inputs_and_leaves_the_model_alone(ask, items):
+    questions = ask.questions(items)
+    before = ask.answers(questions, FULL)
+    under = ask.answers(questions, PLAN)
+    after = ask.answers(questions, FULL)
+    assert [a.letter_probabilities for a in before] == [a.letter_probabilities for a in after]
+    assert [a.letter_probabilities for a in before] != [a.letter_probabilities for a in under]
+
+
+def test_without_memory_batches_shrink_and_answers_stay(ask, items, monkeypatch):
+    wanted = [a.prediction for a in answers(ask, items)]
+    forward = ask.model.model.forward
+
+    def small(*args, **kwargs):
+        if len(kwargs["input_ids"]) > 2:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr("vlm.memory.free", lambda: None)  # collecting garbage takes a while
+    monkeypatch.setattr(ask.model.model, "forward", small)
+    found = answers(ask, items)
+    assert [a.prediction for a in found] == wanted
+    assert max(a.run["batch"] for a in found) <= 2
+    assert min(a.run["attempt"] for a in found) >= 2
+
+    def none(*args, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(ask.model.model, "forward", none)
+    found = answers(ask, items)
+    assert all(isinstance(a, TooLarge) for a in found)
+
+
+def test_an_image_that_the_processor_refuses_spoils_no_other(ask, items):
+    broken = Item("tiny", "broken", "x", "which digit is at b2?", ("no image",), kind="location")
+    mixed = [*items[:5], broken, *items[5:]]
+    found = answers(ask, mixed)
+    assert isinstance(found[5], Unusable)
+    assert found[5].reason.startswith("the processor refused it")
+    assert [a.prediction for a in found if isinstance(a, Answer)] == [a.prediction for a in answers(ask, items)]
+
+
+def test_marks_and_images_must_agree(ask, items):
+    question = Item("tiny", "more", "x", "<image> which digit is at b2?", items[0].images, kind="location")
+    (found,) = answers(ask, [question])
+    assert found == Unusable("prompt: expected 1 <image> marks, one per image, got 2")
+
+
+def test_logits_that_are_no_numbers_are_a_failure(ask, items, monkeypatch):
+    forward = ask.model.forward
+
+    def broken(*args, **kwargs):
+        out = forward(*args, **kwargs)
+        out.logits[kwargs["input_ids"][:, 8] == kwargs["input_ids"][0, 8]] = torch.nan
+        return out
+
+    monkeypatch.setattr(ask.model, "forward", broken)
+    chosen = [item for item in items if item.kind in WORDS]
+    found = answers(ask, chosen)
+    assert any(isinstance(a, Unusable) and "NaN" in a.reason for a in found)
+
+
+def test_without_a_chat_template_the_text_stands_alone():
+    bare = SimpleNamespace(chat_template=None, image_token="<img>")
+    assert wording(bare, "<image>\nWhat?", 1) == "<img>\nWhat?"
+
+
+def test_a_chat_template_gets_images_in_their_places():
+    heard = []
+
+    def template(messages, **how):
+        heard.append((messages, how))
+        return "said"
+
+    chat = SimpleNamespace(chat_template="...", apply_chat_template=template)
+    assert wording(chat, "<image>\nIs it like <image> ?", 2) == "said"
+    ((messages, how),) = heard
+    assert messages[0]["content"] == [
+        {"type": "image"},
+        {"type": "text", "text": "Is it like"},
+        {"type": "image"},
+        {"type": "text", "text": "?"},
+    ]
+    assert how == {"add_generation_prompt": True, "tokenize": False}
+
+
+def test_the_first_token_comes_once(model_and_processor):
+    model, processor = model_and_processor
+    image = Image.new("RGB", (24, 24))
+    plain = inputs(model, processor, ["<image> which digit is at b2? answer:"], [image])
+    started = inputs(model, processor, ["<s><image> which digit is at b2? answer:"], [image])
+    assert torch.equal(plain["input_ids"], started["input_ids"])
