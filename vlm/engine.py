@@ -33,6 +33,8 @@ class Call:
     query_positions, key_positions : dict layer -> (batch, rows) or None
         Under a plan, the index in this call of each query row and the logical position of each key of a
         layer (-1 = filler); absent where a layer ran on the full sequence.
+    value : (batch, key heads, keys, d) or None
+        While attention observers run, the value vectors of the layer that attends.
     """
 
     vision: Tensor
@@ -40,6 +42,7 @@ class Call:
     past: int
     query_positions: dict[int, Tensor] = field(default_factory=dict)
     key_positions: dict[int, Tensor] = field(default_factory=dict)
+    value: Tensor | None = None
     memo: dict[Any, Any] = field(default_factory=dict)
 
     @property
@@ -50,6 +53,7 @@ class Call:
 
 AttentionObserver = Callable[[Call, int, Tensor, Tensor, Tensor | None, float], None]
 LayerObserver = Callable[[Call, int, Tensor, Tensor], None]
+StateRewriter = Callable[[Call, int, Tensor], Tensor]
 
 
 class Engine:
@@ -144,6 +148,35 @@ class Engine:
                 handle.remove()
 
     @contextmanager
+    def rewrite_states(self, rewrite: StateRewriter) -> Iterator[None]:
+        """Put `rewrite(call, l, state)` in place of state l: what enters layer l, and what leaves the last (l = L).
+
+        Observers of layers that were opened before see layer l's input as rewritten; of the last layer's output they
+        see the original, those opened inside see the rewritten one.
+        """
+        layers = self.parts.layers
+
+        def entering(index: int) -> Callable[..., Any]:
+            def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+                if args:
+                    return (rewrite(self.current(), index, args[0]), *args[1:]), kwargs
+                return args, {**kwargs, "hidden_states": rewrite(self.current(), index, kwargs["hidden_states"])}
+
+            return before
+
+        def leaving(module: nn.Module, args: tuple[Any, ...], out: Any) -> Any:
+            state = rewrite(self.current(), len(layers), out[0] if isinstance(out, tuple) else out)
+            return (state, *out[1:]) if isinstance(out, tuple) else state
+
+        handles = [layer.register_forward_pre_hook(entering(i), with_kwargs=True) for i, layer in enumerate(layers)]
+        handles.append(layers[-1].register_forward_hook(leaving))
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    @contextmanager
     def watch_modules(
         self, modules: Mapping[Any, nn.Module], observe: Callable[[Call, Any, Any, Any], None]
     ) -> Iterator[None]:
@@ -225,9 +258,12 @@ class Engine:
                         raise NotImplementedError(f"visual attention: layers with {unusual!r} are not supported")
                 scaling = kwargs.get("scaling")
                 scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+                call = self.current()
+                call.value = value
                 with torch.no_grad():
                     for observe in self._observers:
-                        observe(self.current(), index, query, key, attention_mask, scaling)
+                        observe(call, index, query, key, attention_mask, scaling)
+                call.value = None
             return out
 
         return attend
