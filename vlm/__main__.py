@@ -185,7 +185,7 @@ def _add_demo(commands: Any) -> None:
         "demo",
         help="the whole loop on the embedded model",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        epilog="writes CSV tables, figures, index.html and report.json into --out",
+        epilog="example: python -m vlm demo --out runs/demo (writes tables, figures, index.html and report.json there)",
     )
     demo.add_argument("--model", default="tiny", choices=["tiny", "tiny-plain", "tiny-scaled"])
     demo.add_argument("--out", default="runs/demo", help="folder for the results")
