@@ -12,7 +12,6 @@ from sklearn.metrics import roc_auc_score
 from vlm import published
 from vlm.cost import operations
 from vlm.families import Family
-from vlm.plan import SkipPlan
 from vlm.reports import prediction
 
 FOLDER = Path(published.__file__).parent
@@ -134,15 +133,25 @@ def test_skeletons_have_the_size_of_the_checkpoints(name, billions):
 
 def test_estimates_follow_the_counts():
     model = published.MODELS[0]
-    assert model.exits() == [20, 24, 28]
+    assert [str(plan) for plan in model.plans()] == [
+        *("none", "vision:0-4", "vision:0-8", "vision:0-12"),
+        *("vision:20-", "vision:24-", "vision:28-"),
+    ]
     assert published.MODELS[-1].exits() == [20, 24]
-    plans = [SkipPlan.late_entry(4), SkipPlan.early_exit(20)]
-    one = published.estimate(model, plans, generated=0, chosen=1000)
-    two = published.estimate(model, plans, generated=0, chosen=2000)
-    slow = published.estimate(model, plans, generated=2000, chosen=0)
+    one, two, said = (
+        published.estimate(model, generated=g, one_pass=n, new_tokens=16) for g, n in ((0, 1000), (0, 2000), (2000, 0))
+    )
     assert two.hours == pytest.approx(2 * one.hours)
-    assert slow.hours > two.hours
+    assert said.hours > two.hours
     assert one.weights == pytest.approx(14.13, abs=0.01)
-    # 32 layers x 2 x 4096 numbers of two bytes for 576 + 80 + 16 tokens
-    assert one.cache == pytest.approx(32 * 2 * 4096 * 2 * 672 / 1e9)
-    assert 0.6 < one.ratio < 0.9
+    # 32 layers x 2 x 4096 numbers of two bytes for 576 + 80 + 16 tokens, eight times
+    assert one.memory - one.weights == pytest.approx(8 * 32 * 2 * 4096 * 2 * 672 / 1e9)
+    # Early exit at 20 leaves 20 of 32 layers to vision tokens, and so on: about three quarters on average.
+    assert one.ratio == pytest.approx(0.78, abs=0.02)
+
+
+def test_costs_of_all_data_sets():
+    small, whole = published.costs(1000), published.costs(None)
+    assert small["items"].tolist() == [9665] * 5
+    assert whole["items"].tolist() == [270_245] * 5
+    assert (whole["hours"] > 10 * small["hours"]).all()

@@ -62,6 +62,7 @@ def test_accuracy_and_change_are_those_of_the_records():
     assert row["change"] == pytest.approx(np.mean([mine[k] - full[k] for k in mine]))
     assert row["change_low"] <= row["change"] <= row["change_high"]
     assert (row["items"], row["images"], row["kind"], row["layer"]) == (180, 60, "late entry", 8)
+    assert one(summary(some), dataset="gqa", plan="none")["change_low"] == 0.0
     assert row["operations_ratio"] == pytest.approx((10 * 32 + 90 * 24) / 3200)
 
 

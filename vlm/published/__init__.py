@@ -6,8 +6,9 @@ Source: *Skip-It? Theoretical Conditions for Layer Skipping in Vision-Language M
 from __future__ import annotations
 
 from vlm.published.checks import inconsistencies
+from vlm.published.costs import Cost, costs, estimate
 from vlm.published.decisions import decisions
-from vlm.published.models import MODELS, Cost, PublishedModel, estimate, skeleton
+from vlm.published.models import MODELS, PublishedModel, skeleton
 from vlm.published.numbers import cells, early_exit, late_entry
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Cost",
     "PublishedModel",
     "cells",
+    "costs",
     "decisions",
     "early_exit",
     "estimate",

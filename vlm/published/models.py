@@ -1,13 +1,11 @@
-"""The paper's models: hub ids, decoder shapes for a model without weights, and what a sweep with them would cost."""
+"""The paper's models: hub ids, plans, and shapes for a model without weights."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from vlm.cost import operations
-from vlm.families import Family
 from vlm.plan import SkipPlan
 
 
@@ -44,9 +42,18 @@ class PublishedModel:
         """Number of decoder layers."""
         return self.text["num_hidden_layers"]
 
-    def exits(self, asked: Sequence[int] = (20, 24, 28, 32, 36)) -> list[int]:
-        """The asked exit layers that the model has."""
-        return [layer for layer in asked if layer < self.depth]
+    def entries(self) -> list[int]:
+        """The paper's entry layers, without 0, which is the unskipped model."""
+        return [4, 8, 12]
+
+    def exits(self) -> list[int]:
+        """Those of the paper's exit layers that the model has."""
+        return [layer for layer in (20, 24, 28, 32, 36) if layer < self.depth]
+
+    def plans(self) -> list[SkipPlan]:
+        """The unskipped model and the paper's plans for it."""
+        skips = [SkipPlan.late_entry(k) for k in self.entries()] + [SkipPlan.early_exit(k) for k in self.exits()]
+        return [SkipPlan(), *skips]
 
 
 def _shape(width: int, inner: int, layers: int, heads: int, key_heads: int, words: int) -> dict[str, int]:
@@ -90,79 +97,3 @@ def skeleton(model: PublishedModel) -> Any:
     config = CONFIG_MAPPING[model.kind](**parts, tie_word_embeddings=False)
     with torch.device("meta"):
         return AutoModelForImageTextToText.from_config(config)
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a sweep needs, estimated.
-
-    Attributes
-    ----------
-    weights : float
-        Gigabytes of 16-bit weights.
-    cache : float
-        Gigabytes of keys and values per prompt, with the generated tokens.
-    prefill : float
-        Operations of the decoder for one prompt without a plan, in units of 1e12.
-    ratio : float
-        Mean of the plans' operations over those of no plan.
-    hours : float
-        For all plans on all items.
-    """
-
-    weights: float
-    cache: float
-    prefill: float
-    ratio: float
-    hours: float
-
-
-def estimate(
-    model: PublishedModel,
-    plans: Sequence[SkipPlan],
-    *,
-    generated: int,
-    chosen: int,
-    new_tokens: int = 16,
-    text_tokens: int = 80,
-    batch: int = 8,
-    operations_per_second: float = 150e12,
-    bytes_per_second: float = 1.2e12,
-) -> Cost:
-    """Estimate memory and hours of a sweep from operation and byte counts; nothing is run.
-
-    Prefill is limited by operations, decoding by reading weights and cache once per step. The vision tower,
-    reading pictures and the judge are left out.
-
-    Parameters
-    ----------
-    plans : sequence of SkipPlan
-        Besides the unskipped model, which is added.
-    generated, chosen : int
-        Items answered by generation, and by one forward pass.
-    new_tokens : int
-        Mean length of a generated answer.
-    text_tokens : int
-        Mean length of a prompt without its image.
-    operations_per_second, bytes_per_second : float
-        Sustained by the accelerator, not its data sheet.
-    """
-    body = skeleton(model)
-    # The paths to layers and norm are the same in all five.
-    family = Family(model.kind)
-    counts = {"vision": model.vision_tokens, "text": text_tokens}
-    total = [operations(body, plan=plan, family=family, **counts).total for plan in (SkipPlan(), *plans)]
-    weights = 2.0 * sum(p.numel() for p in body.parameters())
-    shape = model.text
-    width = 2 * shape["num_key_value_heads"] * shape["hidden_size"] // shape["num_attention_heads"]
-    cache = 2.0 * width * model.depth * (model.vision_tokens + text_tokens + new_tokens)
-    prefill = (generated + chosen) * sum(total) / operations_per_second
-    steps = generated / batch * new_tokens * len(total)
-    decode = steps * (weights + batch * cache) / bytes_per_second
-    return Cost(
-        weights / 1e9,
-        cache / 1e9,
-        total[0] / 1e12,
-        sum(total[1:]) / (len(total) - 1) / total[0],
-        (prefill + decode) / 3600,
-    )

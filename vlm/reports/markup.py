@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 
 _STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 76rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 84rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
 h1, h2, h3 { line-height: 1.2; overflow-wrap: anywhere } p, li { max-width: 50rem; overflow-wrap: anywhere }
 table { border-collapse: collapse; font-size: 0.85rem; margin: 1rem 0 }
 th, td { padding: 0.25rem 0.6rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap }

@@ -86,21 +86,26 @@ def page(found: Findings, pictures: Sequence[tuple[Path, str]], problem: str = "
 
 def _lead(found: Findings) -> str:
     full = found.by_set.where(kind="none")
-    plans = len(set(found.by_set["plan"].tolist())) - 1
+    plans = len(set(found.by_set["plan"].tolist()) - {"none"})
     sentences = [
-        f"{plans} skip plans on {int(full['items'].sum())} items about {int(full['images'].sum())} images from "
-        f"{len(full)} data sets, protocol {found.spec.protocol}."
+        f"{_count(plans, 'skip plan')} on {_count(int(full['items'].sum()), 'item')} about "
+        f"{_count(int(full['images'].sum()), 'image')} from {_count(len(full), 'data set')}, protocol "
+        f"{found.spec.protocol}."
     ]
-    best = _best(found)
-    if best:
-        sentences.append(best)
+    if plans:
+        sentences.append(_best(found))
     if found.prediction is not None:
-        first = next(found.prediction.rates.rows())
+        met, cells = next(found.prediction.rates.rows()), len(found.prediction.cells)
+        harmless = f"; accuracy fell by at most {found.tolerance:g} in {met['count']} of these" if met["of"] else ""
         sentences.append(
-            f"The conditions were met in {first['of']} of {len(found.prediction.cells)} cells of data set and plan; "
-            f"{first['count']} of these lost at most {found.tolerance:g} of accuracy."
+            f"The conditions were met in {met['of'] or 'none'} of {_count(cells, 'cell')} of data set and plan"
+            f"{harmless}."
         )
     return " ".join(sentences)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _best(found: Findings) -> str:

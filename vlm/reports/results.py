@@ -41,7 +41,7 @@ def timing(times: Table) -> Table:
     for row in times.rows():
         told: dict[str, Any] = {"data": row["dataset"], "plan": row["plan"]}
         for part in ("prefill", "decode"):
-            told[f"{part} (s)"] = shown(row[f"{part}_seconds"], 4)
+            told[f"{part} (s)"] = f"{row[f'{part}_seconds']:.3g}"
             told[f"{part} ratio"] = shown(row[f"{part}_ratio"], 2)
         rows.append(told)
     return Table.from_rows(rows)

@@ -180,7 +180,7 @@ def _row(plan: str, items: dict[str, Record], full: dict[str, Record], confidenc
     asked = [r for r in items.values() if r["failure"] is None]
     both = [name for name in scored if name in full]
     accuracy = _score([r["score"] for r in scored.values()], _images(scored.values()), confidence)
-    change = _difference(scored, full, both, confidence)
+    change = _difference(scored, full, both, confidence) if kind != "none" else _no_change(accuracy)
     counted = [r["operations"] for r in asked if r.get("operations")]
     return {
         "plan": plan,
@@ -230,9 +230,13 @@ def _difference(scored: dict[str, Record], full: dict[str, Record], both: Sequen
     if not both:
         return Score(np.nan, np.nan, np.nan, 0)
     mine, theirs = ([float(side[name]["score"]) for name in both] for side in (scored, full))
-    if mine == theirs and scored is full:
-        return Score(0.0, 0.0, 0.0, 0)
     return difference(mine, theirs, _images(scored[name] for name in both), confidence=confidence, target="question")
+
+
+def _no_change(accuracy: Score) -> Score:
+    """Of the unskipped model from itself."""
+    zero = 0.0 * accuracy.value
+    return Score(zero, zero, zero, accuracy.images)
 
 
 def _scored(items: dict[str, Record]) -> dict[str, Record]:
