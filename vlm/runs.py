@@ -52,9 +52,9 @@ def spec_of(folder: str | Path) -> Spec:
 
 
 def versions(protocol: Any) -> dict[str, str]:
-    """What results may depend on besides the spec."""
+    """What results may depend on besides the spec; with torchvision, transformers prepares images differently."""
     found = {"python": ".".join(platform.python_version_tuple()[:2]), "protocol": f"{protocol.name} {protocol.version}"}
-    for package in ("skipit", "torch", "transformers"):
+    for package in ("skipit", "torch", "transformers", "tokenizers", "pillow", "torchvision"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:
@@ -96,8 +96,7 @@ class Items:
     def __init__(self, folder: Path, label: str) -> None:
         self.path = folder / "items" / f"{label}.json"
         self.label = label
-        told = _told(self.path) if self.path.exists() else None
-        self.known: list[list[str]] | None = None if told is None else told["items"]
+        self.known = self._written()
         self.seen: list[list[str]] = []
         self._ids: set[str] = set()
 
@@ -117,12 +116,17 @@ class Items:
             self._refuse(place)
 
     def finish(self) -> None:
-        """Write the list down, or compare its length with the one that is."""
-        if self.known is None:
+        """Write the list down, or compare it with the one that another worker wrote meanwhile."""
+        known = self._written()
+        if known is None:
             write_whole(self.path, json.dumps({"items": self.seen}) + "\n")
-            self.known = self.seen
-        elif len(self.known) != len(self.seen):
-            self._refuse(len(self.seen))
+        elif known != self.seen:
+            same = [a == b for a, b in zip(known, self.seen, strict=False)]
+            self._refuse([*same, False].index(False))
+
+    def _written(self) -> list[list[str]] | None:
+        found: list[list[str]] | None = _told(self.path)["items"] if self.path.exists() else None
+        return found
 
     def _refuse(self, place: int) -> None:
         raise ValueError(

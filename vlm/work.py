@@ -74,16 +74,22 @@ def batches(
         items.finish()
 
 
-def expected(spec: Spec, folder: Path, part: Shard) -> int | None:
-    """How many items the worker has in all; None while a data set without a limit has not been read once."""
+def expected(spec: Spec, folder: Path, part: Shard, *, size: Callable[[DataChoice], int | None]) -> int | None:
+    """How many items the worker has in all; None while the size of a data set is not known.
+
+    Parameters
+    ----------
+    size : function
+        The size that a data set is declared to have, where nobody has read it to its end yet.
+    """
     number, total = 0, 0
     for choice in spec.data:
         ids = Items(folder, choice.label).ids
-        count = choice.limit if ids is None else len(ids)
+        count = size(choice) if ids is None else len(ids)
         if count is None:
             return None
         sizes = [min(spec.batch_size, count - start) for start in range(0, count, spec.batch_size)]
-        total += sum(size for place, size in enumerate(sizes) if part.takes(number + place))
+        total += sum(items for place, items in enumerate(sizes) if part.takes(number + place))
         number += len(sizes)
     return total
 

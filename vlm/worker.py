@@ -116,10 +116,19 @@ def _read(choice: DataChoice) -> Any:
     )
 
 
+def _size(choice: DataChoice) -> int | None:
+    """The number of items to expect: the declared one, at most the limit."""
+    from vlm.datasets import DATASETS
+
+    whole = choice.source is None and choice.split is None
+    declared = [dataset.size for dataset in DATASETS if whole and dataset.name == choice.name]
+    return min([*declared, *([] if choice.limit is None else [choice.limit])], default=None)
+
+
 def _bar(spec: Spec, folder: Path, part: Shard, done: int, progress: bool) -> Any:
     from tqdm import tqdm
 
-    count = expected(spec, folder, part)
+    count = expected(spec, folder, part, size=_size)
     return tqdm(
         total=None if count is None else count * len(spec.plans),
         initial=done,

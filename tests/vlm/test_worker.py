@@ -195,6 +195,32 @@ def test_a_data_set_that_changed_refuses(tmp_path, monkeypatch):
         carried(folder, part=Shard(2, 2))
 
 
+def test_two_workers_that_see_different_data_at_once_refuse(tmp_path, monkeypatch):
+    # The second starts before the first has read to the end, so neither finds a list when it starts.
+    folder = tmp_path / "run"
+
+    def meanwhile(choice):
+        monkeypatch.setattr(vlm.worker, "_read", lambda choice: list(entries(choice))[:-2])
+        carried(folder, part=Shard(1, 2))
+        yield from entries(choice)
+
+    monkeypatch.setattr(vlm.worker, "_read", meanwhile)
+    with pytest.raises(ValueError, match="item 21 of tiny is not what it was"):
+        carried(folder, part=Shard(2, 2))
+
+
+def test_the_bar_knows_how_much_there_is(tmp_path):
+    def total(data, part=Shard()):
+        spec = Spec(data=data, plans=("vision:6-",), batch_size=4)
+        return vlm.worker._bar(spec, tmp_path, part, 0, False).total
+
+    assert total((DataChoice("tiny", limit=23),)) == 46
+    assert total((DataChoice("tiny", limit=23),), Shard(2, 2)) == 2 * 11
+    assert total((DataChoice("mmmu"), DataChoice("mmstar", limit=10))) == 2 * 910
+    assert total((DataChoice("mmstar", limit=10**6),)) == 2 * 1500
+    assert total((DataChoice("jsonl", source="mine.jsonl"),)) is None
+
+
 @pytest.mark.parametrize(
     ("reader", "words"),
     [
