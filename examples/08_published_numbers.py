@@ -37,6 +37,11 @@ def main() -> None:
         print("  condition met and degraded all the same:")
         for row in result.cells.where(met=True, degraded=True).rows():
             print(f"    {row['model']}, {row['dataset']}, {row['layer']}: {row['closeness']:.3f}, {row['change']:+.3f}")
+    own = published.cells(exit_reference="deepest exit").where(kind="early exit")
+    lost = [row for row in own.rows() if row["change"] < -given.tolerance]
+    print(f"early exit against the deepest exit of its own table: {len(lost)} of {len(own)} cells degraded")
+    for row in lost:
+        print(f"    {row['model']}, {row['dataset']}, {row['layer']}: {row['closeness']:.3f}, {row['change']:+.3f}")
     for assumption in result.assumptions:
         print(assumption)
 

@@ -69,6 +69,10 @@ def test_cells_join_both_tables_to_the_one_unskipped_model():
     exit_row = next(cells.where(model="llava-1.5-13b", dataset="general_vqa", kind="early exit", layer=36).rows())
     assert (exit_row["plan"], exit_row["reference"], exit_row["change"]) == ("vision:36-", 0.782, 0.005)
     assert np.isnan(cells["attention"]).all()
+    own = published.cells(exit_reference="deepest exit").where(kind="early exit")
+    assert len(own) == 44 - 12
+    lost = [(r["model"], r["dataset"], r["layer"]) for r in own.rows() if r["change"] < -0.02]
+    assert lost == [("llava-1.5-13b", "general_vqa", 20)]
 
 
 def test_the_rule_allows_entry_at_4_and_is_wrong_about_llava_next():

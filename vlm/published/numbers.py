@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,44 +61,62 @@ def early_exit() -> Table:
     return _read("early_exit.csv", _EARLY)
 
 
-def cells() -> Table:
+def cells(*, exit_reference: Literal["unskipped", "deepest exit"] = "unskipped") -> Table:
     """Both tables as what `vlm.reports.prediction` reads: one row per model, task group, kind and layer.
+
+    Parameters
+    ----------
+    exit_reference : {"unskipped", "deepest exit"}
+        What early exit is compared with: the unskipped model, which only the late-entry table has and which some
+        groups of the early-exit table do not fit; or the deepest exit of the same model and group, which is then no
+        cell itself.
 
     Returns
     -------
     Table
-        80 rows: model, dataset (the task group), kind, layer, plan, distance, closeness (P(distance <= 0.05) of
-        vision tokens at that layer), attention (NaN: the visual attention ratio was published as a figure only),
-        accuracy, reference (accuracy at entry layer 0 of the late-entry table, the only unskipped one there is),
-        change, change_low and change_high (NaN).
+        80 rows (68 with "deepest exit"): model, dataset (the task group), kind, layer, plan, distance, closeness
+        (P(distance <= 0.05) of vision tokens at that layer), attention (NaN: the visual attention ratio was
+        published as a figure only), accuracy, reference, change, change_low and change_high (NaN).
     """
     late, early = late_entry(), early_exit()
-    unskipped = {(row["model"], row["group"]): row["accuracy"] for row in late.where(layer=0).rows()}
-    rows = []
-    for kind, table, plan in (("late entry", late, SkipPlan.late_entry), ("early exit", early, SkipPlan.early_exit)):
-        for row in table.rows():
-            if not np.isfinite(row["within_vision"]):
-                continue
-            reference = unskipped[row["model"], row["group"]]
-            rows.append(
-                {
-                    "model": row["model"],
-                    "dataset": row["group"],
-                    "kind": kind,
-                    "layer": row["layer"],
-                    "plan": str(plan(row["layer"])),
-                    "distance": row["distance_vision"],
-                    "closeness": row["within_vision"],
-                    "attention": np.nan,
-                    "accuracy": row["accuracy"],
-                    "reference": reference,
-                    # Differences of three-decimal numbers, without binary dust that would decide a tie.
-                    "change": round(row["accuracy"] - reference, 3),
-                    "change_low": np.nan,
-                    "change_high": np.nan,
-                }
-            )
-    return Table.from_rows(rows)
+    unskipped = {_place(row): row for row in late.where(layer=0).rows()}
+    deepest = {_place(row): row for row in early.rows()}  # layers rise within a model and group
+    exits = unskipped if exit_reference == "unskipped" else deepest
+    return Table.from_rows(
+        [
+            *_rows(late, "late entry", SkipPlan.late_entry, unskipped),
+            *_rows(early, "early exit", SkipPlan.early_exit, exits),
+        ]
+    )
+
+
+def _place(row: dict[str, Any]) -> tuple[str, str]:
+    return row["model"], row["group"]
+
+
+def _rows(
+    table: Table, kind: str, plan: Callable[[int], SkipPlan], references: dict[tuple[str, str], dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    for row in table.rows():
+        reference = references[_place(row)]
+        if row == reference or not np.isfinite(row["within_vision"]):
+            continue
+        yield {
+            "model": row["model"],
+            "dataset": row["group"],
+            "kind": kind,
+            "layer": row["layer"],
+            "plan": str(plan(row["layer"])),
+            "distance": row["distance_vision"],
+            "closeness": row["within_vision"],
+            "attention": np.nan,
+            "accuracy": row["accuracy"],
+            "reference": reference["accuracy"],
+            # Differences of three-decimal numbers, without binary dust that would decide a tie.
+            "change": round(row["accuracy"] - reference["accuracy"], 3),
+            "change_low": np.nan,
+            "change_high": np.nan,
+        }
 
 
 def _read(name: str, columns: dict[str, str]) -> Table:

@@ -57,7 +57,7 @@ def condition_cells(summary: Table, redundancy: Table, attention: Table, *, t: f
     rows = []
     for row in summary.rows():
         plan = SkipPlan.parse(row["plan"])
-        if plan.text or not plan:
+        if not plan or plan != SkipPlan(vision=plan.vision):
             continue
         near, seen = (_by_layer(_of(table, row["group"], row["dataset"])) for table in (vision, attention))
         names = ("model", "group", "dataset", "kind", "layer", "plan")

@@ -135,13 +135,10 @@ def plan_kind(plan: str) -> tuple[str, int]:
     value = SkipPlan.parse(plan)
     if not value:
         return "none", -1
-    if len(value.vision) == 1 and not value.text:
-        start, stop = value.vision[0]
-        if stop is None:
-            return "early exit", start
-        if start == 0:
-            return "late entry", stop
-    return "other", -1
+    start, stop = value.vision[0] if value.vision else (0, 0)
+    if stop is not None and value == SkipPlan.late_entry(stop):
+        return "late entry", stop
+    return ("early exit", start) if value == SkipPlan.early_exit(start) else ("other", -1)
 
 
 def plan_place(plan: str) -> tuple[int, int, str]:
