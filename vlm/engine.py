@@ -178,13 +178,16 @@ class Engine:
 
     @contextmanager
     def watch_modules(
-        self, modules: Mapping[Any, nn.Module], observe: Callable[[Call, Any, Any, Any], None]
+        self, modules: Mapping[Any, nn.Module], observe: Callable[[Call | None, Any, Any, Any], None]
     ) -> Iterator[None]:
-        """Call `observe(call, key, first argument, output)` after each of these modules ran inside the model."""
+        """Call `observe(call, key, first argument, output)` after each of these modules ran.
+
+        The call is None outside a forward of the model: `generate` encodes pictures before it.
+        """
 
         def hook(key: Any) -> Callable[..., None]:
             def after(module: nn.Module, args: tuple[Any, ...], out: Any) -> None:
-                observe(self.current(), key, args[0], out)
+                observe(self.call, key, args[0], out)
 
             return after
 
