@@ -165,8 +165,6 @@ def _scored(items: Sequence[Item], told: Sequence[Record], protocol: Any, judge:
         # Whether it was asked now or remembered may differ between two runs.
         out[i]["run"] |= {"judge": told_by.pop("source")}
         out[i] |= {"score": verdict.score, "judge": told_by}
-        if verdict.status != "ok":
-            out[i]["failure"] = f"judge: {verdict.reason}"
     return out
 
 
@@ -180,6 +178,8 @@ def _request(item: Item, prediction: str, protocol: Any) -> Any:
         references=item.answers,
         prediction=prediction,
         scorer=protocol.scorer(item),
+        options=item.options,
+        details=item.details,
     )
 
 

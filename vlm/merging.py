@@ -17,6 +17,11 @@ def key_of(record: Record) -> Key:
     return record["dataset"], record["item"], record["plan_digest"]
 
 
+def unsettled(record: Record) -> bool:
+    """Whether a record says that something failed: the item, or the judge; such a one may be made again."""
+    return bool(record["failure"]) or (record.get("judge") or {}).get("status") == "failed"
+
+
 def merged(run_directory: str | Path, *, partial: bool = False) -> list[Record]:
     """The records of a run in the order of its spec: data set, item, plan; without how they were made (`run`).
 
@@ -74,9 +79,9 @@ def _found(folder: Path) -> dict[Key, Record]:
         for record in read(path):
             key = key_of(record)
             old = found.get(key)
-            if old is None or (old["failure"] and not record["failure"]):
+            if old is None or (unsettled(old) and not unsettled(record)):
                 found[key] = record
-            elif not record["failure"] and _content(old) != _content(record):
+            elif not unsettled(record) and _content(old) != _content(record):
                 raise ValueError(
                     f"merge: {path} contradicts another worker about item {key[1]!r} of {key[0]} under plan "
                     f"{record['plan']}; their machines round differently, so delete one file and run that part again"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from vlm.merging import key_of
+from vlm.merging import key_of, unsettled
 from vlm.plan import SkipPlan
 from vlm.questions import Failure, Item
 from vlm.records import Record, appending
@@ -55,7 +55,7 @@ def carry_out(
         "seed": spec.seed,
     }
     with appending(log_path(folder, part)) as log:
-        done = {key_of(record) for record in known_records(folder) if not (retry_failed and record["failure"])}
+        done = {key_of(record) for record in known_records(folder) if not (retry_failed and unsettled(record))}
 
         def finished(label: str, item: str) -> bool:
             return all((label, item, plan.digest) in done for plan in plans)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ import pytest
 from tests.vlm.fixture_sets import PLANS, write_spec
 from vlm.__main__ import main
 from vlm.experiment import check, sweep
+from vlm.judges import Verdict
 from vlm.merging import merged, times
 from vlm.records import read
 from vlm.runs import log_paths
@@ -229,6 +231,37 @@ def test_items_without_a_reference_are_failures_not_wrong_answers(tmp_path, monk
     assert lost[0]["failure"].startswith("not scored: item")
     assert lost[0]["score"] is None
     assert lost[0]["prediction"]
+
+
+def test_a_judge_scores_what_is_generated_and_its_failures_are_no_zeros(tmp_path, monkeypatch):
+    spec = replace(read_spec(write_spec(tmp_path / "sets", items=12, plans=())), judge="chat:some-model")
+    answers = {"healthy": False}
+
+    def judge(requests):
+        asked.extend(requests)
+        good = Verdict(0.25, "ok", "chat", "Score: 0.25", "")
+        bad = Verdict(None, "failed", "chat", "", "server said 500")
+        return [good if answers["healthy"] or i % 2 else bad for i in range(len(requests))]
+
+    asked = []
+    monkeypatch.setattr("vlm.judges.from_name", lambda name, *, cache: judge)
+    by_rule = merged(sweep(replace(spec, judge="rule"), tmp_path / "runs", progress=False))
+    first = merged(sweep(spec, tmp_path / "runs", progress=False))
+    judged = [r for r in first if r["judge"]]
+    assert {r["dataset"] for r in judged} == {"first", "second"}
+    assert (
+        len(judged)
+        == len(asked)
+        == sum(r["dataset"] != "tiny" and r["letter_probabilities"] is None for r in first) - 1
+    )
+    assert {r["score"] for r in judged} == {0.25, None}
+    assert all(r["failure"] is None for r in judged)
+    assert all("source" not in r["judge"] for r in judged)
+    assert [r["prediction"] for r in first] == [r["prediction"] for r in by_rule]
+    answers["healthy"] = True
+    again = merged(sweep(spec, tmp_path / "runs", retry_failed=True, progress=False))
+    assert {r["score"] for r in again if r["judge"]} == {0.25}
+    assert [r["prediction"] for r in again] == [r["prediction"] for r in by_rule]
 
 
 def test_a_folder_that_cannot_be_written_is_named_before_any_work(tmp_path, monkeypatch, capsys):
