@@ -10,6 +10,7 @@ except ModuleNotFoundError as error:
         raise
     raise ImportError("vlm needs torch and transformers: pip install 'skipit[vlm]'") from error
 
+from vlm import selectors
 from vlm.attention import AttentionRecord, attention
 from vlm.conditions import Decision, decide
 from vlm.cost import Operations, operations, operations_ratio
@@ -35,5 +36,6 @@ __all__ = [
     "operations",
     "operations_ratio",
     "probe",
+    "selectors",
     "skipping",
 ]

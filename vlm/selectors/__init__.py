@@ -1,0 +1,57 @@
+"""What others would skip: the layers, sub-layers and image tokens that published training-free rules choose."""
+
+from vlm.selectors.attention_rank import RankRecord, attention_map_rank, attention_rank
+from vlm.selectors.divergence import (
+    contribution_plans,
+    layer_contribution,
+    prediction_divergence,
+    withdrawal,
+    withdrawal_plans,
+)
+from vlm.selectors.encoder import EncoderRecord, encoder_attention, outlier_count, prumerge_plan
+from vlm.selectors.insertion import late_insertion, random_order
+from vlm.selectors.observing import Observations, observing
+from vlm.selectors.ranking import Ranking, first_within
+from vlm.selectors.similarity import (
+    SimilarityRecord,
+    adaskip,
+    angular_distance,
+    block_influence,
+    similarity,
+    sublayer_similarity,
+)
+from vlm.selectors.theory import redundancy
+from vlm.selectors.tokens import TokenRecord, fastv_plan, sparse_stages, sparsevlm_plan, token_scores
+
+__all__ = [
+    "EncoderRecord",
+    "Observations",
+    "RankRecord",
+    "Ranking",
+    "SimilarityRecord",
+    "TokenRecord",
+    "adaskip",
+    "angular_distance",
+    "attention_map_rank",
+    "attention_rank",
+    "block_influence",
+    "contribution_plans",
+    "encoder_attention",
+    "fastv_plan",
+    "first_within",
+    "late_insertion",
+    "layer_contribution",
+    "observing",
+    "outlier_count",
+    "prediction_divergence",
+    "prumerge_plan",
+    "random_order",
+    "redundancy",
+    "similarity",
+    "sparse_stages",
+    "sparsevlm_plan",
+    "sublayer_similarity",
+    "token_scores",
+    "withdrawal",
+    "withdrawal_plans",
+]

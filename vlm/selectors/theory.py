@@ -1,0 +1,37 @@
+"""The theory's ranking of layers: how redundant image tokens are from one state to the next."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vlm.probe import ProbeRecord
+from vlm.selectors.attention_rank import without_vision
+from vlm.selectors.divergence import frozen_vision
+from vlm.selectors.ranking import Ranking, by_layer
+
+FloatArray = NDArray[np.float64]
+
+
+def redundancy(record: ProbeRecord, *, t: float | None = None, freeze: bool = True) -> Ranking:
+    """Layers by the redundancy of their image tokens, the most redundant first.
+
+    Parameters
+    ----------
+    record : ProbeRecord
+        From `vlm.probe`, of prompts with an image.
+    t : float, optional
+        Rank by P(cosine distance > t), t among the probed thresholds (Definition 2), instead of by the mean
+        cosine distance (Definition 1).
+    freeze : bool
+        Freeze image tokens in the chosen layers, which is all that redundancy alone licenses; False removes
+        them from the layer, which needs small attention as well.
+    """
+    if t is not None and t not in record.thresholds:
+        raise ValueError(f"t: expected one of the probed thresholds {record.thresholds}, got {t}")
+    rows = record.table().where(modality="vision")
+    column = rows["distance"] if t is None else 1 - rows[f"within_{t:g}"]
+    scores = np.asarray(column, dtype=np.float64).reshape(record.samples, record.depth)
+    name = "redundancy (mean distance)" if t is None else f"redundancy (P(distance > {t:g}))"
+    action, build = ("freeze image tokens", frozen_vision) if freeze else ("remove image tokens", without_vision)
+    return by_layer(name, action, scores, build, usual=0.5)
