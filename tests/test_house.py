@@ -111,5 +111,11 @@ def test_wheel_installs_without_extras_and_imports_from_elsewhere(tmp_path):
         "ImportError: vlm needs torch and transformers: pip install 'skipit[vlm]'"
     )
     listing = run(python, "-m", "zipfile", "-l", str(wheel)).stdout
-    for needed in ("redundancy/py.typed", "bounds/py.typed", "vlm/py.typed", "model.safetensors"):
+    for needed in (
+        "redundancy/py.typed",
+        "bounds/py.typed",
+        "vlm/py.typed",
+        "model.safetensors",
+        "published/late_entry.csv",
+    ):
         assert needed in listing
