@@ -1,0 +1,152 @@
+"""Do published selection rules choose what the theory calls redundant? Overlap and rank correlation, with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import hypergeom, kendalltau, rankdata
+
+from redundancy import checks
+from redundancy.grouping import unit_means
+from vlm.selectors.ranking import Ranking, Units, lowest
+from vlm.table import Table
+from vlm.validate import Score, score
+
+FloatArray = NDArray[np.float64]
+
+
+def agreement(
+    theory: Ranking,
+    others: Sequence[Ranking],
+    *,
+    number: int | None = None,
+    images: ArrayLike | None = None,
+    draws: int = 1000,
+    confidence: float = 0.95,
+    rng: np.random.Generator | int | None = 0,
+) -> Table:
+    """Compare rankings of layers with the theory's: chosen layers at equal number, and rank correlation.
+
+    Intervals are percentiles of a bootstrap over images: all rankings are recomputed from the same redrawn
+    images. They say how the measurement varies, not what another model would show; against the chance that
+    unrelated rankings agree on so few layers stand `p_shared` and `p_kendall`.
+
+    Parameters
+    ----------
+    theory : Ranking
+        :func:`vlm.selectors.redundancy`.
+    others : sequence of Ranking
+        Of the same samples; a ranking of one sample (a rule that does not look at the data) stays fixed.
+    number : int, optional
+        How many layers are chosen; half of them by default.
+    images : array (samples,), optional
+        Image of each sample, the unit of sampling; without it every sample counts as its own.
+
+    Returns
+    -------
+    Table
+        One row per ranking: method; layers (chosen); shared, with shared_low and shared_high, number of chosen
+        layers that the theory chooses too; shared_by_chance (expected of a random choice) and p_shared
+        (probability that a random choice shares as many or more); jaccard, in [0, 1]; spearman with
+        spearman_low and spearman_high, and kendall, in [-1, 1], NaN where one ranking is constant; p_kendall
+        (one-sided, exact without ties).
+    """
+    checks.probability(confidence, name="confidence")
+    depth, samples = theory.depth, len(theory.layer_scores)
+    number = depth // 2 if number is None else number
+    if not 0 < number <= depth:
+        raise ValueError(f"number: expected 1 to {depth} layers, got {number}")
+    for other in others:
+        if other.depth != depth or len(other.layer_scores) not in (1, samples):
+            raise ValueError(
+                f"{other.method}: expected scores of {samples} samples (or 1) and {depth} layers, got shape "
+                f"{other.layer_scores.shape}; measure all rankings on the same prompts"
+            )
+    index, sizes = checks.group_index(images, samples)
+    weights = np.random.default_rng(rng).multinomial(sizes.size, np.full(sizes.size, 1 / sizes.size), size=draws)
+    tail = (1 - confidence) / 2
+
+    def redrawn(ranking: Ranking) -> list[tuple[FloatArray, Units]]:
+        """Mean layer scores and chosen layers: of the images as they are, and then of each redraw."""
+        if len(ranking.scores) == 1:
+            return [_chosen(ranking, ranking.scores[0], ranking.layer_scores[0], number)] * (draws + 1)
+        found = []
+        parts = ranking.scores.reshape(samples, -1), ranking.layer_scores
+        units, layers = (unit_means(part, index, sizes) for part in parts)
+        for count in (np.ones(sizes.size), *weights):
+            mean = (count @ units / sizes.size).reshape(ranking.scores.shape[1:])
+            found.append(_chosen(ranking, mean, count @ layers / sizes.size, number))
+        return found
+
+    reference = redrawn(theory)
+    rows = []
+    for other in others:
+        pairs = list(zip(reference, redrawn(other), strict=True))
+        shared = np.array([len(set(a[1]) & set(b[1])) for a, b in pairs])
+        spearman = np.array([_spearman(a[0], b[0]) for a, b in pairs])
+        defined = bool(np.isfinite(spearman).all())
+        kendall = kendalltau(*(side[0] for side in pairs[0]), alternative="greater") if defined else None
+        rows.append(
+            {
+                "method": other.method,
+                "layers": " ".join(map(str, sorted(pairs[0][1][1]))),
+                "shared": int(shared[0]),
+                "shared_low": float(np.quantile(shared[1:], tail, method="inverted_cdf")),
+                "shared_high": float(np.quantile(shared[1:], 1 - tail, method="inverted_cdf")),
+                "shared_by_chance": number * number / depth,
+                "p_shared": float(hypergeom.sf(shared[0] - 1, depth, number, number)),
+                "jaccard": float(shared[0] / (2 * number - shared[0])),
+                "spearman": float(spearman[0]),
+                "spearman_low": float(np.quantile(spearman[1:], tail)) if defined else np.nan,
+                "spearman_high": float(np.quantile(spearman[1:], 1 - tail)) if defined else np.nan,
+                "kendall": float(kendall.statistic) if kendall is not None else np.nan,
+                "p_kendall": float(kendall.pvalue) if kendall is not None else np.nan,
+            }
+        )
+    return Table.from_rows(rows)
+
+
+def token_agreement(
+    attention: Sequence[FloatArray], distances: Sequence[FloatArray], images: ArrayLike, *, confidence: float = 0.95
+) -> dict[str, Score]:
+    """Do the image tokens that a method would remove change least? Per prompt, then over images.
+
+    Parameters
+    ----------
+    attention : one (image tokens,) per prompt
+        The method's score; the lowest are removed.
+    distances : one (image tokens,) per prompt
+        How far each token moves, e.g. its mean cosine distance over the layers after the removal.
+    images : array (prompts,)
+        Image of each prompt.
+
+    Returns
+    -------
+    dict
+        "spearman": mean rank correlation within a prompt, in [-1, 1]; "shared": fraction of the removed half that is
+        among the half that moves least, in [0, 1]; chance is 0 and one half. Certified intervals.
+    """
+    if len(attention) != len(distances) or any(a.shape != d.shape for a, d in zip(attention, distances, strict=True)):
+        raise ValueError("attention, distances: expected one array per prompt each, of equal shapes")
+    pairs = list(zip(attention, distances, strict=True))
+    correlations = [_spearman(a, d) for a, d in pairs]
+    shared = [len(set(lowest(a, len(a) // 2)) & set(lowest(d, len(d) // 2))) / max(1, len(a) // 2) for a, d in pairs]
+    return {
+        "spearman": score(correlations, images, low=-1.0, high=1.0, confidence=confidence),
+        "shared": score(shared, images, confidence=confidence),
+    }
+
+
+def _chosen(ranking: Ranking, mean: FloatArray, layers: FloatArray, number: int) -> tuple[FloatArray, Units]:
+    # A sub-layer method's units are no layers: its layers are those with the lowest mean of the two.
+    return layers, ranking.choose(mean, number) if ranking.units == ranking.depth else lowest(layers, number)
+
+
+def _spearman(a: ArrayLike, b: ArrayLike) -> float:
+    ranks: Any = np.stack([rankdata(a), rankdata(b)])
+    ranks = ranks - ranks.mean(axis=1, keepdims=True)
+    scale = float(np.sqrt((ranks[0] @ ranks[0]) * (ranks[1] @ ranks[1])))
+    return float(ranks[0] @ ranks[1]) / scale if scale > 0 else float("nan")

@@ -1,0 +1,112 @@
+"""The layers that methods chose in their papers, beside the redundancy that was published for the same models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import hypergeom, kendalltau
+
+from vlm.published import early_exit, late_entry
+from vlm.table import Table
+
+
+@dataclass(frozen=True)
+class PublishedChoice:
+    """Layers a paper skipped, the first to be skipped first where `ordered`."""
+
+    method: str
+    model: str
+    depth: int
+    layers: tuple[int, ...]
+    ordered: bool
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split())
+
+
+PUBLISHED = (
+    PublishedChoice(
+        "ShortV", "llava-1.5-7b", 32, _numbers("31 29 30 28 0 26 27 25 24 22 23 21 2 3 20 18 17 12 19"), True
+    ),
+    PublishedChoice(
+        "ShortV",
+        "llava-1.5-13b",
+        40,
+        _numbers("39 32 28 36 27 37 29 30 1 38 25 31 2 26 23 34 0 33 35 22 24 21 20 17"),
+        True,
+    ),
+    PublishedChoice("ShortGPT (text model)", "llama-2-7b", 32, tuple(range(21, 30)), False),
+    PublishedChoice("ShortGPT (text model)", "llama-2-13b", 40, tuple(range(26, 36)), False),
+)
+
+
+def published_regions(*, early: int = 4, late: float = 0.75) -> Table:
+    """How many of a paper's chosen layers lie where image tokens were found redundant: early and late.
+
+    The theory's paper finds image tokens redundant up to about layer 4 and again from about three quarters of
+    the depth on.
+
+    Parameters
+    ----------
+    early : int
+        Layers 0 .. early - 1 count as early.
+    late : float
+        Layers from this fraction of the depth on count as late.
+
+    Returns
+    -------
+    Table
+        One row per published choice: method, model, chosen, region (its layers), inside (chosen layers in it),
+        inside_by_chance, p_inside (probability of as many or more by a random choice of so many layers).
+    """
+    rows = []
+    for choice in PUBLISHED:
+        region = {*range(early), *range(round(late * choice.depth), choice.depth)}
+        inside, chosen = len(region & set(choice.layers)), len(choice.layers)
+        rows.append(
+            {
+                "method": choice.method,
+                "model": choice.model,
+                "chosen": f"{chosen} of {choice.depth}",
+                "region": len(region),
+                "inside": inside,
+                "inside_by_chance": chosen * len(region) / choice.depth,
+                "p_inside": float(hypergeom.sf(inside - 1, choice.depth, len(region), chosen)),
+            }
+        )
+    return Table.from_rows(rows)
+
+
+def published_orders() -> Table:
+    """ShortV's order against the published P(distance <= 0.05) of image tokens, at the layers where it was printed.
+
+    Layers that ShortV did not freeze share the last place. The probability is the mean over task groups.
+
+    Returns
+    -------
+    Table
+        One row per model: model, layers (where printed), closeness (the probabilities), place (ShortV's, 0 first),
+        kendall (tau-b of closeness and earliness, in [-1, 1]; 1 = the same order).
+    """
+    rows = []
+    for choice in (c for c in PUBLISHED if c.ordered):
+        found: dict[int, list[float]] = {}
+        for table in (late_entry(), early_exit()):
+            for row in table.where(model=choice.model).rows():
+                if np.isfinite(row["within_vision"]):
+                    found.setdefault(row["layer"], []).append(row["within_vision"])
+        layers = sorted(found)
+        close = [float(np.mean(found[layer])) for layer in layers]
+        place = [choice.layers.index(layer) if layer in choice.layers else len(choice.layers) for layer in layers]
+        rows.append(
+            {
+                "model": choice.model,
+                "layers": " ".join(map(str, layers)),
+                "closeness": " ".join(f"{value:.2f}" for value in close),
+                "place": " ".join(map(str, place)),
+                "kendall": float(kendalltau(close, [-p for p in place]).statistic),
+            }
+        )
+    return Table.from_rows(rows)
