@@ -136,7 +136,12 @@ def _among(letter: str, labels: Sequence[str]) -> str | None:
 
 
 def _named(text: str, labels: Sequence[str], options: Sequence[str]) -> str | None:
-    """The label of the only option whose text this is, up to case and punctuation."""
-    said = plain(text)
-    same = [label for label, option in zip(labels, options, strict=False) if said and plain(option) == said]
+    """The label of the only option whose text this is, up to case, punctuation and a leading article."""
+    said = _bare_noun(text)
+    same = [label for label, option in zip(labels, options, strict=False) if said and _bare_noun(option) == said]
     return same[0] if len(same) == 1 else None
+
+
+def _bare_noun(text: str) -> str:
+    words = plain(text)
+    return re.sub(r"^(?:a|an|the) (?=.)", "", words)

@@ -183,9 +183,9 @@ def raised(base: Number, exponent: Number) -> Number:
     """A power; refused before it is computed where it would be beyond the limits."""
     if isinstance(exponent, Fraction) and exponent.denominator == 1 and isinstance(base, Fraction):
         bits = max(base.numerator.bit_length(), base.denominator.bit_length())
-        if abs(exponent) * bits > BITS:
+        if abs(exponent) * (bits - 1) > BITS:
             raise _Unreadable
-        return base**exponent.numerator
+        return limited(base**exponent.numerator)
     if base < 0:
         raise _Unreadable
     return limited(float(base) ** float(exponent))

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from vlm.scoring.letters import letters, read_letter
 from vlm.scoring.maths import LENGTH, close, value
 
-_SHORT = 60  # characters of an answer that stands alone
+_SHORT = 60  # characters of an answer that stands alone, with at most two words
+_WORD = re.compile(r"(?<!\\)\b[A-Za-z]{2,}")
 _TAIL = 20_000  # characters read from the end: where an answer is
 _CUE = re.compile(r"\banswer(?: is| should be| would be|:)[\s:*]*", re.IGNORECASE)
 _WRAPPERS = re.compile(r"\\(?:left|right|displaystyle|[!,;: ]|\$|%)|\^\\circ|\^\{\\circ\}|°|[$%]|\\[()\[\]]")
@@ -26,7 +27,7 @@ def final_answer(text: str) -> str | None:
 
     The content of the last ``\boxed{...}`` that is closed and not empty; without one, what follows the last "answer
     is" up to the end of its line or sentence; without one, the whole text if it is a line of at most 60
-    characters. None otherwise: a long text without a stated answer has none.
+    characters and two words. None otherwise: a sentence that states no answer has none.
     """
     text = text[-_TAIL:].strip()
     boxed = _last_boxed(text)
@@ -36,7 +37,8 @@ def final_answer(text: str) -> str | None:
     if cues:
         stated = re.split(r"\n|\.\s", text[cues[-1].end() :], maxsplit=1)[0].strip(" .*")
         return stated or None
-    return text if text and len(text) <= _SHORT and "\n" not in text else None
+    alone = len(text) <= _SHORT and "\n" not in text and len(_WORD.findall(text)) <= 2
+    return text if text and alone else None
 
 
 def _last_boxed(text: str) -> str | None:
