@@ -1,16 +1,19 @@
-"""SkipPlan: which tokens bypass which decoder layers, as a value."""
+"""SkipPlan: which tokens bypass which decoder layers or parts of them, as a value."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from operator import index
+from typing import Any
 
-Interval = tuple[int, int | None]
-_MODALITIES = ("vision", "text")
+from vlm.intervals import EVERYTHING, Intervals, contains, intersection, merged, without
+from vlm.plan_text import parsed, plan_data, written_plan
+
+# Layers first..last-1 of (layer, stop) keep only these ordinals; from a layer on keep only this fraction.
+Keep = tuple[int, int | None, Intervals]
+Prune = tuple[int, float]
 INDEX_CONVENTION = (
     "State 0 enters decoder layer 0; state l leaves layer l-1 and enters layer l; state L is the last layer's "
     "output before the final norm. Late entry at k: vision tokens bypass layers 0..k-1. "
@@ -19,25 +22,106 @@ INDEX_CONVENTION = (
 
 
 @dataclass(frozen=True)
-class SkipPlan:
-    """A set of (layer, modality) pairs that are skipped: those tokens pass the layer unchanged and unseen.
-
-    Ranges are half-open: "vision:0-4+24-32" skips layers 0..3 and 24..31 for vision tokens; "24-" runs to
-    the last layer. Build with :meth:`late_entry`, :meth:`early_exit`, :meth:`skip`, :meth:`drop` and join
-    with ``|``. Values are hashable and compare by what they skip; text and JSON forms round-trip.
+class LayerPlan:
+    """What a plan does in one layer.
 
     Attributes
     ----------
-    vision, text : tuple of (start, stop)
-        Sorted, disjoint half-open layer ranges; stop None means the last layer.
+    vision : str
+        "run", "frozen" (pass unchanged but serve as keys and values), or "skipped" (bypass, unseen).
+    text : bool
+        Whether text tokens run.
+    attention, mlp : bool
+        Whether the sub-layer runs, for any token.
+    kept : ranges
+        Ordinals of the image tokens that do not bypass the layer.
+    pruned : tuple of (layer, fraction)
+        Prunings decided at this layer or before.
     """
 
-    vision: tuple[Interval, ...] = field(default=())
-    text: tuple[Interval, ...] = field(default=())
+    vision: str = "run"
+    text: bool = True
+    attention: bool = True
+    mlp: bool = True
+    kept: Intervals = EVERYTHING
+    pruned: tuple[Prune, ...] = ()
+
+
+@dataclass(frozen=True)
+class SkipPlan:
+    """What tokens do not do: a value that is joined with ``|``, hashed, compared, printed and read back.
+
+    Build with the class methods below, or read the text form, whose parts are joined with "/" and whose ranges
+    are half-open ("24-" runs to the last layer):
+
+    =================== ==================== ===========================================================
+    text                method               meaning
+    =================== ==================== ===========================================================
+    vision:0-4+24-32    late_entry,          image tokens bypass these layers: their states pass
+                        early_exit, skip     unchanged and nobody attends to them there
+    text:3-5            skip                 text tokens bypass these layers; with the same vision
+                                             part: :meth:`drop`, whole layers
+    freeze:8-12         freeze               image states pass these layers unchanged but still serve
+                                             as keys and values for text
+    attention:3-5       drop_attention       no token attends; the residual branch adds nothing
+    mlp:3-5             drop_mlp             the feed-forward branch adds nothing
+    keep:2-=0-287+300   keep                 only image tokens with these ordinals take part
+    prune:2=0.5         prune                from layer 2 on only this fraction of the image tokens
+                                             takes part, those that the last token attends to most
+    =================== ==================== ===========================================================
+
+    In one layer the strongest word about a token holds: bypassing (vision, text, not kept, pruned) over frozen
+    over running; so several keeps intersect, and a frozen layer freezes the tokens that are kept. Plans are
+    brought to a normal form and compare by what they do: dropping both sub-layers of a layer is dropping the layer,
+    freezing where nothing attends is skipping, keeping everything is nothing. ``bool(plan)`` says whether it does
+    anything; :meth:`resolved` says so for a model's depth.
+
+    Attributes
+    ----------
+    vision, text, frozen, attention, mlp : tuple of (start, stop)
+        Sorted, disjoint half-open layer ranges; stop None means the last layer.
+    kept : tuple of (start, stop, ranges of ordinals)
+        An ordinal counts the image tokens of one sample in order, those of earlier calls on the same cache included.
+        Ordinals that a sample does not have name nothing.
+    pruned : tuple of (layer, fraction)
+        round(fraction x image tokens) are left, counted per sample, of those that take part in the layer before.
+    """
+
+    vision: Intervals = field(default=())
+    text: Intervals = field(default=())
+    frozen: Intervals = field(default=())
+    attention: Intervals = field(default=())
+    mlp: Intervals = field(default=())
+    kept: tuple[Keep, ...] = field(default=())
+    pruned: tuple[Prune, ...] = field(default=())
 
     def __post_init__(self) -> None:
-        for modality in _MODALITIES:
-            object.__setattr__(self, modality, _merged(getattr(self, modality)))
+        vision, text, frozen, attention, mlp = (
+            merged(r) for r in (self.vision, self.text, self.frozen, self.attention, self.mlp)
+        )
+        kept = _segments(self.kept)
+        fractions = [_fraction(layer, value) for layer, value in self.pruned]
+        whole = intersection(attention, mlp)
+        text = merged(text + whole)
+        vision = merged(
+            vision
+            + whole
+            + tuple((a, b) for a, b, tokens in kept if not tokens)
+            + tuple((layer, None) for layer, value in fractions if value == 0)
+            + intersection(frozen, merged(text + attention))
+        )
+        nobody = intersection(vision, text)
+        normal = {
+            "vision": vision,
+            "text": text,
+            "frozen": without(frozen, vision),
+            "attention": without(attention, nobody),
+            "mlp": without(mlp, nobody),
+            "kept": _segments((a, b, tokens) for s, e, tokens in kept for a, b in without(((s, e),), vision)),
+            "pruned": _prunings(fractions, vision),
+        }
+        for name, value in normal.items():
+            object.__setattr__(self, name, value)
 
     @classmethod
     def late_entry(cls, k: int) -> SkipPlan:
@@ -46,15 +130,16 @@ class SkipPlan:
 
     @classmethod
     def early_exit(cls, k: int) -> SkipPlan:
-        """Vision tokens bypass layers k..L-1."""
+        """Vision tokens bypass layers k..L-1 (also called visual token withdrawal)."""
         return cls.skip("vision", k, None)
 
     @classmethod
     def skip(cls, modality: str, start: int, stop: int | None) -> SkipPlan:
         """Tokens of one modality bypass layers start..stop-1."""
-        if modality not in _MODALITIES:
+        if modality not in ("vision", "text"):
             raise ValueError(f"modality: expected 'vision' or 'text', got {modality!r}")
-        return cls(**{modality: ((start, stop),)})
+        layers = ((start, stop),)
+        return cls(vision=layers) if modality == "vision" else cls(text=layers)
 
     @classmethod
     def drop(cls, layers: Iterable[int]) -> SkipPlan:
@@ -63,100 +148,161 @@ class SkipPlan:
         return cls(vision=ranges, text=ranges)
 
     @classmethod
+    def freeze(cls, start: int, stop: int | None) -> SkipPlan:
+        """Vision tokens pass layers start..stop-1 unchanged, but stay keys and values for text (as in ShortV).
+
+        Their keys and values come from the layer's own normed input; no query, output or feed-forward work is done.
+        """
+        return cls(frozen=((start, stop),))
+
+    @classmethod
+    def drop_attention(cls, layers: Iterable[int]) -> SkipPlan:
+        """No token attends in these layers: the residual branch adds nothing, no keys and values are stored."""
+        return cls(attention=tuple((layer, layer + 1) for layer in layers))
+
+    @classmethod
+    def drop_mlp(cls, layers: Iterable[int]) -> SkipPlan:
+        """The feed-forward branch of these layers adds nothing, for any token."""
+        return cls(mlp=tuple((layer, layer + 1) for layer in layers))
+
+    @classmethod
+    def keep(cls, start: int, stop: int | None, tokens: Iterable[int]) -> SkipPlan:
+        """In layers start..stop-1 only image tokens with these ordinals take part; the others bypass them."""
+        ordinals = merged([(number, _after(number)) for number in tokens], "token")
+        return cls(kept=((start, stop, ordinals),))
+
+    @classmethod
+    def prune(cls, layer: int, fraction: float) -> SkipPlan:
+        """From `layer` on only round(fraction x image tokens) image tokens take part (FastV).
+
+        Those with the largest head-mean attention of the prompt's last token in the layer before, ties to the
+        earlier one; decided in the call that brings the image, and kept for decoding on its cache. Without a
+        cache each call is a prompt of its own and decides anew.
+        """
+        return cls(pruned=((layer, fraction),))
+
+    @classmethod
     def parse(cls, text: str) -> SkipPlan:
-        """Read the text form: "none", "vision:0-4+24-32", "vision:0-4/text:7-8"."""
-        if text.strip() in ("", "none"):
-            return cls()
-        found: dict[str, tuple[Interval, ...]] = {}
-        for part in text.strip().split("/"):
-            match = re.fullmatch(r"(vision|text):(\d+-\d*(?:\+\d+-\d*)*)", part.strip())
-            if match is None or match[1] in found:
-                raise ValueError(
-                    f"plan: expected 'none' or 'vision:START-STOP+START-STOP/text:...' (half-open ranges, STOP may "
-                    f"be empty for the last layer), got {text!r}"
-                )
-            pairs = (r.split("-") for r in match[2].split("+"))
-            found[match[1]] = tuple((int(a), int(b) if b else None) for a, b in pairs)
-        return cls(**found)
+        """Read the text form: "none", "vision:0-4+24-32", "freeze:2-4/prune:6=0.5"."""
+        return cls(**parsed(text))
 
     @classmethod
     def from_json(cls, text: str) -> SkipPlan:
         """Read what :meth:`to_json` wrote."""
-        data = json.loads(text)
-        good = isinstance(data, dict) and set(data) <= set(_MODALITIES)
-        if not good or not all(isinstance(r, list) and len(r) == 2 for ranges in data.values() for r in ranges):
-            raise ValueError(
-                f"plan: expected a JSON object of [start, stop] pairs with keys {_MODALITIES}, got {text[:80]!r}"
-            )
-        return cls(**{m: tuple((a, b) for a, b in ranges) for m, ranges in data.items()})
+        return cls(**plan_data(text))
 
     def to_json(self) -> str:
-        """JSON form: {"vision": [[0, 4], [24, null]], "text": []}."""
-        return json.dumps({"vision": self.vision, "text": self.text})
+        """JSON form: {"vision": [[0, 4], [24, null]], "text": []}, and the other kinds where present."""
+        fields = {"freeze": self.frozen, "attention": self.attention, "mlp": self.mlp}
+        more = {**fields, "keep": self.kept, "prune": self.pruned}
+        return json.dumps({"vision": self.vision, "text": self.text, **{n: v for n, v in more.items() if v}})
 
     def __or__(self, other: SkipPlan) -> SkipPlan:
         if not isinstance(other, SkipPlan):
             return NotImplemented
-        return SkipPlan(self.vision + other.vision, self.text + other.text)
+        return SkipPlan(**{name: value + getattr(other, name) for name, value in vars(self).items()})
 
     def __bool__(self) -> bool:
-        return bool(self.vision or self.text)
+        return any(vars(self).values())
 
     def __str__(self) -> str:
-        parts = []
-        for modality in _MODALITIES:
-            ranges = getattr(self, modality)
-            if ranges:
-                body = "+".join(f"{a}-{'' if b is None else b}" for a, b in ranges)
-                parts.append(f"{modality}:{body}")
-        return "/".join(parts) or "none"
+        return written_plan(vars(self))
 
     @property
     def digest(self) -> str:
         """Twelve hexadecimal digits that identify the plan in file names and records."""
         return hashlib.sha256(str(self).encode()).hexdigest()[:12]
 
-    def layers(self, modality: str, depth: int) -> frozenset[int]:
-        """The layers that a modality bypasses in a model of `depth` layers."""
-        ranges = getattr(self.resolved(depth), modality)
+    def layers(self, kind: str, depth: int) -> frozenset[int]:
+        """Layers that a modality ("vision", "text") bypasses, or that are "frozen", or lose "attention" or "mlp"."""
+        ranges = getattr(self.resolved(depth), kind)
         return frozenset(layer for a, b in ranges for layer in range(a, b))
 
+    def steps(self, depth: int) -> tuple[LayerPlan, ...]:
+        """What the plan does in each layer of a model of `depth` layers."""
+        plan = self.resolved(depth)
+
+        def step(layer: int) -> LayerPlan:
+            modes = {"skipped": plan.vision, "frozen": plan.frozen}
+            return LayerPlan(
+                next((mode for mode, ranges in modes.items() if contains(ranges, layer)), "run"),
+                not contains(plan.text, layer),
+                not contains(plan.attention, layer),
+                not contains(plan.mlp, layer),
+                next((tokens for a, b, tokens in plan.kept if contains(((a, b),), layer)), EVERYTHING),
+                tuple(p for p in plan.pruned if p[0] <= layer),
+            )
+
+        return tuple(step(layer) for layer in range(depth))
+
     def resolved(self, depth: int) -> SkipPlan:
-        """The same plan with "to the last layer" written out; refuses layers that the model lacks."""
-        for modality in _MODALITIES:
-            for a, b in getattr(self, modality):
-                if a > depth or (b is not None and b > depth):
-                    raise ValueError(
-                        f"plan {self}: skips {modality} tokens up to layer {a if b is None else b - 1}, but the model "
-                        f"has {depth} decoder layers (0..{depth - 1})"
-                    )
-        return SkipPlan(
-            **{m: tuple((a, depth if b is None else b) for a, b in getattr(self, m) if a < depth) for m in _MODALITIES}
+        """The same plan with "to the last layer" written out, empty if it changes nothing at this depth.
+
+        Raises
+        ------
+        ValueError
+            It names layers that the model lacks, or prunes by an attention that it removes.
+        """
+        parts = {name: getattr(self, name) for name in ("vision", "text", "frozen", "attention", "mlp")}
+        bounds = [r for ranges in parts.values() for r in ranges] + [(a, b) for a, b, _ in self.kept]
+        reach = max([max(a, b or 0) for a, b in bounds] + [layer for layer, _ in self.pruned], default=0)
+        if reach > depth:
+            raise ValueError(
+                f"plan {self}: reaches to {reach}, but the model has {depth} decoder layers (0..{depth - 1})"
+            )
+        inside = ((0, depth),)
+        plan = SkipPlan(
+            **{name: intersection(ranges, inside) for name, ranges in parts.items()},
+            kept=tuple((a, b, tokens) for s, e, tokens in self.kept for a, b in intersection(((s, e),), inside)),
+            pruned=tuple(p for p in self.pruned if without(((p[0], depth),) if p[0] < depth else (), self.vision)),
         )
+        for layer, _ in plan.pruned:
+            for what, ranges in (("vision", plan.vision), ("text", plan.text), ("attention", plan.attention)):
+                if contains(ranges, layer - 1):
+                    raise ValueError(
+                        f"plan {self}: pruning at layer {layer} ranks image tokens by the last text token's attention "
+                        f"in layer {layer - 1}, where the plan removes {what}; prune at another layer"
+                    )
+        return plan
 
 
-def _layer(number: object) -> int:
-    """A layer number as a Python int; NumPy integers count, booleans and fractions do not."""
-    try:
-        value = -1 if isinstance(number, bool) else index(number)  # type: ignore[arg-type]
-    except TypeError:
-        value = -1
-    if value < 0:
-        raise ValueError(f"plan: expected whole layer numbers >= 0, got {number!r}")
-    return value
-
-
-def _merged(ranges: Iterable[Interval]) -> tuple[Interval, ...]:
-    out: list[Interval] = []
-    whole = [(_layer(a), None if b is None else _layer(b)) for a, b in ranges]
-    for a, b in sorted(whole, key=lambda r: (r[0], r[1] is None, r[1] or 0)):
-        if b is not None and b < a:
-            raise ValueError(f"plan: expected START <= STOP, got {a}-{b}")
-        if b == a:
+def _segments(keeps: Iterable[Keep]) -> tuple[Keep, ...]:
+    """Disjoint layer ranges with the tokens kept in each: several keeps intersect, keeping all is nothing."""
+    given = [(merged([(a, b)]), merged(tokens, "token")) for a, b, tokens in keeps]
+    cuts = sorted({c for layers, _ in given for a, b in layers for c in (a, b) if c is not None})
+    out: list[Keep] = []
+    for start, stop in zip(cuts, [*cuts[1:], None][: len(cuts)], strict=True):
+        tokens = EVERYTHING
+        for layers, some in given:
+            if contains(layers, start):
+                tokens = intersection(tokens, some)
+        if tokens == EVERYTHING:
             continue
-        if out and (out[-1][1] is None or a <= out[-1][1]):
-            last = out[-1][1]
-            out[-1] = (out[-1][0], None if b is None or last is None else max(last, b))
+        if out and out[-1][1:] == (start, tokens):
+            out[-1] = (out[-1][0], stop, tokens)
         else:
-            out.append((a, b))
+            out.append((start, stop, tokens))
     return tuple(out)
+
+
+def _prunings(fractions: list[Prune], vision: Intervals) -> tuple[Prune, ...]:
+    """Each smaller than those before, where there are image tokens left to prune."""
+    out: list[Prune] = []
+    for layer, value in sorted(fractions):
+        if 0 < value < min([1.0, *(v for _, v in out)]) and without(((layer, None),), vision):
+            out.append((layer, value))
+    return tuple(out)
+
+
+def _fraction(layer: Any, value: Any) -> Prune:
+    ((first, _),) = merged([(layer, None)])
+    if first < 1:
+        raise ValueError("plan: pruning needs a layer >= 1, since it ranks by the attention of the layer before, got 0")
+    if isinstance(value, bool) or not 0 <= float(value) <= 1:
+        raise ValueError(f"plan: expected a fraction of image tokens in [0, 1], got {value!r}")
+    return first, float(value)
+
+
+def _after(number: Any) -> Any:
+    """The next number; what is no number is left for the check of ranges to refuse."""
+    return number + 1 if hasattr(number, "__index__") and not isinstance(number, bool) else number

@@ -70,6 +70,8 @@ def skipping(model: Any, plan: SkipPlan | str, *, family: Family | None = None) 
             )
         depth = engine.parts.depth
         plan = plan.resolved(depth)
+        if plan.frozen or plan.attention or plan.mlp or plan.kept or plan.pruned:
+            raise NotImplementedError(f"skipping: the plan {plan} has parts that cannot be run yet")
         vision, text = plan.layers("vision", depth), plan.layers("text", depth)
         forwards = {
             i: _shortened(engine, i, engine.parts.layers[i].forward, i in vision, i in text)
