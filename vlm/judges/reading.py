@@ -1,0 +1,64 @@
+"""Read a judge's reply strictly: one verdict plainly said, or none at all."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+LIMIT = 20_000  # characters; a longer reply is no verdict
+
+_WORDS = {"correct": True, "true": True, "yes": True, "incorrect": False, "false": False, "no": False, "wrong": False}
+_THOUGHT = re.compile(r"\s*<think>.*?</think>", re.DOTALL)
+_FENCE = re.compile(r"```(?:json)?[ \t]*\n(.*)\n?```", re.DOTALL | re.IGNORECASE)
+_KEY = re.compile(r"[\"']correct[\"']\s*:", re.IGNORECASE)
+_FRAME = " \t\r\n*_`\"'."
+
+
+def read_verdict(reply: str) -> bool | None:
+    """The verdict that a reply gives; None where it gives none that is beyond doubt.
+
+    A reply gives one if it is a single word ("correct", "true", "yes", "incorrect", "false", "no", "wrong"; case,
+    quotes, asterisks and full stops do not count), or a JSON object whose "correct" is true or false: alone, in a
+    code fence, or as the last line after an explanation that contains no other such object. Thoughts in a leading
+    ``<think>...</think>`` are left out. Numbers are never read: "Score: 0/1" and "0 (10 is wrong)" say nothing.
+
+    Parameters
+    ----------
+    reply : str
+        As it came.
+
+    Returns
+    -------
+    bool or None
+        True: the prediction is right.
+    """
+    if len(reply) > LIMIT:
+        return None
+    text = _THOUGHT.sub("", reply, count=1).strip() if reply.lstrip().startswith("<think>") else reply.strip()
+    word = _WORDS.get(text.strip(_FRAME).casefold())
+    if word is not None:
+        return word
+    if len(_KEY.findall(text)) != 1:
+        return None  # a second object, or a quoted one, leaves a doubt
+    if fenced := _FENCE.search(text):
+        if text[fenced.end() :].strip():
+            return None
+        return _of_object(fenced[1])
+    return _of_object(text) if text.startswith("{") else _of_object(text.splitlines()[-1])
+
+
+def _of_object(text: str) -> bool | None:
+    try:
+        value = json.loads(text, object_pairs_hook=_once)
+    except (ValueError, RecursionError):
+        return None
+    correct = value.get("correct") if isinstance(value, dict) else None
+    return correct if isinstance(correct, bool) else None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key comes twice")
+    return found
