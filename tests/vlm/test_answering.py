@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -91,6 +92,14 @@ def test_every_plan_sees_the_same_inputs_and_leaves_the_model_alone(ask, items):
     after = ask.answers(questions, FULL)
     assert [a.letter_probabilities for a in before] == [a.letter_probabilities for a in after]
     assert [a.letter_probabilities for a in before] != [a.letter_probabilities for a in under]
+
+
+def test_items_of_another_data_set_with_the_same_ids_are_other_items(ask, items):
+    first = answers(ask, items[:3])
+    swapped = [replace(item, images=other.images) for item, other in zip(items[:3], items[6:9], strict=True)]
+    assert answers(ask, swapped) != first
+    probabilities = [a.letter_probabilities for a in answers(Asking(ask.model, ask.processor, PROTOCOL), swapped)]
+    assert [a.letter_probabilities for a in answers(ask, swapped)] == probabilities
 
 
 def test_without_memory_batches_shrink_and_answers_stay(ask, items, monkeypatch):
