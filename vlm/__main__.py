@@ -80,8 +80,9 @@ def _measure(given: argparse.Namespace) -> int:
 
 def _plan(given: argparse.Namespace) -> int:
     from vlm.measurement import decided
+    from vlm.plan import INDEX_CONVENTION
 
-    found = decided(
+    found: Any = decided(
         given.measurement,
         group=given.group,
         partial=given.partial,
@@ -91,13 +92,15 @@ def _plan(given: argparse.Namespace) -> int:
         accumulated=given.accumulated,
         confidence=given.confidence,
     )
-    from vlm.plan import INDEX_CONVENTION
+    if given.regimes:
+        from vlm.regimes import regimes
 
+        found = regimes(found)
     print(INDEX_CONVENTION + "\n")
     for line in found.reasons():
         print(line)
     print(f"\nimages: {found.settings['images']}\nplan by the conditions: {found.plan}")
-    return 0
+    return _wrote([found.layers.save(given.out)] if given.out else [])
 
 
 def _sweep(given: argparse.Namespace) -> int:
@@ -237,7 +240,9 @@ def _add_plan(commands: Any) -> None:
     parser.add_argument("--attention-limit", type=float, default=0.1, help="visual attention ratio that is small")
     parser.add_argument("--accumulated", action="store_true", help="judge by the distance from state 0")
     parser.add_argument("--confidence", type=float, default=0.95, help="of all intervals together")
+    parser.add_argument("--regimes", action="store_true", help="remove, freeze, exit or keep, layer by layer")
     parser.add_argument("--partial", action="store_true", help="take an unfinished measurement")
+    parser.add_argument("--out", help="CSV file for the table of layers")
     parser.set_defaults(run=_plan)
 
 

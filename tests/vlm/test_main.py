@@ -48,6 +48,13 @@ def test_measure_plan_sweep_report(capsys, spec, tmp_path):
     assert status == 0
     assert "layer 9: keep; redundancy" in out
     assert out.splitlines()[-1].startswith("plan by the conditions: ")
+    table = tmp_path / "layers.csv"
+    generous = ("--t", "0.1", "--delta", "0.95", "--attention-limit", "0.9", "--out", table)
+    status, out, _ = said(capsys, "plan", measurement, "--group", "first", *generous)
+    assert status == 0
+    assert "images: " in out
+    with table.open(newline="") as file:
+        assert [int(row["layer"]) for row in csv.DictReader(file)] == list(range(10))
     status, out, _ = said(capsys, "sweep", spec, "--out", tmp_path, "--quiet")
     assert status == 0
     run = directory(out, "run")

@@ -87,7 +87,7 @@ def test_experiments_on_other_plans_share_a_measurement():
         ("model = 3", "expected model as str, got 3"),
         ("confidence = 95", "expected a number in (0, 1), got 95"),
         ("plans = 'none'", "plans: expected a list of texts"),
-        ("plans = ['vision:4']", "expected 'none' or 'vision:START-STOP"),
+        ("plans = ['vision:4']", "plan: expected 'none' or "),
         ("late_entry = [-1]", "late_entry: expected a list of layers >= 0"),
         ("early_exit = 4", "early_exit: expected a list of layers >= 0"),
         ("data = []", "at least one data set"),
