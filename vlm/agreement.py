@@ -145,7 +145,7 @@ def _chosen(ranking: Ranking, mean: FloatArray, layers: FloatArray, number: int)
     return layers, ranking.choose(mean, number) if ranking.units == ranking.depth else lowest(layers, number)
 
 
-def _spearman(a: ArrayLike, b: ArrayLike) -> float:
+def _spearman(a: FloatArray, b: FloatArray) -> float:
     ranks: Any = np.stack([rankdata(a), rankdata(b)])
     ranks = ranks - ranks.mean(axis=1, keepdims=True)
     scale = float(np.sqrt((ranks[0] @ ranks[0]) * (ranks[1] @ ranks[1])))

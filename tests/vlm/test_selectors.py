@@ -8,7 +8,7 @@ import torch
 
 from tests.oracles import naive_selectors as naive
 from tests.vlm.random_models import batch_for, random_model
-from vlm import SkipPlan, probe, selectors, skipping
+from vlm import SkipPlan, operations_ratio, probe, selectors, skipping
 from vlm.engine import attached
 
 KINDS = ["llava", "llava-mistral"]
@@ -230,3 +230,96 @@ def test_prompt_without_image_has_no_vision_scores():
     assert seen.tokens.last_token(1)[0].shape == (0,)
     with pytest.raises(ValueError, match="prompts with an image"):
         selectors.redundancy(seen.probe)
+
+
+def choices(depth=10, samples=3):
+    """A ranking of every method, from random scores."""
+    rng = np.random.default_rng(0)
+    record = selectors.SimilarityRecord(depth)
+    shapes = (samples, depth), (samples, depth, 2), (samples, depth + 1, depth + 1)
+    record._done = [tuple(torch.tensor(rng.random(shape)) for shape in shapes)]
+    ranks = selectors.RankRecord(depth, _done=[torch.tensor(rng.random((samples, depth)))])
+    divergence = rng.random((samples, depth))
+    return [
+        selectors.layer_contribution(divergence),
+        selectors.withdrawal(divergence),
+        selectors.block_influence(record),
+        selectors.angular_distance(record),
+        selectors.sublayer_similarity(record),
+        selectors.sublayer_similarity(record, "mlp"),
+        selectors.adaskip(record),
+        selectors.attention_map_rank(ranks),
+        selectors.late_insertion(depth),
+        selectors.random_order(depth, rng=0),
+    ]
+
+
+@pytest.mark.parametrize("ranking", choices(), ids=lambda r: r.method)
+def test_each_number_of_units_is_a_plan_of_its_kind(ranking):
+    kind = {
+        "freeze image tokens": "frozen",
+        "withdraw image tokens": "vision",
+        "insert image tokens late": "vision",
+        "remove image tokens": "vision",
+        "drop layers": "text",
+        "drop attention": "attention",
+        "drop mlp": "mlp",
+    }.get(ranking.action)
+    assert not ranking.plan(0)
+    for number in range(1, ranking.units + 1):
+        plan = ranking.plan(number)
+        units = ranking.chosen(number)
+        assert len(set(units)) == number
+        if kind is not None:
+            assert plan.layers(kind, 10) == set(units)
+        assert plan == plan.resolved(10)
+    assert 0 <= ranking.usual <= ranking.units
+
+
+def test_adaskip_drops_the_sublayers_it_names():
+    adaskip = next(r for r in choices() if r.method == "AdaSkip")
+    adaskip = selectors.Ranking(**{**vars(adaskip), "scores": np.tile(np.arange(20.0), (3, 1))})
+    plan = adaskip.plan(5)
+    assert (plan.layers("text", 10), plan.layers("vision", 10)) == ({0, 1}, {0, 1})  # both parts: the layer
+    assert (plan.layers("attention", 10), plan.layers("mlp", 10)) == ({2}, set())
+
+
+def test_authors_settings_at_32_layers():
+    usual = {r.method: r.usual for r in choices(depth=32)}
+    assert usual["ShortGPT"] == 8
+    assert usual["ShortV"] == 19
+    assert usual["LLM-Drop (attention)"] == 16
+    assert usual["DeepInsert"] == 8
+    assert str(selectors.fastv_plan()) == "prune:2=0.5"
+    assert str(selectors.fastv_plan(0.75, layer=3)) == "prune:3=0.25"
+    assert selectors.sparse_stages(32) == (2, 6, 15)
+
+
+def test_prumerge_keeps_the_highest():
+    assert str(selectors.prumerge_plan([0.1, 0.4, 0.2, 0.3], 2)) == "keep:0-=1+3"
+    assert str(selectors.prumerge_plan([0.1] * 20 + [5.0, 6.0])) == "keep:0-=20-22"
+    assert not selectors.prumerge_plan([0.1, 0.4], 2)
+
+
+@pytest.mark.parametrize(("budget", "kept"), [(192, (300, 200, 110)), (128, (303, 110, 36)), (64, (66, 30, 17))])
+def test_sparsevlm_keeps_the_published_numbers_in_stages(budget, kept):
+    rng = np.random.default_rng(0)
+    scores = [rng.random(576) for _ in range(3)]
+    plan = selectors.sparsevlm_plan(scores, (2, 6, 15), budget / 576)
+    alive = set(range(576))
+    steps = plan.steps(32)
+    assert not steps[2].kept[0][0]
+    for stage, (layer, count) in enumerate(zip((3, 7, 16), kept, strict=True)):
+        alive = set(sorted(alive, key=lambda j: -scores[stage][j])[:count])
+        for at in (layer, {3: 6, 7: 15, 16: 31}[layer]):
+            assert {j for a, b in steps[at].kept for j in range(a, b)} == alive
+
+
+def test_the_mildest_plan_within_a_ratio():
+    model = random_model()
+    ranking = selectors.late_insertion(5)
+    full = [operations_ratio(model, ranking.plan(n), vision=9, text=9) for n in range(6)]
+    assert ranking.plan_within(model, full[2], vision=9, text=9) == ranking.plan(2)
+    assert ranking.plan_within(model, full[2] - 1e-9, vision=9, text=9) == ranking.plan(3)
+    assert ranking.plan_within(model, 1.0, vision=9, text=9) == SkipPlan()
+    assert ranking.plan_within(model, 0.1, vision=9, text=9) is None

@@ -59,7 +59,7 @@ def encoder_attention(model: Any, *, family: Family | None = None) -> Iterator[E
         attention = _selected_attention(engine.parts)
         modules = {"query": attention.q_proj, "key": attention.k_proj}
         record = EncoderRecord()
-        with engine.watch_modules(modules, record.observe):  # type: ignore[arg-type]
+        with engine.watch_modules(modules, record.observe):
             yield record
 
 

@@ -65,7 +65,7 @@ class Ranking:
     @property
     def depth(self) -> int:
         """Number of decoder layers."""
-        return self.layer_scores.shape[1]
+        return int(self.layer_scores.shape[1])
 
     @property
     def order(self) -> Units:

@@ -129,16 +129,16 @@ def token_scores(model: Any, layers: Sequence[int] = (1,), *, family: Family | N
             yield record
 
 
-def fastv_plan(fraction: float = 0.5, *, layer: int = 2) -> SkipPlan:
+def fastv_plan(removed: float = 0.5, *, layer: int = 2) -> SkipPlan:
     r"""FastV: from layer K on, only the image tokens that the last prompt token looks at most.
 
-    Score of image token j: :math:`\frac1H \sum_h A^{(K-1,h)}[last, j]` of the prompt at hand; `fraction` of the
-    tokens, those with the lowest scores, leave. The authors use K = 2 with 0.5, and K = 3 with 0.75. Scores of a
-    measured sample: `TokenRecord.last_token(layer - 1)`.
+    Score of image token j: :math:`\frac1H \sum_h A^{(K-1,h)}[last, j]` of the prompt at hand; a fraction `removed` (R)
+    of the tokens leaves, those with the lowest scores. The authors use K = 2 with R = 0.5, and K = 3 with 0.75.
+    Scores of a measured sample: `TokenRecord.last_token(layer - 1)`.
 
     Source: Chen et al. 2024, "An Image is Worth 1/2 Tokens After Layer 2", arXiv 2403.06764.
     """
-    return SkipPlan.prune(layer, fraction)
+    return SkipPlan.prune(layer, 1 - removed)
 
 
 def sparse_stages(depth: int) -> tuple[int, ...]:
