@@ -175,6 +175,14 @@ def test_redundancy_is_the_probe_s():
         selectors.redundancy(record, t=0.2)
 
 
+def test_small_attention_is_the_share_of_the_last_token(measured):
+    _, _, seen, rows = measured
+    scores = selectors.small_attention(seen.attention).scores
+    for sample, found in enumerate(rows):
+        share = [naive.last_token_attention(found, layer).sum() for layer in range(5)]
+        assert scores[sample] == pytest.approx(share, abs=1e-5)
+
+
 def test_observing_leaves_no_trace(measured):
     model, batch, _, _ = measured
     with torch.no_grad():

@@ -20,7 +20,7 @@ from vlm.selectors.similarity import (
     similarity,
     sublayer_similarity,
 )
-from vlm.selectors.theory import redundancy
+from vlm.selectors.theory import redundancy, small_attention
 from vlm.selectors.tokens import TokenRecord, fastv_plan, sparse_stages, sparsevlm_plan, token_scores
 
 __all__ = [
@@ -48,6 +48,7 @@ __all__ = [
     "random_order",
     "redundancy",
     "similarity",
+    "small_attention",
     "sparse_stages",
     "sparsevlm_plan",
     "sublayer_similarity",

@@ -1,10 +1,11 @@
-"""The theory's ranking of layers: how redundant image tokens are from one state to the next."""
+"""The theory's rankings of layers: how redundant image tokens are there, and how much the answer looks at them."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vlm.attention import AttentionRecord
 from vlm.probe import ProbeRecord
 from vlm.selectors.attention_rank import without_vision
 from vlm.selectors.divergence import frozen_vision
@@ -35,3 +36,13 @@ def redundancy(record: ProbeRecord, *, t: float | None = None, freeze: bool = Tr
     name = "redundancy (mean distance)" if t is None else f"redundancy (P(distance > {t:g}))"
     action, build = ("freeze image tokens", frozen_vision) if freeze else ("remove image tokens", without_vision)
     return by_layer(name, action, scores, build, usual=0.5)
+
+
+def small_attention(record: AttentionRecord) -> Ranking:
+    r"""Layers by the visual attention ratio of the asking token, the smallest first: the theory's other condition.
+
+    :math:`\alpha_l = \frac1H \sum_h \sum_{j \in image} A^{(l,h)}[last, j]`, in [0, 1]; image tokens bypass the chosen
+    layers. Also read as a description of where a model looks (Jiang et al. 2025, "visual attention ratio").
+    """
+    ratios = record.ratios().mean(axis=2)
+    return by_layer("small attention", "remove image tokens", ratios, without_vision, usual=0.5)
