@@ -9,7 +9,8 @@ import torch
 from tests.oracles.masked_skip import masked_logits
 from tests.vlm.random_models import IMAGE, batch_for, random_model
 from vlm import SkipPlan
-from vlm.consequences import KINDS, consequences
+from vlm.consequences import KINDS, _predicted, consequences
+from vlm.gains import Gains
 
 SHAPE = dict(images=(1, 2), after=(3, 8))
 
@@ -62,6 +63,50 @@ def test_the_recursions_hold_on_the_samples_that_calibrated_them(measured, kind)
     assert own.any()
     assert (found.predicted[own] >= found.error[own] * (1 - 1e-5)).all()
     assert (found.omega_predicted[own] >= found.omega[own] * (1 - 1e-5)).all()
+
+
+def test_a_prediction_is_the_recursion_by_hand():
+    seen = {
+        "beta": np.array([[1.0, 2.0, 3.0]]),
+        "entry": np.array([[0.0, 5.0, 7.0, 9.0]]),
+        "step": np.array([[5.0, 4.0, 6.0]]),
+        "branch": np.array([[8.0, 10.0, 20.0]]),
+    }
+    block = np.array([[2.0, 0.5], [0.25, 3.0]])
+    gains = Gains(np.array([9.0, 1.5, 4.0]), np.stack([9 * block, block, block]), np.array([9.0, 1.1, 1.2]), 1.0)
+    expected = {
+        ("drop", 1): 10 * 1.2,
+        ("early exit", 1): 3 + 4 * 2,
+        ("late entry", 2): 2 * (2 + 1.5 * 1) + 0.5 * 7,
+        ("late entry", 3): 3 + 4 * (2 + 1.5 * 1),
+        ("remove", 0): (block @ block @ [1, 5])[0],
+        ("remove", 2): 3,
+        ("freeze", 1): 0.5 * 4,
+        ("freeze", 2): 0,
+    }
+    for (kind, k), value in expected.items():
+        assert _predicted(kind, k, seen, gains) == pytest.approx([value]), (kind, k)
+
+
+def test_with_one_run_the_gain_of_a_dropped_layer_is_exact():
+    # Two layers: dropping the first, the only difference that the second has met, is predicted without slack.
+    model = random_model(layers=2)
+    batch = batch_for(model)
+    layers = model.model.language_model.layers
+    with torch.no_grad():
+        states = []
+        handles = [layer.register_forward_hook(lambda m, args, out: states.append((args[0], out))) for layer in layers]
+        model(**batch)
+        entered, full = states[0][0], states[1][1]
+        layers[0].register_forward_hook(lambda m, args, out: args[0])
+        model(**batch)
+        error = float((full - states[3][1]).norm())
+        for handle in handles:
+            handle.remove()
+        layers[0]._forward_hooks.clear()
+    assert torch.equal(states[2][0], entered)
+    found = consequences(model, [batch, batch], kinds=("drop",))
+    assert found.predicted[:, 0] == pytest.approx([error, error], rel=1e-4)
 
 
 def test_theorems_about_logits_hold_everywhere(measured):
