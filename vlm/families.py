@@ -123,8 +123,8 @@ def discover(model: nn.Module) -> Family:
     if len(decoders) != 1 or inner is None:
         raise TypeError(
             f"model: expected a vision-language model of a known family ({', '.join(f.name for f in FAMILIES)}), got "
-            f"{type(model).__name__} of type {kind!r}; found decoders with .layers and .norm at {decoders or 'no path'} "
-            "and around one of them no module that takes input_ids and pixel_values. If it has image tokens in its "
+            f"{type(model).__name__} of type {kind!r}; found decoders with .layers and .norm at {decoders or 'none'}, "
+            "and no module around a single one that takes input_ids and pixel_values. If it has image tokens in its "
             "sequence, declare it: family=vlm.Family(name, inner='model', decoder='model.language_model')"
         )
     family = Family(str(kind), inner, decoders[0], projector="")

@@ -1,0 +1,80 @@
+"""Exactness of every family: a lean part of the table on each run, the whole of it marked slow."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.oracles.masked_skip import masked_logits
+from tests.vlm import exactness
+from tests.vlm.random_models import FAMILY_NAMES, absent, batch_for, image_tokens, random_model, with_positions
+from vlm import SkipPlan
+
+PROPERTIES = {item.name: item for item in exactness.PROPERTIES}
+# Late entry, a layer without text and early exit at once.
+EVERYTHING = "vision:0-1+3-/text:2-3"
+UNLIKE = ("llava", "qwen3_vl", "gemma3", "idefics3", "llama4")
+
+
+def check(family, attention, name, plans):
+    if (why := absent(family)) is not None:
+        pytest.skip(why)
+    try:
+        assert exactness.worst_error(family, attention, PROPERTIES[name], plans) <= PROPERTIES[name].limit, name
+    except exactness.NotApplicable as reason:
+        pytest.skip(f"{family}, {name}: {reason}")
+
+
+@pytest.mark.parametrize("family", FAMILY_NAMES)
+def test_prefill_and_cached_decoding(family):
+    check(family, "sdpa", "empty plan, after leaving", [EVERYTHING])
+    check(family, "sdpa", "prefill", ["vision:2-3/text:2-3", EVERYTHING])
+    check(family, "sdpa", "greedy, cached", [EVERYTHING])
+    check(family, "eager", "greedy, cached", [EVERYTHING])
+
+
+@pytest.mark.parametrize("family", FAMILY_NAMES)
+@pytest.mark.parametrize("name", ["batch = singles", "chunked prefill", "second image"])
+def test_forward_calls(family, name):
+    check(family, "sdpa", name, [EVERYTHING])
+
+
+@pytest.mark.parametrize("family", UNLIKE)
+@pytest.mark.parametrize("name", ["gradients", "bfloat16", "sampling", "beam search", "prompt lookup", "assisted"])
+def test_training_and_generation(family, name):
+    check(family, "sdpa", name, [EVERYTHING])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILY_NAMES)
+@pytest.mark.parametrize("attention", exactness.ATTENTION)
+@pytest.mark.parametrize("name", PROPERTIES)
+def test_the_whole_table(family, attention, name):
+    check(family, attention, name, exactness.PLANS)
+
+
+@pytest.mark.parametrize("family", FAMILY_NAMES)
+def test_plans_change_the_logits_so_the_errors_mean_something(family):
+    if (why := absent(family)) is not None:
+        pytest.skip(why)
+    model = random_model(family)
+    batch = with_positions(batch_for(model))
+    assert int((batch["input_ids"] == 7).sum()) == image_tokens(model) > 1
+    plain = masked_logits(model, batch, SkipPlan())
+    for text in exactness.PLANS[::3]:
+        assert exactness.relative(masked_logits(model, batch, SkipPlan.parse(text)), plain) > 0.1, text
+    # And what the image shows reaches the answer.
+    other = {**batch, "pixel_values": torch.randn_like(batch["pixel_values"])}
+    assert exactness.relative(masked_logits(model, other, SkipPlan())[:, -1], plain[:, -1]) > 0.01
+
+
+def test_the_command_prints_and_writes_the_table(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(exactness, "PLANS", ("vision:1-2",))
+    monkeypatch.setattr(exactness, "PROPERTIES", (PROPERTIES["prefill"], PROPERTIES["second image"]))
+    page = tmp_path / "exactness.md"
+    assert exactness.main(["--family", "paligemma", "--markdown", str(page)]) == 0
+    printed, written = capsys.readouterr().out, page.read_text()
+    assert printed.count("| paligemma |") == written.count("| paligemma |") == 2
+    assert "n/a: paligemma, second image" in written
+    monkeypatch.setattr(exactness, "PROPERTIES", (exactness.Property("wrong", lambda model, plan: 1.0, 0.5),))
+    assert exactness.main(["--family", "llava"]) == 1
