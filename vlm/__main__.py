@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,17 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     _add_demo(commands)
-    measure = _add_experiment(commands, "measure", "redundancy and attention of every layer; needs no labels", "")
-    measure.set_defaults(run=_measure)
+    _add_experiment(commands, "measure", "redundancy and attention of every layer; needs no labels", _measure)
     _add_plan(commands)
-    plans = " --late-entry 2 4 --early-exit 6 8"
-    sweep = _add_experiment(commands, "sweep", "accuracy under every plan on every data set", plans)
-    sweep.add_argument("--plan", nargs="+", dest="plans", metavar="PLAN", help='such as "vision:0-4+24-32"')
-    sweep.add_argument("--late-entry", nargs="+", type=int, metavar="K", help="plans: vision tokens enter at layer K")
-    sweep.add_argument("--early-exit", nargs="+", type=int, metavar="K", help="plans: vision tokens leave at layer K")
-    sweep.add_argument("--judge", help='"rule", "chat:MODEL", "composite:MODEL" or "recorded:FILE"; default: rule')
-    sweep.add_argument("--confidence", type=float, help="of the intervals in the tables; default: 0.95")
-    sweep.set_defaults(run=_sweep)
+    _add_experiment(commands, "sweep", "accuracy under every plan on every data set", _sweep)
     _add_merge(commands)
     _add_report(commands)
     given = parser.parse_args(arguments)
@@ -198,13 +190,15 @@ def _add_demo(commands: Any) -> None:
     demo.set_defaults(run=_demo)
 
 
-def _add_experiment(commands: Any, name: str, text: str, plans: str) -> argparse.ArgumentParser:
+def _add_experiment(commands: Any, name: str, text: str, run: Callable[[argparse.Namespace], int]) -> None:
+    plans = " --late-entry 2 4 --early-exit 6 8" if name == "sweep" else ""
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
         help=text,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=_EXPERIMENT.format(name=name, plans=plans),
     )
+    parser.set_defaults(run=run)
     what = parser.add_argument_group("what is computed (names the directory)")
     what.add_argument("spec", nargs="?", help="TOML file; the flags below replace what it says")
     what.add_argument("--model", help="tiny, a folder or a hub id; default: tiny")
@@ -216,6 +210,12 @@ def _add_experiment(commands: Any, name: str, text: str, plans: str) -> argparse
     what.add_argument("--protocol", help="skip-it or lmms-eval; default: skip-it")
     what.add_argument("--batch-size", type=_positive, help="items per call; default: 8")
     what.add_argument("--seed", type=int, help="set before every call; default: 0")
+    if name == "sweep":
+        what.add_argument("--plan", nargs="+", dest="plans", metavar="PLAN", help='such as "vision:0-4+24-32"')
+        what.add_argument("--late-entry", nargs="+", type=int, metavar="K", help="vision tokens enter at layer K")
+        what.add_argument("--early-exit", nargs="+", type=int, metavar="K", help="vision tokens leave at layer K")
+        what.add_argument("--judge", help='"rule", "chat:MODEL", "composite:MODEL" or "recorded:FILE"; default: rule')
+        what.add_argument("--confidence", type=float, help="of the intervals in the tables; default: 0.95")
     how = parser.add_argument_group("how")
     how.add_argument("--out", default="runs", help="where directories are made; default: runs")
     how.add_argument("--shard", metavar="K/N", help="do part K of N; a Slurm array or torchrun says it too")
@@ -223,7 +223,6 @@ def _add_experiment(commands: Any, name: str, text: str, plans: str) -> argparse
     how.add_argument("--device-map", help='"auto" spreads a large model over all visible GPUs')
     how.add_argument("--retry-failed", action="store_true", help="try failed items again")
     how.add_argument("--quiet", action="store_true", help="no progress bar")
-    return parser
 
 
 def _add_plan(commands: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -82,9 +82,10 @@ def refuse_other_division(folder: Path, part: Shard) -> None:
             )
 
 
-def known_records(folder: Path) -> list[Record]:
-    """What all workers have written so far."""
-    return [record for path in log_paths(folder) for record in read(path)]
+def known_records(folder: Path) -> Iterator[Record]:
+    """What all workers have written so far, file by file."""
+    for path in log_paths(folder):
+        yield from read(path)
 
 
 class Items:
