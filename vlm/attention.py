@@ -90,7 +90,7 @@ def _ratio(
 ) -> Tensor:
     """(batch, heads) mass on image keys; query (batch, heads, rows, d), key (batch, key heads, keys, d)."""
     asked = _asked(call, token)
-    row, present = _row_of(call, layer, asked)
+    row, present = row_of(call, layer, asked)
     weights = attention_rows(row.unsqueeze(1), query, key, mask, scaling).squeeze(2)
     mass = (weights * _vision_keys(call, layer).unsqueeze(1)).sum(dim=-1)
     return torch.where(present.unsqueeze(1), mass, torch.nan)
@@ -139,7 +139,7 @@ def _asked(call: Call, token: int) -> Tensor:
     return asked
 
 
-def _row_of(call: Call, layer: int, asked: Tensor) -> tuple[Tensor, Tensor]:
+def row_of(call: Call, layer: int, asked: Tensor) -> tuple[Tensor, Tensor]:
     """Row of the asked token among the layer's queries, and whether it is there."""
     if layer not in call.query_positions:
         return asked, torch.ones_like(asked, dtype=torch.bool)

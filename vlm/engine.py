@@ -272,21 +272,20 @@ class Engine:
         return attend
 
     @contextmanager
-    def replace_forwards(self, forwards: Mapping[int, Callable[..., Any]]) -> Iterator[None]:
-        """Put these functions in place of the layers' own `forward`, on the instances only."""
+    def replace_forwards(self, forwards: Mapping[nn.Module, Callable[..., Any]]) -> Iterator[None]:
+        """Put these functions in place of the modules' own `forward`, on the instances only."""
         saved: list[tuple[nn.Module, Any]] = []
         try:
-            for index, function in forwards.items():
-                layer = self.parts.layers[index]
-                saved.append((layer, layer.__dict__.get("forward")))
-                layer.__dict__["forward"] = function
+            for module, function in forwards.items():
+                saved.append((module, module.__dict__.get("forward")))
+                module.__dict__["forward"] = function
             yield
         finally:
-            for layer, original in reversed(saved):
+            for module, original in reversed(saved):
                 if original is None:
-                    layer.__dict__.pop("forward", None)
+                    module.__dict__.pop("forward", None)
                 else:
-                    layer.__dict__["forward"] = original
+                    module.__dict__["forward"] = original
 
 
 @contextmanager

@@ -1,0 +1,108 @@
+"""Slow twin of every kind of plan: the model's own code on the full sequence, eager, without a cache.
+
+Reads the plan's text by itself and shares nothing with the engine: tokens that bypass a layer are closed in its mask
+and put back afterwards, frozen ones only put back, dropped halves give zeros.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+from unittest.mock import patch
+
+import torch
+
+IMAGE = ("image_token_id", "image_token_index")
+
+
+def numbers(text: str, size: int) -> set[int]:
+    """ "0-4+24-" as a set of numbers below size."""
+    found: set[int] = set()
+    for item in text.split("+"):
+        start, dash, stop = item.partition("-")
+        found |= set(range(int(start), (int(stop) if stop else size) if dash else int(start) + 1))
+    return {n for n in found if n < size}
+
+
+def planned_logits(
+    model: Any, batch: dict[str, torch.Tensor], text: str, *, prompt: int | None = None, gradients: bool = False
+) -> torch.Tensor:
+    """Logits (batch, tokens, vocabulary) under the plan; the last of the first `prompt` tokens decides prunings."""
+    decoder = next(m for m in model.modules() if hasattr(m, "layers") and hasattr(m, "embed_tokens"))
+    image = next(getattr(model.config, name) for name in IMAGE if hasattr(model.config, name))
+    depth, vision = len(decoder.layers), (batch["input_ids"] == image) & ("pixel_values" in batch)
+    asking = (prompt or vision.shape[1]) - 1
+    words = [part.split(":") for part in text.split("/") if part != "none"]
+    layers = {label: numbers(body, depth) for label, body in words if "=" not in body}
+    keeps = [body.split("=") for label, body in words if label == "keep"]
+    prunes = {int(body.split("=")[0]): float(body.split("=")[1]) for label, body in words if label == "prune"}
+    ordinal = vision.long().cumsum(1) - 1
+    maps: dict[int, torch.Tensor] = {}
+    left: dict[int, torch.Tensor] = {}
+
+    def bypassing(index: int) -> torch.Tensor:
+        out = torch.zeros_like(vision)
+        if index in layers.get("vision", ()):
+            out |= vision
+        if index in layers.get("text", ()):
+            out |= ~vision
+        for span, tokens in keeps:
+            if index in numbers(span, depth):
+                kept = torch.tensor(sorted(numbers(tokens, 10_000)))
+                out |= vision & ~torch.isin(ordinal, kept)
+        for first, fraction in prunes.items():
+            if index >= first:
+                if first not in left:
+                    left[first] = chosen(first, fraction)
+                out |= vision & ~left[first]
+        return out
+
+    def chosen(first: int, fraction: float) -> torch.Tensor:
+        out = torch.zeros_like(vision)
+        away = bypassing(first - 1)
+        for row in range(len(vision)):
+            score = maps[first - 1][row, :, asking].mean(0)
+            there = [int(j) for j in torch.nonzero(vision[row] & ~away[row])]
+            best = sorted(there, key=lambda j: (-float(score[j]), j))
+            out[row, best[: round(fraction * int(vision[row].sum()))]] = True
+        return out
+
+    def wrap(index: int, original: Callable[..., Any]) -> Callable[..., Any]:
+        def forward(states: torch.Tensor, **kwargs: Any) -> Any:
+            away = bypassing(index)
+            mask = kwargs["attention_mask"]
+            closed = away[:, None, None, :] & ~torch.eye(away.shape[1], dtype=torch.bool)
+            kwargs["attention_mask"] = mask.masked_fill(closed, torch.finfo(mask.dtype).min)
+            new = original(states, **kwargs)
+            back = away | (vision if index in layers.get("freeze", ()) else False)
+            return torch.where(back.unsqueeze(-1), states, new[0] if isinstance(new, tuple) else new)
+
+        return forward
+
+    def seeing(index: int, original: Callable[..., Any]) -> Callable[..., Any]:
+        def forward(**kwargs: Any) -> Any:
+            out, maps[index] = original(**kwargs)
+            return (torch.zeros_like(out) if index in layers.get("attention", ()) else out), None
+
+        return forward
+
+    def silent(original: Callable[..., Any]) -> Callable[..., Any]:
+        def forward(states: torch.Tensor) -> Any:
+            out = original(states)
+            return (torch.zeros_like(out[0]), out[1]) if isinstance(out, tuple) else torch.zeros_like(out)
+
+        return forward
+
+    with ExitStack() as stack:
+        stack.enter_context(torch.set_grad_enabled(gradients))
+        for config in {id(c): c for c in (decoder.config, model.config.get_text_config())}.values():
+            stack.callback(setattr, config, "_attn_implementation", config._attn_implementation)
+            config._attn_implementation = "eager"
+        for index, layer in enumerate(decoder.layers):
+            stack.enter_context(patch.object(layer, "forward", wrap(index, layer.forward)))
+            stack.enter_context(patch.object(layer.self_attn, "forward", seeing(index, layer.self_attn.forward)))
+            if index in layers.get("mlp", ()):
+                branch = layer.mlp if hasattr(layer, "mlp") else layer.feed_forward
+                stack.enter_context(patch.object(branch, "forward", silent(branch.forward)))
+        return model(**batch, use_cache=False).logits

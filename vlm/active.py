@@ -1,0 +1,105 @@
+"""Which tokens of a call take part in a layer under a plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vlm.engine import Call
+from vlm.intervals import EVERYTHING
+from vlm.plan import LayerPlan
+
+
+@dataclass(frozen=True, eq=False)
+class Active:
+    """Some tokens of a call: index (batch, rows) into the call, and which rows are real.
+
+    Ragged batches are filled on the left; `valid` is None when there is no filler.
+    """
+
+    index: Tensor
+    valid: Tensor | None
+    everything: bool
+
+    @property
+    def rows(self) -> int:
+        return self.index.shape[1]
+
+    def with_filler(self) -> Tensor:
+        """The index with -1 for filler."""
+        return self.index if self.valid is None else torch.where(self.valid, self.index, -1)
+
+
+@dataclass(frozen=True, eq=False)
+class Roles:
+    """Tokens that run through a layer, tokens that are only keys and values there, and both together."""
+
+    running: Active
+    frozen: Active | None
+    seen: Active
+
+
+def roles(call: Call, step: LayerPlan, cache: Any) -> Roles:
+    """Worked out once per call for all layers that the plan treats alike."""
+    key = ("roles", step.vision, step.text, step.kept, step.pruned)
+    if key not in call.memo:
+        images = _present(call, step, cache)
+        # Padding counts as text here: it must keep its place so that rows of a batch stay aligned.
+        text = ~call.vision if step.text else torch.zeros_like(call.vision)
+        seen = text if step.vision == "skipped" else text | images
+        everybody = _gathered(seen)
+        if step.vision == "frozen" and bool(images.any()):
+            call.memo[key] = Roles(_gathered(text), _gathered(images), everybody)
+        else:
+            call.memo[key] = Roles(everybody, None, everybody)
+    found: Roles = call.memo[key]
+    return found
+
+
+def _gathered(stays: Tensor) -> Active:
+    counts = stays.sum(dim=1)
+    rows = int(counts.max())
+    # A stable sort brings the tokens that stay to the right end, in order; filler is on the left.
+    order = torch.argsort(stays.to(torch.uint8), dim=1, stable=True)[:, stays.shape[1] - rows :]
+    valid = torch.arange(rows, device=order.device) >= rows - counts.unsqueeze(1)
+    ragged = bool((counts != rows).any())
+    return Active(order, valid if ragged else None, everything=bool(stays.all()))
+
+
+def _present(call: Call, step: LayerPlan, cache: Any) -> Tensor:
+    """Image tokens (batch, tokens) of the call that are neither pruned nor left out of a keep."""
+    present = call.vision
+    for layer, _ in step.pruned:
+        if bool(call.vision.any()):
+            present = present & call.memo["pruned", layer]
+    if step.kept != EVERYTHING:
+        number = _ordinals(call, cache)
+        inside = [(number >= a) & (number < (inf if b is None else b)) for a, b in step.kept]
+        present = present & torch.stack(inside).any(dim=0)
+    return present
+
+
+def _ordinals(call: Call, cache: Any) -> Tensor:
+    """Number of each image token (batch, tokens) among its sample's, counted on through calls on one cache."""
+    if "ordinals" not in call.memo:
+        counts = call.vision.sum(dim=1)
+        before = torch.zeros_like(counts)
+        if call.past:
+            known = getattr(cache, "_skipit_image_tokens", None)
+            if known is not None:
+                # Beams and several answers repeat the samples of a prompt.
+                before = known.repeat_interleave(len(before) // len(known))
+            elif bool(call.vision.any()):
+                raise ValueError(
+                    "skipping: the plan keeps image tokens by their number, but this cache was begun outside the plan, "
+                    "so that the images before are not counted; begin it under the plan"
+                )
+        if cache is not None and (not call.past or bool(call.vision.any())):
+            cache._skipit_image_tokens = before + counts
+        call.memo["ordinals"] = call.vision.cumsum(dim=1) - 1 + before.unsqueeze(1)
+    ordinals: Tensor = call.memo["ordinals"]
+    return ordinals

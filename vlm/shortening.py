@@ -1,0 +1,99 @@
+"""One decoder layer under a plan: the layer's own forward on fewer tokens, put back in place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vlm.active import Active, roles
+from vlm.cache import PartialLayer
+from vlm.engine import Engine
+from vlm.gathering import key_positions, rows_of, shorter_mask
+from vlm.plan import LayerPlan
+from vlm.sublayers import WithFrozen, frozen_order, keys_and_values
+
+_SEQUENCE_ARGUMENTS = frozenset({"attention_mask", "position_embeddings", "position_ids", "past_key_values"})
+
+
+def shortened(engine: Engine, index: int, original: Callable[..., Any], step: LayerPlan) -> Callable[..., Any]:
+    """The layer's forward on the tokens that run, scattered back into the full-length states."""
+
+    def forward(hidden_states: Tensor, **kwargs: Any) -> Any:
+        call = engine.current()
+        length = hidden_states.shape[1]
+        tokens = roles(call, step, kwargs.get("past_key_values"))
+        running, cache = tokens.running, _partial_cache(kwargs.get("past_key_values"), index)
+        if not step.attention or tokens.seen.rows == 0:
+            if cache is not None:
+                cache.advance(length)
+            if running.rows == 0:
+                return hidden_states
+            # Nobody attends, so that masks and positions play no part.
+            return _on_rows(original, hidden_states, running, {"attention_mask": None, "position_embeddings": None})
+        if not (running.everything and tokens.frozen is None):
+            _refuse_unknown(kwargs, length)
+        keys = key_positions(call, tokens.seen, cache)
+        if cache is not None:
+            cache.expect(keys, length)
+        call.query_positions[index], call.key_positions[index] = running.with_filler(), keys
+        shorter = dict(kwargs)
+        if tokens.frozen is not None:
+            states = hidden_states.gather(1, _along(tokens.frozen, hidden_states))
+            rotary = rows_of(call, kwargs["position_embeddings"], tokens.frozen)
+            frozen = keys_and_values(call, engine.parts.layers[index], states, rotary)
+            joined = WithFrozen(kwargs.get("past_key_values"), *frozen, frozen_order(call, tokens))
+            if running.rows == 0:
+                joined.alone(index)
+                return hidden_states
+            shorter["past_key_values"] = joined
+        shorter["attention_mask"] = shorter_mask(call, kwargs.get("attention_mask"), tokens, keys)
+        if not running.everything:
+            for name in ("position_embeddings", "position_ids"):
+                if kwargs.get(name) is not None:
+                    shorter[name] = rows_of(call, kwargs[name], running)
+        return _on_rows(original, hidden_states, running, shorter)
+
+    return forward
+
+
+def _on_rows(original: Callable[..., Any], states: Tensor, active: Active, kwargs: Mapping[str, Any]) -> Any:
+    """The layer on some rows of the states; the other rows stay as they are."""
+    if active.everything:
+        return original(states, **kwargs)
+    rows = _along(active, states)
+    out = original(states.gather(1, rows), **kwargs)
+    new = out[0] if isinstance(out, tuple) else out
+    if active.valid is None:
+        full = states.scatter(1, rows, new)
+    else:
+        batch = torch.arange(new.shape[0], device=new.device).unsqueeze(1).expand_as(active.index)
+        full = states.index_put((batch[active.valid], active.index[active.valid]), new[active.valid])
+    return (full, *out[1:]) if isinstance(out, tuple) else full
+
+
+def _along(active: Active, states: Tensor) -> Tensor:
+    """The index of the rows, repeated along the width for gather and scatter."""
+    return active.index.unsqueeze(-1).expand(-1, -1, states.shape[-1])
+
+
+def _partial_cache(cache: Any, index: int) -> PartialLayer | None:
+    if cache is None:
+        return None
+    layers = cache.layers
+    while len(layers) <= index:
+        layers.append(cache.layer_class_to_replicate())
+    layers[index] = PartialLayer.adopt(layers[index])
+    partial: PartialLayer = layers[index]
+    return partial
+
+
+def _refuse_unknown(kwargs: Mapping[str, Any], length: int) -> None:
+    for name, value in kwargs.items():
+        if name not in _SEQUENCE_ARGUMENTS and isinstance(value, Tensor) and length > 1 and length in value.shape:
+            raise NotImplementedError(
+                f"skipping: the layer receives the argument {name!r} of shape {tuple(value.shape)}, which may run "
+                "along the sequence; this family needs support for it"
+            )
