@@ -10,10 +10,12 @@ import pytest
 
 from vlm.questions import Item
 from vlm.scoring import SCORERS, choice_labels, score
+from vlm.scoring.exact import exact_match
 from vlm.scoring.letters import letters, listed_letters, read_letter
 from vlm.scoring.maths import BITS, close, value
 from vlm.scoring.mathvision import equal, final_answer
 from vlm.scoring.mmmu import references
+from vlm.scoring.ocrbench import contains_match
 from vlm.scoring.vqa import CONTRACTIONS, normalised, vqa_accuracy
 
 TRUTH = Path(__file__).parent / "truth"
@@ -124,6 +126,12 @@ def test_vqa_accuracy_of_matches_among_ten(matches: int, accuracy: float) -> Non
     # Leave one annotator out: k of 10 match, and each matching one is compared with the k - 1 others.
     given = ["Cake."] * matches + [f"other {i}" for i in range(10 - matches)]
     assert vqa_accuracy("a cake", given) == pytest.approx(accuracy, abs=1e-12)
+
+
+def test_answers_of_punctuation_alone_match_nothing() -> None:
+    assert exact_match("?", ["!"]) == 0.0
+    assert vqa_accuracy("?", ["!"] * 10) == 0.0
+    assert contains_match("?", [" "]) == 0.0
 
 
 def test_contractions_only_ever_add_apostrophes() -> None:
