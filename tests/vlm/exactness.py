@@ -217,9 +217,9 @@ def _gradient(model: Any, logits: torch.Tensor) -> torch.Tensor:
 
 def half_precision(model: Any, plan: SkipPlan) -> float:
     """Largest logit difference from the twin in bfloat16, in standard deviations of the logits."""
+    batch = models.with_positions(models.batch_for(model, **SHAPES[1]))
     for weight in model.parameters():
         weight.data = weight.data.to(torch.bfloat16)
-    batch = models.with_positions(models.batch_for(model, **SHAPES[1]))
     batch["pixel_values"] = batch["pixel_values"].to(torch.bfloat16)
     real = batch["attention_mask"].bool()
     with skipping(model, plan):
