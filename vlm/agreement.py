@@ -52,7 +52,8 @@ def agreement(
         layers that the theory chooses too; shared_by_chance (expected of a random choice) and p_shared
         (probability that a random choice shares as many or more); jaccard, in [0, 1]; spearman with
         spearman_low and spearman_high, and kendall, in [-1, 1], NaN where one ranking is constant; p_kendall
-        (one-sided, exact without ties).
+        (one-sided, exact without ties); below_last with below_last_low and below_last_high: spearman without the
+        last layer, after which nobody reads image states, so that what changes them there cannot matter.
     """
     checks.probability(confidence, name="confidence")
     depth, samples = theory.depth, len(theory.layer_scores)
@@ -86,24 +87,28 @@ def agreement(
     for other in others:
         pairs = list(zip(reference, redrawn(other), strict=True))
         shared = np.array([len(set(a[1]) & set(b[1])) for a, b in pairs])
-        spearman = np.array([_spearman(a[0], b[0]) for a, b in pairs])
-        defined = bool(np.isfinite(spearman).all())
-        kendall = kendalltau(*(side[0] for side in pairs[0]), alternative="greater") if defined else None
+        correlations = np.array([[_spearman(a[0], b[0]), _spearman(a[0][:-1], b[0][:-1])] for a, b in pairs])
+        (spearman, low, high), (below, below_low, below_high) = (_interval(c, tail) for c in correlations.T)
+        kendall = kendalltau(*(side[0] for side in pairs[0]), alternative="greater") if np.isfinite(spearman) else None
+        shared_low, shared_high = np.quantile(shared[1:], [tail, 1 - tail], method="inverted_cdf")
         rows.append(
             {
                 "method": other.method,
                 "layers": " ".join(map(str, sorted(pairs[0][1][1]))),
                 "shared": int(shared[0]),
-                "shared_low": float(np.quantile(shared[1:], tail, method="inverted_cdf")),
-                "shared_high": float(np.quantile(shared[1:], 1 - tail, method="inverted_cdf")),
+                "shared_low": int(shared_low),
+                "shared_high": int(shared_high),
                 "shared_by_chance": number * number / depth,
                 "p_shared": float(hypergeom.sf(shared[0] - 1, depth, number, number)),
                 "jaccard": float(shared[0] / (2 * number - shared[0])),
-                "spearman": float(spearman[0]),
-                "spearman_low": float(np.quantile(spearman[1:], tail)) if defined else np.nan,
-                "spearman_high": float(np.quantile(spearman[1:], 1 - tail)) if defined else np.nan,
+                "spearman": spearman,
+                "spearman_low": low,
+                "spearman_high": high,
                 "kendall": float(kendall.statistic) if kendall is not None else np.nan,
                 "p_kendall": float(kendall.pvalue) if kendall is not None else np.nan,
+                "below_last": below,
+                "below_last_low": below_low,
+                "below_last_high": below_high,
             }
         )
     return Table.from_rows(rows)
@@ -143,6 +148,12 @@ def token_agreement(
 def _chosen(ranking: Ranking, mean: FloatArray, layers: FloatArray, number: int) -> tuple[FloatArray, Units]:
     # A sub-layer method's units are no layers: its layers are those with the lowest mean of the two.
     return layers, ranking.choose(mean, number) if ranking.units == ranking.depth else lowest(layers, number)
+
+
+def _interval(values: FloatArray, tail: float) -> tuple[float, float, float]:
+    """The first value and the percentiles of the others; NaN where any of them is."""
+    low, high = np.quantile(values[1:], [tail, 1 - tail])
+    return float(values[0]), float(low), float(high)
 
 
 def _spearman(a: FloatArray, b: FloatArray) -> float:

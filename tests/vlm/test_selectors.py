@@ -158,6 +158,9 @@ def test_outliers_above_the_upper_fence():
     assert selectors.outlier_count([1.0, 2.0, 3.0, 4.0, 100.0]) == 1
     assert selectors.outlier_count([1.0, 2.0, 3.0, 4.0, 6.9]) == 1  # nothing is above 7: one token is kept
     assert selectors.outlier_count([1.0] * 20 + [5.0, 6.0]) == 2
+    # Quartiles 6.25 and 16.75: the fence is at 32.5.
+    assert selectors.outlier_count([*range(1, 21), 33, 34]) == 2
+    assert selectors.outlier_count([*range(1, 21), 32, 34]) == 1
 
 
 def test_redundancy_is_the_probe_s():

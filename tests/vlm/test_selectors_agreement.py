@@ -25,7 +25,7 @@ def ranking(mean, samples=40, noise=0.0, rng=0, method="planted"):
 
 
 def row_of(theory, other, **settings):
-    (row,) = agreement(theory, [other], **settings).rows()
+    (row,) = agreement(theory, [other], **{"draws": 200, **settings}).rows()
     return row
 
 
@@ -97,6 +97,14 @@ def test_rules_with_a_shape_of_their_own_choose_by_it():
     row = row_of(theory, late_insertion(DEPTH), number=3)
     assert (row["layers"], row["shared"]) == ("0 1 2", 0)
     assert np.isfinite(row_of(theory, random_order(DEPTH, rng=1))["spearman"])
+
+
+def test_correlation_without_the_last_layer():
+    theory = ranking([1, 2, 3, 4, 5, 6, 7, 99])
+    other = ranking([1, 2, 3, 4, 5, 6, 7, 0])
+    row = row_of(theory, other)
+    assert row["spearman"] < 0.5
+    assert row["below_last"] == row["below_last_low"] == pytest.approx(1.0)
 
 
 def test_constant_scores_have_no_correlation():
