@@ -90,6 +90,9 @@ def test_the_rule_allows_entry_at_4_and_is_wrong_about_llava_next():
     loose = {(r["model"], r["group"]): r["late_entry"] for r in published.decisions(delta=0.25).rows()}
     assert loose["llava-next-7b", "text_doc_vqa"] == 8
     assert {r["late_entry"] for r in published.decisions(delta=0.0).rows()} == {0}
+    # At layer 12 it is 0.403 again, but layer 8 with 0.273 lies before it.
+    stopped = {(r["model"], r["group"]): r["late_entry"] for r in published.decisions(delta=0.6).rows()}
+    assert stopped["llava-1.5-13b", "general_vqa"] == 4
 
 
 def test_prediction_statistics_of_the_published_tables():

@@ -13,6 +13,7 @@ import pytest
 
 from tests.vlm.synthetic_run import HOSTILE, measured, records, times, write_run
 from vlm.plots import require_matplotlib
+from vlm.records import line
 from vlm.reports import (
     condition_cells,
     failures,
@@ -104,6 +105,21 @@ def test_intervals_count_images():
     assert wide["accuracy_high"] - wide["accuracy_low"] > 2 * (narrow["accuracy_high"] - narrow["accuracy_low"])
 
 
+def test_the_interval_of_every_question_covers_its_truth():
+    """Images with one to six dependent questions, the many being harder: 0.95 promised, 120 draws."""
+    covered = 0
+    for seed in range(120):
+        rng = np.random.default_rng(seed)
+        sizes = np.append(rng.integers(1, 7, size=39), 6)
+        images = np.repeat(np.arange(40), sizes)
+        right = (rng.random(40) < 1 - sizes / 10)[images]
+        found = score(right, images, target="question")
+        # E[sum over an image] / E[questions of an image], sizes uniform on 1..6
+        truth = np.mean([k * (1 - k / 10) for k in range(1, 7)]) / 3.5
+        covered += found.low <= truth <= found.high
+    assert covered >= 110
+
+
 def test_every_question_counts_the_same_as_benchmarks_do():
     right, images = [1.0, 1.0, 1.0, 0.0], ["a", "a", "a", "b"]
     assert score(right, images).value == 0.5
@@ -170,7 +186,8 @@ def test_the_conditions_are_compared_with_what_happened():
 
 
 def test_tables_do_not_depend_on_the_order_of_records():
-    some = records()
+    rng = np.random.default_rng(5)
+    some = [{**r, "score": None if r["score"] is None else float(rng.choice([0.1, 0.3, 0.6, 0.9]))} for r in records()]
     shuffled = [some[i] for i in np.random.default_rng(0).permutation(len(some))]
     for by in ("dataset", "group"):
         assert summary(some, by=by).text(17) == summary(shuffled, by=by).text(17)
@@ -235,8 +252,8 @@ def test_markdown_keeps_its_columns():
     table = Table({"text": np.array([HOSTILE, "two\nlines"]), "n": np.array([0.12345, np.nan])})
     lines = markdown(table).splitlines()
     assert len(lines) == 4
-    for line in lines:
-        assert len(re.split(r"(?<!\\)\|", line)) == 4, line
+    for text in lines:
+        assert len(re.split(r"(?<!\\)\|", text)) == 4, text
     assert "\\<img" in lines[2]
     assert lines[2].endswith("| 0.123 |")
     assert lines[3] == "| two lines | – |"
@@ -292,6 +309,30 @@ def test_records_without_operations_leave_the_column_blank():
     some = [{**r, "operations": None} for r in records() if r["dataset"] == "textvqa"]
     assert np.isnan(summary(some)["operations_ratio"]).all()
     assert set(results(summary(some))["operations saved"]) == {"–"}
+
+
+def test_a_plan_under_which_everything_failed_is_shown_as_such(tmp_path):
+    gone = {"score": None, "parsed": None, "failure": "too large", "tokens": None, "operations": None, "image_id": None}
+    some = [{**r, **gone} if r["plan"] == "vision:0-8" else r for r in records() if r["dataset"] == "textvqa"]
+    row = one(summary(some), plan="vision:0-8")
+    assert np.isnan([row["accuracy"], row["accuracy_high"], row["change"], row["operations_ratio"]]).all()
+    assert (row["failed"], row["scored"]) == (60, 0)
+    run, measurement = write_run(tmp_path)
+    (run / "merged" / "records.jsonl").write_text("".join(line(r) for r in some))
+    written = {path.name: path for path in write(run, tmp_path / "out", measurement=measurement)}
+    assert (
+        "| textvqa | vision:0-8 | 0.070 | 0.400 | 0.300 | – | – | – | 60 | 0 | 60 | 0 |"
+        in written["results.md"].read_text()
+    )
+    assert "too large" in written["index.html"].read_text()
+
+
+def test_the_unskipped_model_alone(tmp_path):
+    run, measurement = write_run(tmp_path)
+    (run / "merged" / "records.jsonl").write_text("".join(line(r) for r in records() if r["plan"] == "none"))
+    written = {path.name: path for path in write(run, tmp_path / "out", measurement=measurement)}
+    assert "accuracy_1.png" not in written
+    assert "0 skip plans on 360 items" in written["index.html"].read_text()
 
 
 def test_bad_input(run, tmp_path):
