@@ -13,7 +13,7 @@ except ModuleNotFoundError as error:
 from vlm import selectors
 from vlm.attention import AttentionRecord, attention
 from vlm.conditions import Decision, decide
-from vlm.cost import Operations, operations, operations_ratio
+from vlm.cost import Cost, Operations, operations, operations_ratio, plan_cost
 from vlm.families import FAMILIES, Family
 from vlm.load import load
 from vlm.plan import SkipPlan
@@ -24,6 +24,7 @@ from vlm.table import Table
 __all__ = [
     "FAMILIES",
     "AttentionRecord",
+    "Cost",
     "Decision",
     "Family",
     "Operations",
@@ -35,6 +36,7 @@ __all__ = [
     "load",
     "operations",
     "operations_ratio",
+    "plan_cost",
     "probe",
     "selectors",
     "skipping",
