@@ -156,14 +156,14 @@ def test_your_own_questions(tmp_path: Path) -> None:
         {"id": "x", "image": "a.png", "question": "Which?", "options": ["red", "blue"], "answer": "blue"},
         {"image": ["a.png", "b.png"], "question": "Same?", "answer": "no", "image_id": "pair"},
         {"image": "a.png", "question": "What?", "answer": ["cat", "kitten"], "details": {"page": 3}},
-        {"question": "2 + 2?", "answer": "4", "kind": "math"},
+        {"question": "2 +\u2028 2?", "answer": 4, "kind": "math"},
         {"image": "c.png", "question": "What?", "answer": "x"},
         {"image": "a.png", "question": "What?"},
         {"image": "a.png", "question": "Which?", "options": ["red", "blue"], "answer": "green"},
         ["no", "object"],
     ]
-    text = "\n".join(map(json.dumps, lines)) + '\n\n{"question": \n'
-    (tmp_path / "mine.jsonl").write_text(text)
+    text = "\n".join(json.dumps(line, ensure_ascii=False) for line in lines) + '\n\n{"question": \n'
+    (tmp_path / "mine.jsonl").write_text("\ufeff" + text, encoding="utf-8")
     found = list(read("jsonl", source=tmp_path / "mine.jsonl"))
     items = [entry for entry in found if isinstance(entry, Item)]
     assert [(i.id, i.kind, i.answers, len(i.images)) for i in items] == [

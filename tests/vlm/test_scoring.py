@@ -198,4 +198,6 @@ def test_the_last_closed_box_counts() -> None:
     assert final_answer(r"\boxed{1} then \boxed{\frac{1}{2}} and \boxed{cut") == r"\frac{1}{2}"
     assert final_answer(r"\boxed{}") is None
     assert final_answer("x" * 61) is None
+    assert final_answer("I do not know") is None  # no statement of an answer, and unparsed rather than wrong
+    assert final_answer("12 cm") == "12 cm"
     assert final_answer("The answer is 4. It is even.") == "4"

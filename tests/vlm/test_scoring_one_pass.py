@@ -35,9 +35,9 @@ def byte_level_like() -> PreTrainedTokenizerFast:
     """As Qwen's: "A", and "ĠA" after a blank."""
     merges = [("Ġ", "A"), ("Ġ", "B"), ("N", "o"), ("Ġ", "No"), ("Y", "e"), ("Ye", "s"), ("Ġ", "Yes")]
     words = vocabulary(*"ABNoYes", "Ġ", "ĠA", "ĠB", "No", "ĠNo", "Ye", "Yes", "ĠYes")
-    tokenizer = Tokenizer(models.BPE(words, merges, unk_token="<unk>"))
+    tokenizer = Tokenizer(models.BPE(words, merges))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>")
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer)  # no unknown token, as there
 
 
 @pytest.mark.parametrize(

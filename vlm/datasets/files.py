@@ -59,7 +59,7 @@ def own_rows(source: Path | None) -> list[Row]:
     if source is None or not source.is_file():
         raise FileNotFoundError(f"jsonl: expected source=, a file with one JSON object per line, got {source}")
     rows: list[Row] = []
-    for number, line in enumerate(source.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(source.read_text(encoding="utf-8-sig").split("\n"), 1):
         if not line.strip():
             continue
         try:

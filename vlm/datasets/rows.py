@@ -161,7 +161,7 @@ def own(row: Row) -> Parts:
     """A line of your own JSONL: `question`, `answer` (or several), `image` (a path, or several), `options`, `kind`."""
     options = texts(row["options"], "options", 2) if row.get("options") else ()
     answer, image = row["answer"], row.get("image")
-    answers = texts([answer] if isinstance(answer, str) else answer, "answer", 1)
+    answers = texts([answer] if isinstance(answer, str | int | float) else answer, "answer", 1)
     images = (image,) if isinstance(image, str) else tuple(image or ())
     kind = row.get("kind") or ("choice" if options else "yes/no" if _all_yes_or_no(answers) else "open")
     if kind not in KINDS:

@@ -32,7 +32,7 @@ def label_tokens(processor: Any, label: str) -> tuple[int, ...]:
         found.update(tokenizer.convert_tokens_to_ids([blank + form for blank in _BLANKS]))
         for written in (form, " " + form):
             ids = tokenizer.encode(written, add_special_tokens=False)
-            if len(ids) == 1:
+            if len(ids) == 1 and tokenizer.decode(ids).strip() == form:  # a tokenizer may drop what it does not know
                 found.add(ids[0])
     found -= {tokenizer.unk_token_id, None}
     if not found:
