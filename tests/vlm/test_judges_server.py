@@ -366,3 +366,51 @@ def test_a_password_in_the_address_is_nowhere(serve, monkeypatch):
 def test_placeholders_are_no_secrets():
     assert cleaner(Server("http://localhost/v1", "EMPTY"))("EMPTY sky") == "EMPTY sky"
     assert cleaner(Server("http://localhost/v1", "a-real-key"))("a-real-key!") == "[key]!"
+
+
+# What docs/judges.md says in its table, row by row: the server's behaviour, its answers, how the judge is set.
+BEHAVIOURS = {
+    "answers well": ([GOOD], {}),
+    "answers late, within the timeout": ([Answer(body=GOOD.body, wait=0.1)], {}),
+    "does not answer within the timeout": ([Answer(wait=0.5)], {"timeout": 0.1}),
+    "429, once, with `Retry-After`": ([error(429, "slow down", headers={"Retry-After": "0.1"}), GOOD], {}),
+    "429 at every try": ([error(429, "slow down")], {}),
+    "429 with a `Retry-After` beyond two minutes": ([error(429, "slow down", headers={"Retry-After": "3600"})], {}),
+    "429, the account has no quota": ([error(429, "You exceeded your quota", code="insufficient_quota")], {}),
+    "500, once": ([error(500, "oops"), GOOD], {}),
+    "503 at every try, with an HTML page": ([Answer(503, "<html>down</html>", {"Content-Type": "text/html"})], {}),
+    "400, the request is refused": ([error(400, "context too long")], {}),
+    "401, the key is refused": ([error(401, f"Incorrect API key provided: {KEY}")], {}),
+    "404, no such model or path": ([error(404, "The model does not exist")], {}),
+    "the line breaks": ([Answer(wait=-0.01)], {}),
+    "200 with an HTML page": ([Answer(body="<html>Log in</html>", headers={"Content-Type": "text/html"})], {}),
+    "200 with half a JSON text": ([Answer(body='{"choices": [{"mess')], {}),
+    "200 with an error in it": ([Answer(body='{"error": {"message": "overloaded"}}')], {}),
+    "200 with `choices: []`": ([Answer(body='{"choices": []}')], {}),
+    "200 with `content: null`": ([says(None)], {}),
+    "200, stopped at the token limit": ([says(None, finish_reason="length")], {}),
+    "200, withheld by a content filter": ([says(None, finish_reason="content_filter")], {}),
+    "200 with a refusal": ([says(None, refusal="I cannot help with that.")], {}),
+    "200 with other JSON": ([says('{"verdict": "fine"}')], {}),
+    "200 with words that are no verdict": ([says("Score: 0/1")], {}),
+}
+
+
+def outcome(answers, settings, cache) -> str:
+    """What the user sees of one question, as the documentation writes it."""
+    with serving(answers) as seen, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OPENAI_BASE_URL", seen.url)
+        try:
+            (verdict,) = judges.chat("judge", cache=cache, **{"retries": 1, **settings})([asked()])
+            told = f"score {verdict.score:g}" if verdict.status == "ok" else f"failure: {verdict.reason}"
+        except RuntimeError as caught:
+            told = f"the run stops: {caught}"
+        tries = len(seen.bodies)
+    cached = "kept" if cache.exists() else "not kept"
+    return f"{re.sub('127[.]0[.]0[.]1:[0-9]+', 'HOST', told)} | {tries} | {cached}"
+
+
+@pytest.mark.parametrize("behaviour", BEHAVIOURS)
+def test_the_documentation_says_what_the_user_sees(behaviour, tmp_path):
+    rows = dict(re.findall(r"^\| (.+?) \| (.+) \|$", DOCS.read_text(), flags=re.MULTILINE))
+    assert rows.get(behaviour) == outcome(*BEHAVIOURS[behaviour], tmp_path / "verdicts")
