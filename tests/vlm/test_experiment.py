@@ -28,11 +28,11 @@ ROOT = Path(__file__).resolve().parents[2]
 PYTHON = (sys.executable, "-m")
 
 
-def start(*command, **more):
+def start(*command):
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM_", "RANK", "WORLD_SIZE"))}
     environment |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "TOKENIZERS_PARALLELISM": "false"}
     return subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
 
 
@@ -40,6 +40,11 @@ def finish(process):
     out, err = process.communicate()
     assert process.returncode == 0, err[-3000:]
     return out
+
+
+def children(pid):
+    """Processes whose parent this is."""
+    return [int(name) for name in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def tables(folder):
@@ -123,6 +128,26 @@ def test_any_division_gives_the_same_bytes(tmp_path):
     check_divisions(tmp_path, items=60, plans=PLANS, counts=[2, 7], ranks=2)
 
 
+@pytest.mark.slow
+def test_ranks_that_were_killed_are_continued_by_one_process(tmp_path):
+    path = write_spec(tmp_path / "sets", items=40, plans=PLANS[:3])
+    spec = read_spec(path)
+    wanted = tables(sweep(spec, tmp_path / "one", progress=False))
+    folder = tmp_path / "ranks" / spec.digest
+    command = ("--nproc-per-node=2", "--master-port=0", "-m", "vlm", "sweep", str(path), "--out", str(folder.parent))
+    ranks = start(*PYTHON, "torch.distributed.run", *command, "--quiet")
+    while ranks.poll() is None and written(folder) < len(wanted["records.jsonl"]) / 3:
+        time.sleep(0.001)
+    for pid in (ranks.pid, *children(ranks.pid)):  # a rank outlives its launcher
+        os.kill(pid, signal.SIGKILL)
+    ranks.communicate()
+    with pytest.raises(RuntimeError, match="is not complete"):
+        merged(folder)
+    sweep(spec, folder.parent, progress=False)
+    assert {p.name for p in log_paths(folder)} == {"1-of-1.jsonl", "1-of-2.jsonl", "2-of-2.jsonl"}
+    assert tables(folder) == wanted
+
+
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     """A finished sweep over three data sets."""
@@ -169,7 +194,7 @@ def test_a_spec_that_changed_has_another_directory(small, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        (dict(plans=("vision:6-12",)), "skips vision tokens up to layer 11, but the model has 10 decoder layers"),
+        (dict(plans=("vision:6-12",)), "plan vision:6-12"),
         (dict(plans=("vision:11-",)), "the model has 10 decoder layers"),
         (dict(protocol="skipit"), "protocol: expected one of skip-it, lmms-eval, got 'skipit'"),
         (dict(dtype="float8"), "dtype: expected one of float32"),

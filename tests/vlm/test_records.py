@@ -12,7 +12,14 @@ import pytest
 
 from vlm.records import appending, busy, line, read, write_whole
 
-ROOT = Path(__file__).resolve().parents[2]
+FILE = Path(__file__).resolve().parents[2] / "vlm" / "records.py"
+# The file alone, so that a process that only writes records starts at once.
+ALONE = (
+    "import importlib.util, sys\n"
+    "found = importlib.util.spec_from_file_location('records', sys.argv[2])\n"
+    "records = sys.modules['records'] = importlib.util.module_from_spec(found)\n"
+    "found.loader.exec_module(records)\n"
+)
 ALL = [
     {"item": str(i), "text": t, "score": i / 7} for i, t in enumerate(("plain", "two\nlines", "\u2028é\ud800", '{"}'))
 ]
@@ -72,13 +79,12 @@ def test_two_writers_refuse_and_readers_do_not_wait(tmp_path):
 
 def test_the_lock_ends_with_its_process_even_by_kill_9(tmp_path):
     path = tmp_path / "records.jsonl"
-    code = (
-        "import sys, time; sys.path.insert(0, sys.argv[2])\n"
-        "from vlm.records import appending\n"
-        "with appending(sys.argv[1]) as log:\n"
+    code = ALONE + (
+        "import time\n"
+        "with records.appending(sys.argv[1]) as log:\n"
         "    log.append([{'a': 1}]); print('locked', flush=True); time.sleep(60)\n"
     )
-    held = subprocess.Popen([sys.executable, "-c", code, str(path), str(ROOT)], stdout=subprocess.PIPE, text=True)
+    held = subprocess.Popen([sys.executable, "-c", code, str(path), str(FILE)], stdout=subprocess.PIPE, text=True)
     assert held.stdout.readline() == "locked\n"
     with pytest.raises(RuntimeError, match="another process"), appending(path):
         pass
@@ -91,14 +97,13 @@ def test_the_lock_ends_with_its_process_even_by_kill_9(tmp_path):
 def test_a_full_disk_says_so_and_keeps_every_whole_record(tmp_path):
     # A limit on the size of files fails in the middle of a write, as a full disk does.
     path = tmp_path / "records.jsonl"
-    code = (
-        "import resource, sys; sys.path.insert(0, sys.argv[2])\n"
-        "from vlm.records import appending\n"
+    code = ALONE + (
+        "import resource\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1100, 1100))\n"
-        "with appending(sys.argv[1]) as log:\n"
+        "with records.appending(sys.argv[1]) as log:\n"
         "    for i in range(100): log.append([{'item': i, 'text': 'x' * 50}, {'item': -i, 'text': 'x' * 50}])\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(path), str(ROOT)], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code, str(path), str(FILE)], capture_output=True, text=True)
     assert done.returncode == 1
     assert "free some space and start the same command again" in done.stderr
     kept = read(path)
