@@ -41,7 +41,7 @@ class SkipIt(lmms):  # type: ignore[misc]
     pretrained : str
         What `vlm.load` takes: "tiny", a folder or a hub id.
     plan : str
-        A plan's text form, optionally with its digest to be checked: ``"vision:0-4+24-32@f94a8fd1df3a"``.
+        A plan's text form, optionally with its digest to be checked: ``"vision:0-4+24-32@804bc65ee2aa"``.
     batch_size : int or str
         Prompts per call; halved where memory does not suffice.
     device : str, optional
