@@ -26,9 +26,18 @@ def numbers(text: str, size: int) -> set[int]:
 
 
 def planned_logits(
-    model: Any, batch: dict[str, torch.Tensor], text: str, *, prompt: int | None = None, gradients: bool = False
+    model: Any,
+    batch: dict[str, torch.Tensor],
+    text: str,
+    *,
+    prompt: int | None = None,
+    maps: dict[int, torch.Tensor] | None = None,
+    gradients: bool = False,
 ) -> torch.Tensor:
-    """Logits (batch, tokens, vocabulary) under the plan; the last of the first `prompt` tokens decides prunings."""
+    """Logits (batch, tokens, vocabulary) under the plan; the last of the first `prompt` tokens decides prunings.
+
+    Full attention maps (batch, heads, queries, keys) of the layers are put into `maps`.
+    """
     decoder = next(m for m in model.modules() if hasattr(m, "layers") and hasattr(m, "embed_tokens"))
     image = next(getattr(model.config, name) for name in IMAGE if hasattr(model.config, name))
     depth, vision = len(decoder.layers), (batch["input_ids"] == image) & ("pixel_values" in batch)
@@ -38,7 +47,7 @@ def planned_logits(
     keeps = [body.split("=") for label, body in words if label == "keep"]
     prunes = {int(body.split("=")[0]): float(body.split("=")[1]) for label, body in words if label == "prune"}
     ordinal = vision.long().cumsum(1) - 1
-    maps: dict[int, torch.Tensor] = {}
+    maps = {} if maps is None else maps
     left: dict[int, torch.Tensor] = {}
 
     def bypassing(index: int) -> torch.Tensor:
@@ -62,7 +71,7 @@ def planned_logits(
         out = torch.zeros_like(vision)
         away = bypassing(first - 1)
         for row in range(len(vision)):
-            score = maps[first - 1][row, :, asking].mean(0)
+            score = maps[first - 1][row, :, asking].mean(0).detach()
             there = [int(j) for j in torch.nonzero(vision[row] & ~away[row])]
             best = sorted(there, key=lambda j: (-float(score[j]), j))
             out[row, best[: round(fraction * int(vision[row].sum()))]] = True
