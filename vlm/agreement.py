@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -67,34 +66,34 @@ def agreement(
                 f"{other.layer_scores.shape}; measure all rankings on the same prompts"
             )
     index, sizes = checks.group_index(images, samples)
-    weights = np.random.default_rng(rng).multinomial(sizes.size, np.full(sizes.size, 1 / sizes.size), size=draws)
+    counts = np.random.default_rng(rng).multinomial(sizes.size, np.full(sizes.size, 1 / sizes.size), size=draws)
+    weights = np.vstack([np.ones(sizes.size), counts]) / sizes.size
     tail = (1 - confidence) / 2
 
-    def redrawn(ranking: Ranking) -> list[tuple[FloatArray, Units]]:
-        """Mean layer scores and chosen layers: of the images as they are, and then of each redraw."""
+    def redrawn(ranking: Ranking) -> tuple[FloatArray, list[frozenset[int]]]:
+        """Mean layer scores (draws + 1, depth) and chosen layers: of the images as they are, then of each redraw."""
         if len(ranking.scores) == 1:
-            return [_chosen(ranking, ranking.scores[0], ranking.layer_scores[0], number)] * (draws + 1)
-        found = []
+            chosen = frozenset(_chosen(ranking, ranking.scores[0], ranking.layer_scores[0], number))
+            return np.repeat(ranking.layer_scores, draws + 1, axis=0), [chosen] * (draws + 1)
         parts = ranking.scores.reshape(samples, -1), ranking.layer_scores
-        units, layers = (unit_means(part, index, sizes) for part in parts)
-        for count in (np.ones(sizes.size), *weights):
-            mean = (count @ units / sizes.size).reshape(ranking.scores.shape[1:])
-            found.append(_chosen(ranking, mean, count @ layers / sizes.size, number))
-        return found
+        means, layers = (weights @ unit_means(part, index, sizes) for part in parts)
+        means = means.reshape(-1, *ranking.scores.shape[1:])
+        return layers, [frozenset(_chosen(ranking, *both, number)) for both in zip(means, layers, strict=True)]
 
-    reference = redrawn(theory)
+    theory_scores, theory_chosen = redrawn(theory)
     rows = []
     for other in others:
-        pairs = list(zip(reference, redrawn(other), strict=True))
-        shared = np.array([len(set(a[1]) & set(b[1])) for a, b in pairs])
-        correlations = np.array([[_spearman(a[0], b[0]), _spearman(a[0][:-1], b[0][:-1])] for a, b in pairs])
-        (spearman, low, high), (below, below_low, below_high) = (_interval(c, tail) for c in correlations.T)
-        kendall = kendalltau(*(side[0] for side in pairs[0]), alternative="greater") if np.isfinite(spearman) else None
+        scores, chosen = redrawn(other)
+        shared = np.array([len(a & b) for a, b in zip(theory_chosen, chosen, strict=True)])
+        (spearman, low, high), (below, below_low, below_high) = (
+            _interval(_spearman(theory_scores[:, :end], scores[:, :end]), tail) for end in (depth, depth - 1)
+        )
+        kendall = kendalltau(theory_scores[0], scores[0], alternative="greater") if np.isfinite(spearman) else None
         shared_low, shared_high = np.quantile(shared[1:], [tail, 1 - tail], method="inverted_cdf")
         rows.append(
             {
                 "method": other.method,
-                "layers": " ".join(map(str, sorted(pairs[0][1][1]))),
+                "layers": " ".join(map(str, sorted(chosen[0]))),
                 "shared": int(shared[0]),
                 "shared_low": int(shared_low),
                 "shared_high": int(shared_high),
@@ -137,7 +136,7 @@ def token_agreement(
     if len(attention) != len(distances) or any(a.shape != d.shape for a, d in zip(attention, distances, strict=True)):
         raise ValueError("attention, distances: expected one array per prompt each, of equal shapes")
     pairs = list(zip(attention, distances, strict=True))
-    correlations = [_spearman(a, d) for a, d in pairs]
+    correlations = [float(_spearman(a, d)) for a, d in pairs]
     shared = [len(set(lowest(a, len(a) // 2)) & set(lowest(d, len(d) // 2))) / max(1, len(a) // 2) for a, d in pairs]
     return {
         "spearman": score(correlations, images, low=-1.0, high=1.0, confidence=confidence),
@@ -145,9 +144,9 @@ def token_agreement(
     }
 
 
-def _chosen(ranking: Ranking, mean: FloatArray, layers: FloatArray, number: int) -> tuple[FloatArray, Units]:
+def _chosen(ranking: Ranking, mean: FloatArray, layers: FloatArray, number: int) -> Units:
     # A sub-layer method's units are no layers: its layers are those with the lowest mean of the two.
-    return layers, ranking.choose(mean, number) if ranking.units == ranking.depth else lowest(layers, number)
+    return ranking.choose(mean, number) if ranking.units == ranking.depth else lowest(layers, number)
 
 
 def _interval(values: FloatArray, tail: float) -> tuple[float, float, float]:
@@ -156,8 +155,11 @@ def _interval(values: FloatArray, tail: float) -> tuple[float, float, float]:
     return float(values[0]), float(low), float(high)
 
 
-def _spearman(a: FloatArray, b: FloatArray) -> float:
-    ranks: Any = np.stack([rankdata(a), rankdata(b)])
-    ranks = ranks - ranks.mean(axis=1, keepdims=True)
-    scale = float(np.sqrt((ranks[0] @ ranks[0]) * (ranks[1] @ ranks[1])))
-    return float(ranks[0] @ ranks[1]) / scale if scale > 0 else float("nan")
+def _spearman(a: FloatArray, b: FloatArray) -> FloatArray:
+    """Rank correlation along the last axis; NaN where one side is constant."""
+    ranks = [rankdata(side, axis=-1) for side in (a, b)]
+    x, y = (r - r.mean(axis=-1, keepdims=True) for r in ranks)
+    scale = np.sqrt((x * x).sum(axis=-1) * (y * y).sum(axis=-1))
+    with np.errstate(invalid="ignore"):
+        found: FloatArray = (x * y).sum(axis=-1) / scale
+    return found

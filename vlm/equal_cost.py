@@ -31,7 +31,7 @@ class Ladder:
     method, action : str
         Name, and what is done, in words.
     steps : iterable of SkipPlan, or of one SkipPlan per question
-        Methods that choose image tokens by the picture or the prompt have a plan per question.
+        Methods that choose image tokens by the picture or the prompt have a plan per question, all of one cost.
     """
 
     method: str
@@ -88,8 +88,7 @@ def right_under(judge: Judge, step: Step) -> NDArray[np.bool_]:
 
 
 def _cost(judge: Judge, step: Step) -> float:
-    plans = {step} if isinstance(step, SkipPlan) else set(step)
-    return max(judge.operations_ratio(plan) for plan in plans)
+    return judge.operations_ratio(step if isinstance(step, SkipPlan) else step[0])
 
 
 def _judged(judge: Judge, found: tuple[Step, float] | None) -> dict[str, Any]:

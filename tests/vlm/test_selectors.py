@@ -11,18 +11,19 @@ from tests.vlm.random_models import batch_for, random_model
 from vlm import SkipPlan, operations_ratio, probe, selectors, skipping
 from vlm.engine import attached
 
-KINDS = ["llava", "llava-mistral"]
-ROWS = (1, 1, 1)
+# A single prompt has no mask at all under sdpa; prompts of several lengths are padded.
+CASES = [("llava", (4, 9, 6)), ("llava-mistral", (4, 9, 6)), ("llava", (7,))]
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=CASES, ids=lambda case: f"{case[0]}-{len(case[1])}")
 def measured(request):
-    """Observations of a padded batch, and each row collected alone the slow way."""
-    model, eager = random_model(request.param), random_model(request.param, attention="eager")
-    batch = batch_for(model, images=ROWS, after=(4, 9, 6))
+    """Observations of a batch, and each row collected alone the slow way."""
+    kind, after = request.param
+    model, eager = random_model(kind), random_model(kind, attention="eager")
+    batch = batch_for(model, images=(1,) * len(after), after=after)
     with torch.no_grad(), selectors.observing(model) as seen:
         model(**batch)
-    return model, batch, seen, [naive.collect(eager, batch, row) for row in range(len(ROWS))]
+    return model, batch, seen, [naive.collect(eager, batch, row) for row in range(len(after))]
 
 
 def test_layer_and_sublayer_cosines_of_all_tokens(measured):
@@ -51,7 +52,7 @@ def test_attention_map_rank_without_padding(measured):
     found = seen.ranks.ranks()
     expected = [[naive.map_rank(row, layer) for layer in range(5)] for row in rows]
     assert found == pytest.approx(np.array(expected))
-    assert len({len(row.image) for row in rows}) > 1  # the batch was padded
+    assert len({len(row.image) for row in rows}) == len(rows)  # a batch of several was padded
 
 
 def test_token_scores(measured):
