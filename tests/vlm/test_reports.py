@@ -278,7 +278,7 @@ def test_csv_reads_back(report):
 
 
 def test_what_is_written(run, report):
-    tables = {"results", "groups", "times", "failures", "conditions", "confusion", "rates", "ranking"}
+    tables = {"results", "groups", "times", "failures", "conditions", "verdicts", "confusion", "rates", "ranking"}
     assert {f"{name}.csv" for name in tables} <= set(report)
     for name in ("results", "groups", "times"):
         assert {f"{name}.md", f"{name}.tex"} <= set(report)
@@ -288,6 +288,16 @@ def test_what_is_written(run, report):
     assert not list((run[2] / "out").glob("*.part"))
     assert "seconds" not in report["results.csv"].read_text()
     assert "3 data sets" in report["index.html"].read_text()
+
+
+def test_cells_of_several_reports_are_judged_together(report):
+    """As docs/reproduce.md does it: the cells are read back from the files."""
+    first = list(Table.load(report["conditions.csv"]).rows())
+    rows = first + [{**row, "model": "another", "dataset": f"{row['dataset']} too"} for row in first]
+    found = prediction(Table.from_rows(rows), tolerance=0.1, resamples=50)
+    assert len(found.cells) == 2 * len(Table.load(report["verdicts.csv"]))
+    assert "over 6 units" in found.assumptions[1]
+    assert "2 models" in found.assumptions[1]
 
 
 def test_without_a_measurement_nothing_is_said_about_conditions(run, tmp_path):

@@ -126,8 +126,9 @@ def _tables(found: Findings) -> dict[str, Table]:
     """Numbers in full, for programs."""
     tables = {"results": found.by_set, "groups": found.by_group, "times": found.times, "failures": found.failures}
     if found.cells is not None and len(found.cells):
-        tables["conditions"] = found.cells if found.prediction is None else found.prediction.cells
+        tables["conditions"] = found.cells
     if found.prediction is not None:
+        tables["verdicts"] = found.prediction.cells
         tables["confusion"] = found.prediction.confusion
         tables["rates"] = found.prediction.rates
         tables["ranking"] = found.prediction.ranking

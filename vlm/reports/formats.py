@@ -96,7 +96,7 @@ def latex_text(text: str) -> str:
     return ("{}" if plain.startswith(("[", "*")) else "") + _LATEX_MARKS.sub(lambda found: _LATEX[found[0]], plain)
 
 
-_MISSING_IN_T1 = re.compile("[^ -~\u00a1-\u017f≤≥]")
+_MISSING_IN_T1 = re.compile("[^ -~\u00a1-\u017f\u2013\u2014\u2018\u2019\u201c\u201d\u2026≤≥]")
 
 
 def _markdown_text(text: str) -> str:
