@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 
 import pytest
 
@@ -55,6 +56,10 @@ def test_measure_plan_sweep_report(capsys, spec, tmp_path):
     assert "images: " in out
     with table.open(newline="") as file:
         assert [int(row["layer"]) for row in csv.DictReader(file)] == list(range(10))
+    status, out, _ = said(capsys, "plan", measurement, "--regimes", *generous)
+    assert status == 0
+    assert "regime" in table.read_text().splitlines()[0].split(",")
+    assert re.search(r"^layer 0: (remove|freeze|exit|keep) \(", out, re.MULTILINE)
     status, out, _ = said(capsys, "sweep", spec, "--out", tmp_path, "--quiet")
     assert status == 0
     run = directory(out, "run")
