@@ -33,7 +33,8 @@ def redundancy(record: ProbeRecord, *, t: float | None = None, freeze: bool = Tr
     rows = record.table().where(modality="vision")
     column = rows["distance"] if t is None else 1 - rows[f"within_{t:g}"]
     scores = np.asarray(column, dtype=np.float64).reshape(record.samples, record.depth)
-    name = "redundancy (mean distance)" if t is None else f"redundancy (P(distance > {t:g}))"
+    what = "mean distance" if t is None else f"P(distance > {t:g})"
+    name = f"redundancy ({what})" if freeze else f"redundancy, removing ({what})"
     action, build = ("freeze image tokens", frozen_vision) if freeze else ("remove image tokens", without_vision)
     return by_layer(name, action, scores, build, usual=0.5)
 
