@@ -180,6 +180,10 @@ def test_the_conditions_are_compared_with_what_happened():
     assert broken["degraded"]
     assert not broken["met"]
     assert one(found.cells, dataset="gqa", plan="vision:0-4")["met"]
+    # The farther state 0 is from the state that it replaces, the larger the loss: only late entries have one.
+    (far,) = found.ranking.where(predictor="distance from entry", statistic="Kendall").rows()
+    assert far["value"] > 0
+    assert far["cells"] == 6
 
 
 # The same for the same

@@ -90,8 +90,9 @@ def prediction(
     Parameters
     ----------
     cells : Table
-        One row per model, data set (or task group) and plan: model, dataset, closeness, attention, change; and
-        change_low, change_high (may be NaN). See `vlm.reports.condition_cells` and `vlm.published.cells`.
+        One row per model, data set (or task group) and plan: model, dataset, closeness, attention, change;
+        change_low, change_high (may be NaN); and, if there, distance_from_entry, which is ranked
+        too. See `vlm.reports.condition_cells` and `vlm.published.cells`.
     tolerance : float
         Loss of accuracy that still counts as harmless, in [0, 1].
     delta, attention_limit : float
@@ -123,11 +124,15 @@ def prediction(
     degraded = change < -tolerance - 1e-12
     units = np.array([f"{m} / {d}" for m, d in zip(kept["model"], kept["dataset"], strict=True)])
     slack = np.fmin(closeness - (1 - delta), attention_limit - attention)
-    predictors = {"closeness": closeness, "attention": -attention, "both (smaller slack)": slack}
+    predictors = {"closeness": closeness, "attention": -attention}
+    if not (np.isnan(closeness) | np.isnan(attention)).all():
+        predictors["both (smaller slack)"] = slack
+    if "distance_from_entry" in kept.columns:
+        predictors["distance from entry"] = -kept["distance_from_entry"].astype(np.float64)
     rows = []
     for name, values in predictors.items():
         seen = ~np.isnan(values)
-        if not seen.any() or (name.startswith("both") and (np.isnan(closeness) | np.isnan(attention)).all()):
+        if not seen.any():
             continue
         rows += _ranked(name, values[seen], change[seen], degraded[seen], units[seen], confidence, resamples, seed)
     return Prediction(
