@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import hashlib
 import json
 import multiprocessing
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -274,16 +276,18 @@ def test_a_full_disk_is_told_and_takes_nothing_back(tmp_path, monkeypatch):
     assert cache.remember("other", record(0.0))["score"] == 0.0
 
 
-def _fill(path: str, worker: int, answers: object) -> None:
+def _fill(path: str, worker: int, together: object, answers: object) -> None:
     cache = VerdictCache(path)
-    answers.put([cache.remember(str(case), record(float(worker % 2)))["score"] for case in range(40)])
+    together.wait(120)
+    answers.put([cache.remember(str(case), record(float(worker % 2)))["score"] for case in range(200)])
 
 
 def test_several_processes_agree_on_every_verdict(tmp_path):
     path = str(tmp_path / "v.jsonl")
     context = multiprocessing.get_context("spawn")
     answers = context.Queue()
-    workers = [context.Process(target=_fill, args=(path, number, answers)) for number in range(2)]
+    together = context.Barrier(2)
+    workers = [context.Process(target=_fill, args=(path, number, together, answers)) for number in range(2)]
     for worker in workers:
         worker.start()
     told = [answers.get(timeout=120) for _ in workers]
@@ -291,7 +295,21 @@ def test_several_processes_agree_on_every_verdict(tmp_path):
         worker.join()
     assert told[0] == told[1]
     keys = [json.loads(line)["key"] for line in Path(path).read_text().splitlines()]
-    assert sorted(keys, key=int) == [str(case) for case in range(40)]
+    assert sorted(keys, key=int) == [str(case) for case in range(200)]
+
+
+def test_a_verdict_waits_for_who_is_writing(tmp_path):
+    path = tmp_path / "v.jsonl"
+    told = []
+    with path.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        late = threading.Thread(target=lambda: told.append(VerdictCache(path).remember("k", record(0.0))))
+        late.start()
+        late.join(0.3)
+        assert late.is_alive()
+        file.write(json.dumps({**record(1.0), "key": "k"}).encode() + b"\n")
+    late.join(60)
+    assert told[0]["score"] == 1.0
 
 
 def test_cache_files_are_apart_for_models_parameters_and_prompts(tmp_path):

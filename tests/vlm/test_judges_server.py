@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.vlm.chat_server import KEY, Answer, error, says, serving
 from vlm import judges
@@ -366,6 +367,33 @@ def test_a_password_in_the_address_is_nowhere(serve, monkeypatch):
 def test_placeholders_are_no_secrets():
     assert cleaner(Server("http://localhost/v1", "EMPTY"))("EMPTY sky") == "EMPTY sky"
     assert cleaner(Server("http://localhost/v1", "a-real-key"))("a-real-key!") == "[key]!"
+
+
+def test_a_sweep_with_a_judge(serve, tmp_path):
+    from vlm.experiment import sweep
+    from vlm.merging import merged
+    from vlm.spec import DataChoice, Spec
+
+    rows = [{"id": str(n), "image": "a.png", "question": "which digit is at b2 ?", "answer": str(n)} for n in range(6)]
+    (tmp_path / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    Image.new("RGB", (24, 24)).save(tmp_path / "a.png")
+    seen = serve(says("hm"), GOOD)
+    data = DataChoice("jsonl", source=str(tmp_path / "own.jsonl"))
+    spec = Spec(data=(data,), plans=("vision:5-",), judge="chat:gpt-4o", batch_size=6)
+
+    folder = sweep(spec, tmp_path / "runs", progress=False)
+    first = merged(folder)
+    assert len(first) == 12
+    (failure,) = [r for r in first if r["judge"]["status"] == "failed"]
+    assert failure["score"] is None
+    assert all(r["score"] == 1.0 and r["judge"]["raw"] == '{"correct": true}' for r in first if r is not failure)
+    asked_before = len(seen.bodies)
+    sweep(spec, tmp_path / "runs", retry_failed=True, progress=False)
+    assert all(r["score"] == 1.0 for r in merged(folder))
+    assert len(seen.bodies) <= asked_before + 1  # one question for the failure; all else is remembered
+    for path in tmp_path.rglob("*"):
+        assert KEY not in str(path)
+        assert path.is_dir() or KEY.encode() not in path.read_bytes()
 
 
 # What docs/judges.md says in its table, row by row: the server's behaviour, its answers, how the judge is set.
