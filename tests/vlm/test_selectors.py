@@ -335,3 +335,19 @@ def test_the_mildest_plan_within_a_ratio():
     assert ranking.plan_within(model, full[2] - 1e-9, vision=9, text=9) == ranking.plan(3)
     assert ranking.plan_within(model, 1.0, vision=9, text=9) == SkipPlan()
     assert ranking.plan_within(model, 0.1, vision=9, text=9) is None
+
+
+def test_fastv_removes_the_tokens_with_the_lowest_measured_scores():
+    model = random_model()
+    batch = batch_for(model)
+    with torch.no_grad():
+        with selectors.token_scores(model, layers=(1,)) as seen:
+            model(**batch)
+        kept = np.argsort(-seen.last_token(1)[0], kind="stable")[:4]
+        with skipping(model, selectors.fastv_plan(5 / 9)):
+            pruned = model(**batch).logits
+        with skipping(model, SkipPlan.keep(2, None, sorted(kept.tolist()))):
+            named = model(**batch).logits
+    text = batch["input_ids"][0] != naive.IMAGE
+    assert torch.allclose(pruned[0, text], named[0, text], atol=1e-5)
+    assert not torch.allclose(pruned[0, text], model(**batch).logits[0, text], atol=1e-2)
