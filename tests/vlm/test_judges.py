@@ -282,6 +282,7 @@ def _fill(path: str, worker: int, together: object, answers: object) -> None:
     answers.put([cache.remember(str(case), record(float(worker % 2)))["score"] for case in range(200)])
 
 
+@pytest.mark.slow
 def test_several_processes_agree_on_every_verdict(tmp_path):
     path = str(tmp_path / "v.jsonl")
     context = multiprocessing.get_context("spawn")
