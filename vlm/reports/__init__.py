@@ -6,9 +6,11 @@ from vlm.reports.cells import condition_cells
 from vlm.reports.figures import plot_cost, plot_prediction
 from vlm.reports.files import write
 from vlm.reports.formats import html, latex, markdown
-from vlm.reports.prediction import Prediction, area_under_curve, bootstrap, prediction, share
-from vlm.reports.results import results, timing
-from vlm.reports.summary import failures, summary, times
+from vlm.reports.intervals import area_under_curve, bootstrap, share
+from vlm.reports.prediction import Prediction, prediction
+from vlm.reports.results import results
+from vlm.reports.seconds import times, timing
+from vlm.reports.summary import failures, summary
 
 __all__ = [
     "Prediction",

@@ -14,8 +14,9 @@ from vlm.reports.figures import plot_cost, plot_prediction
 from vlm.reports.formats import latex, markdown
 from vlm.reports.page import Findings, page
 from vlm.reports.prediction import prediction
-from vlm.reports.results import results, timing
-from vlm.reports.summary import failures, summary, times
+from vlm.reports.results import results
+from vlm.reports.seconds import times, timing
+from vlm.reports.summary import failures, summary
 from vlm.runs import spec_of
 from vlm.table import Table
 

@@ -13,7 +13,7 @@ from vlm.plan import INDEX_CONVENTION
 from vlm.reports.formats import html
 from vlm.reports.markup import document, figures, listed, paragraph
 from vlm.reports.prediction import Prediction
-from vlm.reports.results import timing
+from vlm.reports.seconds import timing
 from vlm.spec import Spec
 from vlm.table import Table
 

@@ -35,18 +35,6 @@ def results(summary: Table, cells: Table | None = None, *, t: float = 0.05) -> T
     return Table.from_rows([_row(row, measured.get(key(row), {}), t, several) for row in summary.rows()])
 
 
-def timing(times: Table) -> Table:
-    """Seconds per item and ratios to no plan, as text."""
-    rows = []
-    for row in times.rows():
-        told: dict[str, Any] = {"data": row["dataset"], "plan": row["plan"]}
-        for part in ("prefill", "decode"):
-            told[f"{part} (s)"] = f"{row[f'{part}_seconds']:.3g}"
-            told[f"{part} ratio"] = shown(row[f"{part}_ratio"], 2)
-        rows.append(told)
-    return Table.from_rows(rows)
-
-
 def _row(row: dict[str, Any], cell: dict[str, Any], t: float, by_set: bool) -> dict[str, str]:
     saved = 1 - row["operations_ratio"]
     return {

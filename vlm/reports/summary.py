@@ -77,44 +77,6 @@ def summary(
     return Table.from_rows(rows)
 
 
-def times(records: Sequence[Record], lines: Sequence[Record]) -> Table:
-    """Seconds per item and plan, and paired ratios to no plan; these differ from run to run.
-
-    Parameters
-    ----------
-    records : sequence of dict
-        Merged records, for their groups and failures.
-    lines : sequence of dict
-        `merged/times.jsonl`: dataset, item, plan and run, whose seconds are those of a call that `batch` items shared.
-
-    Returns
-    -------
-    Table
-        group, dataset, plan, items; prefill_seconds, decode_seconds (medians per item: a call's time over its
-        items); prefill_ratio, decode_ratio (medians of an item's ratio to the same item without a plan).
-    """
-    good = {
-        (r["dataset"], r["item"], r["plan"]): str(r["group"] or r["dataset"]) for r in records if r["failure"] is None
-    }
-    seconds: dict[tuple[str, str], dict[str, dict[str, tuple[float, float]]]] = {}
-    for line in lines:
-        key, run = (line["dataset"], line["item"], line["plan"]), line["run"]
-        if key in good and run.get("seconds_prefill") is not None:
-            each = tuple(float(run[f"seconds_{part}"] or 0.0) / run["batch"] for part in ("prefill", "decode"))
-            place = seconds.setdefault((good[key], key[0]), {}).setdefault(key[2], {})
-            place[key[1]] = each[0], each[1]
-    rows = []
-    for (group, dataset), plans in sorted(seconds.items()):
-        for plan, items in sorted(plans.items(), key=lambda entry: plan_place(entry[0])):
-            taken, paired = np.array(list(items.values())), _paired(items, plans.get(NO_PLAN, {}))
-            row: dict[str, Any] = {"group": group, "dataset": dataset, "plan": plan, "items": len(items)}
-            for column, part in enumerate(("prefill", "decode")):
-                row[f"{part}_seconds"] = float(np.median(taken[:, column]))
-                row[f"{part}_ratio"] = float(np.median(paired[column])) if paired[column] else np.nan
-            rows.append(row)
-    return Table.from_rows(rows)
-
-
 def failures(records: Sequence[Record]) -> Table:
     """What was not scored and why: kind, dataset, plan, reason, items; most frequent first."""
     counts: Counter[tuple[str, str, str, str]] = Counter()
@@ -261,14 +223,6 @@ def _mean(values: Any) -> float:
 def _ratio(counted: Sequence[Mapping[str, float]]) -> float:
     full = sum(c["full"] for c in counted)
     return sum(c["plan"] for c in counted) / full if full else np.nan
-
-
-def _paired(
-    items: dict[str, tuple[float, float]], full: dict[str, tuple[float, float]]
-) -> tuple[list[float], list[float]]:
-    both = [name for name in items if name in full]
-    first, second = ([items[n][i] / full[n][i] for n in both if full[n][i] > 0] for i in (0, 1))
-    return first, second
 
 
 def _check(records: Sequence[Record]) -> None:
