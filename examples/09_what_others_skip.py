@@ -155,8 +155,9 @@ def main() -> None:
             print(f"{ranking.method}, its authors' setting: {ranking.plan()}")
 
         judge = Judge(model, processor, tiny.questions(split="test", limit=judged, kinds=tiny.IMAGE_KINDS), BATCH)
+        free = selectors.redundancy(seen.probe, last_free=True)
         removed = selectors.redundancy(seen.probe, freeze=False)
-        cost = equal_cost(judge, ladders(judge, [theory, removed, looked], others), RATIOS)
+        cost = equal_cost(judge, ladders(judge, [theory, free, removed, looked], others), RATIOS)
         print(f"\naccuracy without a plan: {judge.full.mean():.3f}\n{cost.text()}\n")
         table.save(given.out / f"09_agreement_{name}.csv")
         cost.save(given.out / f"09_equal_cost_{name}.csv")

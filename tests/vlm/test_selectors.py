@@ -175,8 +175,21 @@ def test_redundancy_is_the_probe_s():
             (row,) = rows.where(sample=sample, layer=layer).rows()
             assert by_mean.scores[sample, layer] == row["distance"]
             assert by_close.scores[sample, layer] == 1 - row["within_0.3"]
+    free = selectors.redundancy(record, last_free=True)
+    assert free.order == (4, *(layer for layer in by_mean.order if layer != 4))
+    assert free.scores[:, 4].max() < by_mean.scores.min()
     with pytest.raises(ValueError, match="probed thresholds"):
         selectors.redundancy(record, t=0.2)
+    with pytest.raises(ValueError, match="not free"):
+        selectors.redundancy(record, freeze=False, last_free=True)
+
+
+def test_freezing_the_last_layer_changes_no_answer():
+    model = random_model()
+    batch = batch_for(model, images=(1, 1), after=(4, 7))
+    divergence = selectors.prediction_divergence(model, [batch], selectors.contribution_plans(5))
+    assert divergence[:, 4] == pytest.approx(0.0, abs=1e-9)
+    assert divergence[:, :4].min() > 1e-6
 
 
 def test_small_attention_is_the_share_of_the_last_token(measured):

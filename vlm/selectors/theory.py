@@ -14,7 +14,7 @@ from vlm.selectors.ranking import Ranking, by_layer
 FloatArray = NDArray[np.float64]
 
 
-def redundancy(record: ProbeRecord, *, t: float | None = None, freeze: bool = True) -> Ranking:
+def redundancy(record: ProbeRecord, *, t: float | None = None, freeze: bool = True, last_free: bool = False) -> Ranking:
     """Layers by the redundancy of their image tokens, the most redundant first.
 
     Parameters
@@ -27,13 +27,21 @@ def redundancy(record: ProbeRecord, *, t: float | None = None, freeze: bool = Tr
     freeze : bool
         Freeze image tokens in the chosen layers, which is all that redundancy alone licenses; False removes
         them from the layer, which needs small attention as well.
+    last_free : bool
+        Freeze the last layer first, whatever its redundancy: no text token reads the image states that leave it,
+        so freezing it changes no answer at all.
     """
+    if last_free and not freeze:
+        raise ValueError("last_free: expected freeze=True; removing image tokens from the last layer is not free")
     if t is not None and t not in record.thresholds:
         raise ValueError(f"t: expected one of the probed thresholds {record.thresholds}, got {t}")
     rows = record.table().where(modality="vision")
     column = rows["distance"] if t is None else 1 - rows[f"within_{t:g}"]
     scores = np.asarray(column, dtype=np.float64).reshape(record.samples, record.depth)
     what = "mean distance" if t is None else f"P(distance > {t:g})"
+    if last_free:
+        scores[:, -1] = -1.0  # below every distance
+        what += ", last layer free"
     name = f"redundancy ({what})" if freeze else f"redundancy, removing ({what})"
     action, build = ("freeze image tokens", frozen_vision) if freeze else ("remove image tokens", without_vision)
     return by_layer(name, action, scores, build, usual=0.5)
