@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from redundancy import Estimate, checks
 from redundancy.grouping import unit_means
 from vlm.engine import Call, Engine, attached
 from vlm.families import Family
-from vlm.gains import Gains, secants
+from vlm.gains import Gains, secants, stacked_norm
 from vlm.plan import SkipPlan
 from vlm.skip import skipping
 from vlm.table import Table
@@ -25,6 +25,8 @@ from vlm.tracing import last_logits, last_tokens
 FloatArray = NDArray[np.float64]
 KINDS = ("remove", "freeze", "late entry", "early exit", "drop")
 _LARGEST_EXACT = 4096
+# Differences of single-precision states below this are rounding.
+_ROUNDING = 1e-5
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +114,7 @@ class Consequences:
                 "error": np.median(error, axis=0),
                 "predicted": np.median(guess, axis=0),
                 "factor": _median_ratio(guess, error),
-                "covered": (guess >= error * (1 - 1e-6)).mean(axis=0),
+                "covered": (guess + _ROUNDING >= error).mean(axis=0),
                 "omega": np.median(omega, axis=0),
                 "omega_factor": _median_ratio(self.omega_limit[rest], omega),
                 "may_change": per_image.mean(axis=0),
@@ -213,16 +215,14 @@ def _measure(engine: Engine, batch: Mapping[str, Any], runs: Sequence[tuple[str,
     depth = engine.parts.depth
     call: list[Call] = []
 
-    def run(
-        plan: SkipPlan | str, rewrite: Callable[[int, Tensor], Tensor] | None = None
-    ) -> tuple[list[Tensor], Tensor]:
-        """States 0..L as they come out of the layers (before any rewriting), and the last token's logits."""
+    def run(plan: SkipPlan | str, given: Sequence[Tensor] | None = None) -> tuple[list[Tensor], Tensor]:
+        """States 0..L as they come out of the layers, and the last logits; each layer is given `given`, if anything."""
         states: list[Tensor] = []
 
         def at(now: Call, state: int, value: Tensor) -> Tensor:
             call[:] = [now]
             states.append(value.to(torch.float64))
-            return value if rewrite is None else rewrite(state, value)
+            return value if given is None else given[state].to(value.dtype)
 
         with skipping(engine.parts.model, plan, family=engine.parts.family), engine.rewrite_states(at):
             return states, last_logits(engine.parts.model, batch)
@@ -232,45 +232,33 @@ def _measure(engine: Engine, batch: Mapping[str, Any], runs: Sequence[tuple[str,
     if not vision.any(dim=1).all():
         raise ValueError("batches: expected prompts with an image each, got one without")
     rows, last = torch.arange(len(vision), device=vision.device), last_tokens(call[0].real)
-    alone, _ = run("vision:0-", lambda state, value: clean[state].to(value.dtype))
-
-    def norm(difference: Tensor, mask: Tensor) -> Tensor:
-        return (difference * mask.unsqueeze(-1)).flatten(1).norm(dim=1)
-
+    alone, _ = run("vision:0-", clean)
     diameter = _diameter(engine.parts.model.get_output_embeddings().weight)  # type: ignore[operator]
     top = logits.topk(2, dim=-1).values
     found: dict[str, list[Tensor]] = {name: [] for name in ("error", "omega", "omega_limit", "changed")}
     growth: list[dict[str, Tensor]] = []
     for kind, k in runs:
-        frozen = kind == "freeze"
-
-        def hold(state: int, value: Tensor, k: int = k) -> Tensor:
-            return torch.where(vision.unsqueeze(-1), clean[k].to(value.dtype), value) if state == k + 1 else value
-
-        states, changed = run(_plan(kind, k), hold if frozen else None)
-        if frozen:
-            states[k + 1] = hold(k + 1, states[k + 1])
+        states, changed = run(_plan(kind, k))
         mixed = None
         if kind not in ("early exit", "drop"):
-            texts = [torch.where(text.unsqueeze(-1), s, c) for s, c in zip(states, clean, strict=True)]
-            mixed, _ = run("none", lambda state, value, texts=texts: texts[state].to(value.dtype))
+            mixed, _ = run("none", [torch.where(text.unsqueeze(-1), s, c) for s, c in zip(states, clean, strict=True)])
         growth.append(secants(kind, k, clean, states, alone, mixed, vision, text))
         delta = changed - logits
         omega = delta.amax(dim=1) - delta.amin(dim=1)
         ends = [engine.parts.norm(s[-1][rows, last].to(logits_dtype(engine))) for s in (clean, states)]
         gap = (ends[0].to(torch.float64) - ends[1].to(torch.float64)).norm(dim=1)
-        found["error"].append(norm(clean[-1] - states[-1], text))
+        found["error"].append(stacked_norm(clean[-1] - states[-1], text))
         found["omega"].append(omega)
         found["omega_limit"].append(diameter * gap)
         found["changed"].append(changed.argmax(dim=1) != logits.argmax(dim=1))
     out = {name: torch.stack(values, dim=1) for name, values in found.items()}
     out["margin"] = top[:, 0] - top[:, 1]
-    out["head"] = (out["omega"] / out["error"].clamp(min=1e-12)).amax(dim=1)
+    out["head"] = (out["omega"] / out["error"].clamp(min=_ROUNDING)).amax(dim=1)
     steps = range(depth)
-    out["beta"] = torch.stack([norm(alone[i + 1] - clean[i + 1], text) for i in steps], dim=1)
-    out["entry"] = torch.stack([norm(state - clean[0], vision) for state in clean], dim=1)
-    out["step"] = torch.stack([norm(clean[i + 1] - clean[i], vision) for i in steps], dim=1)
-    out["branch"] = torch.stack([norm(clean[i + 1] - clean[i], vision | text) for i in steps], dim=1)
+    out["beta"] = torch.stack([stacked_norm(alone[i + 1] - clean[i + 1], text) for i in steps], dim=1)
+    out["entry"] = torch.stack([stacked_norm(state - clean[0], vision) for state in clean], dim=1)
+    out["step"] = torch.stack([stacked_norm(clean[i + 1] - clean[i], vision) for i in steps], dim=1)
+    out["branch"] = torch.stack([stacked_norm(clean[i + 1] - clean[i], vision | text) for i in steps], dim=1)
     for name in growth[0]:
         out[name] = torch.stack([g[name] for g in growth]).amax(dim=0)
     return {name: value.cpu().numpy() for name, value in out.items()}
@@ -288,7 +276,7 @@ def _plan(kind: str, k: int) -> SkipPlan:
         return SkipPlan.late_entry(k)
     if kind == "early exit":
         return SkipPlan.early_exit(k)
-    return SkipPlan.drop([k]) if kind == "drop" else SkipPlan()
+    return SkipPlan.drop([k]) if kind == "drop" else SkipPlan.freeze(k, k + 1)
 
 
 def _predicted(kind: str, k: int, seen: Mapping[str, FloatArray], gains: Gains) -> FloatArray:
@@ -318,7 +306,7 @@ def _diameter(rows: Tensor) -> float:
 
 
 def _median_ratio(large: FloatArray, small: FloatArray) -> FloatArray:
-    """Median over samples of large / small where small is not zero; NaN where it always is."""
-    good = small > 1e-9
+    """Median over samples of large / small where small is more than rounding; NaN where it always is."""
+    good = small > _ROUNDING
     ratio = np.where(good, large / np.where(good, small, 1.0), np.nan)
     return np.array([np.median(c[~np.isnan(c)]) if (~np.isnan(c)).any() else np.nan for c in ratio.T])

@@ -48,6 +48,12 @@ class Gains:
         return cls(level("alone"), level("blocks"), level("whole"), float(level("head")))
 
 
+def stacked_norm(states: Tensor, mask: Tensor) -> Tensor:
+    """(batch,) Euclidean norm of the masked tokens' states (batch, tokens, width) as one vector."""
+    norms: Tensor = (states * mask.unsqueeze(-1)).flatten(1).norm(dim=1)
+    return norms
+
+
 def secants(
     kind: str,
     k: int,
@@ -85,21 +91,18 @@ def secants(
     again = {"remove": k + 1, "freeze": k + 1, "late entry": k}.get(kind, depth)
     for layer in range(depth):
 
-        def gap(a: Tensor, b: Tensor, mask: Tensor) -> Tensor:
-            return ((a - b) * mask.unsqueeze(-1)).flatten(1).norm(dim=1)
-
         def growth(new: Tensor, mask: Tensor, layer: int = layer) -> Tensor:
-            old = gap(clean[layer], states[layer], mask)
-            floor = _SMALLEST * (clean[layer] * mask.unsqueeze(-1)).flatten(1).norm(dim=1)
+            old = stacked_norm(clean[layer] - states[layer], mask)
+            floor = _SMALLEST * stacked_norm(clean[layer], mask)
             return torch.where(old > floor, new / old.clamp(min=1e-300), 0.0)
 
         text_only = (kind == "early exit" and layer >= k) or (kind == "late entry" and layer < k)
         if text_only:
-            out["alone"][:, layer] = growth(gap(alone[layer + 1], states[layer + 1], text), text)
+            out["alone"][:, layer] = growth(stacked_norm(alone[layer + 1] - states[layer + 1], text), text)
         if kind == "drop" and layer > k:
-            out["whole"][:, layer] = growth(gap(clean[layer + 1], states[layer + 1], real), real)
+            out["whole"][:, layer] = growth(stacked_norm(clean[layer + 1] - states[layer + 1], real), real)
         if mixed is not None and layer >= again:
             for i, to in enumerate((text, vision)):
-                out["blocks"][:, layer, i, 0] = growth(gap(clean[layer + 1], mixed[layer + 1], to), text)
-                out["blocks"][:, layer, i, 1] = growth(gap(mixed[layer + 1], states[layer + 1], to), vision)
+                out["blocks"][:, layer, i, 0] = growth(stacked_norm(clean[layer + 1] - mixed[layer + 1], to), text)
+                out["blocks"][:, layer, i, 1] = growth(stacked_norm(mixed[layer + 1] - states[layer + 1], to), vision)
     return out

@@ -102,14 +102,15 @@ class LensRecord:
             torch.cat([torch.stack([row[i] for row in rows], dim=1) for _, _, rows in self._done]).numpy()
             for i in range(3)
         )
-        sample, patch = (torch.cat([part[i] for part in self._done]).numpy() for i in range(2))
+        sample = torch.cat([part for part, _, _ in self._done]).numpy()
+        patch = torch.cat([part for _, part, _ in self._done]).numpy()
         return Lens(sample, patch, tokens, probabilities, entropy)
 
     @torch.no_grad()
     def _read(self, states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Top tokens (n, top), their probabilities, and entropy (n,) of states (n, width)."""
         parts = []
-        for chunk in states.split(_CHUNK) if len(states) else [states]:
+        for chunk in torch.split(states, _CHUNK):
             logs = torch.log_softmax(self.head(self.norm(chunk)).to(torch.float32), dim=-1)
             best = logs.topk(self.top, dim=-1)
             entropy = -(logs.exp() * logs).nansum(dim=-1)

@@ -38,7 +38,9 @@ class RemovalRecord:
             _sample(
                 call.vision[row],
                 call.text[row],
-                *(part[row].to(torch.float64) for part in (query, key, call.value)),
+                query[row].to(torch.float64),
+                key[row].to(torch.float64),
+                call.value[row].to(torch.float64),
                 None if mask is None else mask[row if len(mask) > 1 else 0],
                 scaling,
                 output,

@@ -237,7 +237,8 @@ def last_logits(model: Any, batch: Mapping[str, Any]) -> Tensor:
     aligned = bool((last == ids.shape[1] - 1).all())
     logits = model(**batch, use_cache=False, logits_to_keep=1 if aligned else 0).logits
     row = torch.zeros_like(last) if aligned else last
-    return logits[torch.arange(len(row), device=row.device), row].to(torch.float64)
+    picked: Tensor = logits[torch.arange(len(row), device=row.device), row]
+    return picked.to(torch.float64)
 
 
 def _run(engine: Engine, batch: Mapping[str, Any], rewrite: Any) -> Tensor:

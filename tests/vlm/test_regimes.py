@@ -100,7 +100,7 @@ def test_accumulated_distances_judge_the_run_itself():
     assert found.runs["chained"].tolist() == [0.05]
     assert found.runs["far_high"].tolist() == pytest.approx([1 - decision.layers["close_low"][3]])
     # Back from far away is not redundant; a run that starts late goes through state 0.
-    records = made(close, [0.5] * 5, entry=[1.0, 0.3, 1.0, 1.0, 1.0])
+    records = made(close, [0.5] * 5, entry=[1.0, 0.3, 1.0, 0.98, 1.0])
     decision = decide(*records, accumulated=True)
     found = regimes(decision)
     assert str(found.plan) == "freeze:0-1+3-5"
