@@ -109,11 +109,12 @@ def task(harness, questions, tmp_path_factory):
     return folder
 
 
-def run(task: Path, out: Path, plan: str, *launcher: str, batch: int = 4) -> dict[str, object]:
+def run(task: Path, out: Path, plan: str, *launcher: str, cache: Path | None = None) -> dict[str, object]:
     """Run the harness; its results, and the answers by document."""
     offline = {"HF_DATASETS_OFFLINE": "1", "HF_HUB_OFFLINE": "1", "HF_HOME": str(out / "hub"), "OMP_NUM_THREADS": "1"}
     arguments = ["--model", "skipit", "--model_args", f"pretrained=tiny,plan={plan}", "--tasks", "tiny_questions"]
-    arguments += ["--include_path", str(task), "--batch_size", str(batch), "--log_samples", "--output_path", str(out)]
+    arguments += ["--include_path", str(task), "--batch_size", "4", "--log_samples", "--output_path", str(out)]
+    arguments += ["--use_cache", str(cache)] if cache else []
     command = [sys.executable, *(launcher or ("-m", "lmms_eval")), *arguments]
     told = subprocess.run(command, capture_output=True, text=True, cwd=out, env={**os.environ, **offline}, check=False)
     assert told.returncode == 0, told.stderr[-4000:]
@@ -137,12 +138,17 @@ def expected(questions, plan: str) -> list[str]:
 def test_the_harness_gets_the_librarys_own_answers(task, questions, tmp_path):
     words = expected(questions, PLAN)
     assert words != expected(questions, "none")
-    found = run(task, tmp_path, PLAN)
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    found = run(task, tmp_path / "first", PLAN, cache=tmp_path / "cache")
     assert found["answers"] == words
     right = sum(word == question.answer for word, question in zip(words, questions, strict=True)) / len(words)
     assert found["right"] == pytest.approx(right)
     # The text of the plan survives the harness's splitting at commas, and stands in its results.
     assert f"plan={PLAN}" in found["config"]["model_args"]
+    # Its cache keeps the plans apart.
+    assert run(task, tmp_path / "second", "none", cache=tmp_path / "cache")["answers"] == expected(questions, "none")
+    assert any((tmp_path / "cache").rglob("*.db"))
 
 
 def test_two_ranks_give_the_same_answers(task, questions, tmp_path):
@@ -199,13 +205,23 @@ def asked(model, questions, **settings):
 
 
 @pytest.mark.parametrize("batch", [1, 5, 64])
-def test_batches_do_not_change_answers_or_their_order(harness, questions, batch):
+def test_batches_do_not_change_answers_or_their_order(harness, questions, batch, monkeypatch):
     model = harness.SkipIt("tiny", PLAN, batch_size=batch)
+    rows = {1: 0, 2: 0}
+    generate = model.model.generate
+
+    def counted(**given):
+        rows[given["max_new_tokens"]] += len(given["input_ids"])
+        assert len(given["input_ids"]) <= batch
+        return generate(**given)
+
+    monkeypatch.setattr(model.model, "generate", counted)
     requests = asked(model, questions)
     for number in range(0, len(requests), 3):  # other settings come between, and are answered apart
-        requests[number].args[2].update(max_new_tokens=2)
-    requests = [request(*r.args[:2], dict(r.args[2]), *r.args[3:]) for r in requests]
+        before = requests[number].args
+        requests[number] = request(*before[:2], {**before[2], "max_new_tokens": 2}, *before[3:])
     assert [text.split()[0] for text in model.generate_until(requests)] == expected(questions, PLAN)
+    assert rows == {1: 8, 2: 5}
 
 
 def test_stop_strings_cut_but_a_blank_line_does_not(harness):
