@@ -111,7 +111,7 @@ def test_with_one_run_the_gain_of_a_dropped_layer_is_exact():
 
 def test_theorems_about_logits_hold_everywhere(measured):
     _, _, found = measured
-    assert (found.omega <= found.omega_limit * (1 + 1e-5)).all()
+    assert (found.omega <= found.omega_limit * (1 + 1e-5) + 1e-5).all()
     assert found.omega.max() > 0.1
     assert (~found.changed | (found.margin[:, None] <= found.omega)).all()
     assert found.changed.any()

@@ -1,0 +1,83 @@
+"""Remove, freeze or keep: sort layers into regimes, and follow the error of a plan to the answer."""
+
+import argparse
+from pathlib import Path
+
+import torch
+
+import vlm
+from vlm import SkipPlan, tiny
+from vlm.consequences import consequences
+from vlm.demo import Judge, measure
+from vlm.plots import require_matplotlib
+from vlm.reading_plots import plot_consequences, plot_regimes
+from vlm.regimes import regimes
+from vlm.removal import removal
+
+
+def one_per_scene(number):
+    kinds = len(tiny.IMAGE_KINDS)
+    questions = tiny.questions(split="validation", limit=number * kinds, kinds=tiny.IMAGE_KINDS)
+    return [questions[scene * kinds + scene % kinds] for scene in range(number)]
+
+
+def batches(processor, questions, size=40):
+    for start in range(0, len(questions), size):
+        part = questions[start : start + size]
+        pictures, prompts = [q.image for q in part], [q.prompt for q in part]
+        yield dict(processor(images=pictures, text=prompts, return_tensors="pt", padding=True))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("figures"))
+    parser.add_argument("--model", default="tiny-scaled")
+    parser.add_argument("--questions", type=int, default=200, help="to measure on, and to validate on")
+    parser.add_argument("--followed", type=int, default=10, help="of these, how many to follow to the answer")
+    given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    plt = require_matplotlib()
+    model, processor = vlm.load(given.model)
+
+    # One question per scene to measure on, since scenes are what is independent.
+    seen = one_per_scene(given.questions)
+    record, attention = measure(model, processor, seen, batch_size=60, bar=lambda items, name: items)
+    decision = vlm.decide(record, attention, images=[q.image_id for q in seen])
+    found = regimes(decision)
+    print("\n".join(found.reasons()))
+    print(f"\n{found}")
+    print(found.runs.text())
+
+    judge = Judge(model, processor, tiny.questions(limit=given.questions, kinds=tiny.IMAGE_KINDS), 60)
+    # What redundancy alone would have suggested: removing where the regime says freeze.
+    removed = SkipPlan(vision=found.plan.vision + found.plan.frozen)
+    plans = {"no skip": SkipPlan(), "conditions": decision.plan, "regimes": found.plan, "removed instead": removed}
+    print(vlm.Table.from_rows([judge.row(plan, name, 0) for name, plan in plans.items()]).text())
+
+    # What the answer would lose with the image in one layer, beside the theorem: no Lipschitz constant is needed here.
+    followed = seen[: given.followed]
+    with torch.inference_mode(), removal(model) as lost:
+        for batch in batches(processor, followed):
+            model(**batch, logits_to_keep=1)
+    table = lost.table()
+    print("\nchange of the last token's attention output without the image keys, and its bound")
+    for layer in range(record.depth):
+        rows = table.where(layer=layer)
+        print(
+            f"layer {layer}: ratio {rows['ratio'].mean():.2f}, change {rows['change'].mean():.2f}, bound "
+            f"{rows['bound'].mean():.2f}, largest change / bound {(rows['change'] / rows['bound']).max():.2f}"
+        )
+    result = consequences(model, batches(processor, followed), images=[q.image_id for q in followed])
+    table = result.table()
+    print(f"\n{result}: the recursions are diagnostics, not certificates")
+    print(table.text())
+
+    figure, axes = plt.subplots(1, 3, figsize=(13, 3.8), layout="constrained")
+    plot_regimes(axes[0], found)
+    for ax, kind in zip(axes[1:], ("early exit", "freeze"), strict=True):
+        plot_consequences(ax, table, kind)
+    figure.savefig(given.out / "regimes.png", dpi=110)
+
+
+if __name__ == "__main__":
+    main()
