@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -12,11 +14,11 @@ from vlm import SkipPlan
 
 PROPERTIES = {item.name: item for item in exactness.PROPERTIES}
 # Late entry, a layer without text and early exit at once.
-EVERYTHING = "vision:0-1+3-/text:2-3"
+EVERYTHING = exactness.JOINED[0]
 UNLIKE = ("llava", "qwen3_vl", "gemma3", "idefics3", "llama4")
 
 
-def check(family, attention, name, plans):
+def check(family, attention, name, plans=None):
     if (why := absent(family)) is not None:
         pytest.skip(why)
     try:
@@ -28,7 +30,7 @@ def check(family, attention, name, plans):
 @pytest.mark.parametrize("family", FAMILY_NAMES)
 def test_prefill_and_cached_decoding(family):
     check(family, "sdpa", "empty plan, after leaving", [EVERYTHING])
-    check(family, "sdpa", "prefill", ["vision:2-3/text:2-3", EVERYTHING])
+    check(family, "sdpa", "prefill", exactness.JOINED)
     check(family, "sdpa", "greedy, cached", [EVERYTHING])
     check(family, "eager", "greedy, cached", [EVERYTHING])
 
@@ -50,7 +52,7 @@ def test_training_and_generation(family, name):
 @pytest.mark.parametrize("attention", exactness.ATTENTION)
 @pytest.mark.parametrize("name", PROPERTIES)
 def test_the_whole_table(family, attention, name):
-    check(family, attention, name, exactness.PLANS)
+    check(family, attention, name)
 
 
 @pytest.mark.parametrize("family", FAMILY_NAMES)
@@ -69,12 +71,13 @@ def test_plans_change_the_logits_so_the_errors_mean_something(family):
 
 
 def test_the_command_prints_and_writes_the_table(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(exactness, "PLANS", ("vision:1-2",))
-    monkeypatch.setattr(exactness, "PROPERTIES", (PROPERTIES["prefill"], PROPERTIES["second image"]))
+    some = tuple(replace(PROPERTIES[name], plans=("vision:1-2",)) for name in ("prefill", "second image"))
+    monkeypatch.setattr(exactness, "PROPERTIES", some)
     page = tmp_path / "exactness.md"
     assert exactness.main(["--family", "paligemma", "--markdown", str(page)]) == 0
     printed, written = capsys.readouterr().out, page.read_text()
     assert printed.count("| paligemma |") == written.count("| paligemma |") == 2
     assert "n/a: paligemma, second image" in written
-    monkeypatch.setattr(exactness, "PROPERTIES", (exactness.Property("wrong", lambda model, plan: 1.0, 0.5),))
+    wrong = exactness.Property("wrong", lambda model, plan: 1.0, 0.5, ("none",))
+    monkeypatch.setattr(exactness, "PROPERTIES", (wrong,))
     assert exactness.main(["--family", "llava"]) == 1
