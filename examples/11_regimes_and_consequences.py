@@ -42,11 +42,16 @@ def main():
     # One question per scene to measure on, since scenes are what is independent.
     seen = one_per_scene(given.questions)
     record, attention = measure(model, processor, seen, batch_size=60, bar=lambda items, name: items)
-    decision = vlm.decide(record, attention, images=[q.image_id for q in seen])
+    images = [q.image_id for q in seen]
+    decision = vlm.decide(record, attention, images=images)
     found = regimes(decision)
     print("\n".join(found.reasons()))
     print(f"\n{found}")
     print(found.runs.text())
+    # Distances of adjacent layers may add up along a run; those from state 0 are what a run from layer 0 really makes.
+    strict = regimes(vlm.decide(record, attention, images=images, accumulated=True))
+    print(f"by accumulated distances: {strict}")
+    print(f"{strict.runs.text()}\n")
 
     judge = Judge(model, processor, tiny.questions(limit=given.questions, kinds=tiny.IMAGE_KINDS), 60)
     # What redundancy alone would have suggested: removing where the regime says freeze.

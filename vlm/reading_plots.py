@@ -64,7 +64,7 @@ def plot_trace(ax: Any, trace: Trace, *, images: ArrayLike | None = None) -> Non
         xlabel=f"clean state l{until} put back", ylabel="recovered share of the answer", xticks=range(trace.depth + 1)
     )
     ax.set_ylim(-0.15, 1.15)
-    ax.legend(fontsize=8, frameon=False)
+    ax.legend(fontsize=8, frameon=False, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
 
 
 def plot_regimes(ax: Any, found: Regimes) -> None:
