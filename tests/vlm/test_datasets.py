@@ -176,6 +176,38 @@ def test_reading_twice_or_as_a_stream_is_the_same(folder: Path, name: str) -> No
     assert shown(limit=2, streaming=True) in (shown()[:2], shown(limit=2))
 
 
+@pytest.mark.parametrize("name", [*sorted(WRITERS), "tiny"])
+def test_only_wanted_images_are_decoded_and_nothing_else_changes(
+    folder: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def found(**settings: object) -> list[Item | Failure]:
+        source = {"limit": 7} if name == "tiny" else {"source": folder / name}
+        return list(read(name, **source, **settings))  # type: ignore[arg-type]
+
+    def asked(entry: Item | Failure) -> tuple[object, ...]:
+        return (entry.id,) if isinstance(entry, Failure) else (entry.id, entry.image_id, entry.question, entry.answers)
+
+    whole, seen = found(), []
+    part = found(decoded=lambda position: seen.append(position) or position % 3 == 1)
+    assert [entry.id for entry in part] == [entry.id for entry in whole]
+    assert set(seen) <= set(range(len(whole)))
+    for position, (mine, theirs) in enumerate(zip(part, whole, strict=True)):
+        if position % 3 == 1 or isinstance(mine, Failure):
+            assert type(mine) is type(theirs)
+            assert asked(mine) == asked(theirs)
+        elif isinstance(theirs, Item):
+            assert asked(mine) == asked(theirs)
+        if isinstance(mine, Item) and isinstance(theirs, Item):
+            wanted = [image.tobytes() for image in theirs.images] if position % 3 == 1 else []
+            assert [image.tobytes() for image in mine.images] == wanted
+
+    def never(*_: object) -> None:
+        raise AssertionError("an image was decoded")
+
+    monkeypatch.setattr("vlm.datasets.picture", never)
+    assert len(found(decoded=lambda position: False)) == len(whole)
+
+
 def test_a_limit_draws_a_subset_by_seed_in_the_tables_order(folder: Path) -> None:
     def ids(**settings: int) -> list[str]:
         return [entry.id for entry in read("visual7w", source=folder / "visual7w", **settings)]

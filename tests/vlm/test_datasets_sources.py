@@ -184,6 +184,29 @@ def test_your_own_questions(tmp_path: Path) -> None:
     assert len(found) == 9
 
 
+def test_lines_of_your_own_that_no_answer_could_get_right_are_failures(tmp_path: Path) -> None:
+    lines = [
+        {"question": "Which? A. red B. blue", "answer": "b", "kind": "choice"},
+        {"question": "Which?", "answer": "red", "kind": "choice"},
+        {"question": "Which?", "answer": "E", "kind": "choice"},
+        {"question": "Which?", "options": ["red", "blue"], "answer": "red", "kind": "open"},
+        {"question": "Which?", "options": ["1", "2"], "answer": "2", "kind": "math"},
+        {"question": "What?", "answer": "x", "details": None},
+    ]
+    path = tmp_path / "mine.jsonl"
+    path.write_text("\n".join([*map(json.dumps, lines), "[" * 100_000]))
+    found = list(read("jsonl", source=path))
+    assert [e.answers if isinstance(e, Item) else e.id for e in found] == [
+        ("B",),
+        "line 2",
+        "line 3",
+        "line 4",
+        ("B",),
+        "line 6",
+        "line 7",
+    ]
+
+
 def test_two_lines_with_one_id_are_refused(tmp_path: Path) -> None:
     (tmp_path / "mine.jsonl").write_text('{"id": 1}\n{"id": "1"}\n')
     with pytest.raises(ValueError, match="expected ids that differ, got '1' more than once"):

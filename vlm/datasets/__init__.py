@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ def read(
     limit: int | None = None,
     seed: int = 0,
     streaming: bool = False,
+    decoded: Callable[[int], bool] | None = None,
 ) -> Iterator[Item | Failure]:
     """The items of a data set, in an order that depends on the arguments alone.
 
@@ -60,6 +61,9 @@ def read(
         Draws the subset; for "tiny", the scenes.
     streaming : bool
         Read from the hub without storing; `limit` then means the first ones, since a stream cannot be sampled.
+    decoded : function, optional
+        Position in this order, from 0, to whether the images are wanted; the others' items have none, and nobody
+        notices if they are broken. All by default. For a worker that answers a part of the items.
 
     Yields
     ------
@@ -81,7 +85,7 @@ def read(
     if limit is not None and (not isinstance(limit, int) or limit < 1):
         raise ValueError(f"limit: expected an integer of at least 1, got {limit!r}")
     if name == "tiny":
-        return _embedded(split or "test", limit or _EMBEDDED_SIZE, seed)
+        return _embedded(split or "test", limit or _EMBEDDED_SIZE, seed, decoded)
     if streaming and limit is not None and seed != 0:
         raise ValueError(f"seed: expected 0, got {seed}; a stream can be cut but not sampled, so leave out streaming")
     dataset = next((d for d in DATASETS if d.name == name), _OWN)
@@ -97,14 +101,16 @@ def read(
         rows = hub_rows(dataset, None if source is None else str(source), split or dataset.split, streaming=streaming)
     folder = None if place is None else place.parent if place.is_file() else place
     if streaming and not isinstance(rows, list):
-        return _entries(dataset, enumerate(islice(rows, limit)), folder)
+        return _entries(dataset, enumerate(islice(rows, limit)), folder, decoded)
     chosen = _subset(len(rows), limit, seed)
-    return _entries(dataset, ((i, rows[i]) for i in chosen), folder)
+    return _entries(dataset, ((i, rows[i]) for i in chosen), folder, decoded)
 
 
-def _entries(dataset: Dataset, rows: Iterable[tuple[int, Any]], folder: Path | None) -> Iterator[Item | Failure]:
+def _entries(
+    dataset: Dataset, rows: Iterable[tuple[int, Any]], folder: Path | None, decoded: Callable[[int], bool] | None
+) -> Iterator[Item | Failure]:
     checked = False
-    for index, row in rows:
+    for position, (index, row) in enumerate(rows):
         missing = [column for column in dataset.columns if column not in row]
         if missing and not checked:
             raise ValueError(
@@ -112,23 +118,23 @@ def _entries(dataset: Dataset, rows: Iterable[tuple[int, Any]], folder: Path | N
                 f"{', '.join(missing)} missing"
             )
         checked = True
-        yield _entry(dataset, index, row, folder)
+        yield _entry(dataset, index, row, folder, decoded is None or decoded(position))
 
 
-def _entry(dataset: Dataset, index: int, row: Any, folder: Path | None) -> Item | Failure:
+def _entry(dataset: Dataset, index: int, row: Any, folder: Path | None, decoded: bool) -> Item | Failure:
     name = str(index if dataset.key is None else row.get(dataset.key, index))
     try:
         if "broken" in row:
             raise ValueError(row["broken"])
         parts = dataset.read(row)
         stored = parts.pop("images")
-        images = tuple(picture(image, folder) for image in stored)
+        images = tuple(picture(image, folder) for image in stored) if decoded else ()
         key = dataset.image_key
         image_id = str(row[key]) if key and row.get(key) is not None else content_id(stored, folder) if stored else name
         return Item(dataset=dataset.name, id=name, image_id=image_id, images=images, **parts)
     except KeyError as error:
         return Failure(dataset.name, name, f"row: expected a column {error.args[0]!r}, got {', '.join(map(str, row))}")
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         return Failure(dataset.name, name, str(error))
 
 
@@ -151,7 +157,7 @@ def _local(source: str | Path | None) -> Path | None:
     return None
 
 
-def _embedded(split: str, limit: int, seed: int) -> Iterator[Item]:
+def _embedded(split: str, limit: int, seed: int, decoded: Callable[[int], bool] | None) -> Iterator[Item]:
     """Image questions of the embedded set; choices have their options apart from the question."""
     from vlm.tiny.asking import IMAGE_KINDS, questions
 
@@ -165,7 +171,7 @@ def _embedded(split: str, limit: int, seed: int) -> Iterator[Item]:
             id=f"{split}-{seed}-{number}",
             image_id=f"{split}-{seed}-{asked.image_id}",
             question=question + "?",
-            images=(asked.image,),
+            images=(asked.image,) if decoded is None or decoded(number) else (),
             options=tuple(listed.split()[1::2]),
             answers=(asked.answer,),
             kind=kinds.get(asked.kind, "open"),

@@ -64,7 +64,7 @@ def own_rows(source: Path | None) -> list[Row]:
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             row = {"broken": f"line {number}: expected JSON, got {error}"}
         if not isinstance(row, dict):
             row = {"broken": f"line {number}: expected a JSON object, got {type(row).__name__}"}

@@ -166,6 +166,12 @@ def own(row: Row) -> Parts:
     kind = row.get("kind") or ("choice" if options else "yes/no" if _all_yes_or_no(answers) else "open")
     if kind not in KINDS:
         raise ValueError(f"kind: expected one of {', '.join(KINDS)}, got {kind!r}")
+    if options and kind not in ("choice", "math"):
+        raise ValueError(f"kind: expected 'choice' or 'math' for a question with options, got {kind!r}")
+    if kind == "choice" and not options:
+        answers = tuple(
+            letter for a in answers for letter in right_letter(a, listed_letters(row["question"]) or letters(4))
+        )
     return {
         "question": text(row, "question"),
         "images": images,
