@@ -154,7 +154,8 @@ def trace(
     corruption : mapping or Noise
         Arguments that replace the batch's own (`{"pixel_values": other}`, or a whole batch with the same
         `input_ids`: a blank or another image), or noise on the projected image tokens. Families that feed image
-        features into later layers too (Qwen3-VL) keep those clean under Noise: give them another image.
+        features into later layers too (Qwen3-VL) keep those clean under Noise, and corrupt under another image whatever
+        state is put back.
     answers : int (samples,), optional
         Token ids of the answers to follow; default: what the clean run predicts.
     foils : int (samples,), optional

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.vlm.random_models import IMAGE, batch_for, random_model, with_positions
-from vlm import probe, skipping
+from tests.vlm.random_models import IMAGE, absent, batch_for, random_model, with_positions
+from vlm import FAMILIES, probe, skipping
 from vlm.tracing import Noise, Trace, trace
 
 PAIR = dict(images=(1, 2, 0), after=(3, 8, 5))
@@ -39,6 +39,20 @@ def test_the_whole_image_enters_through_state_0_and_leaves_through_the_last_toke
     assert text[:, 0] == pytest.approx(found.corrupted, abs=1e-5)
     # In between something is restored in part.
     assert np.abs(vision[hit, 1:-1] - found.corrupted[hit, None]).max() > 1e-3
+
+
+@pytest.mark.parametrize("family", [family.name for family in FAMILIES if family.name != "llava"])
+def test_every_family_is_restored_from_both_ends(family):
+    reason = absent(family)
+    if reason:
+        pytest.skip(reason)
+    model = random_model(family, layers=3)
+    batch = batch_for(model, images=(1, 1), after=(3, 6))
+    found = trace(model, batch, Noise(), targets=("vision", "last"))
+    assert np.abs(found.clean - found.corrupted).max() > 1e-3
+    assert found.restored[:, 0, 0] == pytest.approx(found.clean, abs=1e-5)
+    assert found.restored[:, 0, -1] == pytest.approx(found.corrupted, abs=1e-5)
+    assert found.restored[:, 1, -1] == pytest.approx(found.clean, abs=1e-5)
 
 
 def test_one_restoration_equals_a_run_of_our_own():
