@@ -1,82 +1,43 @@
-"""Prefill and decode under plans against no plan and against the ideal operation ratio, in one run.
+"""Prefill, decoding and cache under every kind of plan against no plan, and the overhead of measuring, on a processor.
 
 Model: random LLaVA, 576 image + 64 text tokens, 16 layers of width 512 (that of bench_measure.py).
+
+    python tests/benchmarks/bench_skip.py --rounds 11 --markdown docs/benchmarks/skip.md
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
 
-import torch
 from bench_measure import TEXT, VISION, build
+from skip_timing import PLAIN, machine_line, plan_lines, plans_for, ratio, seconds_line, show, take_turns
 
 import vlm
 
-PLANS = ("none", "vision:0-4", "vision:0-8", "vision:8-16", "vision:0-4+12-16", "vision:4-12", "vision:4-8/text:4-8")
-
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=11)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tokens", type=int, default=16, help="tokens decoded per round")
+    parser.add_argument("--markdown", type=Path, help="file whose tables between the bench_skip markers are replaced")
     given = parser.parse_args()
+    machine = machine_line()
     model, _, batch = build()
-    start_at = model.model.language_model
-    seconds: dict[str, list[float]] = {plan: [] for plan in ("plain", *PLANS)}
-    decode: dict[str, list[float]] = {plan: [] for plan in ("plain", *PLANS)}
-    cache_bytes: dict[str, int] = {}
-    # The vision tower is no part of the plan: its time is taken out of every figure.
-    clock: list[float] = []
-    handle = start_at.register_forward_pre_hook(lambda *_: clock.append(time.perf_counter()))
-    with torch.inference_mode():
-        for round_number in range(given.rounds + 1):
-            for plan in seconds:
-                if plan == "plain":
-                    first, step, held = one_round(model, batch, clock, given.tokens)
-                else:
-                    with vlm.skipping(model, plan):
-                        first, step, held = one_round(model, batch, clock, given.tokens)
-                if round_number:
-                    seconds[plan].append(first)
-                    decode[plan].append(step)
-                    cache_bytes[plan] = held
-    handle.remove()
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {given.rounds} rounds")
-    print(f"{'plan':<22}{'prefill ratio':>14}{'ideal ratio':>13}{'over ideal':>12}{'decode ratio':>14}{'cache MB':>10}")
-    for plan in seconds:
-        text = "none" if plan == "plain" else plan
-        ideal = vlm.operations_ratio(model, text, vision=VISION, text=TEXT)
-        ratio, step = (
-            statistics.median(a / b for a, b in zip(table[plan], table["plain"], strict=True))
-            for table in (seconds, decode)
-        )
-        print(
-            f"{plan:<22}{ratio:>14.3f}{ideal:>13.3f}{ratio / ideal:>12.3f}{step:>14.3f}{cache_bytes[plan] / 1e6:>10.1f}"
-        )
-    plain = statistics.median(seconds["plain"])
-    step = statistics.median(decode["plain"])
-    print(f"plain prefill {plain:.3f} s (decoder only), decode {step * 1e3:.1f} ms per token")
-
-
-def one_round(
-    model: object, batch: dict[str, torch.Tensor], clock: list[float], tokens: int
-) -> tuple[float, float, int]:
-    """Seconds of the decoder's prefill, seconds per decoded token, bytes held in the cache."""
-    clock.clear()
-    out = model(**batch, logits_to_keep=1, use_cache=True)  # type: ignore[operator]
-    prefill = time.perf_counter() - clock[0]
-    cache, token = out.past_key_values, out.logits[:, -1:].argmax(-1)
-    start = time.perf_counter()
-    for _ in range(tokens):
-        out = model(input_ids=token, past_key_values=cache, use_cache=True)  # type: ignore[operator]
-        token = out.logits[:, -1:].argmax(-1)
-    step = (time.perf_counter() - start) / tokens
-    held = sum(
-        t.numel() * t.element_size() for layer in cache.layers for t in (layer.keys, layer.values) if t is not None
-    )
-    return prefill, step, held
+    plans = plans_for(16, VISION)
+    ways = {PLAIN: nullcontext} | {plan: partial(vlm.skipping, model, plan) for plan in plans}
+    measuring = {"vlm.probe": partial(vlm.probe, model), "vlm.attention": partial(vlm.attention, model)}
+    taken = take_turns(model, batch, ways | measuring, rounds=given.rounds, tokens=given.tokens)
+    measured = {way: taken.pop(way) for way in measuring}
+    lines = [machine, f"{given.rounds} rounds, {given.tokens} decoded tokens. {seconds_line(taken[PLAIN])}", ""]
+    lines += plan_lines(model, taken, vision=VISION, text=TEXT, batch=1, tokens=given.tokens)
+    lines += ["", "| measuring | prefill ratio | target | decode ratio |", "| --- | ---: | ---: | ---: |"]
+    for (way, result), target in zip(measured.items(), (1.03, 1.02), strict=True):
+        prefill, step = ratio(result.prefill, taken[PLAIN].prefill), ratio(result.token, taken[PLAIN].token)
+        lines.append(f"| `{way}` | {prefill:.3f} | {target:.2f} | {step:.3f} |")
+    show(lines, given.markdown, "bench_skip")
 
 
 if __name__ == "__main__":

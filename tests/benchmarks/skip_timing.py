@@ -1,0 +1,158 @@
+"""Prefill, decoding and cache of one model under many plans in turns, beside what `vlm.plan_cost` says they cost."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+import vlm
+from vlm.families import anatomy
+
+PLAIN = "no context"
+HEAD = (
+    "| plan | prefill ratio | ideal | over ideal | decode ratio | bytes read | cache MB | computed |",
+    "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+)
+
+
+@dataclass
+class Taken:
+    """Seconds of each round, and the bytes held in the cache after the prompt."""
+
+    prefill: list[float] = field(default_factory=list)
+    token: list[float] = field(default_factory=list)
+    held: int = 0
+
+
+def plans_for(depth: int, images: int) -> tuple[str, ...]:
+    """Every kind of plan, in quarters of a model's depth."""
+    quarter, half = depth // 4, depth // 2
+    return (
+        "none",
+        f"vision:0-{quarter}",
+        f"vision:{half}-",
+        f"vision:0-{quarter}+{3 * quarter}-",
+        f"vision:{quarter}-{half}/text:{quarter}-{half}",
+        f"freeze:{quarter}-{3 * quarter}",
+        f"freeze:{quarter}-{half}/vision:{half}-",
+        f"keep:2-=0-{images // 4}",
+        "prune:2=0.5",
+        f"attention:{quarter}-{half}",
+        f"mlp:{quarter}-{half}",
+    )
+
+
+def take_turns(
+    model: Any, batch: Mapping[str, Any], ways: Mapping[str, AbstractContextManager[Any]], *, rounds: int, tokens: int
+) -> dict[str, Taken]:
+    """Time every way of running once a round, after one round to warm up."""
+    taken = {way: Taken() for way in ways}
+    with torch.inference_mode(), _decoder_clock(model) as clock:
+        for number in range(rounds + 1):
+            for way, result in taken.items():
+                with ways[way]():  # type: ignore[operator]
+                    prefill, token, held = _one_round(model, batch, clock, tokens)
+                if number:
+                    result.prefill.append(prefill)
+                    result.token.append(token)
+                    result.held = held
+    return taken
+
+
+def _one_round(model: Any, batch: Mapping[str, Any], clock: list[float], tokens: int) -> tuple[float, float, int]:
+    """Seconds of the decoder's prefill, seconds per decoded token, bytes held after the prompt."""
+    out = model(**batch, logits_to_keep=1, use_cache=True)
+    prefill = _now(model) - clock[-1]
+    cache, token = out.past_key_values, out.logits[:, -1:].argmax(-1)
+    parts = [t for layer in cache.layers for t in (layer.keys, layer.values) if t is not None]
+    held = sum(t.numel() * t.element_size() for t in parts)
+    start = _now(model)
+    for _ in range(tokens):
+        out = model(input_ids=token, past_key_values=cache, use_cache=True)
+        token = out.logits[:, -1:].argmax(-1)
+    return prefill, (_now(model) - start) / tokens, held
+
+
+@contextmanager
+def _decoder_clock(model: Any) -> Iterator[list[float]]:
+    """When the decoder began: the vision tower is no part of a plan, its time is taken out."""
+    clock: list[float] = []
+    handle = anatomy(model).decoder.register_forward_pre_hook(lambda *_: clock.append(_now(model)))
+    try:
+        yield clock
+    finally:
+        handle.remove()
+
+
+def _now(model: Any) -> float:
+    if model.device.type == "cuda":
+        torch.cuda.synchronize(model.device)
+    return time.perf_counter()
+
+
+def ratio(some: Sequence[float], others: Sequence[float]) -> float:
+    """Median of the ratios within rounds, so that a drift of the machine's speed cancels."""
+    return statistics.median(a / b for a, b in zip(some, others, strict=True))
+
+
+def plan_lines(model: Any, taken: Mapping[str, Taken], *, vision: int, text: int, batch: int, tokens: int) -> list[str]:
+    """A table row per plan: measured over no plan, beside operations (prefill) and bytes read (decoding)."""
+    lines, plain = list(HEAD), taken[PLAIN]
+
+    def cost(plan: str) -> Any:
+        sizes = dict(vision=vision, text=text, batch=batch)
+        return vlm.plan_cost(model, plan=plan, **sizes), vlm.plan_cost(model, plan=plan, generated=tokens // 2, **sizes)
+
+    full, full_later = cost("none")
+    for plan, result in taken.items():
+        now, later = cost("none" if plan == PLAIN else plan)
+        ideal = now.prefill.total / full.prefill.total
+        read = (later.decode_weight_bytes + later.cache_bytes.sum()) / (
+            full_later.decode_weight_bytes + full_later.cache_bytes.sum()
+        )
+        prefill, step = ratio(result.prefill, plain.prefill), ratio(result.token, plain.token)
+        lines.append(
+            f"| {plan if plan == PLAIN else f'`{plan}`'} | {prefill:.3f} | {ideal:.3f} | {prefill / ideal:.3f} "
+            f"| {step:.3f} | {read:.3f} | {result.held / 1e6:.1f} | {now.cache_bytes.sum() / 1e6:.1f} |"
+        )
+    return lines
+
+
+def seconds_line(plain: Taken) -> str:
+    prefill, token = statistics.median(plain.prefill), statistics.median(plain.token)
+    return f"Without a plan: prefill {prefill * 1e3:.1f} ms (decoder only), {token * 1e3:.2f} ms a decoded token."
+
+
+def machine_line(device: str = "cpu") -> str:
+    """Machine, versions and load, in one line."""
+    gpu = f", {torch.cuda.get_device_name(device)}" if device.startswith("cuda") else ""
+    load = (
+        f", load {Path('/proc/loadavg').read_text().split()[0]} at the start" if Path("/proc/loadavg").exists() else ""
+    )
+    return (
+        f"{platform.machine()}, {torch.get_num_threads()} threads{gpu}; Python {platform.python_version()}, "
+        f"torch {torch.__version__}, transformers {transformers.__version__}{load}."
+    )
+
+
+def show(lines: Sequence[str], markdown: Path | None, name: str) -> None:
+    """Print the lines, and put them between the markers of this name in a Markdown file."""
+    print("\n".join(lines))
+    if markdown is None:
+        return
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    before, found, rest = markdown.read_text().partition(begin)
+    _, also, after = rest.partition(end)
+    if not (found and also):
+        raise SystemExit(f"{markdown}: expected the lines {begin!r} and {end!r}, found no such pair; nothing written")
+    markdown.write_text("\n".join([before + begin, "", *lines, "", end]) + after)
+    print(f"wrote {markdown}")
