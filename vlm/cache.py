@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
+# What transformers calls the cache among the arguments of a model, a layer or an attention module; the first from 5.24.
+CACHE_NAMES = ("cache", "past_key_values")
+
+
+def cache_in(arguments: Mapping[str, Any]) -> Any:
+    """The key-value cache among the arguments of a call, or None."""
+    return next((arguments[name] for name in CACHE_NAMES if arguments.get(name) is not None), None)
+
+
+def cache_name(layer: Any) -> str:
+    """How a decoder layer's attention calls its cache argument."""
+    return next(name for name in CACHE_NAMES if name in inspect.signature(type(layer.self_attn).forward).parameters)
 
 
 class PartialLayer(DynamicLayer):  # type: ignore[misc]

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vlm.cache import cache_in
 from vlm.families import Anatomy, Family, anatomy
 
 _IMAGE_ARGUMENTS = ("pixel_values", "pixel_values_videos", "mm_encoder_outputs")
@@ -314,7 +315,7 @@ def read_call(given: Mapping[str, Any], placeholders: frozenset[int]) -> Call:
             "expected input_ids (image tokens are found by their placeholder id), got inputs_embeds alone; "
             "call the model with input_ids"
         )
-    cache = given.get("past_key_values")
+    cache = cache_in(given)
     past = 0 if cache is None else int(cache.get_seq_length())
     # A placeholder id that the model generates itself is text: image tokens come with an image.
     has_image = any(_present(given.get(name)) for name in _IMAGE_ARGUMENTS)

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from vlm.active import Active, roles
-from vlm.cache import PartialLayer
+from vlm.cache import CACHE_NAMES, PartialLayer, cache_in, cache_name
 from vlm.engine import Engine
 from vlm.gathering import key_positions, rows_of, shorter_mask
 from vlm.plan import LayerPlan
 from vlm.sublayers import WithFrozen, frozen_order, keys_and_values
 
-_SEQUENCE_ARGUMENTS = frozenset({"attention_mask", "position_embeddings", "position_ids", "past_key_values"})
+_SEQUENCE_ARGUMENTS = frozenset({"attention_mask", "position_embeddings", "position_ids", *CACHE_NAMES})
 
 
 def shortened(engine: Engine, index: int, original: Callable[..., Any], step: LayerPlan) -> Callable[..., Any]:
@@ -24,8 +24,8 @@ def shortened(engine: Engine, index: int, original: Callable[..., Any], step: La
     def forward(hidden_states: Tensor, **kwargs: Any) -> Any:
         call = engine.current()
         length = hidden_states.shape[1]
-        tokens = roles(call, step, kwargs.get("past_key_values"))
-        running, cache = tokens.running, _partial_cache(kwargs.get("past_key_values"), index)
+        tokens = roles(call, step, cache_in(kwargs))
+        running, cache = tokens.running, _partial_cache(cache_in(kwargs), index)
         if not step.attention or tokens.seen.rows == 0:
             if cache is not None:
                 cache.advance(length)
@@ -44,11 +44,11 @@ def shortened(engine: Engine, index: int, original: Callable[..., Any], step: La
             states = hidden_states.gather(1, _along(tokens.frozen, hidden_states))
             rotary = rows_of(call, kwargs["position_embeddings"], tokens.frozen)
             frozen = keys_and_values(call, engine.parts.layers[index], states, rotary)
-            joined = WithFrozen(kwargs.get("past_key_values"), *frozen, frozen_order(call, tokens))
+            joined = WithFrozen(cache_in(kwargs), *frozen, frozen_order(call, tokens))
             if running.rows == 0:
                 joined.alone(index)
                 return hidden_states
-            shorter["past_key_values"] = joined
+            shorter[cache_name(engine.parts.layers[index])] = joined
         shorter["attention_mask"] = shorter_mask(call, kwargs.get("attention_mask"), tokens, keys)
         if not running.everything:
             for name in ("position_embeddings", "position_ids"):

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-from vlm.cache import PartialLayer, refuse_cache
+from vlm.cache import PartialLayer, cache_in, refuse_cache
 from vlm.engine import Engine, attached
 from vlm.families import Family, exact_length
 from vlm.intervals import EVERYTHING
@@ -105,9 +105,9 @@ def _check_call(given: Mapping[str, Any], engine: Engine, forwards: Mapping[int,
             "none; measure with vlm.attention"
         )
     if forwards:
-        refuse_cache(given.get("past_key_values"))
+        refuse_cache(cache_in(given))
         _check_length(given, engine, forwards)
-    for index, layer in enumerate(getattr(given.get("past_key_values"), "layers", ())):
+    for index, layer in enumerate(getattr(cache_in(given), "layers", ())):
         if isinstance(layer, PartialLayer) and index not in forwards and layer.logical:
             raise RuntimeError(
                 f"skipping: layer {index} of this cache was filled under a skip plan that the plan {engine.plan} does "
@@ -117,7 +117,7 @@ def _check_call(given: Mapping[str, Any], engine: Engine, forwards: Mapping[int,
 
 def _check_length(given: Mapping[str, Any], engine: Engine, forwards: Mapping[int, Any]) -> None:
     limit = exact_length(engine.parts.text_config, frozenset(forwards))
-    ids, cache = given.get("input_ids"), given.get("past_key_values")
+    ids, cache = given.get("input_ids"), cache_in(given)
     length = 0 if ids is None else ids.shape[1] + (0 if cache is None else cache.get_seq_length())
     if limit is not None and length > limit:
         raise NotImplementedError(

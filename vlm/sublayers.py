@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vlm.active import Active, Roles
+from vlm.cache import cache_name
 from vlm.engine import Call, Engine
 from vlm.plan import LayerPlan
 
@@ -87,7 +88,7 @@ def keys_and_values(call: Call, layer: nn.Module, states: Tensor, rotary: Any) -
             hidden_states=part(layer, "input_layernorm")(states),
             position_embeddings=rotary,
             attention_mask=None,
-            past_key_values=_Catch(),
+            **{cache_name(layer): _Catch()},
         )
     except _Caught as caught:
         keys, values = caught.args

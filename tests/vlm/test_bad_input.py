@@ -11,7 +11,7 @@ import torch
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, StaticCache
 
-from tests.vlm.random_models import batch_for, random_model
+from tests.vlm.random_models import absent, batch_for, random_model
 from vlm import Family, SkipPlan, attention, probe, skipping
 from vlm.families import anatomy
 
@@ -274,6 +274,7 @@ def test_wrong_declarations_and_other_things_say_how_to_declare():
         anatomy(model)
 
 
+@pytest.mark.skipif(absent("llama4") is not None, reason=str(absent("llama4")))
 def test_llama4_beyond_its_query_scale_is_refused():
     model = random_model("llama4")
     batch = batch_for(model)
