@@ -9,7 +9,7 @@ import torch
 from tests.oracles import naive_selectors as naive
 from tests.vlm.random_models import batch_for, random_model
 from vlm import SkipPlan, operations_ratio, probe, selectors, skipping
-from vlm.engine import attached
+from vlm.engine import Call, attached
 
 # A single prompt has no mask at all under sdpa; prompts of several lengths are padded.
 CASES = [("llava", (4, 9, 6)), ("llava-mistral", (4, 9, 6)), ("llava", (7,))]
@@ -364,3 +364,16 @@ def test_fastv_removes_the_tokens_with_the_lowest_measured_scores():
     text = batch["input_ids"][0] != naive.IMAGE
     assert torch.allclose(pruned[0, text], named[0, text], atol=1e-5)
     assert not torch.allclose(pruned[0, text], model(**batch).logits[0, text], atol=1e-2)
+
+
+def test_rank_is_averaged_over_heads_not_of_the_mean_map():
+    n = 6
+    key = torch.eye(n).expand(1, 2, n, n) * 50
+    first = torch.zeros(n, n)
+    first[:, 0] = 50  # one head looks at the first token only, the other each at itself
+    query = torch.stack([first, torch.eye(n) * 50])[None]
+    record = selectors.RankRecord(1)
+    call = Call(torch.zeros(1, n, dtype=torch.bool), torch.ones(1, n, dtype=torch.bool), 0)
+    record.observe(call, 0, query, key, None, 1.0)
+    record.finish(call)
+    assert record.ranks() == pytest.approx((1 + n) / 2)
