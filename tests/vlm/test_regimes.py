@@ -6,10 +6,11 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 import bounds
 from tests.vlm.test_conditions import made
-from vlm import SkipPlan, decide
+from vlm import SkipPlan, attention, decide, load, operations_ratio, probe, skipping, tiny
 from vlm.regimes import THEOREMS_OF, regimes
 
 
@@ -107,3 +108,25 @@ def test_accumulated_distances_judge_the_run_itself():
     low = decision.layers["close_low"]
     assert found.runs["chained"].tolist() == pytest.approx([0.05, 1 - math.cos(2 * math.acos(0.95))])
     assert found.runs["far_high"].tolist() == pytest.approx([1 - low[0], (1 - low[2]) + (1 - low[4])])
+
+
+def test_where_every_layer_is_redundant_and_read_all_may_be_frozen_and_nothing_removed():
+    model, processor = load("tiny-scaled")
+    asked = tiny.questions(split="validation", limit=160, kinds=("location",))
+    batch = processor(
+        images=[q.image for q in asked], text=[q.prompt for q in asked], return_tensors="pt", padding=True
+    )
+
+    def answers(plan):
+        with torch.inference_mode(), skipping(model, plan):
+            return model(**batch, logits_to_keep=1).logits[:, -1].argmax(-1)
+
+    with torch.inference_mode(), probe(model) as record, attention(model) as seen:
+        full = model(**batch, logits_to_keep=1).logits[:, -1].argmax(-1)
+    for accumulated in (False, True):
+        decision = decide(record, seen, accumulated=accumulated)
+        assert not decision.plan
+        assert str(regimes(decision).plan) == "freeze:0-10"
+    assert operations_ratio(model, "freeze:0-10", vision=36, text=11) < 0.4
+    assert (answers("freeze:0-10") == full).float().mean() > 0.98
+    assert (answers("vision:0-10") == full).float().mean() < 0.5
