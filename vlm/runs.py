@@ -15,6 +15,8 @@ from vlm.records import Record, busy, read, write_whole
 from vlm.sharding import Shard
 from vlm.spec import Spec
 
+_FAILURE = "failure"
+
 
 def begin(folder: Path, content: Mapping[str, Any], versions: Mapping[str, str]) -> None:
     """Make a run's directory, or enter it again.
@@ -91,7 +93,8 @@ def known_records(folder: Path) -> Iterator[Record]:
 class Items:
     """The items of one data set in order, written down by the first worker that has read all of them.
 
-    Every worker reads every data set, so each can tell whether it sees the same items as the others.
+    Every worker reads every data set, so each can tell whether it sees the same items as the others. It decodes only
+    its own images, so an item that one of them could not read matches the same item elsewhere.
     """
 
     def __init__(self, folder: Path, label: str) -> None:
@@ -113,7 +116,7 @@ class Items:
             raise ValueError(f"data: {self.label} has the id {entry.id!r} twice; expected ids that are unique")
         self._ids.add(entry.id)
         self.seen.append([entry.id, _fingerprint(entry)])
-        if self.known is not None and (place >= len(self.known) or self.known[place] != self.seen[place]):
+        if self.known is not None and (place >= len(self.known) or not _same(self.known[place], self.seen[place])):
             self._refuse(place)
 
     def finish(self) -> None:
@@ -121,8 +124,9 @@ class Items:
         known = self._written()
         if known is None:
             write_whole(self.path, json.dumps({"items": self.seen}) + "\n")
-        elif known != self.seen:
-            same = [a == b for a, b in zip(known, self.seen, strict=False)]
+            return
+        same = [_same(a, b) for a, b in zip(known, self.seen, strict=False)]
+        if len(known) != len(self.seen) or not all(same):
             self._refuse([*same, False].index(False))
 
     def _written(self) -> list[list[str]] | None:
@@ -137,12 +141,16 @@ class Items:
 
 
 def _fingerprint(entry: Any) -> str:
-    """Of what is asked and what is right; of the image its size, and the reason of a failure not at all."""
+    """Of what is asked and what is right, and of the image's name; the reason of a failure not at all."""
     if not isinstance(entry, Item):
-        return "failure"
-    sizes = [list(image.size) for image in entry.images]
-    told = [entry.question, list(entry.options), list(entry.answers), entry.image_id, sizes]
+        return _FAILURE
+    told = [entry.question, list(entry.options), list(entry.answers), entry.image_id]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:12]
+
+
+def _same(one: list[str], other: list[str]) -> bool:
+    """Whether two workers saw the same item."""
+    return one[0] == other[0] and (one[1] == other[1] or _FAILURE in (one[1], other[1]))
 
 
 def _told(path: Path) -> Any:

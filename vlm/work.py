@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from vlm.questions import Failure, Item
@@ -11,7 +12,8 @@ from vlm.runs import Items
 from vlm.sharding import Shard
 from vlm.spec import DataChoice, Spec
 
-Reader = Callable[[DataChoice], Iterable[Item | Failure]]
+# A data set's items, and of which positions the images are wanted.
+Reader = Callable[[DataChoice, Callable[[int], bool]], Iterable[Item | Failure]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +43,7 @@ def batches(
     done : function
         (label, item id) to whether nothing is left to do for it.
     reader : function
-        The items and failures of a data set.
+        The items and failures of a data set; called with the positions of those whose images are wanted.
 
     Raises
     ------
@@ -51,16 +53,19 @@ def batches(
     number = 0
     for choice in spec.data:
         items = Items(folder, choice.label)
-        if items.ids is not None and all(
-            done(choice.label, name)
-            for place, chunk in enumerate(_chunks(items.ids, spec.batch_size))
-            if part.takes(number + place)
-            for name in chunk
-        ):
-            number += -(-len(items.ids) // spec.batch_size)
-            continue  # nothing to do here, so nothing to read
+        chunks = None if items.ids is None else list(_chunks(items.ids, spec.batch_size))
+        left = None
+        if chunks is not None:
+            left = {
+                number + place
+                for place, chunk in enumerate(chunks)
+                if part.takes(number + place) and not all(done(choice.label, name) for name in chunk)
+            }
+            if not left:
+                number += len(chunks)
+                continue  # nothing to do here, so nothing to read
         gathered: list[Item | Failure] = []
-        for entry in reader(choice):
+        for entry in reader(choice, partial(_wanted, number, spec.batch_size, part, left)):
             items.see(entry)
             gathered.append(entry)
             if len(gathered) == spec.batch_size:
@@ -92,6 +97,12 @@ def expected(spec: Spec, folder: Path, part: Shard, *, size: Callable[[DataChoic
         total += sum(items for place, items in enumerate(sizes) if part.takes(number + place))
         number += len(sizes)
     return total
+
+
+def _wanted(first: int, size: int, part: Shard, left: Collection[int] | None, position: int) -> bool:
+    """Whether a position of a data set, whose first batch has the number `first`, is this worker's to answer."""
+    batch = first + position // size
+    return part.takes(batch) if left is None else batch in left
 
 
 def _own(

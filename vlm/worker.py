@@ -45,7 +45,6 @@ def carry_out(
     part = part or Shard()
     made_with = versions(protocol)
     begin(folder, spec.content(), made_with)
-    refuse_other_division(folder, part)
     plans = spec.skip_plans()
     common = {
         "protocol": made_with["protocol"],
@@ -55,6 +54,7 @@ def carry_out(
         "seed": spec.seed,
     }
     with appending(log_path(folder, part)) as log:
+        refuse_other_division(folder, part)  # under the lock: of two that start together, one sees the other
         done = {key_of(record) for record in known_records(folder) if not (retry_failed and unsettled(record))}
 
         def finished(label: str, item: str) -> bool:
@@ -103,7 +103,7 @@ def _record(
     }
 
 
-def _read(choice: DataChoice) -> Any:
+def _read(choice: DataChoice, wanted: Callable[[int], bool]) -> Any:
     from vlm.datasets import read
 
     return read(
@@ -113,6 +113,7 @@ def _read(choice: DataChoice) -> Any:
         limit=choice.limit,
         seed=choice.seed,
         streaming=choice.streaming,
+        decoded=wanted,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -36,7 +37,7 @@ def stand_ins(monkeypatch):
     monkeypatch.setattr(vlm.worker, "_read", entries)
 
 
-def entries(choice):
+def entries(choice, wanted=None):
     for i in range(choice.limit):
         if i % 9 == 7:
             yield Failure(choice.label, f"q{i}", "corrupt image")
@@ -133,6 +134,39 @@ def test_nothing_is_read_or_asked_when_all_is_done(tmp_path, monkeypatch):
     assert log_paths(folder)[0].read_bytes() == before
 
 
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_worker_decodes_the_images_of_its_own_batches_and_no_others(tmp_path, reference, monkeypatch, count):
+    folder, decoded, answered = tmp_path / "run", [], []
+
+    def reader(choice, wanted):
+        for position, entry in enumerate(entries(choice)):
+            mine = wanted(position)
+            decoded.extend([(choice.label, entry.id)] * mine)
+            if isinstance(entry, Item) and not mine:
+                entry = replace(entry, images=())
+            elif not mine:  # what nobody decodes nobody finds broken
+                entry = Item(choice.label, entry.id, "?", "what?", (), (), ("?",))
+            yield entry
+
+    def work(batch):
+        answered.extend((batch.choice.label, entry.id) for entry in batch.entries)
+        assert all(item.images for item in batch.items)
+        return work_for()(batch)
+
+    monkeypatch.setattr(vlm.worker, "_read", reader)
+    for k in range(1, count + 1):
+        carried(folder, work, part=Shard(k, count))
+    assert sorted(decoded) == sorted(answered)
+    assert len(set(decoded)) == len(decoded) == 28
+    assert whole(folder) == reference
+    decoded.clear()
+    path = log_paths(folder)[0]
+    path.write_bytes(path.read_bytes()[:-1])  # the last record is lost, its batch alone is read again
+    carried(folder, work, part=Shard(1, count))
+    assert 1 <= len(decoded) <= 4
+    assert whole(folder) == reference
+
+
 @pytest.mark.parametrize("count", [2, 7, 40])
 def test_any_number_of_workers_gives_the_same_bytes(tmp_path, reference, count):
     folder, calls = tmp_path / "run", []
@@ -183,14 +217,14 @@ def test_two_processes_on_one_part_refuse(tmp_path):
 def test_a_data_set_that_changed_refuses(tmp_path, monkeypatch):
     folder = carried(tmp_path / "run", part=Shard(1, 2))
 
-    def changed(choice):
+    def changed(choice, wanted):
         for entry in entries(choice):
             yield Item(choice.label, "q3", "image 1", "what else?", ()) if entry.id == "q3" else entry
 
     monkeypatch.setattr(vlm.worker, "_read", changed)
     with pytest.raises(ValueError, match=r"item 3 of tiny is not what it was .* the data set has changed"):
         carried(folder, part=Shard(2, 2))
-    monkeypatch.setattr(vlm.worker, "_read", lambda choice: list(entries(choice))[:-1])
+    monkeypatch.setattr(vlm.worker, "_read", lambda choice, wanted: list(entries(choice))[:-1])
     with pytest.raises(ValueError, match="item 22 of tiny"):
         carried(folder, part=Shard(2, 2))
 
@@ -199,8 +233,8 @@ def test_two_workers_that_see_different_data_at_once_refuse(tmp_path, monkeypatc
     # The second starts before the first has read to the end, so neither finds a list when it starts.
     folder = tmp_path / "run"
 
-    def meanwhile(choice):
-        monkeypatch.setattr(vlm.worker, "_read", lambda choice: list(entries(choice))[:-2])
+    def meanwhile(choice, wanted):
+        monkeypatch.setattr(vlm.worker, "_read", lambda choice, wanted: list(entries(choice))[:-2])
         carried(folder, part=Shard(1, 2))
         yield from entries(choice)
 
@@ -210,9 +244,9 @@ def test_two_workers_that_see_different_data_at_once_refuse(tmp_path, monkeypatc
 
 
 def test_the_bar_knows_how_much_there_is(tmp_path):
-    def total(data, part=Shard()):
+    def total(data, part=None):
         spec = Spec(data=data, plans=("vision:6-",), batch_size=4)
-        return vlm.worker._bar(spec, tmp_path, part, 0, False).total
+        return vlm.worker._bar(spec, tmp_path, part or Shard(), 0, False).total
 
     assert total((DataChoice("tiny", limit=23),)) == 46
     assert total((DataChoice("tiny", limit=23),), Shard(2, 2)) == 2 * 11
@@ -224,8 +258,8 @@ def test_the_bar_knows_how_much_there_is(tmp_path):
 @pytest.mark.parametrize(
     ("reader", "words"),
     [
-        (lambda choice: [Failure(choice.label, "a", "x"), Failure(choice.label, "a", "x")], "the id 'a' twice"),
-        (lambda choice: [], "expected at least one item, got none from tiny"),
+        (lambda choice, wanted: [Failure(choice.label, "a", "x"), Failure(choice.label, "a", "x")], "the id 'a' twice"),
+        (lambda choice, wanted: [], "expected at least one item, got none from tiny"),
     ],
 )
 def test_data_that_cannot_be_counted_refuses(tmp_path, monkeypatch, reader, words):
