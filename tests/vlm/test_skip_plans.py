@@ -211,8 +211,8 @@ def test_the_best_stay_and_ties_go_to_the_earlier():
     vision = torch.tensor([[0, 1, 1, 1, 1, 0], [0, 1, 1, 1, 0, 0], [0, 0, 0, 0, 0, 0]]).bool()
     scores = torch.tensor([[9, 1, 2, 2, 3, 9], [9, 1, 1, 1, 0, 0], [9, 9, 9, 9, 9, 9.0]])
     assert most_attended(scores, vision, 0.5).int().tolist() == [[0, 0, 1, 0, 1, 0], [0, 1, 1, 0, 0, 0], [0] * 6]
-    scores[0, 4] = -1  # took no part in the layer before
-    assert most_attended(scores, vision, 1.0).int()[0].tolist() == [0, 1, 1, 1, 0, 0]
+    absent_first = torch.tensor([[-1, 0.0, 2.0]])
+    assert most_attended(absent_first, torch.ones(1, 3).bool(), 1.0).int().tolist() == [[0, 1, 1]]
 
 
 def test_what_is_frozen_is_stored_and_what_is_not_kept_is_not():
