@@ -47,9 +47,9 @@ def in_halves(
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
             raise
-        reason = (
-            f"out of memory with a batch of one: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
-        )
+        # What follows " GPU " are free bytes and process ids, which would make equal failures look different.
+        said = str(error).partition("\n")[0].partition(" GPU ")[0] or type(error).__name__
+        reason = f"out of memory with a batch of one: {said}"
     # Outside of the handler, so that the traceback no longer holds the failed call's tensors.
     free()
     if len(items) == 1:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 Record = dict[str, Any]
 
@@ -102,7 +103,8 @@ def busy(path: str | Path) -> bool:
 def write_whole(path: str | Path, text: str) -> Path:
     """Write a file so that a reader, or a crash, never leaves half of it."""
     path = Path(path)
-    half = path.with_name(f"{path.name}.{os.getpid()}.part")
+    # Not the process id: in containers, workers on different machines share one.
+    half = path.with_name(f"{path.name}.{uuid4().hex}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with half.open("w", encoding="utf-8", newline="") as file:

@@ -19,7 +19,7 @@ def test_every_item_has_its_result_in_order(sizes, room):
     def call(items, attempt):
         calls.append((len(items), attempt))
         if sum(items) > room:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB. GPU 0 has ... Process 7 has ...")
         return [10 * item for item in items]
 
     with mock.patch("vlm.memory.free"):  # collecting garbage takes a while
@@ -30,7 +30,7 @@ def test_every_item_has_its_result_in_order(sizes, room):
             assert result == 10 * size
         else:
             assert isinstance(result, TooLarge)
-            assert result.reason == "out of memory with a batch of one: CUDA out of memory. Tried to allocate 2 GiB"
+            assert result.reason == "out of memory with a batch of one: CUDA out of memory. Tried to allocate 2 GiB."
     assert all(attempt >= 1 for _, attempt in calls)
     if sizes and sum(sizes) <= room:
         assert calls == [(len(sizes), 1)]

@@ -124,3 +124,18 @@ def test_whole_files_replace_and_leave_nothing_behind(tmp_path):
     write_whole(path, "new")
     assert path.read_text() == "new"
     assert os.listdir(path.parent) == ["spec.json"]
+
+
+def test_two_machines_may_write_one_file_at_once(tmp_path, monkeypatch):
+    # In containers both may have the same process id.
+    replace = os.replace
+
+    def meanwhile(half, path):
+        monkeypatch.setattr(os, "replace", replace)
+        write_whole(path, "text")
+        replace(half, path)
+
+    monkeypatch.setattr(os, "replace", meanwhile)
+    path = write_whole(tmp_path / "spec.json", "text")
+    assert path.read_text() == "text"
+    assert os.listdir(tmp_path) == ["spec.json"]
