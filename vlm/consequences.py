@@ -245,7 +245,7 @@ def _measure(engine: Engine, batch: Mapping[str, Any], runs: Sequence[tuple[str,
         growth.append(secants(kind, k, clean, states, alone, mixed, vision, text))
         delta = changed - logits
         omega = delta.amax(dim=1) - delta.amin(dim=1)
-        ends = [engine.parts.norm(s[-1][rows, last].to(logits_dtype(engine))) for s in (clean, states)]
+        ends = [engine.parts.norm(s[-1][rows, last].to(_norm_dtype(engine))) for s in (clean, states)]
         gap = (ends[0].to(torch.float64) - ends[1].to(torch.float64)).norm(dim=1)
         found["error"].append(stacked_norm(clean[-1] - states[-1], text))
         found["omega"].append(omega)
@@ -264,7 +264,7 @@ def _measure(engine: Engine, batch: Mapping[str, Any], runs: Sequence[tuple[str,
     return {name: value.cpu().numpy() for name, value in out.items()}
 
 
-def logits_dtype(engine: Engine) -> torch.dtype:
+def _norm_dtype(engine: Engine) -> torch.dtype:
     """The type that the final norm computes in."""
     return next(iter(engine.parts.norm.parameters())).dtype
 

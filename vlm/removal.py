@@ -9,12 +9,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 import bounds
 from vlm.engine import Call, Engine, attached
 from vlm.families import Family
 from vlm.table import Table
+
+FloatArray = NDArray[np.float64]
 
 
 @dataclass(eq=False)
@@ -24,6 +27,7 @@ class RemovalRecord:
     engine: Engine
     _rows: dict[int, list[dict[str, float]]] = field(default_factory=dict)
     _done: list[dict[int, list[dict[str, float]]]] = field(default_factory=list)
+    _norms: dict[int, tuple[FloatArray, float]] = field(default_factory=dict)
 
     def observe(self, call: Call, layer: int, query: Tensor, key: Tensor, mask: Tensor | None, scaling: float) -> None:
         if call.past:
@@ -34,6 +38,9 @@ class RemovalRecord:
             self._rows = {}
         assert call.value is not None
         output = output_matrix(self.engine, layer)
+        if layer not in self._norms:
+            heads = torch.linalg.matrix_norm(_by_head(output, query.shape[1]), ord=2).cpu().numpy()
+            self._norms[layer] = heads, float(torch.linalg.matrix_norm(output, ord=2))
         self._rows[layer] = [
             _sample(
                 call.vision[row],
@@ -44,6 +51,7 @@ class RemovalRecord:
                 None if mask is None else mask[row if len(mask) > 1 else 0],
                 scaling,
                 output,
+                *self._norms[layer],
             )
             for row in range(len(query))
         ]
@@ -67,7 +75,7 @@ class RemovalRecord:
             The same over all text tokens, as one stacked vector.
         heads, joint, mapped
             The forms of the bound for the last token: summed over heads (9.5a), joint output matrix (9.5b), and
-            `attention_removal` of the values that each head's output matrix has mapped.
+            (9.4) for values that each head's output matrix has mapped already.
         """
         if not self._done:
             raise ValueError("removal: nothing recorded yet; call the model inside the context first")
@@ -87,8 +95,8 @@ def removal(model: Any, *, family: Family | None = None) -> Iterator[RemovalReco
     softmax over text keys alone. That is what a plan that removes image tokens from this layer does to it, positions
     kept. The bound is a theorem: no Lipschitz constant, no assumption.
 
-    Needs O(text x sequence) memory per head and O(image x text x d) for the distances of values: for studying, not for
-    every-day measuring.
+    Needs O(text x sequence) memory per head, the distance of every image value to every text value, and the singular
+    values of every output matrix once: for studying, not for every-day measuring.
 
     Parameters
     ----------
@@ -124,6 +132,8 @@ def _sample(
     mask: Tensor | None,
     scaling: float,
     output: Tensor,
+    head_norms: FloatArray,
+    joint_norm: float,
 ) -> dict[str, float]:
     """One sample of one layer; query (heads, rows, d), key and value (key heads, keys, d)."""
     if not vision.any():
@@ -138,18 +148,14 @@ def _sample(
     kept = torch.softmax(scores.masked_fill(vision, -torch.inf), dim=-1)
     moved = (weights - kept) @ value  # (heads, text, d)
     change = torch.linalg.vector_norm(moved.transpose(0, 1).flatten(1) @ output.T, dim=-1)  # (text,)
-    by_head = output.view(len(output), heads, -1).permute(1, 0, 2)  # (heads, width, d)
-    image, words = value[:, vision].cpu().numpy(), value[:, text].cpu().numpy()
     alpha = mass.T.cpu().numpy()  # (text, heads)
-    diameters = bounds.cross_diameter(image, words)
-    norms = torch.linalg.matrix_norm(by_head, ord=2).cpu().numpy()
-    summed = bounds.attention_removal_heads(alpha, np.broadcast_to(diameters, alpha.shape), norms)
-    joint = bounds.attention_removal_joint(
-        alpha, np.broadcast_to(diameters, alpha.shape), float(torch.linalg.matrix_norm(output, ord=2))
-    )
-    turned = (value @ by_head.transpose(1, 2)).cpu().numpy()  # (heads, keys, width)
-    far = bounds.cross_diameter(turned[:, vision.cpu().numpy()], turned[:, text.cpu().numpy()])
-    mapped = (alpha * far).sum(axis=1)
+    image, words = value[:, vision], value[:, text]
+    diameters = np.broadcast_to(_cross_diameters(image, words), alpha.shape)
+    summed = bounds.attention_removal_heads(alpha, diameters, head_norms)
+    joint = bounds.attention_removal_joint(alpha, diameters, joint_norm)
+    # Head by head: behind the output matrix values are as wide as the model.
+    turned = [_cross_diameters(i @ m.T, w @ m.T) for i, w, m in zip(image, words, _by_head(output, heads), strict=True)]
+    mapped = bounds.attention_removal_heads(alpha, np.broadcast_to(turned, alpha.shape), np.ones(heads))
     least = np.minimum(np.minimum(summed, joint), mapped)
     moved_by = change.cpu().numpy()
     return {
@@ -163,6 +169,18 @@ def _sample(
         "joint": float(joint[-1]),
         "mapped": float(mapped[-1]),
     }
+
+
+def _by_head(output: Tensor, heads: int) -> Tensor:
+    """(heads, width, d) blocks of the output matrix."""
+    return output.view(len(output), heads, -1).permute(1, 0, 2)
+
+
+def _cross_diameters(image: Tensor, text: Tensor) -> FloatArray:
+    """`bounds.cross_diameter` of (..., n, d) and (..., k, d), without the n x k x d differences."""
+    gaps = torch.cdist(image, text, compute_mode="donot_use_mm_for_euclid_dist")
+    largest: FloatArray = gaps.amax(dim=(-2, -1)).cpu().numpy()
+    return largest
 
 
 def _visible(mask: Tensor | None, text: Tensor, keys: int) -> Tensor:

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+import bounds
 from tests.vlm.random_models import IMAGE, batch_for, random_model
 from vlm import skipping
 from vlm.engine import attached
-from vlm.removal import removal
+from vlm.removal import _cross_diameters, removal
 
 PAIR = dict(images=(1, 2, 0), after=(3, 8, 5))
 
@@ -64,6 +65,12 @@ def test_opposite_values_attain_the_bound():
     assert np.allclose(table["change"], table["bound"], rtol=1e-5)
     assert np.allclose(table["change"], table["joint"], rtol=1e-5)
     assert np.allclose(table["change_text"], table["bound_text"], rtol=1e-5)
+
+
+def test_diameters_are_those_of_the_theorem():
+    generator = torch.Generator().manual_seed(0)
+    image, text = (torch.randn(3, n, 4, generator=generator, dtype=torch.float64) for n in (5, 7))
+    assert np.allclose(_cross_diameters(image, text), bounds.cross_diameter(image.numpy(), text.numpy()), rtol=1e-12)
 
 
 def test_measuring_changes_nothing_and_a_plan_is_refused():
