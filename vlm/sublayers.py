@@ -85,7 +85,7 @@ def keys_and_values(call: Call, layer: nn.Module, states: Tensor, rotary: Any) -
     call.memo["keys only"] = True
     try:
         layer.self_attn.forward(  # type: ignore[union-attr]
-            hidden_states=part(layer, "input_layernorm")(states),
+            hidden_states=part(layer, "input_layernorm").forward(states),
             position_embeddings=rotary,
             attention_mask=None,
             **{cache_name(layer): _Catch()},
