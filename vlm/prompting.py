@@ -15,7 +15,8 @@ def wording(processor: Any, text: str, images: int) -> str:
     ----------
     processor
         As `vlm.load` returns it. Its chat template is used when it has one; else the text stands alone, with the
-        processor's image token in the place of the marks.
+        processor's image token in the place of the marks. Where a template puts all images first (LLaVA's do), the
+        text says `<image k>` in the place of the k-th, as data sets write it.
     text : str
         One `<image>` mark per image.
     images : int
@@ -35,11 +36,36 @@ def wording(processor: Any, text: str, images: int) -> str:
     for number, piece in enumerate(pieces):
         if number:
             content.append({"type": "image"})
+        if all(part["type"] == "image" for part in content):
+            piece = piece.lstrip()
+        if number == images:
+            piece = piece.rstrip()
         if piece.strip():
-            content.append({"type": "text", "text": piece.strip()})
+            content.append({"type": "text", "text": piece})
+    said = _rendered(processor, content)
+    first = [{"type": "image"}] * images
+    if content[:images] == first or _in_order(said, content, getattr(processor, "image_token", MARK)):
+        return said
+    numbered = "".join(f"<image {k}>" * (k > 0) + piece for k, piece in enumerate(pieces))
+    return _rendered(processor, [*first, {"type": "text", "text": numbered.strip()}])
+
+
+def _rendered(processor: Any, content: list[dict[str, str]]) -> str:
     message = [{"role": "user", "content": content}]
     said: str = processor.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
     return said
+
+
+def _in_order(said: str, content: Sequence[dict[str, str]], token: str) -> bool:
+    """Whether a template left images and text in the order they were given in."""
+    at = 0
+    for part in content:
+        wanted = part["text"].strip() if part["type"] == "text" else token
+        at = said.find(wanted, at)
+        if at < 0:
+            return False
+        at += len(wanted)
+    return True
 
 
 def inputs(model: Any, processor: Any, texts: Sequence[str], images: Sequence[Any]) -> dict[str, Any]:

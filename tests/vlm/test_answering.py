@@ -165,18 +165,34 @@ def test_a_chat_template_gets_images_in_their_places():
 
     def template(messages, **how):
         heard.append((messages, how))
-        return "said"
+        return "".join(part.get("text", "<img>") for part in messages[0]["content"])
 
-    chat = SimpleNamespace(chat_template="...", apply_chat_template=template)
-    assert wording(chat, "<image>\nIs it like <image> ?", 2) == "said"
+    chat = SimpleNamespace(chat_template="...", image_token="<img>", apply_chat_template=template)
+    assert wording(chat, "<image>\nIs it like <image> ?", 2) == "<img>Is it like <img> ?"
     ((messages, how),) = heard
     assert messages[0]["content"] == [
         {"type": "image"},
-        {"type": "text", "text": "Is it like"},
+        {"type": "text", "text": "Is it like "},
         {"type": "image"},
-        {"type": "text", "text": "?"},
+        {"type": "text", "text": " ?"},
     ]
     assert how == {"add_generation_prompt": True, "tokenize": False}
+
+
+def test_a_template_that_puts_images_first_gets_a_text_that_says_which_is_where():
+    def template(messages, **how):  # as LLaVA's
+        content = messages[0]["content"]
+        texts = "".join(part["text"] + " " for part in content if part["type"] == "text")
+        return "USER: " + "".join("<image>\n" for part in content if part["type"] == "image") + texts + "ASSISTANT:"
+
+    chat = SimpleNamespace(chat_template="...", image_token="<image>", apply_chat_template=template)
+    assert wording(chat, "<image>\nWhat?\nA. 1", 1) == "USER: <image>\nWhat?\nA. 1 ASSISTANT:"
+    assert wording(chat, "<image><image>\nWhat?", 2) == "USER: <image>\n<image>\nWhat? ASSISTANT:"
+    assert (
+        wording(chat, "Which is right?\nA. <image>\nB. <image>\nSay a letter.", 2)
+        == "USER: <image>\n<image>\nWhich is right?\nA. <image 1>\nB. <image 2>\nSay a letter. ASSISTANT:"
+    )
+    assert wording(chat, "What?", 0) == "USER: What? ASSISTANT:"
 
 
 def test_the_first_token_comes_once(model_and_processor):
