@@ -150,6 +150,25 @@ def test_labels_come_from_the_options_the_question_or_are_four() -> None:
         letters(27)
 
 
+@pytest.mark.parametrize(
+    ("text", "letter"),
+    [
+        ("B is wrong", None),
+        ("B isn't right", None),
+        ("B is not the answer", None),
+        ("The answer cannot be B", None),
+        ("It is not B", None),
+        ("Option A is wrong", None),
+        ("It is not option A", None),
+        ("B because the car is not red", "B"),
+        ("B is wrongly drawn", "B"),
+        ("It is B", "B"),
+    ],
+)
+def test_an_option_that_the_text_decides_against_is_not_read(text: str, letter: str | None) -> None:
+    assert read_letter(text, "ABCD", ["car", "bike", "bus", "tram"]) == letter
+
+
 def test_a_letter_beyond_the_options_is_not_read() -> None:
     assert read_letter("C", "AB") is None
     assert read_letter("The answer is C", "AB") is None

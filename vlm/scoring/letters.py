@@ -29,6 +29,13 @@ _ALTERNATIVE = re.compile(
     r"[\s.)\]*\"']*(?:,|/|&|\b(?:or|and|nor)\b)\s?(?:option\s)?[\s(\[*\"']*([a-z])(?![\w'])", re.IGNORECASE
 )
 _POINTER = re.compile(r"(?:\b(?:is|be|it's|its|say|pick|choose|select)|[:=\-])[\s*_\"'`($]*$", re.IGNORECASE)
+# "It cannot be B", "B is wrong": the option that the text decides against.
+_DENIED = re.compile(
+    r"(?:\bnot|n't|\bcannot|\bnever)\s(?:be\s)?(?:(?:option|choice|letter)\s)?[\s*_\"'`($]*$", re.IGNORECASE
+)
+_REJECTED = re.compile(
+    r"[\s)\]*\"']*(?:is|are|was|looks|seems)(?:n't|\s(?:not|wrong|incorrect|false|impossible)\b)", re.IGNORECASE
+)
 _VERBS = "is|are|was|because|since|as|and|or|would|will|seems|looks|appears|matches|fits|describes|shows|best"
 # "A cat", "A Cat": the article, not the option. "A is right", "A because": the option.
 _ARTICLE = re.compile(rf"[ \t]+(?!(?:{_VERBS})\b)[a-z]", re.IGNORECASE)
@@ -70,7 +77,7 @@ def read_letter(text: str, labels: Sequence[str], options: Sequence[str] = ()) -
     decision ("the answer is B", "I choose (b)", "\\boxed{B}"), the last if there are several; "the answer is"
     and an option's text; a letter that labels what follows ("B. red", "(B) red"); the only option mentioned
     ("option B"); a capital that opens or closes the text ("B because ...", "... it is B"). "A cat" is an article
-    and a noun, "A or B" no decision, and a list of all options none either.
+    and a noun, "A or B" and "B is wrong" no decisions, and a list of all options none either.
 
     Parameters
     ----------
@@ -105,7 +112,10 @@ def read_letter(text: str, labels: Sequence[str], options: Sequence[str] = ()) -
     if match := _LABELLED.match(text):
         group = 1 if match[1] else 2
         return None if _alternative(text, match.end(group), match[group], labels) else _among(match[group], labels)
-    mentioned = {m[1].upper() for m in _MENTION.finditer(text) if not is_article(text, m.start(1))}
+    mentions = [m for m in _MENTION.finditer(text) if not is_article(text, m.start(1))]
+    if any(_denied(text, m.start(1), m.end(1)) for m in mentions):
+        return None
+    mentioned = {m[1].upper() for m in mentions}
     if mentioned:
         return _among(mentioned.pop(), labels) if len(mentioned) == 1 else None
     return _bare(text, {label: option for label, option in zip_longest(labels, options, fillvalue="") if label})
@@ -114,13 +124,18 @@ def read_letter(text: str, labels: Sequence[str], options: Sequence[str] = ()) -
 def _bare(text: str, labels: Mapping[str, str]) -> str | None:
     """A capital that opens the text, or closes it after a word that points at it."""
     found = [m for m in _BARE.finditer(text) if m[1] in labels and not is_article(text, m.start(), labels[m[1]])]
-    if len({m[1] for m in found}) != 1:
+    if len({m[1] for m in found}) != 1 or any(_denied(text, m.start(), m.end()) for m in found):
         return None
     first, last = found[0], found[-1]
     opens = not text[: first.start()].strip("*_\"'`( ")
     closes = not text[last.end() :].strip("*_\"'`).,;:! ")
     pointed = _POINTER.search(text[max(0, last.start() - 30) : last.start()])
     return first[1] if opens or (closes and pointed) else None
+
+
+def _denied(text: str, start: int, end: int) -> bool:
+    """Whether the text decides against the letter that stands there."""
+    return bool(_DENIED.search(text[max(0, start - 30) : start]) or _REJECTED.match(text, end))
 
 
 def _alternative(text: str, end: int, letter: str, labels: Sequence[str]) -> bool:
