@@ -19,6 +19,9 @@ from vlm.questions import Item
 from vlm.scoring import letter_probabilities
 from vlm.skip import skipping
 
+# What processors raise for images and texts that they cannot combine.
+_REFUSALS = (ValueError, TypeError, OSError, LookupError)
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -78,7 +81,7 @@ class Asking:
         try:
             for group in alike(good):
                 self.inputs(group)
-        except (ValueError, TypeError, OSError):
+        except _REFUSALS:
             # One bad image spoils its batch: find out whose it is.
             asked = [self._alone(q) if isinstance(q, Question) else q for q in asked]
         except (RuntimeError, MemoryError) as error:
@@ -112,7 +115,7 @@ class Asking:
     def _alone(self, question: Question) -> Question | Unusable:
         try:
             self.inputs([question])
-        except (ValueError, TypeError, OSError) as error:
+        except _REFUSALS as error:
             return Unusable(f"the processor refused it: {error}")
         return question
 

@@ -135,6 +135,21 @@ def test_an_image_that_the_processor_refuses_spoils_no_other(ask, items):
     assert [a.prediction for a in found if isinstance(a, Answer)] == [a.prediction for a in answers(ask, items)]
 
 
+@pytest.mark.parametrize("error", [IndexError("list index"), KeyError("pixel_values"), ValueError("aspect ratio")])
+def test_what_a_processor_raises_is_one_items_failure(ask, items, monkeypatch, error):
+    odd = replace(items[2], images=(items[2].images[0].copy(),))
+
+    def picky(model, processor, texts, images):
+        if any(image is odd.images[0] for image in images):
+            raise error
+        return inputs(model, processor, texts, images)
+
+    monkeypatch.setattr("vlm.answering.inputs", picky)
+    found = ask.questions([*items[:2], odd, *items[3:5]])
+    assert [isinstance(q, Unusable) for q in found] == [False, False, True, False, False]
+    assert str(error) in found[2].reason
+
+
 def test_marks_and_images_must_agree(ask, items):
     question = Item("tiny", "more", "x", "<image> which digit is at b2?", items[0].images, kind="location")
     (found,) = answers(ask, [question])
