@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,15 +52,27 @@ def plans_for(depth: int, images: int) -> tuple[str, ...]:
 
 
 def take_turns(
-    model: Any, batch: Mapping[str, Any], ways: Mapping[str, AbstractContextManager[Any]], *, rounds: int, tokens: int
+    model: Any,
+    batch: Mapping[str, Any],
+    ways: Mapping[str, Callable[[], AbstractContextManager[Any]]],
+    *,
+    rounds: int,
+    tokens: int,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Taken]:
     """Time every way of running once a round, after one round to warm up."""
+
+    def now() -> float:
+        if model.device.type == "cuda":
+            torch.cuda.synchronize(model.device)
+        return clock()
+
     taken = {way: Taken() for way in ways}
-    with torch.inference_mode(), _decoder_clock(model) as clock:
+    with torch.inference_mode(), _decoder_start(model, now) as begun:
         for number in range(rounds + 1):
             for way, result in taken.items():
-                with ways[way]():  # type: ignore[operator]
-                    prefill, token, held = _one_round(model, batch, clock, tokens)
+                with ways[way]():
+                    prefill, token, held = _one_round(model, batch, now, begun, tokens)
                 if number:
                     result.prefill.append(prefill)
                     result.token.append(token)
@@ -68,35 +80,31 @@ def take_turns(
     return taken
 
 
-def _one_round(model: Any, batch: Mapping[str, Any], clock: list[float], tokens: int) -> tuple[float, float, int]:
+def _one_round(
+    model: Any, batch: Mapping[str, Any], now: Callable[[], float], begun: list[float], tokens: int
+) -> tuple[float, float, int]:
     """Seconds of the decoder's prefill, seconds per decoded token, bytes held after the prompt."""
     out = model(**batch, logits_to_keep=1, use_cache=True)
-    prefill = _now(model) - clock[-1]
+    prefill = now() - begun[-1]
     cache, token = out.past_key_values, out.logits[:, -1:].argmax(-1)
     parts = [t for layer in cache.layers for t in (layer.keys, layer.values) if t is not None]
     held = sum(t.numel() * t.element_size() for t in parts)
-    start = _now(model)
+    start = now()
     for _ in range(tokens):
         out = model(input_ids=token, past_key_values=cache, use_cache=True)
         token = out.logits[:, -1:].argmax(-1)
-    return prefill, (_now(model) - start) / tokens, held
+    return prefill, (now() - start) / tokens, held
 
 
 @contextmanager
-def _decoder_clock(model: Any) -> Iterator[list[float]]:
+def _decoder_start(model: Any, now: Callable[[], float]) -> Iterator[list[float]]:
     """When the decoder began: the vision tower is no part of a plan, its time is taken out."""
-    clock: list[float] = []
-    handle = anatomy(model).decoder.register_forward_pre_hook(lambda *_: clock.append(_now(model)))
+    begun: list[float] = []
+    handle = anatomy(model).decoder.register_forward_pre_hook(lambda *_: begun.append(now()))
     try:
-        yield clock
+        yield begun
     finally:
         handle.remove()
-
-
-def _now(model: Any) -> float:
-    if model.device.type == "cuda":
-        torch.cuda.synchronize(model.device)
-    return time.perf_counter()
 
 
 def ratio(some: Sequence[float], others: Sequence[float]) -> float:

@@ -24,7 +24,7 @@ PLANS = (
     "prune:2=0.4",
     "freeze:1-3/attention:3-4/mlp:0-1/prune:2=0.5/vision:4-",
 )
-FAMILIES = ("llava", "qwen2_5_vl", "qwen3_vl", "gemma3", "idefics3")
+FAMILIES = ("llava", "qwen2_5_vl", "qwen3_vl", "gemma3", "idefics3", "llama4")
 # The kernel that sdpa takes on a processor is not among those torch's counter knows.
 CPU_KERNEL = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda *a, out_shape=None, **k: sdpa_flop(*a[:3])
@@ -39,11 +39,11 @@ def tokens_of(batch):
 def counted_decoder(model, plan, **inputs):
     """Operations of the decoder layers and the head, and what the call returned."""
     with attached(model) as engine:
-        layers = [f"{type(model).__name__}.{n}" for n, m in model.named_modules() if m in engine.parts.layers]
+        counted = [*engine.parts.layers, model.get_output_embeddings()]
+    names = [f"{type(model).__name__}.{name}" for name, module in model.named_modules() if module in counted]
     with FlopCounterMode(display=False, custom_mapping=CPU_KERNEL) as counter, torch.no_grad(), skipping(model, plan):
         out = model(**inputs)
     counts = counter.get_flop_counts()
-    names = [*layers, f"{type(model).__name__}.lm_head"]
     return sum(sum(counts[name].values()) for name in names if name in counts), out
 
 
