@@ -70,6 +70,13 @@ def test_rows_with_gaps_keep_their_own_positions_through_window_and_crop():
     assert layer.get_seq_length() == 0
 
 
+def test_rows_that_hold_other_positions_lose_their_own_with_a_crop():
+    layer = PartialLayer()
+    hold(layer, [[0, 1], [2, 3]], 4)
+    layer.crop(-1)
+    assert layer.positions.tolist() == [[0, 1], [2, -1]]
+
+
 def test_what_the_window_has_forgotten_is_not_made_up():
     layer = PartialLayer(WINDOW)
     for start in range(0, 12, 4):
