@@ -75,6 +75,11 @@ def _present(call: Call, step: LayerPlan, cache: Any) -> Tensor:
     present = call.vision
     for layer, _ in step.pruned:
         if bool(call.vision.any()):
+            if ("pruned", layer) not in call.memo:
+                raise RuntimeError(
+                    f"skipping: pruning at layer {layer} did not see layer {layer - 1} attend; leave the model's "
+                    "attention implementation alone inside the context"
+                )
             present = present & call.memo["pruned", layer]
     if step.kept != EVERYTHING:
         number = _ordinals(call, cache)

@@ -294,8 +294,9 @@ def test_refusals():
     ids = batch["input_ids"][:, :12]  # ends with the picture, whose last token is frozen
     with skipping(model, "freeze:1-2/prune:2=0.5"), pytest.raises(ValueError, match="end the prompt with text"):
         model(input_ids=ids, pixel_values=batch["pixel_values"])
-    model.model.language_model.layers[1].input_layernorm, kept = None, model.model.language_model.layers[1]
-    del kept.input_layernorm
+    with skipping(model, "prune:2=0.5"), pytest.raises(RuntimeError, match="did not see layer 1 attend"):
+        planned_logits(model, batch, "none")  # takes another attention implementation
+    del model.model.language_model.layers[1].input_layernorm
     with pytest.raises(NotImplementedError, match="no input_layernorm"), skipping(model, "attention:1-2"):
         pass
 
