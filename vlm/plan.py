@@ -176,8 +176,9 @@ class SkipPlan:
         """From `layer` on only round(fraction x image tokens) image tokens take part (FastV).
 
         Those with the largest head-mean attention of the prompt's last token in the layer before, ties to the
-        earlier one; decided in the call that brings the image, and kept for decoding on its cache. Without a
-        cache each call is a prompt of its own and decides anew.
+        earlier one; decided by the last token of the call that brings the image, and kept for decoding on its cache.
+        Without a cache each call is a prompt of its own and decides anew; assisted decoding puts candidates into
+        the first call, whose last one then decides.
         """
         return cls(pruned=((layer, fraction),))
 

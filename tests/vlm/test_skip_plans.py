@@ -219,6 +219,18 @@ def test_beams_with_a_cache_equal_beams_without(text):
     assert torch.allclose(cached.sequences_scores, uncached.sequences_scores, atol=1e-5)
 
 
+def test_prompt_lookup_gives_the_same_answer():
+    """Not under a pruning: its first call ends with candidates, the last of which decides."""
+    model = random_model()
+    batch = batch_for(model)
+    for text in PLANS:
+        with torch.no_grad(), skipping(model, text):
+            plain = model.generate(**batch, max_new_tokens=6, do_sample=False)
+            if "prune" not in text:
+                other = model.generate(**batch, max_new_tokens=6, do_sample=False, prompt_lookup_num_tokens=3)
+                assert torch.equal(plain, other), text
+
+
 def test_the_best_stay_and_ties_go_to_the_earlier():
     vision = torch.tensor([[0, 1, 1, 1, 1, 0], [0, 1, 1, 1, 0, 0], [0, 0, 0, 0, 0, 0]]).bool()
     scores = torch.tensor([[9, 1, 2, 2, 3, 9], [9, 1, 1, 1, 0, 0], [9, 9, 9, 9, 9, 9.0]])
