@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import textwrap
 import warnings
 from collections.abc import Callable, Iterable
 from copy import deepcopy
@@ -332,24 +333,17 @@ def _page(lines: list[str], notes: list[str]) -> str:
     plans, joined = (", ".join(f"`{plan}`" for plan in some) for some in (PLANS, JOINED))
     few = ", ".join(p.name for p in PROPERTIES if p.plans is not PLANS)
     limits = ", ".join(f"{p.name} {p.limit:g}" for p in PROPERTIES)
-    return "\n".join(
-        [
-            "# How exact skipping is",
-            "",
-            "Written by `python -m tests.vlm.exactness --markdown docs/benchmarks/exactness.md` with " + versions + ".",
-            "Every cell is the worst error over the plans " + plans,
-            f"({few}: {joined}) on 5-layer random models of the real classes,",
-            "against a slow twin that runs every layer on every token with a closed mask and has no cache. 0 means",
-            "bit-identical logits, or the same tokens. Errors are relative, of all logits in float32; beam search: of",
-            "the winners' scores; gradients: of all parameters; bfloat16: the largest logit difference in standard",
-            f"deviations of the logits. Limits: {limits}.",
-            "",
-            *lines,
-            "",
-            *(f"- n/a: {note}." for note in notes),
-            "",
-        ]
-    )
+    what = f"""
+        Written by `python -m tests.vlm.exactness --markdown docs/benchmarks/exactness.md` with {versions}. Every cell is
+        the worst error over the plans {plans} ({few}: {joined}) on 5-layer random models of the real classes, against
+        a slow twin that runs every layer on every token with a closed mask and has no cache. 0 means bit-identical
+        logits, or the same tokens. Errors are relative, of all logits in float32; beam search: of the winners' scores;
+        gradients: of all parameters; bfloat16: the largest logit difference in standard deviations of the logits.
+        Largest errors that pass: {limits}.
+    """
+    text = textwrap.wrap(" ".join(what.split()), 120, break_on_hyphens=False)
+    notes = [f"- n/a: {note}." for note in notes]
+    return "\n".join(["# How exact skipping is", "", *text, "", *lines, "", *notes, ""])
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import torch
 from tests.oracles.masked_skip import masked_logits
 from tests.vlm import exactness
 from tests.vlm.random_models import FAMILY_NAMES, absent, batch_for, image_tokens, random_model, with_positions
-from vlm import SkipPlan
+from vlm import SkipPlan, attention, probe
 
 PROPERTIES = {item.name: item for item in exactness.PROPERTIES}
 # Late entry, a layer without text and early exit at once.
@@ -68,6 +68,30 @@ def test_plans_change_the_logits_so_the_errors_mean_something(family):
     # And what the image shows reaches the answer.
     other = {**batch, "pixel_values": torch.randn_like(batch["pixel_values"])}
     assert exactness.relative(masked_logits(model, other, SkipPlan())[:, -1], plain[:, -1]) > 0.01
+
+
+@pytest.mark.parametrize("family", FAMILY_NAMES)
+def test_measuring_leaves_every_family_alone_and_reads_the_same_with_both_attentions(family):
+    if (why := absent(family)) is not None:
+        pytest.skip(why)
+    ratios = []
+    for kind in exactness.ATTENTION:
+        model = random_model(family, kind)
+        batch = batch_for(model, images=(2, 0, 1), after=(4, 7, 2))
+        with torch.no_grad():
+            plain = model(**batch).logits
+            with probe(model) as record, attention(model) as seen:
+                assert torch.equal(model(**batch).logits, plain)
+        table = record.table()
+        assert table.where(layer=0, modality="vision")["tokens"].tolist() == [
+            2 * image_tokens(model),
+            0,
+            image_tokens(model),
+        ]
+        assert (table.where(modality="text")["distance"] > 0).all()
+        ratios.append(seen.ratios())
+    assert abs(ratios[0] - ratios[1]).max() < 1e-5
+    assert 0 < ratios[0].max() <= 1
 
 
 def test_the_command_prints_and_writes_the_table(tmp_path, capsys, monkeypatch):
