@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from vlm.identity import file_digest, model_identity
 from vlm.questions import Item
 from vlm.records import Record, busy, read, write_whole
 from vlm.sharding import Shard
@@ -36,8 +37,7 @@ def begin(folder: Path, content: Mapping[str, Any], versions: Mapping[str, str])
     if others or set(known["versions"]) - set(versions):
         listed = ", ".join(f"{name} {was} (now {versions[name]})" for name, was in others.items())
         raise RuntimeError(
-            f"run: {folder} was begun with {listed or 'other packages'}; continue it in that environment, or choose "
-            "another --out"
+            f"run: {folder} was begun with {listed or 'other packages'}; bring that back, or choose another --out"
         )
     if known["content"] != content:
         raise RuntimeError(f"run: {path} does not describe this experiment; choose another --out")
@@ -53,9 +53,13 @@ def spec_of(folder: str | Path) -> Spec:
     return Spec.from_content(_told(path)["content"])
 
 
-def versions(protocol: Any) -> dict[str, str]:
+def versions(spec: Spec, protocol: Any) -> dict[str, str]:
     """What results may depend on besides the spec; with torchvision, transformers prepares images differently."""
     found = {"python": ".".join(platform.python_version_tuple()[:2]), "protocol": f"{protocol.name} {protocol.version}"}
+    found["model"] = model_identity(spec.model, spec.revision)
+    kind, _, path = spec.judge.partition(":")
+    if kind == "recorded":
+        found["verdicts"] = file_digest(path)
     for package in ("skipit", "torch", "transformers", "tokenizers", "pillow", "torchvision"):
         try:
             found[package] = version(package)

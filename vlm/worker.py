@@ -43,7 +43,7 @@ def carry_out(
         As for `vlm.experiment.sweep`, whose errors these are.
     """
     part = part or Shard()
-    made_with = versions(protocol)
+    made_with = versions(spec, protocol)
     begin(folder, spec.content(), made_with)
     plans = spec.skip_plans()
     common = {
