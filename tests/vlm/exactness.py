@@ -297,6 +297,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--markdown", type=Path, help="also write the table to this file")
     chosen = parser.parse_args(arguments)
     transformers.logging.set_verbosity_error()
+    warnings.filterwarnings("ignore", "`past_key_values` is deprecated", FutureWarning)
     # Matrices this small are slower on several threads.
     torch.set_num_threads(1)
     lines = ["| family | attention | " + " | ".join(p.name for p in PROPERTIES) + " |"]
@@ -334,12 +335,12 @@ def _page(lines: list[str], notes: list[str]) -> str:
     few = ", ".join(p.name for p in PROPERTIES if p.plans is not PLANS)
     limits = ", ".join(f"{p.name} {p.limit:g}" for p in PROPERTIES)
     what = f"""
-        Written by `python -m tests.vlm.exactness --markdown docs/benchmarks/exactness.md` with {versions}. Every cell is
-        the worst error over the plans {plans} ({few}: {joined}) on 5-layer random models of the real classes, against
-        a slow twin that runs every layer on every token with a closed mask and has no cache. 0 means bit-identical
-        logits, or the same tokens. Errors are relative, of all logits in float32; beam search: of the winners' scores;
-        gradients: of all parameters; bfloat16: the largest logit difference in standard deviations of the logits.
-        Largest errors that pass: {limits}.
+        Written by `python -m tests.vlm.exactness --markdown docs/benchmarks/exactness.md` with {versions}. Every cell
+        is the worst error over the plans {plans} ({few}: {joined}) on 5-layer random models of the real classes,
+        against a slow twin that runs every layer on every token with a closed mask and has no cache. 0 means
+        bit-identical logits, or the same tokens. Errors are relative, of all logits in float32; beam search: of the
+        winners' scores; gradients: of all parameters; bfloat16: the largest logit difference in standard deviations
+        of the logits. Largest errors that pass: {limits}.
     """
     text = textwrap.wrap(" ".join(what.split()), 120, break_on_hyphens=False)
     notes = [f"- n/a: {note}." for note in notes]
