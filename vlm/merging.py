@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Collection, Iterable, Iterator
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
+from sys import intern
 
-from vlm.records import Record, line, read, write_whole
+from vlm.records import Record, line, placed, writing
 from vlm.runs import Items, log_paths, spec_of
 from vlm.spec import Spec
 
 Key = tuple[str, str, str]
+# A worker's file, and where in it a record's line starts: of millions of records only these are kept in memory.
+Place = tuple[Path, int]
 
 
 def key_of(record: Record) -> Key:
     """What a record is about: data set, item, plan."""
-    return record["dataset"], record["item"], record["plan_digest"]
+    return intern(record["dataset"]), intern(record["item"]), intern(record["plan_digest"])
 
 
 def unsettled(record: Record) -> bool:
@@ -56,11 +62,15 @@ def merge(run_directory: str | Path, *, partial: bool = False) -> list[Path]:
     """Write `merged/records.jsonl` and `merged/times.jsonl`, each whole or not at all; see :func:`merged`."""
     folder = Path(run_directory)
     records = _ordered(folder, partial)
-    lists = {"records": map(_content, records), "times": map(_time, records)}
-    return [write_whole(folder / "merged" / f"{name}.jsonl", "".join(map(line, part))) for name, part in lists.items()]
+    paths = [folder / "merged" / f"{name}.jsonl" for name in ("records", "times")]
+    with writing(paths[0]) as contents, writing(paths[1]) as lines:
+        for record in records:
+            contents.write(line(_content(record)))
+            lines.write(line(_time(record)))
+    return paths
 
 
-def _ordered(folder: Path, partial: bool) -> list[Record]:
+def _ordered(folder: Path, partial: bool) -> Iterator[Record]:
     spec = spec_of(folder)
     found = _found(folder)
     lacking = list(_lacking(spec, folder, found))
@@ -69,27 +79,43 @@ def _ordered(folder: Path, partial: bool) -> list[Record]:
             f"merge: {folder} is not complete. {'; '.join(lacking)}. Start the missing workers again with the same "
             "command, or take what is there with --partial"
         )
-    return [found[key] for key in _wanted(spec, folder, found) if key in found]
+    return _read_at(found[key] for key in _wanted(spec, folder, found) if key in found)
 
 
-def _found(folder: Path) -> dict[Key, Record]:
-    """One record per item and plan: a later one replaces a failed one, and must otherwise repeat it."""
-    found: dict[Key, Record] = {}
+def _found(folder: Path) -> dict[Key, Place]:
+    """Where the record of each item and plan is: one that succeeded, which others must repeat, replaces failed ones."""
+    found: dict[Key, Place] = {}
     for path in log_paths(folder):
-        for record in read(path):
+        for start, record in placed(path):
             key = key_of(record)
-            old = found.get(key)
-            if old is None or (unsettled(old) and not unsettled(record)):
-                found[key] = record
-            elif not unsettled(record) and _content(old) != _content(record):
-                raise ValueError(
-                    f"merge: {path} contradicts another worker about item {key[1]!r} of {key[0]} under plan "
-                    f"{record['plan']}; their machines round differently, so delete one file and run that part again"
-                )
+            if key in found:
+                (old,) = _read_at([found[key]])
+                if not unsettled(old) and not unsettled(record) and _content(old) != _content(record):
+                    raise ValueError(
+                        f"merge: {path} contradicts another worker about item {key[1]!r} of {key[0]} under plan "
+                        f"{record['plan']}; their machines round differently, so delete one file and run that part "
+                        "again"
+                    )
+                if _preference(old) <= _preference(record):
+                    continue
+            found[key] = path, start
     return found
 
 
-def _wanted(spec: Spec, folder: Path, found: dict[Key, Record]) -> Iterator[Key]:
+def _preference(record: Record) -> tuple[bool, bool, str]:
+    """The least is taken; the last part only makes the choice among failures the same for all."""
+    return unsettled(record), bool(record["failure"]), line(_content(record))
+
+
+def _read_at(places: Iterable[Place]) -> Iterator[Record]:
+    for path, some in groupby(places, key=itemgetter(0)):
+        with path.open("rb") as file:
+            for _, start in some:
+                file.seek(start)
+                yield json.loads(file.readline())
+
+
+def _wanted(spec: Spec, folder: Path, found: Collection[Key]) -> Iterator[Key]:
     plans = [plan.digest for plan in spec.skip_plans()]
     for choice in spec.data:
         # A data set that nobody has read to its end has no order yet; only partial merges come here.
@@ -99,7 +125,7 @@ def _wanted(spec: Spec, folder: Path, found: dict[Key, Record]) -> Iterator[Key]
                 yield choice.label, item, plan
 
 
-def _lacking(spec: Spec, folder: Path, found: dict[Key, Record]) -> Iterator[str]:
+def _lacking(spec: Spec, folder: Path, found: Collection[Key]) -> Iterator[str]:
     plans = spec.skip_plans()
     for choice in spec.data:
         ids = Items(folder, choice.label).ids

@@ -1,4 +1,7 @@
-"""An append-only file of records that survives `kill -9`: a JSON object per line, locked, synced, mended on opening."""
+"""An append-only file of records that survives `kill -9`: a JSON object per line, locked, synced, mended on opening.
+
+A line that is no JSON object is no record, wherever it stands: after a power failure it is made again.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,10 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 from uuid import uuid4
 
 Record = dict[str, Any]
@@ -18,11 +21,10 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True, eq=False)
 class Log:
-    """A file opened by :func:`appending`, and the records that it held then."""
+    """A file opened by :func:`appending`."""
 
     path: Path
     descriptor: int
-    records: tuple[Record, ...]
 
     def append(self, records: Sequence[Record]) -> None:
         """Write records and wait until they are on disk: all of them, or none that a reader would take for whole.
@@ -59,8 +61,6 @@ def appending(path: str | Path) -> Iterator[Log]:
     ------
     RuntimeError
         Another process is writing to this file.
-    ValueError
-        The file is damaged before its last line.
     OSError
         The folder cannot be made or written to.
     """
@@ -77,17 +77,27 @@ def appending(path: str | Path) -> Iterator[Log]:
             raise RuntimeError(
                 f"records: another process is writing to {path}; wait for it, or give each worker its own --shard k/n"
             ) from error
-        records, size = _whole(path)
-        os.ftruncate(descriptor, size)
+        os.ftruncate(descriptor, _end(descriptor))
         _sync_folder(path.parent)
-        yield Log(path, descriptor, records)
+        yield Log(path, descriptor)
     finally:
         os.close(descriptor)
 
 
-def read(path: str | Path) -> tuple[Record, ...]:
-    """The whole records of a file, without waiting for its writer; a line cut off at the end is left out."""
-    return _whole(Path(path))[0]
+def read(path: str | Path) -> Iterator[Record]:
+    """The records of a file, one at a time, without waiting for its writer."""
+    return (record for _, record in placed(path))
+
+
+def placed(path: str | Path) -> Iterator[tuple[int, Record]]:
+    """The same, each with the place in the file where its line starts."""
+    start = 0
+    with Path(path).open("rb") as file:
+        for piece in file:
+            record = _parsed(piece) if piece.endswith(b"\n") else None
+            if record is not None:
+                yield start, record
+            start += len(piece)
 
 
 def busy(path: str | Path) -> bool:
@@ -102,41 +112,57 @@ def busy(path: str | Path) -> bool:
 
 def write_whole(path: str | Path, text: str) -> Path:
     """Write a file so that a reader, or a crash, never leaves half of it."""
+    with writing(path) as file:
+        file.write(text)
+    return Path(path)
+
+
+@contextmanager
+def writing(path: str | Path, *, replace: bool = True) -> Iterator[TextIO]:
+    """A file to write into that appears under its name when it is whole.
+
+    Parameters
+    ----------
+    replace : bool
+        Otherwise a file that is there stays: of several processes that write one at once, the first one's.
+
+    Raises
+    ------
+    OSError
+        The disk is full or cannot be written.
+    """
     path = Path(path)
     # Not the process id: in containers, workers on different machines share one.
     half = path.with_name(f"{path.name}.{uuid4().hex}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with half.open("w", encoding="utf-8", newline="") as file:
-            file.write(text)
+            yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(half, path)
+        if replace:
+            os.replace(half, path)
+        else:
+            with suppress(FileExistsError):
+                os.link(half, path)
         _sync_folder(path.parent)
     except OSError as error:
-        half.unlink(missing_ok=True) if half.parent.is_dir() else None
         raise _explained(error, path) from error
-    return path
+    finally:
+        if half.parent.is_dir():
+            half.unlink(missing_ok=True)
 
 
-def _whole(path: Path) -> tuple[tuple[Record, ...], int]:
-    """Records up to the first line that is none, and where that line starts."""
-    data = path.read_bytes()
-    records: list[Record] = []
-    start = 0
-    while (end := data.find(b"\n", start)) >= 0:
-        record = _parsed(data[start:end])
-        if record is None:
-            break
-        records.append(record)
-        start = end + 1
-    # A crash leaves at most one tail of rubbish; a good line after a bad one means that the file was altered.
-    if any(_parsed(piece) is not None for piece in data[start:].split(b"\n")[1:]):
-        raise ValueError(
-            f"records: line {len(records) + 1} of {path} is no JSON object, but later lines are; restore the file, or "
-            "delete that line to have its record made again"
-        )
-    return tuple(records), start
+def _end(descriptor: int) -> int:
+    """Where the last whole line of a file ends."""
+    end = os.fstat(descriptor).st_size
+    while end:
+        start = max(0, end - 2**16)
+        place = os.pread(descriptor, end - start, start).rfind(b"\n")
+        if place >= 0:
+            return start + place + 1
+        end = start
+    return 0
 
 
 def _parsed(piece: bytes) -> Record | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from vlm.identity import file_digest, model_identity
 from vlm.questions import Item
-from vlm.records import Record, busy, read, write_whole
+from vlm.records import Record, busy, read, writing
 from vlm.sharding import Shard
 from vlm.spec import Spec
 
@@ -31,7 +31,8 @@ def begin(folder: Path, content: Mapping[str, Any], versions: Mapping[str, str])
     """
     path = folder / "spec.json"
     if not path.exists():
-        write_whole(path, json.dumps({"content": content, "versions": versions}, indent=2, sort_keys=True) + "\n")
+        with writing(path, replace=False) as file:  # of two that start together, the second reads the first one's
+            file.write(json.dumps({"content": content, "versions": versions}, indent=2, sort_keys=True) + "\n")
     known = _told(path)
     others = {name: known["versions"].get(name) for name in versions if known["versions"].get(name) != versions[name]}
     if others or set(known["versions"]) - set(versions):
@@ -125,10 +126,10 @@ class Items:
 
     def finish(self) -> None:
         """Write the list down, or compare it with the one that another worker wrote meanwhile."""
-        known = self._written()
-        if known is None:
-            write_whole(self.path, json.dumps({"items": self.seen}) + "\n")
-            return
+        if self._written() is None:
+            with writing(self.path, replace=False) as file:
+                file.write(json.dumps({"items": self.seen}) + "\n")
+        known = self._written() or []
         same = [_same(a, b) for a, b in zip(known, self.seen, strict=False)]
         if len(known) != len(self.seen) or not all(same):
             self._refuse([*same, False].index(False))

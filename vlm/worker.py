@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from vlm.merging import key_of, unsettled
+from vlm.merging import Key, key_of, unsettled
 from vlm.plan import SkipPlan
 from vlm.questions import Failure, Item
 from vlm.records import Record, appending
@@ -55,12 +55,17 @@ def carry_out(
     }
     with appending(log_path(folder, part)) as log:
         refuse_other_division(folder, part)  # under the lock: of two that start together, one sees the other
-        done = {key_of(record) for record in known_records(folder) if not (retry_failed and unsettled(record))}
+        done: set[Key] = set()
+        own = 0
+        for record in known_records(folder):
+            own += record["run"]["shard"] == str(part)
+            if not (retry_failed and unsettled(record)):
+                done.add(key_of(record))
 
         def finished(label: str, item: str) -> bool:
             return all((label, item, plan.digest) in done for plan in plans)
 
-        with _bar(spec, folder, part, len(log.records), progress) as bar:
+        with _bar(spec, folder, part, own, progress) as bar:
             for batch in batches(spec, folder, part, done=finished, reader=_read):
                 under = work(batch)
                 for plan in plans:

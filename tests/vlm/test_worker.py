@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import tracemalloc
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -13,9 +15,10 @@ from PIL import Image
 
 import vlm.worker
 from vlm.merging import merge, merged, times
+from vlm.plan import SkipPlan
 from vlm.questions import Failure, Item
 from vlm.records import appending, line, read
-from vlm.runs import log_paths, spec_of
+from vlm.runs import begin, known_records, log_path, log_paths, spec_of
 from vlm.sharding import Shard
 from vlm.spec import DataChoice, Spec
 from vlm.worker import carry_out, failed
@@ -119,7 +122,7 @@ def test_cut_anywhere_in_the_file_it_ends_the_same(tmp_path, reference):
         path.write_bytes(data[:cut])
         carried(folder)
         assert whole(folder) == reference
-        assert len(read(path)) == reference.count(b"\n")
+        assert len(list(read(path))) == reference.count(b"\n")
 
 
 def test_nothing_is_read_or_asked_when_all_is_done(tmp_path, monkeypatch):
@@ -185,7 +188,7 @@ def test_another_number_of_workers_may_continue(tmp_path, reference):
     for k in (1, 2):
         carried(folder, work_for(calls), part=Shard(k, 2))
     assert whole(folder) == reference
-    assert sum(len(read(path)) for path in log_paths(folder)) == reference.count(b"\n")
+    assert sum(len(list(read(path))) for path in log_paths(folder)) == reference.count(b"\n")
 
 
 def test_an_unfinished_run_says_what_is_missing(tmp_path):
@@ -306,6 +309,71 @@ def test_workers_that_contradict_each_other_are_not_averaged(tmp_path):
 
 def test_a_repeated_record_counts_once(tmp_path, reference):
     folder = carried(tmp_path / "run")
-    records = read(log_paths(folder)[0])
+    records = list(read(log_paths(folder)[0]))
     (folder / "records" / "2-of-3.jsonl").write_text("".join(map(line, records[:11])))
     assert whole(folder) == reference
+
+
+def test_of_several_failures_every_machine_lists_the_same(tmp_path):
+    folder = carried(tmp_path / "run")
+    (path,) = log_paths(folder)
+    records = list(read(path))
+
+    def failing(reasons):
+        return "".join(line({**r, **failed(reason)}) for r in records for reason in reasons)
+
+    found = []
+    for first, second in (("b", "ac"), ("ac", "b"), ("cab", "")):
+        path.write_text(failing(first))
+        (folder / "records" / "2-of-3.jsonl").write_text(failing(second))
+        found.append(whole(folder))
+    assert found[0] == found[1] == found[2]
+    assert {r["failure"] for r in merged(folder)} == {"a"}
+    path.write_text("".join(line({**r, "failure": None, "judge": {"status": "failed"}}) for r in records))
+    assert {r["failure"] for r in merged(folder)} == {None}  # what was answered stays, if only the judge failed
+
+
+def test_a_line_that_a_power_failure_spoiled_is_made_again(tmp_path, reference):
+    folder = carried(tmp_path / "run")
+    (path,) = log_paths(folder)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines[:30], b"\0" * len(lines[30]), *lines[31:]]))
+    with pytest.raises(RuntimeError, match="2 of 92 records are missing"):  # it has lost its end: the next one went too
+        merge(folder)
+    calls = []
+    carried(folder, work_for(calls))
+    assert whole(folder) == reference
+    assert len(calls) <= 2
+
+
+def test_two_workers_that_begin_at_once_have_one_spec(tmp_path, monkeypatch):
+    folder, exists = tmp_path / "run", Path.exists
+
+    def meanwhile(path):
+        there = exists(path)
+        if path.name == "spec.json" and not there:
+            monkeypatch.setattr(Path, "exists", exists)
+            begin(folder, {"a": 1}, {"torch": "2.0"})
+        return there
+
+    monkeypatch.setattr(Path, "exists", meanwhile)
+    with pytest.raises(RuntimeError, match=r"begun with torch 2.0 \(now 2.1\)"):
+        begin(folder, {"a": 1}, {"torch": "2.1"})
+
+
+def test_memory_does_not_grow_with_what_is_in_the_records(tmp_path):
+    """Of each record a key and a place are kept, and the reader of a resuming worker keeps a key."""
+    spec = Spec(data=(DataChoice("tiny"),), plans=("vision:6-",))
+    folder, text = tmp_path / "run", "x" * 20_000
+    begin(folder, spec.content(), {})
+    with appending(log_path(folder, Shard())) as log:
+        for i in range(2000):
+            told = {"dataset": "tiny", "item": f"q{i}", "plan": "none", "plan_digest": SkipPlan().digest}
+            log.append([{**told, "failure": None, "prediction": text, "run": {"shard": "1-of-1"}}])
+    tracemalloc.start()
+    assert sum(1 for _ in known_records(folder)) == 2000
+    assert len(merge(folder, partial=True)) == 2
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (folder / "merged" / "records.jsonl").stat().st_size > 2000 * len(text)
+    assert peak < 2000 * 1000  # bytes

@@ -59,7 +59,7 @@ class VerdictCache:
                 self._read_on(descriptor)
                 if key not in self._known:
                     os.ftruncate(descriptor, self._read_up_to)  # nobody else is writing: a tail is a dead process's
-                    Log(self.path, descriptor, ()).append([{**record, "key": key}])
+                    Log(self.path, descriptor).append([{**record, "key": key}])
                     self._read_on(descriptor)
             finally:
                 os.close(descriptor)  # and with it the lock

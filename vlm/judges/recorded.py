@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from vlm.judges.verdict import Judge, JudgeRequest, Verdict, failed
-from vlm.records import read
 
 Case = tuple[str, tuple[str, ...], str]
 
@@ -36,7 +37,7 @@ def recorded(path: str | Path) -> Judge:
     if not path.is_file():
         raise FileNotFoundError(f"judge: no file of verdicts at {path}; expected JSON lines, as a chat judge's cache")
     known: dict[Case, Verdict] = {}
-    for number, line in enumerate(read(path), 1):
+    for number, line in _lines(path):
         case, verdict = _read(line, f"line {number} of {path}")
         if known.setdefault(case, verdict).score != verdict.score:
             raise ValueError(
@@ -49,6 +50,20 @@ def recorded(path: str | Path) -> Judge:
         return known.get(case) or failed("recorded", f"{path.name} has no verdict on this prediction")
 
     return lambda requests: [look_up(request) for request in requests]
+
+
+def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Objects with their line numbers; a last line that a crash cut off is left out."""
+    with path.open("rb") as file:
+        for number, piece in enumerate(file, 1):
+            try:
+                value = json.loads(piece)
+            except ValueError:
+                value = None
+            if isinstance(value, dict):
+                yield number, value
+            elif piece.endswith(b"\n"):
+                raise ValueError(f"judge: line {number} of {path} is no JSON object; expected one verdict per line")
 
 
 def _read(line: dict[str, Any], where: str) -> tuple[Case, Verdict]:
