@@ -39,10 +39,12 @@ def test_a_full_layer_equals_transformers_own_under_updates_and_crops(seed, reco
     fresh = 0
     for _ in range(30):
         length, start = draw.randint(1, 4), own.get_seq_length()
-        assert new.get_mask_sizes(length) == own.get_mask_sizes(length)
+        assert new.get_mask_sizes(length) == (sizes := own.get_mask_sizes(length))
         expected, _ = own.update(keys := keys_for(start, start + length), -keys)
         shown, values = hold(new, [list(range(start, start + length))], length)
-        assert torch.equal(shown[..., :1], expected[..., :1])
+        # Transformers 5.17 shows more than its mask covers while it records the past.
+        assert shown.shape[2] == sizes[0]
+        assert torch.equal(shown[..., :1], expected[..., -sizes[0] :, :1])
         assert torch.equal(values, -shown)
         fresh += length
         if (window is None or recording) and draw.random() < 0.4:
