@@ -112,18 +112,15 @@ def _merge(given: argparse.Namespace) -> int:
 
 def _merged(folder: Path, *, partial: bool) -> int:
     from vlm.measurement import write_tables
-    from vlm.merging import merge, merged
     from vlm.runs import spec_of
 
-    confidence = spec_of(folder).confidence
     if folder.resolve().name.startswith("measure-"):
-        return _wrote(write_tables(folder, confidence=confidence, partial=partial))
-    from vlm.reports import summary
+        return _wrote(write_tables(folder, confidence=spec_of(folder).confidence, partial=partial))
+    from vlm.reports.merged import summarised
 
-    written = merge(folder, partial=partial)
-    table = summary(merged(folder, partial=partial), confidence=confidence)
+    written, table = summarised(folder, partial=partial)
     print(table.text())
-    return _wrote([*written, table.save(folder / "merged" / "summary.csv")])
+    return _wrote(written)
 
 
 def _report(given: argparse.Namespace) -> int:

@@ -14,9 +14,9 @@ import bounds
 from redundancy import Estimate, checks
 from redundancy.grouping import unit_means
 from vlm.conditions import Decision, decide
-from vlm.merging import merge, merged
+from vlm.merging import each, merge
 from vlm.probe import MODALITIES
-from vlm.records import Record
+from vlm.records import Record, read
 from vlm.table import Table
 
 FloatArray = NDArray[np.float64]
@@ -27,7 +27,7 @@ def write_tables(run_directory: str | Path, *, confidence: float = 0.95, partial
     """Merge a measurement and write `redundancy.csv` and `attention.csv` into its directory."""
     folder = Path(run_directory)
     written = merge(folder, partial=partial)
-    records = merged(folder, partial=partial)
+    records = [_light(record) for record in read(written[0])]
     tables = {
         "redundancy": redundancy(records, confidence=confidence),
         "attention": attention_ratios(records, confidence=confidence),
@@ -45,7 +45,8 @@ def decided(run_directory: str | Path, *, group: str | None = None, partial: boo
     settings
         As for `vlm.decide`.
     """
-    records = [r for r in merged(run_directory, partial=partial) if group in (None, r["group"], r["dataset"])]
+    some = (r for r in each(run_directory, partial=partial) if group in (None, r["group"], r["dataset"]))
+    records = [_light(record) for record in some]
     if not records:
         raise ValueError(f"group: expected a task group or data set of {run_directory}, got {group!r}")
     found: Any = Measured(tuple(records))
@@ -165,6 +166,16 @@ class Measured:
     def ratios(self) -> FloatArray:
         """As `AttentionRecord.ratios`: (samples, layers, heads)."""
         return np.array([r["attention"] for r in self.records], dtype=np.float64)
+
+
+def _light(record: Record) -> Record:
+    """What tables need of a record, its numbers as arrays: a tenth of the memory."""
+    kept = {name: record[name] for name in ("dataset", "group", "image_id", "tokens", "failure")}
+    if record["failure"]:
+        return kept
+    for modality in MODALITIES:
+        kept[modality] = {name: np.array(values, dtype=np.float64) for name, values in record[modality].items()}
+    return {**kept, "attention": np.array(record["attention"], dtype=np.float64)}
 
 
 def _scopes(records: Sequence[Record]) -> Iterator[tuple[dict[str, Any], list[Record]]]:

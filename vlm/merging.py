@@ -9,7 +9,7 @@ from operator import itemgetter
 from pathlib import Path
 from sys import intern
 
-from vlm.records import Record, line, placed, writing
+from vlm.records import Record, line, placed, write_whole, writing
 from vlm.runs import Items, log_paths, spec_of
 from vlm.spec import Spec
 
@@ -50,7 +50,12 @@ def merged(run_directory: str | Path, *, partial: bool = False) -> list[Record]:
     ValueError
         Two records of one item and plan contradict each other.
     """
-    return [_content(record) for record in _ordered(Path(run_directory), partial)]
+    return list(each(run_directory, partial=partial))
+
+
+def each(run_directory: str | Path, *, partial: bool = False) -> Iterator[Record]:
+    """The same one at a time, for runs whose records do not fit into memory."""
+    return map(_content, _ordered(Path(run_directory), partial))
 
 
 def times(run_directory: str | Path, *, partial: bool = False) -> list[Record]:
@@ -61,13 +66,48 @@ def times(run_directory: str | Path, *, partial: bool = False) -> list[Record]:
 def merge(run_directory: str | Path, *, partial: bool = False) -> list[Path]:
     """Write `merged/records.jsonl` and `merged/times.jsonl`, each whole or not at all; see :func:`merged`."""
     folder = Path(run_directory)
+    sizes = _sizes(folder)  # before reading: what is written meanwhile may be missing
     records = _ordered(folder, partial)
     paths = [folder / "merged" / f"{name}.jsonl" for name in ("records", "times")]
+    count = 0
     with writing(paths[0]) as contents, writing(paths[1]) as lines:
         for record in records:
+            count += 1
             contents.write(line(_content(record)))
             lines.write(line(_time(record)))
+    write_whole(_made_of(folder), json.dumps({"logs": sizes, "records": count, "of": _size(folder)}) + "\n")
     return paths
+
+
+def stale(run_directory: str | Path) -> bool:
+    """Whether workers have written since the last merge."""
+    folder = Path(run_directory)
+    told = json.loads(_made_of(folder).read_text()) if _made_of(folder).is_file() else {"logs": {}}
+    return bool(told["logs"] != _sizes(folder))
+
+
+def coverage(run_directory: str | Path) -> str:
+    """Which part of the run the last merge holds, such as "partial: 40 of 92 records"; "" for all of it."""
+    path = _made_of(Path(run_directory))
+    told = json.loads(path.read_text()) if path.is_file() else {"records": 0, "of": 0}
+    if told["records"] == told["of"]:
+        return ""
+    return f"partial: {told['records']} of {told['of'] or 'an unknown number of'} records"
+
+
+def _made_of(folder: Path) -> Path:
+    return folder / "merged" / "made-of.json"
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_size for path in log_paths(folder)}
+
+
+def _size(folder: Path) -> int | None:
+    """The number of records of a whole run; None while the size of a data set is not known."""
+    spec = spec_of(folder)
+    ids = [Items(folder, choice.label).ids for choice in spec.data]
+    return None if None in ids else len(spec.plans) * sum(len(names or ()) for names in ids)
 
 
 def _ordered(folder: Path, partial: bool) -> Iterator[Record]:

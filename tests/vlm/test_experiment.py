@@ -48,9 +48,9 @@ def children(pid):
 
 
 def tables(folder):
-    """Everything that merging writes, but how long things took."""
+    """Everything that merging writes, but how long things took and in whose files they were."""
     assert main(["merge", str(folder)]) == 0
-    return {p.name: p.read_bytes() for p in (folder / "merged").iterdir() if p.name != "times.jsonl"}
+    return {p.name: p.read_bytes() for p in (folder / "merged").iterdir() if p.name not in ("times.jsonl", "made-of.json")}
 
 
 def written(folder):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -74,7 +76,7 @@ def test_measure_plan_sweep_report(capsys, spec, tmp_path):
 
 def test_parts_say_how_to_go_on_and_merging_says_what_is_missing(capsys, spec, tmp_path):
     status, out, _ = said(capsys, "sweep", spec, "--out", tmp_path, "--quiet", "--shard", "1/2")
-    run = directory(out, "run")
+    run = Path(directory(out, "run"))
     assert status == 0
     assert f"when all are: python -m vlm merge {run}" in out
     status, _, err = said(capsys, "merge", run)
@@ -82,10 +84,24 @@ def test_parts_say_how_to_go_on_and_merging_says_what_is_missing(capsys, spec, t
     assert "records are missing" in err
     assert "Traceback" not in err
     assert said(capsys, "merge", run, "--partial")[0] == 0
+    assert said(capsys, "report", run)[0] == 0
+    records = run / "merged" / "records.jsonl"
+    some = len(records.read_text().splitlines())
+    plans = json.loads((run / "spec.json").read_text())["content"]["plans"]
+    total = len(plans) * sum(len(json.loads(path.read_text())["items"]) for path in (run / "items").iterdir())
+    part = f"partial: {some} of {total} records"
+    for name in ("index.html", "results.md", "results.tex"):
+        assert part in (run / "report" / name).read_text()
     assert said(capsys, "sweep", spec, "--out", tmp_path, "--quiet", "--shard", "2/2")[0] == 0
+    assert said(capsys, "report", run)[0] == 0  # the merge there is old
+    assert len(records.read_text().splitlines()) == total > some
+    for name in ("index.html", "results.md", "results.tex"):
+        assert "partial" not in (run / "report" / name).read_text()
+    summary = (run / "merged" / "summary.csv").read_bytes()
     status, out, _ = said(capsys, "merge", run)
     assert status == 0
     assert "vision:0-2" in out
+    assert (run / "merged" / "summary.csv").read_bytes() == summary
 
 
 def test_flags_describe_what_a_file_describes(capsys, tmp_path, monkeypatch):

@@ -29,6 +29,7 @@ from vlm.reports import (
     write,
 )
 from vlm.reports import times as timed
+from vlm.reports.merged import light
 from vlm.reports.summary import plan_kind
 from vlm.table import Table
 from vlm.validate import score
@@ -197,6 +198,16 @@ def test_tables_do_not_depend_on_the_order_of_records():
         assert summary(some, by=by).text(17) == summary(shuffled, by=by).text(17)
     assert markdown(results(summary(some))) == markdown(results(summary(shuffled)))
     assert failures(some).text() == failures(shuffled).text()
+
+
+def test_light_records_are_shared_and_give_the_same_tables():
+    some = records()
+    few = light(json.loads(json.dumps(some)))
+    assert summary(few).text() == summary(some).text()
+    assert failures(few).text() == failures(some).text()
+    assert "prediction" not in few[0]
+    assert len({id(r["tokens"]) for r in few}) == 2  # None, and equal counts
+    assert all(r["judge"]["raw"] == "" for r in few if r["judge"])
 
 
 def test_files_are_the_same_bytes_twice(run, report, tmp_path):

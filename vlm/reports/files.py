@@ -7,11 +7,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from vlm.measurement import write_tables
+from vlm.merging import coverage, stale
 from vlm.plots import plot_attention, plot_redundancy, plot_sweep, require_matplotlib, save_figures
-from vlm.records import read, write_whole
+from vlm.records import write_whole
 from vlm.reports.cells import condition_cells
 from vlm.reports.figures import plot_cost, plot_prediction
 from vlm.reports.formats import latex, markdown
+from vlm.reports.merged import light, merge_again, merged_lines
 from vlm.reports.page import Findings, page
 from vlm.reports.prediction import prediction
 from vlm.reports.results import results
@@ -30,9 +33,10 @@ def write(
     measurement: str | Path | None = None,
     tolerance: float = 0.02,
 ) -> list[Path]:
-    """Write the report of a merged run.
+    """Write the report of a run: of all that its workers have written, merged again if they wrote since.
 
-    The tables other than `times.*` depend on the merged records alone: they are the same bytes for the same records.
+    Of an unfinished run the page and the tables say which part they show. The tables other than `times.*` depend on
+    the records alone: they are the same bytes for the same records.
 
     Parameters
     ----------
@@ -61,8 +65,9 @@ def write(
     """
     run, out = Path(run_directory), Path(out)
     spec = spec_of(run)
-    records, lines = (_merged(run, name) for name in ("records", "times"))
-    measured = None if measurement is None else _measurement(Path(measurement))
+    merge_again(run)
+    records, lines = light(merged_lines(run, "records")), merged_lines(run, "times")
+    measured = None if measurement is None else _measurement(Path(measurement), spec.confidence)
     by_set, by_group = (summary(records, confidence=spec.confidence, by=by) for by in ("dataset", "group"))
     cells, group_cells = (
         None if measured is None else condition_cells(table, *measured, t=T) for table in (by_set, by_group)
@@ -80,13 +85,17 @@ def write(
         prediction=found,
         failures=failures(records),
         tolerance=tolerance,
+        partial=_partial(run, measurement),
     )
     written = [table.save(out / f"{name}.csv") for name, table in _tables(kept).items()]
     texts = {"results": kept.results, "groups": kept.groups, "times": timing(kept.times)}
     captions = {"results": "Every data set and plan", "groups": "Task groups", "times": "Seconds per item"}
     for name, table in texts.items():
-        written.append(write_whole(out / f"{name}.md", markdown(table)))
-        written.append(write_whole(out / f"{name}.tex", latex(table, caption=captions[name], label=f"tab:{name}")))
+        note, caption = (
+            (f"\n{kept.partial}\n", f"{captions[name]} ({kept.partial})") if kept.partial else ("", captions[name])
+        )
+        written.append(write_whole(out / f"{name}.md", markdown(table) + note))
+        written.append(write_whole(out / f"{name}.tex", latex(table, caption=caption, label=f"tab:{name}")))
     problem = ""
     figures: list[tuple[Path, str]] = []
     try:
@@ -101,14 +110,9 @@ def write(
     return [*written, write_whole(out / "index.html", page(kept, figures, problem))]
 
 
-def _merged(run: Path, name: str) -> list[dict[str, Any]]:
-    path = run / "merged" / f"{name}.jsonl"
-    if not path.is_file():
-        raise FileNotFoundError(f"report: no {path}; run `python -m vlm merge {run}` first")
-    return list(read(path))
-
-
-def _measurement(folder: Path) -> tuple[Table, Table]:
+def _measurement(folder: Path, confidence: float) -> tuple[Table, Table]:
+    if stale(folder):
+        write_tables(folder, confidence=confidence, partial=True)
     for name in ("redundancy", "attention"):
         if not (folder / f"{name}.csv").is_file():
             raise FileNotFoundError(
@@ -116,6 +120,12 @@ def _measurement(folder: Path) -> tuple[Table, Table]:
                 "prints its name"
             )
     return Table.load(folder / "redundancy.csv"), Table.load(folder / "attention.csv")
+
+
+def _partial(run: Path, measurement: str | Path | None) -> str:
+    """What is not whole, in words; "" if all is."""
+    found = {"": coverage(run), "measurement ": "" if measurement is None else coverage(measurement)}
+    return "; ".join(name + part for name, part in found.items() if part)
 
 
 def _predicted(cells: Table, tolerance: float, confidence: float) -> Any:

@@ -35,6 +35,7 @@ class Findings:
     prediction: Prediction | None
     failures: Table
     tolerance: float
+    partial: str = ""
 
 
 def page(found: Findings, pictures: Sequence[tuple[Path, str]], problem: str = "") -> str:
@@ -52,6 +53,7 @@ def page(found: Findings, pictures: Sequence[tuple[Path, str]], problem: str = "
     body = [
         f"<h1>Skipping layers: {escape(', '.join(names))}</h1>",
         f"<p class='lead'>{escape(_lead(found))}</p>",
+        *([f"<p><strong>{escape(found.partial)}</strong></p>"] if found.partial else []),
         "<h2>Task groups</h2>",
         html(found.groups),
         paragraph(

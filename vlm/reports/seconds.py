@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,14 +14,14 @@ from vlm.table import Table
 Record = Mapping[str, Any]
 
 
-def times(records: Sequence[Record], lines: Sequence[Record]) -> Table:
+def times(records: Sequence[Record], lines: Iterable[Record]) -> Table:
     """Seconds per item and plan, and paired ratios to no plan; these differ from run to run.
 
     Parameters
     ----------
     records : sequence of dict
         Merged records, for their groups and failures.
-    lines : sequence of dict
+    lines : iterable of dict
         `merged/times.jsonl`: dataset, item, plan and run, whose seconds are those of a call that `batch` items shared.
 
     Returns

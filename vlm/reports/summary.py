@@ -15,7 +15,7 @@ from vlm.validate import Score, difference, score
 Record = Mapping[str, Any]
 NO_PLAN = str(SkipPlan())
 ALL = "all"
-_NEEDED = ("dataset", "item", "image_id", "group", "plan", "parsed", "score", "failure", "judge", "tokens", "model")
+NEEDED = ("dataset", "item", "image_id", "group", "plan", "parsed", "score", "failure", "judge", "tokens", "model")
 
 
 def summary(
@@ -229,7 +229,7 @@ def _check(records: Sequence[Record]) -> None:
     if not records:
         raise ValueError("records: expected merged records, got none; run `python -m vlm sweep` first")
     for place, r in enumerate(records):
-        lacking = [name for name in _NEEDED if name not in r]
+        lacking = [name for name in NEEDED if name not in r]
         if lacking:
             raise ValueError(f"records: record {place} lacks {', '.join(lacking)}; pass merged records of a sweep")
         value = r["score"]
