@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vlm.families import anatomy
-from vlm.memory import TooLarge, in_halves, out_of_memory
+from vlm.memory import Refused, TooLarge, in_halves, one_by_one, out_of_memory
 from vlm.plan import SkipPlan
 from vlm.prompting import inputs, wording
 from vlm.questions import Item
@@ -20,7 +20,7 @@ from vlm.scoring import letter_probabilities
 from vlm.skip import skipping
 
 # What processors raise for images and texts that they cannot combine.
-_REFUSALS = (ValueError, TypeError, OSError, LookupError)
+_REFUSALS = (ValueError, TypeError, OSError, LookupError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Answer:
         "vision" and "text" of the prompt, "new" ones.
     run : dict
         How it was made: "seconds_prefill" and "seconds_decode" of the whole call, which "batch" questions shared
-        (decode is what follows the first token); "attempt", 1 + how often the batch had been halved; "device".
+        (decode is what follows the first token); "attempt", 1 + how often the batch had been divided; "device".
     """
 
     prediction: str
@@ -81,19 +81,19 @@ class Asking:
         try:
             for group in alike(good):
                 self.inputs(group)
-        except _REFUSALS:
-            # One bad image spoils its batch: find out whose it is.
-            asked = [self._alone(q) if isinstance(q, Question) else q for q in asked]
-        except (RuntimeError, MemoryError) as error:
+        except (*_REFUSALS, MemoryError) as error:
+            # One bad image spoils its batch: find out whose it is. Memory is for the calls to deal with.
             if not out_of_memory(error):
-                raise
+                asked = [self._alone(q) if isinstance(q, Question) else q for q in asked]
         return asked
 
-    def answers(self, questions: Sequence[Question | Unusable], plan: SkipPlan) -> list[Answer | TooLarge | Unusable]:
+    def answers(
+        self, questions: Sequence[Question | Unusable], plan: SkipPlan
+    ) -> list[Answer | TooLarge | Refused | Unusable]:
         """One result per question, in order."""
-        found: dict[int, Answer | TooLarge | Unusable] = {}
+        found: dict[int, Answer | TooLarge | Refused | Unusable] = {}
         for group in alike([q for q in questions if isinstance(q, Question)]):
-            results = in_halves(partial(self._call, plan=plan), group)
+            results = in_halves(partial(one_by_one, partial(self._call, plan=plan)), group)
             found |= {id(q): result for q, result in zip(group, results, strict=True)}
         return [found[id(q)] if isinstance(q, Question) else q for q in questions]
 
@@ -115,25 +115,19 @@ class Asking:
     def _alone(self, question: Question) -> Question | Unusable:
         try:
             self.inputs([question])
-        except _REFUSALS as error:
-            return Unusable(f"the processor refused it: {error}")
+        except (*_REFUSALS, MemoryError) as error:
+            if not out_of_memory(error):
+                return Unusable(f"the processor refused it: {error}")
         return question
 
-    def _call(self, questions: Sequence[Question], attempt: int, plan: SkipPlan) -> list[Answer | Unusable]:
+    def _call(self, questions: Sequence[Question], attempt: int, plan: SkipPlan) -> list[Answer]:
         batch = self.inputs(questions)
         torch.manual_seed(self.seed)
         with torch.inference_mode(), skipping(self.model, plan):
             if questions[0].reading == "letter":
-                try:
-                    said, probabilities, new, seconds = self._letters(questions, batch)
-                except ValueError as error:  # logits that are NaN, a label that is no token
-                    if len(questions) == 1:
-                        return [Unusable(f"no letter can be read: {error}")]
-                    said = None
+                said, probabilities, new, seconds = self._letters(questions, batch)
             else:
                 said, probabilities, new, seconds = self._generated(questions[0].max_new_tokens, batch)
-        if said is None:  # find out whose it is
-            return [self._call([question], attempt, plan)[0] for question in questions]
         vision, text = prompt_tokens(self.model, batch)
         tokens = [
             {"vision": seen, "text": read, "new": made} for seen, read, made in zip(vision, text, new, strict=True)

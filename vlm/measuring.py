@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from vlm.answering import Asking, Question, Unusable, alike, circumstances, now, prompt_tokens
 from vlm.attention import attention
 from vlm.experiment import asking, check
-from vlm.memory import TooLarge, in_halves
+from vlm.memory import Refused, TooLarge, in_halves, one_by_one
 from vlm.plan import SkipPlan
 from vlm.probe import MODALITIES, probe
 from vlm.records import Record
@@ -66,12 +66,12 @@ def measured_spec(spec: Spec) -> Spec:
 
 
 def _measured(ask: Asking, questions: Sequence[Question | Unusable], thresholds: Sequence[float]) -> list[Record]:
-    found: dict[int, Record | TooLarge] = {}
+    found: dict[int, Record | TooLarge | Refused] = {}
     for group in alike([q for q in questions if isinstance(q, Question)]):
-        results = in_halves(partial(_layers, ask, thresholds=thresholds), group)
+        results = in_halves(partial(one_by_one, partial(_layers, ask, thresholds=thresholds)), group)
         found |= {id(q): result for q, result in zip(group, results, strict=True)}
     told = (found[id(q)] if isinstance(q, Question) else q for q in questions)
-    return [failed(r.reason) if isinstance(r, (TooLarge, Unusable)) else r for r in told]
+    return [failed(r.reason) if isinstance(r, (TooLarge, Refused, Unusable)) else r for r in told]
 
 
 def _layers(ask: Asking, questions: Sequence[Question], attempt: int, *, thresholds: Sequence[float]) -> list[Record]:

@@ -1,4 +1,4 @@
-"""When a batch does not fit: halve it and try again, down to single items."""
+"""When a batch fails: halve it where memory did not suffice, else find out which item it was."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import torch
 
 T = TypeVar("T")
 R = TypeVar("R")
+# What a model raises for inputs that it cannot take.
+_ERRORS = (RuntimeError, ValueError, IndexError)
 # What allocators without an exception class of their own write into a RuntimeError.
 _SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
 
@@ -21,6 +23,13 @@ class TooLarge:
 
     reason: str
     attempts: int
+
+
+@dataclass(frozen=True)
+class Refused:
+    """An item that fails by itself, for another reason than memory."""
+
+    reason: str
 
 
 def in_halves(
@@ -57,6 +66,22 @@ def in_halves(
     half = (len(items) + 1) // 2
     first = in_halves(call, items[:half], attempt=attempt + 1)
     return first + in_halves(call, items[half:], attempt=attempt + 1)
+
+
+def one_by_one(call: Callable[[Sequence[T], int], list[R]], items: Sequence[T], attempt: int) -> list[R | Refused]:
+    """Call with all items; if that fails, with each by itself: one that fails even so becomes `Refused`.
+
+    What is no item's error is raised: too little memory, which :func:`in_halves` answers, a device that no longer
+    works, and what is not supported at all.
+    """
+    try:
+        return list(call(items, attempt))
+    except _ERRORS as error:
+        if out_of_memory(error) or isinstance(error, (torch.AcceleratorError, NotImplementedError)):
+            raise
+        if len(items) == 1:
+            return [Refused(f"{type(error).__name__}: {str(error).partition(chr(10))[0]}")]
+    return [result for item in items for result in one_by_one(call, [item], attempt + 1)]
 
 
 def out_of_memory(error: BaseException) -> bool:

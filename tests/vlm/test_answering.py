@@ -12,7 +12,7 @@ from PIL import Image
 import vlm
 from vlm import tiny
 from vlm.answering import Answer, Asking, Unusable
-from vlm.memory import TooLarge
+from vlm.memory import Refused, TooLarge
 from vlm.plan import SkipPlan
 from vlm.prompting import inputs, wording
 from vlm.questions import Item
@@ -126,6 +126,38 @@ def test_without_memory_batches_shrink_and_answers_stay(ask, items, monkeypatch)
     assert all(isinstance(a, TooLarge) for a in found)
 
 
+@pytest.mark.parametrize("error", [RuntimeError("sizes differ"), ValueError("image features"), IndexError("index 7")])
+def test_what_a_model_raises_is_one_items_failure(ask, items, monkeypatch, error):
+    wanted = answers(ask, items)
+    odd = items[3]
+    forward, ids = ask.model.model.forward, ask.inputs(ask.questions([odd]))["input_ids"][0]
+
+    def picky(*args, **kwargs):
+        if any(ids[ids != 0].tolist() == row[-len(ids) :].tolist() for row in kwargs["input_ids"]):
+            raise error
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr(ask.model.model, "forward", picky)
+    found = answers(ask, items)
+    assert found[3] == Refused(f"{type(error).__name__}: {error}")
+    assert [a.prediction for a in found if isinstance(a, Answer)] == [
+        a.prediction for a in wanted if a is not wanted[3]
+    ]
+    alone = [a for a in found if isinstance(a, Answer) and a.run["attempt"] == 2]
+    assert alone
+    assert all(a.run["batch"] == 1 for a in alone)
+
+
+@pytest.mark.parametrize("error", [torch.AcceleratorError("CUDA error"), NotImplementedError("cache"), TypeError("x")])
+def test_what_is_no_items_failure_is_raised(ask, items, monkeypatch, error):
+    def broken(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(ask.model.model, "forward", broken)
+    with pytest.raises(type(error)):
+        answers(ask, items)
+
+
 def test_an_image_that_the_processor_refuses_spoils_no_other(ask, items):
     broken = Item("tiny", "broken", "x", "which digit is at b2?", ("no image",), kind="location")
     mixed = [*items[:5], broken, *items[5:]]
@@ -135,7 +167,9 @@ def test_an_image_that_the_processor_refuses_spoils_no_other(ask, items):
     assert [a.prediction for a in found if isinstance(a, Answer)] == [a.prediction for a in answers(ask, items)]
 
 
-@pytest.mark.parametrize("error", [IndexError("list index"), KeyError("pixel_values"), ValueError("aspect ratio")])
+@pytest.mark.parametrize(
+    "error", [IndexError("list index"), KeyError("pixel_values"), ValueError("aspect ratio"), RuntimeError("resize")]
+)
 def test_what_a_processor_raises_is_one_items_failure(ask, items, monkeypatch, error):
     odd = replace(items[2], images=(items[2].images[0].copy(),))
 
@@ -167,7 +201,7 @@ def test_logits_that_are_no_numbers_are_a_failure(ask, items, monkeypatch):
     monkeypatch.setattr(ask.model, "forward", broken)
     chosen = [item for item in items if item.kind in WORDS]
     found = answers(ask, chosen)
-    assert any(isinstance(a, Unusable) and "NaN" in a.reason for a in found)
+    assert any(isinstance(a, Refused) and "NaN" in a.reason for a in found)
 
 
 def test_without_a_chat_template_the_text_stands_alone():
