@@ -91,20 +91,22 @@ def _present(call: Call, step: LayerPlan, cache: Any) -> Tensor:
 def _ordinals(call: Call, cache: Any) -> Tensor:
     """Number of each image token (batch, tokens) among its sample's, counted on through calls on one cache."""
     if "ordinals" not in call.memo:
-        counts = call.vision.sum(dim=1)
-        before = torch.zeros_like(counts)
-        if call.past:
-            known = getattr(cache, "_skipit_image_tokens", None)
-            if known is not None:
-                # Beams and several answers repeat the samples of a prompt.
-                before = known.repeat_interleave(len(before) // len(known))
-            elif bool(call.vision.any()):
-                raise ValueError(
-                    "skipping: the plan keeps image tokens by their number, but this cache was begun outside the plan, "
-                    "so that the images before are not counted; begin it under the plan"
-                )
+        before = torch.zeros(len(call.vision), 1, dtype=torch.long, device=call.vision.device)
+        known = getattr(cache, "_skipit_image_tokens", None) if call.past else None
+        if known is not None:
+            # What a crop took away counts no more; beams and several answers repeat the samples of a prompt.
+            known = known[:, : call.past].repeat_interleave(len(before) // len(known), dim=0)
+            before = known.sum(dim=1, keepdim=True)
+        elif call.past and bool(call.vision.any()):
+            raise ValueError(
+                "skipping: the plan keeps image tokens by their number, but this cache was begun outside the plan, "
+                "so that the images before are not counted; begin it under the plan"
+            )
         if cache is not None and (not call.past or bool(call.vision.any())):
-            cache._skipit_image_tokens = before + counts
-        call.memo["ordinals"] = call.vision.cumsum(dim=1) - 1 + before.unsqueeze(1)
+            held = call.vision.new_zeros(len(before), call.past)
+            if known is not None:
+                held[:, : known.shape[1]] = known
+            cache._skipit_image_tokens = torch.cat([held, call.vision], dim=1)
+        call.memo["ordinals"] = call.vision.cumsum(dim=1) - 1 + before
     ordinals: Tensor = call.memo["ordinals"]
     return ordinals

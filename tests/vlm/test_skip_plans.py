@@ -196,6 +196,23 @@ def test_image_tokens_are_numbered_on_through_the_calls_of_one_cache():
             model(input_ids=batch["input_ids"][:, cut:], **pixels[1], past_key_values=cache)
 
 
+def test_image_tokens_that_a_crop_took_off_the_cache_are_numbered_no_more():
+    model = random_model()
+    batch = batch_for(model, images=(3,), after=(5,))
+    first, second = 3 + 9 + 1, 3 + 2 * (9 + 1)
+
+    def piece(start, stop, pictures, cache=None):
+        pixels = batch["pixel_values"][slice(*pictures)]
+        return model(input_ids=batch["input_ids"][:, start:stop], pixel_values=pixels, past_key_values=cache)
+
+    with torch.no_grad(), skipping(model, "keep:1-=0-8+20-25"):
+        whole = model(**batch).logits[:, -1]
+        cache = piece(0, first, (0, 1)).past_key_values
+        piece(first, second, (1, 2), cache)
+        cache.crop(first - second)
+        assert error(piece(first, batch["input_ids"].shape[1], (1, 3), cache).logits[:, -1], whole) < 1e-5
+
+
 def test_a_chunk_of_nothing_but_image_tokens_is_stored_for_the_text_after_it():
     model = random_model()
     batch = batch_for(model)
