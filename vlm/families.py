@@ -46,6 +46,7 @@ FAMILIES = (
     Family("qwen2_5_vl", projector="model.visual.merger"),
     Family("qwen3_vl", projector="model.visual.merger"),
     Family("deepseek_vl", projector="model.aligner"),
+    Family("deepseek_vl_hybrid", projector="model.aligner"),
     Family("idefics3", decoder="model.text_model", projector="model.connector"),
     Family("smolvlm", decoder="model.text_model", projector="model.connector"),
     Family("llama4", inner="", decoder="language_model.model", projector="multi_modal_projector"),

@@ -246,7 +246,8 @@ def half_precision(model: Any, plan: SkipPlan) -> float:
     batch, model = models.with_positions(models.batch_for(model, **SHAPES[1])), deepcopy(model)
     for weight in model.parameters():
         weight.data = weight.data.to(torch.bfloat16)
-    batch["pixel_values"] = batch["pixel_values"].to(torch.bfloat16)
+    for name in {"pixel_values", "high_res_pixel_values"} & set(batch):
+        batch[name] = batch[name].to(torch.bfloat16)
     real = batch["attention_mask"].bool()
     with skipping(model, plan):
         fast = model(**batch).logits[real].double()

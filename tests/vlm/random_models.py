@@ -155,6 +155,17 @@ def _deepseek_vl(layers: int, width: int) -> Any:
     )
 
 
+def _deepseek_vl_hybrid(layers: int, width: int) -> Any:
+    sam = dict(output_channels=8, image_size=16, patch_size=4, window_size=2, global_attn_indexes=[1], mlp_dim=32)
+    sizes = {name: _TOWER[name] for name in ("hidden_size", "num_hidden_layers", "num_attention_heads")}
+    return hf.DeepseekVLHybridConfig(
+        text_config=_text("LlamaConfig", layers, width),
+        vision_config=_siglip(),
+        high_res_vision_config=hf.SamVisionConfig(**sizes, **sam),
+        image_token_id=IMAGE,
+    )
+
+
 def _idefics3(layers: int, width: int, name: str = "Idefics3") -> Any:
     return getattr(hf, f"{name}Config")(
         text_config=_text("LlamaConfig", layers, width),
@@ -198,6 +209,7 @@ _BUILDERS: dict[str, tuple[str, Callable[..., Any]]] = {
     "qwen2_5_vl": ("Qwen2_5_VL", _qwen2_5_vl),
     "qwen3_vl": ("Qwen3VL", _qwen3_vl),
     "deepseek_vl": ("DeepseekVL", _deepseek_vl),
+    "deepseek_vl_hybrid": ("DeepseekVLHybrid", _deepseek_vl_hybrid),
     "internvl": ("InternVL", _internvl),
     "idefics3": ("Idefics3", _idefics3),
     "smolvlm": ("SmolVLM", lambda layers, width: _idefics3(layers, width, "SmolVLM")),
@@ -269,6 +281,8 @@ def _pictures(model: Any, images: list[int], generator: torch.Generator) -> dict
         return {"pixel_values": pixels}
     if kind == "mistral3":
         return {"pixel_values": noise(total, 3, 16, 16), "image_sizes": torch.tensor([[16, 16]] * total)}
+    if kind == "deepseek_vl_hybrid":
+        return {"pixel_values": noise(total, 3, 12, 12), "high_res_pixel_values": noise(total, 3, 16, 16)}
     side = 16 if kind in ("internvl", "gemma3", "llama4") else 12
     return {"pixel_values": noise(total, 3, side, side)}
 
@@ -330,7 +344,8 @@ def pictures_of(
     if not count or "pixel_values" not in batch:
         return {}
     pixels, first = batch["pixel_values"], sum(images[:row]) + start
-    others = {n: batch[n][first : first + count] for n in ("image_sizes", "image_grid_thw") if n in batch}
+    names = ("image_sizes", "image_grid_thw", "high_res_pixel_values")
+    others = {n: batch[n][first : first + count] for n in names if n in batch}
     if "image_grid_thw" in batch:
         return {"pixel_values": pixels[16 * first : 16 * (first + count)], **others}
     if pixels.ndim == 5 and "image_sizes" not in batch:
