@@ -130,7 +130,8 @@ def _report(given: argparse.Namespace) -> int:
     folder = Path(given.run_directory)
     beside = folder.resolve().parent / spec_of(folder).measurement
     measurement = given.measurement or (beside if beside.is_dir() else None)
-    return _wrote(write(folder, given.out or folder / "report", measurement=measurement, tolerance=given.tolerance))
+    settings = {"measurement": measurement, "tolerance": given.tolerance, "t": given.t}
+    return _wrote(write(folder, given.out or folder / "report", **settings))
 
 
 def _spec(given: argparse.Namespace) -> Any:
@@ -263,6 +264,7 @@ def _add_report(commands: Any) -> None:
     parser.add_argument("--measurement", help="directory that `measure` printed; default: the one beside RUN")
     parser.add_argument("--out", help="folder for the report; default: RUN/report")
     parser.add_argument("--tolerance", type=float, default=0.02, help="loss of accuracy that counts as none")
+    parser.add_argument("--t", type=float, help="measured cosine distance that is close; default: the one next to 0.05")
     parser.set_defaults(run=_report)
 
 

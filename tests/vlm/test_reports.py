@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 
 import numpy as np
@@ -313,6 +314,37 @@ def test_cells_of_several_reports_are_judged_together(report):
     assert len(found.cells) == 2 * len(Table.load(report["verdicts.csv"]))
     assert "over 6 units" in found.assumptions[1]
     assert "2 models" in found.assumptions[1]
+
+
+def test_the_page_says_what_its_numbers_rest_on(run, report, tmp_path):
+    text = report["index.html"].read_text()
+    assert "no image, drawn or not, has more questions than the one with most" in text
+    assert "within 0.05 in every bypassed layer" in text
+    assert "parts of batches" not in text
+    other = shutil.copytree(run[0], tmp_path / "run")
+    path = other / "merged" / "times.jsonl"
+    path.write_text(path.read_text().replace('"attempt":1', '"attempt":2', 7))
+    write(other, tmp_path / "out")
+    assert "7 records come from parts of batches" in (tmp_path / "out" / "index.html").read_text()
+
+
+def test_the_threshold_is_a_measured_one(run, tmp_path):
+    directory, measurement, _ = run
+    other = shutil.copytree(directory, tmp_path / "run")
+    told = json.loads((other / "spec.json").read_text())
+    told["content"]["thresholds"] = [0.2, 0.3]
+    (other / "spec.json").write_text(json.dumps(told))
+    with pytest.raises(ValueError, match=r"measured threshold \(within_0.05\), got 0.2"):
+        write(other, tmp_path / "out", measurement=measurement)
+    near = Table.load(measurement / "redundancy.csv")
+    renamed = {name.replace("0.05", "0.2"): values for name, values in near.columns.items()}
+    Table(renamed).save(tmp_path / "measure" / "redundancy.csv")
+    shutil.copyfile(measurement / "attention.csv", tmp_path / "measure" / "attention.csv")
+    write(other, tmp_path / "out", measurement=tmp_path / "measure")
+    assert "P(d ≤ 0.2)" in (tmp_path / "out" / "results.md").read_text()
+    assert "within 0.2 in every" in (tmp_path / "out" / "index.html").read_text()
+    write(directory, tmp_path / "asked", measurement=tmp_path / "measure", t=0.2)
+    assert (tmp_path / "asked" / "results.csv").read_text() == (tmp_path / "out" / "results.csv").read_text()
 
 
 def test_without_a_measurement_nothing_is_said_about_conditions(run, tmp_path):

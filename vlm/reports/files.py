@@ -18,12 +18,12 @@ from vlm.reports.merged import light, merge_again, merged_lines
 from vlm.reports.page import Findings, page
 from vlm.reports.prediction import prediction
 from vlm.reports.results import results
-from vlm.reports.seconds import times, timing
+from vlm.reports.seconds import divided, times, timing
 from vlm.reports.summary import failures, summary
 from vlm.runs import spec_of
 from vlm.table import Table
 
-T = 0.05
+_T = 0.05
 
 
 def write(
@@ -32,6 +32,7 @@ def write(
     *,
     measurement: str | Path | None = None,
     tolerance: float = 0.02,
+    t: float | None = None,
 ) -> list[Path]:
     """Write the report of a run: of all that its workers have written, merged again if they wrote since.
 
@@ -49,6 +50,9 @@ def write(
         conditions.
     tolerance : float
         Loss of accuracy that still counts as harmless.
+    t : float, optional
+        Cosine distance up to which states are close: a threshold that was measured. By default the spec's
+        threshold next to 0.05.
 
     Returns
     -------
@@ -61,16 +65,17 @@ def write(
     FileNotFoundError
         The run is not merged, or the measurement lacks its tables.
     ValueError
-        Records that are not those of a sweep.
+        Records that are not those of a sweep, or a threshold that was not measured.
     """
     run, out = Path(run_directory), Path(out)
     spec = spec_of(run)
+    t = min(spec.thresholds, key=lambda known: abs(known - _T)) if t is None else t
     merge_again(run)
-    records, lines = light(merged_lines(run, "records")), merged_lines(run, "times")
+    records = light(merged_lines(run, "records"))
     measured = None if measurement is None else _measurement(Path(measurement), spec.confidence)
     by_set, by_group = (summary(records, confidence=spec.confidence, by=by) for by in ("dataset", "group"))
     cells, group_cells = (
-        None if measured is None else condition_cells(table, *measured, t=T) for table in (by_set, by_group)
+        None if measured is None else condition_cells(table, *measured, t=t) for table in (by_set, by_group)
     )
     found = None if cells is None else _predicted(cells, tolerance, spec.confidence)
     kept = Findings(
@@ -78,13 +83,15 @@ def write(
         records=records,
         by_set=by_set,
         by_group=by_group,
-        results=results(by_set, cells, t=T),
-        groups=results(by_group, group_cells, t=T),
-        times=times(records, lines),
+        results=results(by_set, cells, t=t),
+        groups=results(by_group, group_cells, t=t),
+        times=times(records, merged_lines(run, "times")),
+        divided=divided(merged_lines(run, "times")),
         cells=cells,
         prediction=found,
         failures=failures(records),
         tolerance=tolerance,
+        t=t,
         partial=_partial(run, measurement),
     )
     written = [table.save(out / f"{name}.csv") for name, table in _tables(kept).items()]
@@ -154,9 +161,9 @@ def _drawings(found: Findings, measured: tuple[Table, Table] | None) -> dict[str
         redundancy, attention = (_over_everything(table) for table in measured)
         depth = int(attention["layer"].max()) + 1
         drawings["redundancy"] = (
-            partial(plot_redundancy, record=redundancy, t=T),
+            partial(plot_redundancy, record=redundancy, t=found.t),
             "Mean cosine distance between a layer's input and output, and the fraction of tokens within "
-            f"{T:g}, over all data sets.",
+            f"{found.t:g}, over all data sets.",
         )
         drawings["attention"] = (
             partial(plot_attention, record=attention, limit=0.1),

@@ -35,6 +35,8 @@ class Findings:
     prediction: Prediction | None
     failures: Table
     tolerance: float
+    t: float
+    divided: int = 0
     partial: str = ""
 
 
@@ -59,6 +61,7 @@ def page(found: Findings, pictures: Sequence[tuple[Path, str]], problem: str = "
         paragraph(
             f"Accuracy is the mean over a group's data sets, each counting the same. Every interval holds with "
             f"{confidence} by itself; it counts images, not questions: questions about one image are not independent. "
+            "It supposes that no image, drawn or not, has more questions than the one with most among those drawn. "
             "“Change” is the paired difference to no skip on the same items."
         ),
         figures(_those(pictures, "accuracy", "cost")),
@@ -79,6 +82,7 @@ def page(found: Findings, pictures: Sequence[tuple[Path, str]], problem: str = "
         *_times(found.times),
         "<h2>What was not scored</h2>",
         *_failures(found.failures),
+        *_divided(found.divided),
         "<h2>How it was made</h2>",
         html(_settings(spec)),
         *_versions(found.records),
@@ -145,9 +149,9 @@ def _predicted(found: Findings) -> list[str]:
     s = chosen.settings
     judged = (
         f"A cell is a data set and a plan. The conditions are met when at least {1 - s['delta']:g} of the vision "
-        f"tokens are close in every bypassed layer after which they come back, and the visual attention ratio of every "
-        f"bypassed layer is at most {s['attention_limit']:g} (point estimates). A cell is degraded when accuracy "
-        f"fell by more than {s['tolerance']:g}; for {s['undecided']} cells the interval of the change lies on both "
+        f"tokens are within {found.t:g} in every bypassed layer after which they come back, and the visual attention "
+        f"ratio of every bypassed layer is at most {s['attention_limit']:g} (point estimates). A cell is degraded when "
+        f"accuracy fell by more than {s['tolerance']:g}; for {s['undecided']} cells the interval of the change lies on both "
         "sides of that."
     )
     return [
@@ -187,6 +191,16 @@ def _failures(failures: Table) -> list[str]:
     first = Table({name: values[:_SHOWN_FAILURES] for name, values in failures.columns.items()})
     more = len(failures) - len(first)
     return [html(first), *([paragraph(f"{more} more kinds are in failures.csv.")] if more else [])]
+
+
+def _divided(count: int) -> list[str]:
+    if not count:
+        return []
+    note = (
+        f"{_count(count, 'record')} come from parts of batches, which had no room or failed as a whole: the "
+        "last bits of their logits may be others than in a run where that did not happen."
+    )
+    return [paragraph(note)]
 
 
 def _settings(spec: Spec) -> Table:

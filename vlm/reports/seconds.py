@@ -52,6 +52,11 @@ def times(records: Sequence[Record], lines: Iterable[Record]) -> Table:
     return Table.from_rows(rows)
 
 
+def divided(lines: Iterable[Record]) -> int:
+    """How many records were answered in a part of their batch, since the whole of it failed or had no room."""
+    return sum(line["run"].get("attempt", 1) > 1 for line in lines)
+
+
 def timing(times: Table) -> Table:
     """Seconds per item and ratios to no plan, as text."""
     rows = []
