@@ -123,7 +123,7 @@ def check(spec: Spec) -> Any:
     for choice in spec.data:
         group_of(choice.name)
         if choice.source is not None or choice.name not in fetched:
-            read(choice.name, source=choice.source, split=choice.split, limit=choice.limit, seed=choice.seed)
+            read(**{name: value for name, value in asdict(choice).items() if name != "label"})
     depth = _depth(spec)
     for plan in spec.skip_plans():
         plan.resolved(depth)

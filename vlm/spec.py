@@ -50,6 +50,8 @@ class DataChoice:
         _check_kinds(self, "data")
         if self.limit is not None and self.limit < 1:
             raise ValueError(f"data: expected a limit >= 1, got {self.limit} for {self.name!r}")
+        if self.streaming and self.limit is not None and self.seed != 0:
+            raise ValueError(f"data: expected seed 0, got {self.seed} for {self.name!r}; a stream is cut, not sampled")
         object.__setattr__(self, "label", self.label or self.name)
         if "/" in self.label or self.label.startswith("."):
             raise ValueError(f"data: expected a label without '/' that may name a file, got {self.label!r}")

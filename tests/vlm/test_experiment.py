@@ -50,7 +50,9 @@ def children(pid):
 def tables(folder):
     """Everything that merging writes, but how long things took and in whose files they were."""
     assert main(["merge", str(folder)]) == 0
-    return {p.name: p.read_bytes() for p in (folder / "merged").iterdir() if p.name not in ("times.jsonl", "made-of.json")}
+    return {
+        p.name: p.read_bytes() for p in (folder / "merged").iterdir() if p.name not in ("times.jsonl", "made-of.json")
+    }
 
 
 def written(folder):
@@ -215,6 +217,13 @@ def test_what_is_wrong_is_found_before_any_work(tmp_path, monkeypatch, changes, 
 def test_depth_is_read_without_loading_weights(monkeypatch):
     monkeypatch.setattr("vlm.experiment.load", None)
     assert check(Spec(plans=("vision:0-10", "vision:10-"))).name == "skip-it"
+
+
+def test_checking_opens_a_source_as_the_work_will(monkeypatch):
+    asked = []
+    monkeypatch.setattr("vlm.datasets.read", lambda **how: asked.append(how))
+    check(Spec(data=(DataChoice("gqa", source="folder", split="val", limit=9, streaming=True, label="mine"),)))
+    assert asked == [dict(name="gqa", source="folder", split="val", limit=9, seed=0, streaming=True)]
 
 
 def test_an_item_without_memory_is_listed_as_failed(tmp_path, monkeypatch):

@@ -95,6 +95,7 @@ def test_experiments_on_other_plans_share_a_measurement():
         ("data = [{ source = 'x' }]", "a table with the key 'name'"),
         ("data = ['tiny', 'tiny']", "tiny more than once; give each a `label`"),
         ("data = [{ name = 'tiny', limit = 0 }]", "expected a limit >= 1, got 0 for 'tiny'"),
+        ("data = [{ name = 'gqa', limit = 9, seed = 1, streaming = true }]", "expected seed 0, got 1 for 'gqa'"),
         ("data = [{ name = 'tiny', label = '../up' }]", "a label without '/'"),
         ("thresholds = []", "thresholds: expected cosine distances >= 0"),
         ("model = ", "spec: expected TOML in"),
