@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from vlm.cache import cache_in
 from vlm.families import Anatomy, Family, anatomy
 
+# Contexts of several threads open and close one after the other.
+_OPENING = threading.RLock()
 _IMAGE_ARGUMENTS = ("pixel_values", "pixel_values_videos", "mm_encoder_outputs")
 
 
@@ -120,6 +122,20 @@ class Engine:
         return self.call
 
     @contextmanager
+    def hold_plan(self, plan: Any) -> Iterator[None]:
+        """Make this the model's one plan; an error when it has one."""
+        with _OPENING:
+            if self.plan is not None:
+                raise ValueError(
+                    f"skipping: the plan {self.plan} is already active; join plans with | instead of nesting"
+                )
+            self.plan = plan
+        try:
+            yield
+        finally:
+            self.plan = None
+
+    @contextmanager
     def check_calls(self, check: Callable[[Mapping[str, Any]], None]) -> Iterator[None]:
         """Call `check(arguments)` before each forward of the model; it may raise, and then nothing has run."""
         self._openings.append(check)
@@ -206,17 +222,19 @@ class Engine:
         Goes through transformers' attention interface: a function under a name of its own runs the model's own
         attention and then the observers; the last observer to leave takes the name back.
         """
-        if not self._observers:
-            self._install_attention()
-        self._observers.append(observe)
-        self._endings.append(finish)
+        with _OPENING:
+            if not self._observers:
+                self._install_attention()
+            self._observers.append(observe)
+            self._endings.append(finish)
         try:
             yield
         finally:
-            self._endings.remove(finish)
-            self._observers.remove(observe)
-            if not self._observers:
-                self._remove_attention()
+            with _OPENING:
+                self._endings.remove(finish)
+                self._observers.remove(observe)
+                if not self._observers:
+                    self._remove_attention()
 
     @property
     def attention_name(self) -> str:
@@ -292,19 +310,21 @@ class Engine:
 @contextmanager
 def attached(model: Any, family: Family | None = None) -> Iterator[Engine]:
     """The model's engine, created by the first open context and removed with the last."""
-    engine: Engine | None = getattr(model, "__dict__", {}).get("_skipit_engine")
-    if engine is None:
-        engine = Engine(anatomy(model, family))
-        model.__dict__["_skipit_engine"] = engine
-        engine.install()
-    engine.users += 1
+    with _OPENING:
+        engine: Engine | None = getattr(model, "__dict__", {}).get("_skipit_engine")
+        if engine is None:
+            engine = Engine(anatomy(model, family))
+            model.__dict__["_skipit_engine"] = engine
+            engine.install()
+        engine.users += 1
     try:
         yield engine
     finally:
-        engine.users -= 1
-        if engine.users == 0:
-            engine.remove()
-            del model.__dict__["_skipit_engine"]
+        with _OPENING:
+            engine.users -= 1
+            if engine.users == 0:
+                engine.remove()
+                del model.__dict__["_skipit_engine"]
 
 
 def read_call(given: Mapping[str, Any], placeholders: frozenset[int]) -> Call:

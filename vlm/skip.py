@@ -44,18 +44,14 @@ def skipping(model: Any, plan: SkipPlan | str, *, family: Family | None = None) 
     ValueError
         The plan names layers beyond the last, or another plan is already active on this model.
     NotImplementedError
-        A cache or attention implementation that is not supported.
+        A cache or attention implementation that is not supported, or layers on several devices.
     """
     plan = SkipPlan.parse(plan) if isinstance(plan, str) else plan
     if not isinstance(plan, SkipPlan):
         raise TypeError(f"plan: expected a SkipPlan or its text form, got {type(plan).__name__}")
-    with attached(model, family) as engine:
-        if engine.plan is not None:
-            raise ValueError(
-                f"skipping: the plan {engine.plan} is already active; join plans with | instead of nesting"
-            )
+    with attached(model, family) as engine, engine.hold_plan(plan):
         depth = engine.parts.depth
-        plan = plan.resolved(depth)
+        engine.plan = plan = plan.resolved(depth)
         steps = plan.steps(depth)
         layers = engine.parts.layers
         forwards = {
@@ -63,16 +59,12 @@ def skipping(model: Any, plan: SkipPlan | str, *, family: Family | None = None) 
         }
         replaced = {layers[i]: forward for i, forward in forwards.items()} | replacements(engine, steps)
         _refuse_unsupported(engine, forwards)
-        engine.plan = plan
-        try:
-            with (
-                engine.check_calls(lambda given: _check_call(given, engine, forwards)),
-                engine.replace_forwards(replaced),
-                engine.watch_attention(ranking(plan.pruned), lambda call: None) if plan.pruned else nullcontext(),
-            ):
-                yield plan
-        finally:
-            engine.plan = None
+        with (
+            engine.check_calls(lambda given: _check_call(given, engine, forwards)),
+            engine.replace_forwards(replaced),
+            engine.watch_attention(ranking(plan.pruned), lambda call: None) if plan.pruned else nullcontext(),
+        ):
+            yield plan
 
 
 def _fewer_tokens(step: LayerPlan) -> bool:
@@ -88,6 +80,12 @@ def _refuse_unsupported(engine: Engine, forwards: Mapping[int, Any]) -> None:
             raise NotImplementedError(
                 "skipping: gradient checkpointing is not supported in the layers of a plan; turn it off first"
             )
+    devices = sorted({str(weight.device) for layer in engine.parts.layers for weight in layer.parameters()})
+    if forwards and len(devices) > 1:
+        raise NotImplementedError(
+            f"skipping: expected all decoder layers on one device, got {', '.join(devices)}; "
+            "a model split over devices or offloaded (device_map) runs only without a plan, so load it on one device"
+        )
     name = engine.attention_name
     if name not in ("eager", "sdpa"):
         raise NotImplementedError(

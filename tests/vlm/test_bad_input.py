@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from contextlib import ExitStack
 
@@ -225,6 +226,39 @@ def test_the_same_plan_from_two_threads_is_a_nested_plan(model):
         thread.join()
     assert len(found) == 1
     assert "already active" in found[0]
+
+
+def test_contexts_opened_by_many_threads_at_once_leave_the_model_as_it_was(model):
+    before, errors, interval = traces(model), [], sys.getswitchinterval()
+
+    def work():
+        try:
+            for _ in range(60):
+                with probe(model), attention(model):
+                    pass
+        except Exception as error:
+            errors.append(error)
+
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert not errors
+    assert traces(model) == before
+    assert model.config.text_config._attn_implementation == "sdpa"
+
+
+def test_layers_on_several_devices_are_refused(model):
+    model.model.language_model.layers[3].to("meta")
+    with pytest.raises(NotImplementedError, match=r"one device.*cpu, meta"), skipping(model, PLAN):
+        pass
+    with skipping(model, "none"):
+        pass
 
 
 def test_two_models_have_engines_of_their_own():
