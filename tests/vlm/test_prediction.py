@@ -47,6 +47,25 @@ def test_a_worked_example():
     assert "harmless when met: 2 of 3 = 0.67" in found.sentences()[0]
 
 
+def test_shares_over_units_know_that_cells_repeat_each_other():
+    """Ten copies of each of twelve units are twelve units, whatever the number of cells."""
+    close, change = np.tile([0.99, 0.99, 0.5], 4), np.tile([0.0, -0.1, -0.1], 4)
+    names = [f"d{i}" for i in range(12)]
+    once, often = (
+        prediction(cells(np.repeat(close, n), np.repeat(change, n), datasets=np.repeat(names, n)), resamples=300)
+        for n in (1, 10)
+    )
+    for one, ten in zip(once.rates.rows(), often.rates.rows(), strict=True):
+        assert (one["units_low"], one["units_high"]) == (ten["units_low"], ten["units_high"])
+        assert 10 * one["count"] == ten["count"]
+    first = next(often.rates.rows())
+    assert first["units_high"] - first["units_low"] > 2 * (first["high"] - first["low"])
+    assert first["units_low"] <= 0.5 <= first["units_high"]
+    certain = next(row for row in often.rates.rows() if row["value"] == 1)
+    assert (certain["units_low"], certain["units_high"]) == (0.0, 1.0)  # no spread says nothing
+    assert "over units [" in often.sentences()[0]
+
+
 def test_both_conditions_must_hold_and_an_unmeasured_one_is_left_out():
     both = cells([0.99, 0.99, 0.5, np.nan], [0.0] * 4, attention=[0.05, 0.2, 0.05, 0.05])
     assert prediction(both, resamples=20).cells["met"].tolist() == [True, False, False, True]

@@ -151,8 +151,8 @@ def _predicted(found: Findings) -> list[str]:
         f"A cell is a data set and a plan. The conditions are met when at least {1 - s['delta']:g} of the vision "
         f"tokens are within {found.t:g} in every bypassed layer after which they come back, and the visual attention "
         f"ratio of every bypassed layer is at most {s['attention_limit']:g} (point estimates). A cell is degraded when "
-        f"accuracy fell by more than {s['tolerance']:g}; for {s['undecided']} cells the interval of the change lies on both "
-        "sides of that."
+        f"accuracy fell by more than {s['tolerance']:g}; for {s['undecided']} cells the interval of the change lies on "
+        "both sides of that."
     )
     return [
         paragraph(judged),

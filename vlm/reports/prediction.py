@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -33,9 +34,10 @@ class Prediction:
     cells : Table
         The given cells that the conditions speak about, with `met` and `degraded`.
     confusion : Table
-        condition, outcome, count, of, share, low, high: the four cells of the table as shares of all.
+        condition, outcome, count, of, share: the four cells of the table as shares of all; and two intervals:
+        low, high if cells were independent, units_low, units_high over whole units.
     rates : Table
-        rate, count, of, value, low, high, says: the four conditional shares.
+        rate, count, of, value, low, high, units_low, units_high, says: the four conditional shares.
     ranking : Table
         predictor, statistic, value, low, high, cells, units, undefined: how well the size of a measurement orders
         the change of accuracy (Spearman, Kendall tau-b) and separates degraded from harmless (AUC).
@@ -59,6 +61,7 @@ class Prediction:
             share = f"{row['count']} of {row['of']}"
             if row["of"]:
                 share += f" = {row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
+                share += f", over units [{row['units_low']:.2f}, {row['units_high']:.2f}]"
             out.append(f"{row['rate']}: {share} ({row['says']})")
         for row in self.ranking.rows():
             value = "undefined" if np.isnan(row["value"]) else f"{row['value']:+.2f}"
@@ -133,10 +136,11 @@ def prediction(
         if not seen.any():
             continue
         rows += _ranked(name, values[seen], change[seen], degraded[seen], units[seen], confidence, resamples, seed)
+    interval = partial(_share, units=units, confidence=confidence, resamples=resamples, seed=seed)
     return Prediction(
         cells=Table({**kept.columns, "met": met, "degraded": degraded}),
-        confusion=_confusion(met, degraded, confidence),
-        rates=_rates(met, degraded, confidence),
+        confusion=_confusion(met, degraded, interval),
+        rates=_rates(met, degraded, interval),
         ranking=Table.from_rows(rows),
         settings={
             "tolerance": tolerance,
@@ -197,25 +201,39 @@ def _ranked(
     return rows
 
 
-def _confusion(met: BoolArray, degraded: BoolArray, confidence: float) -> Table:
+def _confusion(met: BoolArray, degraded: BoolArray, interval: Callable[..., dict[str, Any]]) -> Table:
     rows = []
     for condition, holds in (("met", met), ("not met", ~met)):
         for outcome, happened in (("harmless", ~degraded), ("degraded", degraded)):
-            count = int((holds & happened).sum())
-            value, low, high = share(count, len(met), confidence)
-            rows.append(dict(condition=condition, outcome=outcome, count=count, of=len(met), share=value))
-            rows[-1] |= dict(low=low, high=high)
+            found = interval(holds & happened, np.ones_like(met))
+            rows.append({"condition": condition, "outcome": outcome, "share": found.pop("value"), **found})
     return Table.from_rows(rows)
 
 
-def _rates(met: BoolArray, degraded: BoolArray, confidence: float) -> Table:
+def _rates(met: BoolArray, degraded: BoolArray, interval: Callable[..., dict[str, Any]]) -> Table:
     pairs = ((~degraded, met), (degraded, ~met), (met, ~degraded), (~met, degraded))
-    rows = []
-    for (rate, says), (happened, among) in zip(RATES.items(), pairs, strict=True):
-        count, of = int((happened & among).sum()), int(among.sum())
-        value, low, high = share(count, of, confidence)
-        rows.append(dict(rate=rate, count=count, of=of, value=value, low=low, high=high, says=says))
+    rows = [
+        {"rate": rate, **interval(happened, among), "says": says}
+        for (rate, says), (happened, among) in zip(RATES.items(), pairs, strict=True)
+    ]
     return Table.from_rows(rows)
+
+
+def _share(
+    happened: BoolArray, among: BoolArray, *, units: NDArray[np.str_], confidence: float, resamples: int, seed: int
+) -> dict[str, Any]:
+    """A share of some cells, with both intervals."""
+    count, of = int((happened & among).sum()), int(among.sum())
+
+    def again(i: NDArray[np.int64]) -> float:
+        return float((happened & among)[i].sum() / among[i].sum()) if among[i].any() else np.nan
+
+    value, low, high = share(count, of, confidence)
+    units_low, units_high, _ = bootstrap(
+        again, units, support=(0.0, 1.0), confidence=confidence, resamples=resamples, seed=seed
+    )
+    found = {"count": count, "of": of, "value": value, "low": low, "high": high}
+    return found | {"units_low": units_low, "units_high": units_high}
 
 
 def _assumptions(cells: Table, units: NDArray[np.str_], confidence: float, resamples: int) -> tuple[str, ...]:
@@ -223,9 +241,9 @@ def _assumptions(cells: Table, units: NDArray[np.str_], confidence: float, resam
     few = " With so few units it is a rough guide, and likely too short." if count < 20 else ""
     few = f" Fewer than {FEWEST} units tell nothing, so the whole range stands there." if count < FEWEST else few
     return (
-        f"Shares: exact (Clopper-Pearson) {confidence:.0%} intervals, each by itself, for independent cells. Cells of "
-        f"one model and data set are not independent, so the true coverage may be lower.",
-        f"Rank correlations and AUC: {confidence:.0%} percentile bootstrap over {count} units (a model on a data set, "
-        f"with all its cells; {resamples} resamples), for exchangeable units.{few} They come from {models} "
-        f"model{'s' if models > 1 else ''}: nothing is said about other models.",
+        f"Shares, low and high: exact (Clopper-Pearson) {confidence:.0%} intervals, each by itself, if cells were "
+        f"independent. Cells of one model and data set are not: read the wider of this and the one over units.",
+        f"Shares over units, rank correlations and AUC: {confidence:.0%} percentile bootstrap over {count} units (a "
+        f"model on a data set, with all its cells; {resamples} resamples), for exchangeable units.{few} They come from "
+        f"{models} model{'s' if models > 1 else ''}: nothing is said about other models.",
     )
