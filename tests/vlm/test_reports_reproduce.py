@@ -102,7 +102,9 @@ def test_statistics_are_what_the_example_prints():
     found = [prediction(published.cells().where(kind=kind), tolerance=0.02) for kind in ("late entry", "early exit")]
     for rates in zip(*(one.rates.rows() for one in found), strict=True):
         told = " | ".join(
-            f"{r['count']} of {r['of']} = {r['value']:.2f} [{r['low']:.2f}, {r['high']:.2f}]" for r in rates
+            f"{r['count']} of {r['of']} = {r['value']:.2f} [{r['low']:.2f}, {r['high']:.2f}], "
+            f"units [{r['units_low']:.2f}, {r['units_high']:.2f}]"
+            for r in rates
         )
         assert f"| {rates[0]['rate']} | {told} |" in TEXT
     names = {"Spearman": "Spearman, closeness and change", "Kendall": "Kendall", "AUC": "AUC"}
