@@ -54,6 +54,13 @@ def spec_of(folder: str | Path) -> Spec:
     return Spec.from_content(_told(path)["content"])
 
 
+def same_model(one: str | Path, other: str | Path) -> bool:
+    """Whether two directories were begun with the same weights, as far as they say."""
+    paths = [Path(folder) / "spec.json" for folder in (one, other)]
+    told = [_told(path)["versions"].get("model") for path in paths if path.is_file()]
+    return len(set(told) - {None}) < 2
+
+
 def versions(spec: Spec, protocol: Any) -> dict[str, str]:
     """What results may depend on besides the spec; with torchvision, transformers prepares images differently."""
     found = {"python": ".".join(platform.python_version_tuple()[:2]), "protocol": f"{protocol.name} {protocol.version}"}

@@ -328,6 +328,16 @@ def test_the_page_says_what_its_numbers_rest_on(run, report, tmp_path):
     assert "7 records come from parts of batches" in (tmp_path / "out" / "index.html").read_text()
 
 
+def test_a_measurement_of_other_weights_is_refused(run, tmp_path):
+    folders = [shutil.copytree(folder, tmp_path / folder.name) for folder in run[:2]]
+    told = json.loads((run[0] / "spec.json").read_text())
+    for folder, model in zip(folders, ("digest 1", "digest 2"), strict=True):
+        (folder / "spec.json").write_text(json.dumps({**told, "versions": {"model": model}}))
+    with pytest.raises(ValueError, match="other weights than"):
+        write(folders[0], tmp_path / "out", measurement=folders[1])
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_threshold_is_a_measured_one(run, tmp_path):
     directory, measurement, _ = run
     other = shutil.copytree(directory, tmp_path / "run")

@@ -20,7 +20,7 @@ from vlm.reports.prediction import prediction
 from vlm.reports.results import results
 from vlm.reports.seconds import divided, times, timing
 from vlm.reports.summary import failures, summary
-from vlm.runs import spec_of
+from vlm.runs import same_model, spec_of
 from vlm.table import Table
 
 _T = 0.05
@@ -65,13 +65,18 @@ def write(
     FileNotFoundError
         The run is not merged, or the measurement lacks its tables.
     ValueError
-        Records that are not those of a sweep, or a threshold that was not measured.
+        Records that are not those of a sweep, a threshold that was not measured, a measurement of other weights.
     """
     run, out = Path(run_directory), Path(out)
     spec = spec_of(run)
     t = min(spec.thresholds, key=lambda known: abs(known - _T)) if t is None else t
     merge_again(run)
     records = light(merged_lines(run, "records"))
+    if measurement is not None and not same_model(run, measurement):
+        raise ValueError(
+            f"measurement: {measurement} was made with other weights than {run}, under the same name; measure again "
+            "with another --out, and give that directory as --measurement"
+        )
     measured = None if measurement is None else _measurement(Path(measurement), spec.confidence)
     by_set, by_group = (summary(records, confidence=spec.confidence, by=by) for by in ("dataset", "group"))
     cells, group_cells = (
