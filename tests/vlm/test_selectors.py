@@ -248,6 +248,16 @@ def test_bad_input_is_refused():
         selectors.prumerge_plan(np.ones(4), keep=5)
 
 
+def test_patches_that_are_not_the_image_tokens_are_not_scored():
+    whole = random_model()
+    whole.config.vision_feature_select_strategy = "full"
+    for model, what in ((whole, "class token as well"), (random_model("llava_next"), "tiles and row ends")):
+        with pytest.raises(TypeError, match=what), selectors.encoder_attention(model):
+            pass
+        with selectors.observing(model) as seen:
+            assert seen.encoder is None
+
+
 def test_prompt_without_image_has_no_vision_scores():
     model = random_model()
     with torch.no_grad(), selectors.observing(model) as seen:

@@ -53,7 +53,8 @@ def encoder_attention(model: Any, *, family: Family | None = None) -> Iterator[E
     Raises
     ------
     TypeError
-        The vision encoder has no class token, or no query and key maps of its own.
+        The vision encoder has no class token, or no query and key maps of its own, or image tokens are more than the
+        patches of one view.
     """
     with attached(model, family) as engine:
         attention = _selected_attention(engine.parts)
@@ -101,6 +102,12 @@ def _selected_attention(parts: Anatomy) -> Any:
     select = getattr(parts.model.config, "vision_feature_layer", None)
     if not isinstance(tower, nn.Module) or not isinstance(select, int):
         raise TypeError(f"{type(parts.model).__name__}: expected .vision_tower and one vision_feature_layer")
+    whole = getattr(parts.model.config, "vision_feature_select_strategy", "default") != "default"
+    if whole or hasattr(parts.model.config, "image_grid_pinpoints"):
+        raise TypeError(
+            f"{type(parts.model).__name__}: expected one image token per patch of one view of a picture, but it takes "
+            f"{'the class token as well' if whole else 'tiles and row ends as well'}; scores would name other tokens"
+        )
     if not any(name.endswith("class_embedding") for name, _ in tower.named_parameters()):
         raise TypeError(f"{type(tower).__name__}: expected a class token, found none; PruMerge does not apply")
     layers = [m for m in tower.modules() if isinstance(getattr(m, "q_proj", None), nn.Module) and hasattr(m, "k_proj")]
