@@ -19,6 +19,11 @@ _UNITS = re.compile(
     r"|dollars?|cents?|euros?|percent|seconds?|minutes?|hours?|days?|weeks?|months?|years?)(?:\s*\^\s*\{?[23]\}?|²|³)?\.?$",
     re.IGNORECASE,
 )
+# A word set as text after a number names what was counted, unless it is a number itself: 5 \text{ apples}.
+_COUNTED = re.compile(
+    r"(?<=\d)\s*\\(?:text|mathrm|mbox)\s?\{\s*(?!hundred|thousand|[a-z]*illion|dozen|half|halves|third|quarter)[a-z]{3,}"
+    r"\s*\}$"
+)
 _UNIT_AFTER_DIGIT = re.compile(r"(?<=\d)(?=(?:cm|mm|dm|km|m|kg|g|ft)\b)", re.IGNORECASE)
 
 
@@ -61,9 +66,10 @@ def _last_boxed(text: str) -> str | None:
 
 
 def canonical(text: str) -> str:
-    """An answer without dress: no dollar signs, spacing commands, degrees, units; what follows the last "="."""
+    """An answer without dress (dollar signs, spacing commands, degrees, units, things counted), after the last "="."""
     text = text.strip().rstrip(".").lower()
-    text = _TEXT.sub(r" \1", _WRAPPERS.sub("", text))
+    text = _COUNTED.sub("", _WRAPPERS.sub("", text)).replace(r"\{", "{").replace(r"\}", "}")
+    text = _TEXT.sub(r" \1", text)
     text = re.split(r"=|\\approx|≈", text)[-1]
     return _UNITS.sub("", _UNIT_AFTER_DIGIT.sub(" ", text)).strip() or text.strip()
 
