@@ -48,7 +48,8 @@ class Cost:
         One generated token, with the prompt and what was generated before it in the cache.
     cache_bytes : ndarray (depth,)
         Keys and values held after the prompt and what was generated. Text tokens and image tokens that run or are
-        frozen are held where their layer attends; ragged batches also hold their filler.
+        frozen are held where their layer attends; ragged batches also hold their filler. A sliding window counts as
+        filled up with them, which under a plan is an estimate: who is in it depends on where the image is.
     prefill_weight_bytes, decode_weight_bytes : int
         Weights of decoder layers and output matrix that are read at least once; embeddings are looked up, not read.
     """

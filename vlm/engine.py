@@ -18,7 +18,8 @@ from vlm.families import Anatomy, Family, anatomy
 
 # Contexts of several threads open and close one after the other.
 _OPENING = threading.RLock()
-_IMAGE_ARGUMENTS = ("pixel_values", "pixel_values_videos", "mm_encoder_outputs")
+# Encoded images: the last, or in some earlier transformers for Idefics3 and SmolVLM the one before.
+_IMAGE_ARGUMENTS = ("pixel_values", "pixel_values_videos", "image_hidden_states", "mm_encoder_outputs")
 
 
 @dataclass(eq=False)

@@ -14,6 +14,7 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, StaticCa
 
 from tests.vlm.random_models import absent, batch_for, random_model
 from vlm import Family, SkipPlan, attention, probe, skipping
+from vlm.engine import read_call
 from vlm.families import anatomy
 
 PLAN = "vision:0-2"
@@ -251,6 +252,14 @@ def test_contexts_opened_by_many_threads_at_once_leave_the_model_as_it_was(model
     assert not errors
     assert traces(model) == before
     assert model.config.text_config._attn_implementation == "sdpa"
+
+
+@pytest.mark.parametrize("name", ["pixel_values", "pixel_values_videos", "image_hidden_states", "mm_encoder_outputs"])
+def test_an_image_may_come_encoded(name):
+    ids = torch.tensor([[11, 7, 7, 12]])
+    given = {"input_ids": ids, name: torch.ones(1, 2, 4)}
+    assert read_call(given, frozenset({7})).vision.tolist() == [[False, True, True, False]]
+    assert not read_call(given | {name: None}, frozenset({7})).vision.any()
 
 
 def test_layers_on_several_devices_are_refused(model):
