@@ -217,22 +217,27 @@ class Engine:
                 handle.remove()
 
     @contextmanager
-    def watch_attention(self, observe: AttentionObserver, finish: Callable[[Call], None]) -> Iterator[None]:
+    def watch_attention(
+        self, observe: AttentionObserver, finish: Callable[[Call], None] | None = None
+    ) -> Iterator[None]:
         """Call `observe(call, layer, query, key, mask, scaling)` wherever a decoder layer attends.
 
         Goes through transformers' attention interface: a function under a name of its own runs the model's own
-        attention and then the observers; the last observer to leave takes the name back.
+        attention and then the observers; the last observer to leave takes the name back. What has no `finish` keeps
+        nothing beyond the call, so that several threads may call at once.
         """
         with _OPENING:
             if not self._observers:
                 self._install_attention()
             self._observers.append(observe)
-            self._endings.append(finish)
+            if finish is not None:
+                self._endings.append(finish)
         try:
             yield
         finally:
             with _OPENING:
-                self._endings.remove(finish)
+                if finish is not None:
+                    self._endings.remove(finish)
                 self._observers.remove(observe)
                 if not self._observers:
                     self._remove_attention()

@@ -62,7 +62,7 @@ def skipping(model: Any, plan: SkipPlan | str, *, family: Family | None = None) 
         with (
             engine.check_calls(lambda given: _check_call(given, engine, forwards)),
             engine.replace_forwards(replaced),
-            engine.watch_attention(ranking(plan.pruned), lambda call: None) if plan.pruned else nullcontext(),
+            engine.watch_attention(ranking(plan.pruned)) if plan.pruned else nullcontext(),
         ):
             yield plan
 

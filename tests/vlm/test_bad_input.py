@@ -164,10 +164,11 @@ def test_contexts_may_close_in_any_order(model, first):
     assert records[2].samples == 1 + order.index(2)
 
 
-def test_threads_share_a_plan_and_nothing_else(model):
+@pytest.mark.parametrize("plan", [PLAN, "freeze:1-3/prune:3=0.5"])
+def test_threads_share_a_plan_and_nothing_else(model, plan):
     batches = [batch_for(model, after=(n,), seed=n) for n in (4, 6, 9)]
     alone, together = [], [[] for _ in batches]
-    with torch.no_grad(), skipping(model, PLAN):
+    with torch.no_grad(), skipping(model, plan):
         alone = [model.generate(**batch, max_new_tokens=4, do_sample=False) for batch in batches]
 
         def work(i):
