@@ -28,7 +28,7 @@ def random_llava():
     model = LlavaForConditionalGeneration(LlavaConfig(vision_config=vision, text_config=text, image_token_index=7))
     ids = torch.randint(10, 500, (1, 176))
     ids[:, 4:148] = 7
-    return model.eval(), {"input_ids": ids, "pixel_values": torch.randn(1, 3, 168, 168)}
+    return model.eval(), {"input_ids": ids, "pixel_values": torch.randn(1, 3, 168, 168)}, None
 
 
 def hub_model(name, image, question):
@@ -40,7 +40,7 @@ def hub_model(name, image, question):
     content = [{"type": "image"}, {"type": "text", "text": question}]
     prompt = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
     batch = processor(images=[Image.open(image).convert("RGB")], text=[prompt], return_tensors="pt")
-    return model, dict(batch.to(model.device, model.dtype))
+    return model, dict(batch.to(model.device, model.dtype)), processor
 
 
 def main():
@@ -53,7 +53,7 @@ def main():
     if given.model and not given.image:
         parser.error("--model needs --image")
     given.out.mkdir(parents=True, exist_ok=True)
-    model, batch = hub_model(given.model, given.image, given.question) if given.model else random_llava()
+    model, batch, processor = hub_model(given.model, given.image, given.question) if given.model else random_llava()
 
     with torch.inference_mode(), vlm.probe(model, thresholds=(0.05, 0.1)) as record, vlm.attention(model) as attention:
         model(**batch, logits_to_keep=1)
@@ -69,13 +69,15 @@ def main():
     for plan, second, ratio in zip(plans, seconds, ratios, strict=True):
         ideal = vlm.operations_ratio(model, plan, vision=vision, text=text)
         with torch.inference_mode(), vlm.skipping(model, plan):
-            answer = model.generate(**batch, max_new_tokens=8, do_sample=False)[0, -8:]
-        print(f"{plan!s:>16}: {second:.3f} s, time ratio {ratio:.2f}, operations {ideal:.2f}, answer {answer.tolist()}")
+            tokens = model.generate(**batch, max_new_tokens=8, do_sample=False)[0, batch["input_ids"].shape[1] :]
+        answer = processor.decode(tokens, skip_special_tokens=True) if processor else tokens.tolist()
+        print(f"{plan!s:>16}: {second:.3f} s, time ratio {ratio:.2f}, operations {ideal:.2f}, answer {answer!r}")
 
     plt = require_matplotlib()
     figure, ax = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
     plot_redundancy(ax, record)
     figure.savefig(given.out / "03_your_own_model.png", dpi=140)
+    print(f"figure: {given.out / '03_your_own_model.png'}")
 
 
 if __name__ == "__main__":

@@ -147,6 +147,9 @@ def _data(text: str) -> dict[str, str]:
     """NAME, NAME=SOURCE or LABEL:NAME=SOURCE."""
     head, _, source = text.partition("=")
     label, colon, name = head.rpartition(":")
+    if not source and (name == "jsonl" or text.endswith(".jsonl")):
+        own = text if text.endswith(".jsonl") else "mine.jsonl"
+        raise ValueError(f"--data: a file of your own is jsonl={own}, or with a name mine:jsonl={own}; got {text!r}")
     return {"name": name} | ({"source": source} if source else {}) | ({"label": label} if colon else {})
 
 

@@ -46,7 +46,11 @@ def decided(run_directory: str | Path, *, group: str | None = None, partial: boo
         As for `vlm.decide`.
     """
     some = (r for r in each(run_directory, partial=partial) if group in (None, r["group"], r["dataset"]))
-    records = [_light(record) for record in some]
+    records = []
+    for record in some:
+        if not record["failure"] and "vision" not in record:
+            raise ValueError(f"measurement: expected a directory made by `measure`, got {run_directory}, a sweep's")
+        records.append(_light(record))
     if not records:
         raise ValueError(f"group: expected a task group or data set of {run_directory}, got {group!r}")
     found: Any = Measured(tuple(records))

@@ -42,6 +42,13 @@ def test_help_explains_every_command(capsys, command):
         assert "--shard 2/8" in text
 
 
+@pytest.mark.parametrize("text", ["mine.jsonl", "jsonl", "mine:jsonl"])
+def test_a_file_of_ones_own_without_its_name_is_explained(capsys, tmp_path, text):
+    status, _, error = said(capsys, "sweep", "--data", text, "--out", tmp_path)
+    assert status == 1
+    assert error.startswith("python -m vlm sweep: error: --data: a file of your own is jsonl=mine.jsonl")
+
+
 def test_measure_plan_sweep_report(capsys, spec, tmp_path):
     pytest.importorskip("matplotlib")
     status, out, _ = said(capsys, "measure", spec, "--out", tmp_path, "--quiet")
@@ -68,6 +75,9 @@ def test_measure_plan_sweep_report(capsys, spec, tmp_path):
     with open(f"{run}/merged/summary.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert {row["plan"] for row in rows} == {"none", *PLANS[:2]}
+    status, _, err = said(capsys, "plan", run)
+    assert status == 1
+    assert err.startswith("python -m vlm plan: error: measurement: expected a directory made by `measure`")
     status, out, _ = said(capsys, "report", run)
     assert status == 0
     assert f"wrote {run}/report/index.html" in out

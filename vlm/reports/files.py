@@ -191,12 +191,17 @@ def _drawings(found: Findings, measured: tuple[Table, Table] | None) -> dict[str
         )
     if found.prediction is not None:
         chosen = found.prediction
-        for predictor in ("closeness", "attention"):
+        means = {
+            "closeness": "smallest P(d ≤ t) of the layers that late entry bypasses; early exits have none",
+            "attention": "largest VAR of the bypassed layers",
+        }
+        for predictor, meaning in means.items():
             if (chosen.cells[predictor] == chosen.cells[predictor]).any():
                 drawings[f"prediction_{predictor}"] = (
                     partial(plot_prediction, found=chosen, by="dataset", predictor=predictor),
-                    f"Condition ({predictor}) against change of accuracy, one point per data set and plan. In the "
-                    "shaded corner the condition holds and accuracy fell by more than the tolerance all the same.",
+                    f"Condition ({predictor}: {meaning}) against change of accuracy, one point per data set and "
+                    "plan. In the shaded corner the condition holds and accuracy fell by more than the tolerance all "
+                    "the same.",
                 )
     return drawings
 
