@@ -46,7 +46,7 @@ def main():
         print(f"bundle {bundle:g}")
         for estimate in (mean, close):
             limits = bounds.certify(estimate, confidence=0.95)
-            print(f"  {estimate}\n    {limits.guarantee}\n    [{limits.low:.4f}, {limits.high:.4f}]")
+            print(f"  {estimate}\n    {limits.guarantee}")
         curve = rd.proximal(x, y, t=thresholds, groups=image, baseline=True, rng=0)
         band = bounds.certify(curve, method="dkw")
         ax.fill_between(thresholds, band.low, band.high, alpha=0.25, label="95% band, all t at once")
@@ -56,6 +56,7 @@ def main():
     axes[0].set_ylabel("P(distance <= t)")
     axes[0].legend(fontsize=8)
     figure.savefig(out / "01_measure_redundancy.png", dpi=140)
+    print(f"figure: {out / '01_measure_redundancy.png'}")
 
 
 if __name__ == "__main__":

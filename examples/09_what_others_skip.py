@@ -164,6 +164,7 @@ def main() -> None:
         draw(axes[row], name, theory, others, cost, judge.full.mean())
     print(f"{published.published_regions().text()}\n\n{published.published_orders().text()}")
     figure.savefig(given.out / "09_what_others_skip.png", dpi=130)
+    print(f"\nfigure: {given.out / '09_what_others_skip.png'}")
 
 
 if __name__ == "__main__":

@@ -100,6 +100,7 @@ def main():
     figure, ax = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
     plot_trace(ax, found)
     figure.savefig(given.out / "tracing.png", dpi=140)
+    print(f"figures: {given.out / 'lens.png'}, {given.out / 'tracing.png'}")
 
 
 if __name__ == "__main__":

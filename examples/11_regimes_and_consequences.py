@@ -82,6 +82,7 @@ def main():
     for ax, kind in zip(axes[1:], ("early exit", "freeze"), strict=True):
         plot_consequences(ax, table, kind)
     figure.savefig(given.out / "regimes.png", dpi=110)
+    print(f"figure: {given.out / 'regimes.png'}")
 
 
 if __name__ == "__main__":

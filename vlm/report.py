@@ -60,8 +60,9 @@ def demo_page(outcome: Outcome, figures: Sequence[Path]) -> str:
         f"{report['accuracy_chance']:.3f}.</p>",
         f"<p>{verdict} {_exit_verdict(outcome)}</p>",
         f"<p>Measured instead of concluded: on the measurement images, skipping <b>{escape(report['plan_certified'])}"
-        f"</b> is certified to cost at most {TOLERANCE:g} of accuracy per end. On the held-out images it reaches "
-        f"{_interval(report, 'accuracy_certified')} with {report['operations_ratio_certified']:.1%} of the operations "
+        f"</b> is certified to cost at most {TOLERANCE:g} of accuracy at each end, entry and exit. On the "
+        f"held-out images it reaches {_interval(report, 'accuracy_certified')} "
+        f"with {report['operations_ratio_certified']:.1%} of the operations "
         f"and {report['time_ratio_certified']:.1%} of the prefill time. The conditions are sufficient, not necessary: "
         "where this plan skips more than theirs, a layer looks at the image without needing it.</p>",
         f"<p>{escape(INDEX_CONVENTION)} Measured on {decision.settings['images']} images, validated on "
