@@ -15,7 +15,17 @@ from pathlib import Path
 
 import torch
 from bench_measure import TEXT, VISION, build
-from skip_timing import PLAIN, machine_line, plan_lines, plans_for, ratio, seconds_line, show, take_turns
+from skip_timing import (
+    PLAIN,
+    machine_line,
+    observer_lines,
+    observers,
+    plan_lines,
+    plans_for,
+    seconds_line,
+    show,
+    take_turns,
+)
 
 import vlm
 
@@ -37,17 +47,14 @@ def main() -> None:
     model, _, batch = build()
     plans = plans_for(16, VISION)
     ways = {PLAIN: nullcontext} | {plan: partial(vlm.skipping, model, plan) for plan in plans}
-    measuring = {"vlm.probe": partial(vlm.probe, model), "vlm.attention": partial(vlm.attention, model)}
+    measuring = observers(model)
     clock = time.process_time if given.processor_time else time.perf_counter
     taken = take_turns(model, batch, ways | measuring, rounds=given.rounds, tokens=given.tokens, clock=clock)
     measured = {way: taken.pop(way) for way in measuring}
     kind = "Processor time" if given.processor_time else "Wall-clock time"
     lines = [machine, f"{kind}, {given.rounds} rounds, {given.tokens} decoded tokens. {seconds_line(taken[PLAIN])}", ""]
     lines += plan_lines(model, taken, vision=VISION, text=TEXT, batch=1, tokens=given.tokens)
-    lines += ["", "| measuring | prefill ratio | target | decode ratio |", "| --- | ---: | ---: | ---: |"]
-    for (way, result), target in zip(measured.items(), (1.03, 1.02), strict=True):
-        prefill, step = ratio(result.prefill, taken[PLAIN].prefill), ratio(result.token, taken[PLAIN].token)
-        lines.append(f"| `{way}` | {prefill:.3f} | {target:.2f} | {step:.3f} |")
+    lines += observer_lines(measured, taken[PLAIN])
     show(lines, given.markdown, "bench_skip")
 
 

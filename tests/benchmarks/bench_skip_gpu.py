@@ -17,7 +17,17 @@ from typing import Any
 
 import torch
 import transformers
-from skip_timing import PLAIN, machine_line, plan_lines, plans_for, seconds_line, show, take_turns
+from skip_timing import (
+    PLAIN,
+    machine_line,
+    observer_lines,
+    observers,
+    plan_lines,
+    plans_for,
+    seconds_line,
+    show,
+    take_turns,
+)
 
 import vlm
 
@@ -153,13 +163,15 @@ def measure(shape: Shape, device: str, *, batches: tuple[int, ...], rounds: int,
     """Tables of one shape, one per batch size."""
     model = build(shape, device)
     plans = plans_for(shape.text["num_hidden_layers"], shape.vision)
-    ways = {PLAIN: nullcontext} | {plan: partial(vlm.skipping, model, plan) for plan in plans}
+    ways = {PLAIN: nullcontext} | {plan: partial(vlm.skipping, model, plan) for plan in plans} | observers(model)
     lines = []
     for batch in batches:
         taken = take_turns(model, prompt(shape, batch, model), ways, rounds=rounds, tokens=tokens)
+        measured = {way: taken.pop(way) for way in observers(model)}
         lines += ["", f"### {shape.name}, {shape.vision} image + {TEXT} text tokens, batch {batch}", ""]
         lines += [seconds_line(taken[PLAIN]), ""]
         lines += plan_lines(model, taken, vision=shape.vision, text=TEXT, batch=batch, tokens=tokens)
+        lines += observer_lines(measured, taken[PLAIN])
     return lines
 
 

@@ -135,6 +135,20 @@ def plan_lines(model: Any, taken: Mapping[str, Taken], *, vision: int, text: int
     return lines
 
 
+def observers(model: Any) -> dict[str, Callable[[], AbstractContextManager[Any]]]:
+    """Ways of running that measure and skip nothing."""
+    return {"vlm.probe": lambda: vlm.probe(model), "vlm.attention": lambda: vlm.attention(model)}
+
+
+def observer_lines(measured: Mapping[str, Taken], plain: Taken) -> list[str]:
+    """A table row per way of measuring, beside its target."""
+    lines = ["", "| measuring | prefill ratio | target | decode ratio |", "| --- | ---: | ---: | ---: |"]
+    for (way, result), target in zip(measured.items(), (1.03, 1.02), strict=True):
+        prefill, step = ratio(result.prefill, plain.prefill), ratio(result.token, plain.token)
+        lines.append(f"| `{way}` | {prefill:.3f} | {target:.2f} | {step:.3f} |")
+    return lines
+
+
 def seconds_line(plain: Taken) -> str:
     prefill, token = statistics.median(plain.prefill), statistics.median(plain.token)
     return f"Without a plan: prefill {prefill * 1e3:.1f} ms (decoder only), {token * 1e3:.2f} ms a decoded token."

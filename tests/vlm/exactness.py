@@ -36,7 +36,7 @@ PLANS = (
     "keep:1-3=1-3/prune:3=0.5",
 )
 # For what takes long or must not depend on which call decides a pruning.
-JOINED = ("vision:0-1+3-/text:2-3", "freeze:1-3/keep:3-=1-")
+JOINED = ("vision:0-1+3-/text:2-3", "freeze:1-3/keep:3-=1-", "attention:0-2/mlp:3-4")
 SHAPES = (dict(images=(1,), after=(6,)), dict(images=(2, 0, 1), after=(4, 7, 2)))
 NEW_TOKENS = 6
 
