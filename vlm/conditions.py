@@ -43,7 +43,9 @@ class Decision:
     settings: dict[str, Any]
 
     def __repr__(self) -> str:
-        return f"Decision(plan {self.plan}: late entry {self.late_entry}, early exit {self.early_exit})"
+        entry = f"late entry at {self.late_entry}" if self.late_entry else "no late entry"
+        leave = f"early exit at {self.early_exit}" if self.early_exit < len(self.layers) else "no early exit"
+        return f"Decision(plan {self.plan}: {entry}, {leave})"
 
     def reasons(self) -> list[str]:
         """One sentence per layer."""

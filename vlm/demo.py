@@ -242,7 +242,7 @@ def _summary(report: dict[str, Any]) -> str:
         f"certified by measured accuracy: plan {report['plan_certified']}: accuracy "
         f"{report['accuracy_certified']:.3f}, {report['operations_ratio_certified']:.1%} of the operations, "
         f"{report['time_ratio_certified']:.1%} of the prefill time\n"
-        f"blank image {report['accuracy_blank']:.3f}, chance {report['accuracy_chance']:.3f}"
+        f"blank image {report['accuracy_blank']:.3f}, best constant answer {report['accuracy_chance']:.3f}"
     )
 
 

@@ -52,7 +52,10 @@ def decided(run_directory: str | Path, *, group: str | None = None, partial: boo
             raise ValueError(f"measurement: expected a directory made by `measure`, got {run_directory}, a sweep's")
         records.append(_light(record))
     if not records:
-        raise ValueError(f"group: expected a task group or data set of {run_directory}, got {group!r}")
+        raise ValueError(
+            f"group: {run_directory} has no data of {group!r}; expected a task group or data set that was measured, as "
+            "its redundancy.csv names them"
+        )
     found: Any = Measured(tuple(records))
     return decide(found, found, images=found.images, **settings)
 

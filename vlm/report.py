@@ -56,8 +56,8 @@ def demo_page(outcome: Outcome, figures: Sequence[Path]) -> str:
         f"<h1>Which layers can the image skip? Model {escape(report['model'])}</h1>",
         f"<p class='lead'>Plan <b>{escape(report['plan'])}</b>: accuracy {_interval(report, 'accuracy_plan')} against "
         f"{_interval(report, 'accuracy_full')} without skipping, {report['operations_ratio']:.1%} of the operations, "
-        f"{report['time_ratio']:.1%} of the prefill time. Blank image: {_interval(report, 'accuracy_blank')}, chance "
-        f"{report['accuracy_chance']:.3f}.</p>",
+        f"{report['time_ratio']:.1%} of the prefill time. Blank image: {_interval(report, 'accuracy_blank')}, "
+        f"best constant answer {report['accuracy_chance']:.3f}.</p>",
         f"<p>{verdict} {_exit_verdict(outcome)}</p>",
         f"<p>Measured instead of concluded: on the measurement images, skipping <b>{escape(report['plan_certified'])}"
         f"</b> is certified to cost at most {TOLERANCE:g} of accuracy at each end, entry and exit. On the "

@@ -86,7 +86,7 @@ def test_the_plan_is_that_of_the_records(folder, direct):
         if column.dtype.kind == "f":
             np.testing.assert_allclose(found.layers[name], column, atol=5e-3)
     assert decided(folder, group="other", **settings).settings["images"] == 4
-    with pytest.raises(ValueError, match="group: expected a task group or data set"):
+    with pytest.raises(ValueError, match="expected a task group or data set that was measured"):
         decided(folder, group="nothing")
 
 
