@@ -235,13 +235,18 @@ def _report(name: str, decision: Decision, judge: Judge, comparison: Table, *, l
 def _summary(report: dict[str, Any]) -> str:
     low, high = report["accuracy_change_interval"]
     entry = f"late entry at {report['late_entry']}" if report["late_entry"] else "no late entry"
+    measured = (
+        "certified by measured accuracy: no plan; more questions shorten the intervals"
+        if report["plan_certified"] == "none"
+        else f"certified by measured accuracy: plan {report['plan_certified']}: accuracy "
+        f"{report['accuracy_certified']:.3f}, {report['operations_ratio_certified']:.1%} of the operations, "
+        f"{report['time_ratio_certified']:.1%} of the prefill time"
+    )
     return (
         f"conditions: {entry}; plan {report['plan']}: accuracy {report['accuracy_plan']:.3f} against "
         f"{report['accuracy_full']:.3f} (change in [{low:+.3f}, {high:+.3f}]), "
         f"{report['operations_ratio']:.1%} of the operations, {report['time_ratio']:.1%} of the prefill time\n"
-        f"certified by measured accuracy: plan {report['plan_certified']}: accuracy "
-        f"{report['accuracy_certified']:.3f}, {report['operations_ratio_certified']:.1%} of the operations, "
-        f"{report['time_ratio_certified']:.1%} of the prefill time\n"
+        f"{measured}\n"
         f"blank image {report['accuracy_blank']:.3f}, best constant answer {report['accuracy_chance']:.3f}"
     )
 

@@ -59,12 +59,7 @@ def demo_page(outcome: Outcome, figures: Sequence[Path]) -> str:
         f"{report['time_ratio']:.1%} of the prefill time. Blank image: {_interval(report, 'accuracy_blank')}, "
         f"best constant answer {report['accuracy_chance']:.3f}.</p>",
         f"<p>{verdict} {_exit_verdict(outcome)}</p>",
-        f"<p>Measured instead of concluded: on the measurement images, skipping <b>{escape(report['plan_certified'])}"
-        f"</b> is certified to cost at most {TOLERANCE:g} of accuracy at each end, entry and exit. On the "
-        f"held-out images it reaches {_interval(report, 'accuracy_certified')} "
-        f"with {report['operations_ratio_certified']:.1%} of the operations "
-        f"and {report['time_ratio_certified']:.1%} of the prefill time. The conditions are sufficient, not necessary: "
-        "where this plan skips more than theirs, a layer looks at the image without needing it.</p>",
+        f"<p>{_certified(report)}</p>",
         f"<p>{escape(INDEX_CONVENTION)} Measured on {decision.settings['images']} images, validated on "
         f"{report['images']} others; intervals count images, not questions or tokens. Those of the conditions hold "
         f"together with probability {decision.settings['confidence']:g}; each accuracy interval holds with that "
@@ -81,6 +76,23 @@ def demo_page(outcome: Outcome, figures: Sequence[Path]) -> str:
         html(outcome.sweep),
     ]
     return document(f"skipit: {report['model']}", body)
+
+
+def _certified(report: dict[str, Any]) -> str:
+    """What the accuracies of the measurement images certify, without any condition."""
+    if report["plan_certified"] == "none":
+        return (
+            f"Measured instead of concluded: on the measurement images no plan could be certified to cost at most "
+            f"{TOLERANCE:g} of accuracy at either end; more questions shorten the intervals."
+        )
+    return (
+        "Measured instead of concluded: on the measurement images, skipping "
+        f"<b>{escape(report['plan_certified'])}</b> is certified to cost at most {TOLERANCE:g} of accuracy at each end, "
+        f"entry and exit. On the held-out images it reaches {_interval(report, 'accuracy_certified')} with "
+        f"{report['operations_ratio_certified']:.1%} of the operations and {report['time_ratio_certified']:.1%} of the "
+        "prefill time. The conditions are sufficient, not necessary: where this plan skips more than theirs, a layer "
+        "looks at the image without needing it."
+    )
 
 
 def _first_failure(outcome: Outcome) -> str:

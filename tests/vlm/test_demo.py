@@ -52,6 +52,7 @@ def test_the_page_is_self_contained(demo):
     assert "<script" not in page
     report = json.loads((demo / "report.json").read_text())
     assert ("no late entry" in page) == (report["late_entry"] == 0)
+    assert ("no plan could be certified" in page) == (report["plan_certified"] == "none")
 
 
 def test_no_half_written_files_are_left(demo):
