@@ -65,12 +65,9 @@ class ProbeRecord:
         first, first_norms = self._first if self._first is not None else (directions, norms)
         lost = _undefined(new_norms)
         undefined = _undefined(norms) | lost
-        chord = _chord(directions, new_directions)
-        adjacent = torch.where(undefined, _D_MAX, 0.5 * chord)
-        entry_chord = _chord(first, new_directions) if layer else chord
-        entry = torch.where(_undefined(first_norms) | lost, _D_MAX, 0.5 * entry_chord)
-        # |a u - b v|^2 = (a - b)^2 + a b |u - v|^2 for unit u, v: no second pass over the states
-        moved = ((new_norms - norms).square() + new_norms * norms * chord).sqrt()
+        adjacent = _distance(directions, new_directions, undefined)
+        entry = _distance(first, new_directions, _undefined(first_norms) | lost)
+        moved = torch.linalg.vector_norm(after.to(torch.float64) - before.to(torch.float64), dim=-1)
         columns = [torch.ones_like(adjacent), adjacent, entry, norms, new_norms, moved, undefined.to(torch.float64)]
         for t in self.thresholds:
             columns += [(adjacent <= t).to(torch.float64), (entry <= t).to(torch.float64)]
@@ -166,17 +163,17 @@ def probe(
 
 
 def _directions(states: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows over their norms, and the norms, in float64; a zero row stays zero."""
+    """Unit rows and norms in float64; a row without a direction becomes zero."""
     states = states.detach().to(torch.float64)
     norms = torch.linalg.vector_norm(states, dim=-1)
-    return states / torch.where(norms > 0, norms, 1.0).unsqueeze(-1), norms
+    units = states / torch.where(norms > 0, norms, 1.0).unsqueeze(-1)
+    return torch.where(_undefined(norms).unsqueeze(-1), 0.0, units), norms
 
 
 def _undefined(norms: Tensor) -> Tensor:
     return (norms == 0) | ~torch.isfinite(norms)
 
 
-def _chord(a: Tensor, b: Tensor) -> Tensor:
-    """Squared distance of directions: twice the cosine distance."""
-    chord: Tensor = torch.linalg.vector_norm(a - b, dim=-1)
-    return chord.square()
+def _distance(a: Tensor, b: Tensor, undefined: Tensor) -> Tensor:
+    """Cosine distance as half the squared chord, `_D_MAX` where a direction is missing."""
+    return torch.where(undefined, _D_MAX, 0.5 * (a - b).square().sum(dim=-1))
