@@ -31,7 +31,7 @@ def _fraction(target: FloatArray, present: FloatArray) -> FloatArray:
 def certify(
     q: FloatArray, u: FloatArray, v: FloatArray, a: FloatArray, b: FloatArray
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Round q, repair (u, v), and bound the duality gap of each law (THEORY 9.5).
+    """Round q, repair (u, v), and bound the duality gap of each law (weak duality; docs/estimators.md).
 
     The primal value is -H_Q(T | X, Y), the dual value sum a u + sum b v. Returns q with exact marginals, u
     repaired by a shift, and the gap per law.
