@@ -18,6 +18,8 @@ from vlm.table import Table
 
 MODALITIES = ("vision", "text")
 _D_MAX = 2.0
+# Numbers that fit a core's second-level cache in float64.
+_BLOCK = 2**17
 
 
 @dataclass(eq=False)
@@ -27,7 +29,7 @@ class ProbeRecord:
     Call the model once per prompt. Of `generate` the prompt's call is recorded and cached decoding steps are
     passed over, but beams, several return sequences and decoding without a cache repeat the prompt, and each
     repetition is recorded as a sample. Memory is O(layers) per sample; while a call runs, one extra state
-    (layer 0's input) is kept.
+    (layer 0's input) and four numbers per token and layer are kept.
 
     Attributes
     ----------
@@ -41,45 +43,31 @@ class ProbeRecord:
     depth: int
     _done: list[Tensor] = field(default_factory=list)
     _rows: list[Tensor] = field(default_factory=list)
-    _first: tuple[Tensor, Tensor] | None = None
-    _last: tuple[Tensor, Tensor, Tensor] | None = None
-    _masks: Tensor | None = None
+    _first: Tensor | None = None
+    _last: tuple[Tensor, Tensor] | None = None
 
     @property
     def samples(self) -> int:
         """Number of samples (rows of all batches) recorded."""
         return sum(part.shape[1] for part in self._done)
 
+    @torch.no_grad()
     def observe(self, call: Call, layer: int, before: Tensor, after: Tensor) -> None:
         if call.past:
             return
-        if layer == 0 or self._masks is None:
-            self._rows = []
-            self._masks = torch.stack([call.vision, call.text], dim=1).to(torch.float64)
-        known = self._last
-        directions, norms = _directions(before) if known is None or known[0] is not before else known[1:]
-        if layer == 0:
-            self._first = directions, norms
-        new_directions, new_norms = _directions(after)
-        self._last = (after, new_directions, new_norms)
-        first, first_norms = self._first if self._first is not None else (directions, norms)
-        lost = _undefined(new_norms)
-        undefined = _undefined(norms) | lost
-        adjacent = _distance(directions, new_directions, undefined)
-        entry = _distance(first, new_directions, _undefined(first_norms) | lost)
-        moved = torch.linalg.vector_norm(after.to(torch.float64) - before.to(torch.float64), dim=-1)
-        columns = [torch.ones_like(adjacent), adjacent, entry, norms, new_norms, moved, undefined.to(torch.float64)]
-        for t in self.thresholds:
-            columns += [(adjacent <= t).to(torch.float64), (entry <= t).to(torch.float64)]
-        # (batch, modality, tokens) x (batch, tokens, columns) -> sums over the tokens of each modality
-        counted = self._masks.any(dim=1).unsqueeze(-1)
-        self._rows.append(self._masks @ torch.where(counted, torch.stack(columns, dim=-1), 0.0))
+        if layer == 0 or self._first is None:
+            self._rows, self._first, self._last = [], before.clone(), None
+        # What leaves a layer mostly enters the next as it is.
+        known = self._last[1] if self._last is not None and self._last[0] is before else _norms(before)
+        lengths = _lengths(before, after, self._first.to(after.device))
+        self._rows.append(torch.cat([known.to(after.device).unsqueeze(0), lengths]).to(call.real.device))
+        self._last = after, lengths[0]
 
+    @torch.no_grad()
     def finish(self, call: Call) -> None:
-        rows, self._rows = self._rows, []
-        self._first = self._last = self._masks = None
+        rows, self._rows, self._first, self._last = self._rows, [], None, None
         if len(rows) == self.depth:
-            self._done.append(torch.stack(rows).to("cpu"))
+            self._done.append(_sums(call, torch.stack(rows), self.thresholds).to("cpu"))
 
     def table(self) -> Table:
         """Tidy table, one row per (sample, layer, modality).
@@ -162,18 +150,54 @@ def probe(
             yield record
 
 
-def _directions(states: Tensor) -> tuple[Tensor, Tensor]:
-    """Unit rows and norms in float64; a row without a direction becomes zero."""
-    states = states.detach().to(torch.float64)
-    norms = torch.linalg.vector_norm(states, dim=-1)
-    units = states / torch.where(norms > 0, norms, 1.0).unsqueeze(-1)
-    return torch.where(_undefined(norms).unsqueeze(-1), 0.0, units), norms
+def _norms(states: Tensor) -> Tensor:
+    """Euclidean norm of each row in float64."""
+    norms: Tensor = torch.linalg.vector_norm(states, dim=-1, dtype=torch.float64)
+    return norms
+
+
+def _lengths(before: Tensor, after: Tensor, first: Tensor) -> Tensor:
+    """Norms of after, after - before and after - first, (3, batch, tokens) in float64."""
+    # On a processor, blocks whose float64 copies stay in its cache: fresh memory costs more than the arithmetic.
+    rows = after.shape[:-1].numel() if after.is_cuda else max(1, _BLOCK // after.shape[-1])
+    blocks = (torch.split(states.flatten(0, -2), rows) for states in (before, after, first))
+    parts = []
+    for x, y, z in zip(*blocks, strict=True):
+        wide = y.to(torch.float64)
+        parts.append(torch.stack([_norms(wide), _norms(wide - x), _norms(wide - z)]))
+    return torch.cat(parts, dim=1).view(3, *after.shape[:-1])
+
+
+def _sums(call: Call, lengths: Tensor, thresholds: tuple[float, ...]) -> Tensor:
+    """Sums over the tokens of each modality, (layers, batch, modalities, columns).
+
+    `lengths` (layers, 4, batch, tokens) are norms of state l, state l+1, and of state l+1 less state l and state 0.
+    """
+    norms, new_norms, moved, strayed = lengths.unbind(dim=1)
+    lost = _undefined(new_norms)
+    undefined = _undefined(norms) | lost
+    adjacent = _distance(norms, new_norms, moved, undefined)
+    entry = _distance(norms[:1], new_norms, strayed, _undefined(norms[:1]) | lost)
+    columns = [torch.ones_like(adjacent), adjacent, entry, norms, new_norms, moved, undefined.to(torch.float64)]
+    for t in thresholds:
+        columns += [(adjacent <= t).to(torch.float64), (entry <= t).to(torch.float64)]
+    masks = torch.stack([call.vision, call.text], dim=1)
+    # Padding may hold anything, and 0 times infinity is no 0.
+    counted = masks.any(dim=1).unsqueeze(-1)
+    # (batch, modalities, tokens) x (layers, batch, tokens, columns)
+    return masks.to(torch.float64) @ torch.where(counted, torch.stack(columns, dim=-1), 0.0)
 
 
 def _undefined(norms: Tensor) -> Tensor:
     return (norms == 0) | ~torch.isfinite(norms)
 
 
-def _distance(a: Tensor, b: Tensor, undefined: Tensor) -> Tensor:
-    """Cosine distance as half the squared chord, `_D_MAX` where a direction is missing."""
-    return torch.where(undefined, _D_MAX, 0.5 * (a - b).square().sum(dim=-1))
+def _distance(a: Tensor, b: Tensor, apart: Tensor, undefined: Tensor) -> Tensor:
+    """Cosine distance of vectors of norms a and b that are `apart`, `_D_MAX` where a direction is missing.
+
+    Half the squared chord of the directions: |x/a - y/b|^2 = (|x - y|^2 - (a - b)^2) / (a b), as a product: right
+    to eps (a/b + b/a), eps the rounding of float64.
+    """
+    gap = (a - b).abs()
+    chord = ((apart - gap).clamp(min=0.0) / a) * ((apart + gap) / b)
+    return torch.where(undefined, _D_MAX, 0.5 * chord)

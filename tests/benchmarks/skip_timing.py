@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import random
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -60,17 +61,19 @@ def take_turns(
     tokens: int,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Taken]:
-    """Time every way of running once a round, after one round to warm up."""
+    """Time every way of running once a round, in an order drawn anew each round, after one round to warm up."""
 
     def now() -> float:
         if model.device.type == "cuda":
             torch.cuda.synchronize(model.device)
         return clock()
 
-    taken = {way: Taken() for way in ways}
+    taken, order = {way: Taken() for way in ways}, random.Random(0)
     with torch.inference_mode(), _decoder_start(model, now) as begun:
         for number in range(rounds + 1):
-            for way, result in taken.items():
+            # In a fixed order every way would inherit the allocator and caches of the same other way.
+            for way in order.sample(list(ways), len(ways)):
+                result = taken[way]
                 with ways[way]():
                     prefill, token, held = _one_round(model, batch, now, begun, tokens)
                 if number:

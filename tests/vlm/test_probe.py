@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -122,6 +124,33 @@ def test_zero_states_are_counted_and_are_far():
     row = next(record.table().where(layer=2, modality="vision").rows())
     assert row["undefined"] == row["tokens"]
     assert row["distance"] == 2.0
+
+
+@pytest.mark.parametrize(("factor", "distance"), [(1.5, 0.0), (2.0**20, 0.0), (-1.0, 2.0), (-3.0, 2.0)])
+def test_only_the_direction_counts(factor, distance):
+    model = random_model()
+    layer = model.model.language_model.layers[2]
+    handle = layer.register_forward_hook(lambda m, args, out: factor * args[0])
+    with torch.no_grad(), probe(model, thresholds=0.0) as record:
+        model(**batch_for(model))
+    handle.remove()
+    for row in record.table().where(layer=2).rows():
+        assert 0 <= row["distance"] == pytest.approx(distance, abs=1e-9)
+        assert row["norm_out"] == pytest.approx(abs(factor) * row["norm_in"], rel=1e-6)
+
+
+@pytest.mark.parametrize("block", [1, 70])
+def test_blocks_do_not_show(block, monkeypatch):
+    model = random_model()
+    batch = batch_for(model, images=(2, 1, 0), after=(4, 7, 3))
+    tables = []
+    for size in (2**17, block):
+        monkeypatch.setattr(sys.modules[probe.__module__], "_BLOCK", size)
+        with torch.no_grad(), probe(model) as record:
+            model(**batch)
+        tables.append(record.table())
+    for name in ("distance", "distance_from_entry", "moved", "norm_out"):
+        np.testing.assert_allclose(tables[0][name], tables[1][name], rtol=1e-13)
 
 
 def eager_ratio(model, batch, token_of_row):
