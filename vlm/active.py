@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from math import inf
 from typing import Any
 
@@ -29,7 +30,8 @@ class Active:
     def rows(self) -> int:
         return self.index.shape[1]
 
-    def with_filler(self) -> Tensor:
+    @cached_property
+    def places(self) -> Tensor:
         """The index with -1 for filler."""
         return self.index if self.valid is None else torch.where(self.valid, self.index, -1)
 
@@ -45,6 +47,8 @@ class Roles:
 
 def roles(call: Call, step: LayerPlan, cache: Any) -> Roles:
     """Worked out once per call for all layers that the plan treats alike."""
+    if not call.images and (call.past or step.kept == EVERYTHING):
+        return _without_images(call, step)
     key = ("roles", step.vision, step.text, step.kept, step.pruned)
     if key not in call.memo:
         images = _present(call, step, cache)
@@ -60,14 +64,25 @@ def roles(call: Call, step: LayerPlan, cache: Any) -> Roles:
     return found
 
 
+def _without_images(call: Call, step: LayerPlan) -> Roles:
+    """All tokens or none, which asks nothing of the device: so it is for every decoded token."""
+    key = ("roles", step.text)
+    if key not in call.memo:
+        batch, length = call.real.shape
+        index = torch.arange(length if step.text else 0, device=call.real.device).expand(batch, -1)
+        everybody = Active(index, None, everything=step.text)
+        call.memo[key] = Roles(everybody, None, everybody)
+    found: Roles = call.memo[key]
+    return found
+
+
 def _gathered(stays: Tensor) -> Active:
     counts = stays.sum(dim=1)
-    rows = int(counts.max())
+    least, rows = (int(n) for n in torch.stack([counts.min(), counts.max()]).tolist())
     # A stable sort brings the tokens that stay to the right end, in order; filler is on the left.
     order = torch.argsort(stays.to(torch.uint8), dim=1, stable=True)[:, stays.shape[1] - rows :]
     valid = torch.arange(rows, device=order.device) >= rows - counts.unsqueeze(1)
-    ragged = bool((counts != rows).any())
-    return Active(order, valid if ragged else None, everything=bool(stays.all()))
+    return Active(order, valid if least < rows else None, everything=least == stays.shape[1])
 
 
 def _present(call: Call, step: LayerPlan, cache: Any) -> Tensor:

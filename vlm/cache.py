@@ -16,7 +16,10 @@ CACHE_NAMES = ("cache", "past_key_values")
 
 def cache_in(arguments: Mapping[str, Any]) -> Any:
     """The key-value cache among the arguments of a call, or None."""
-    return next((arguments[name] for name in CACHE_NAMES if arguments.get(name) is not None), None)
+    for name in CACHE_NAMES:
+        if arguments.get(name) is not None:
+            return arguments[name]
+    return None
 
 
 def cache_name(layer: Any) -> str:
@@ -29,7 +32,8 @@ class PartialLayer(DynamicLayer):  # type: ignore[misc]
 
     The rest of transformers (mask sizes, positions, cropping, beam reordering, sliding windows) counts logical
     positions, so it need not know that tokens are missing. `positions` (batch, held) is the logical position
-    of each held key, -1 for filler in ragged batches. With a `window` only keys of the last window - 1
+    of each held key, -1 for filler in batches that are `ragged`; the last `tail` keys, of calls all of whose tokens
+    came, are not written there yet. With a `window` only keys of the last window - 1
     logical positions are kept and shown.
     """
 
@@ -41,10 +45,12 @@ class PartialLayer(DynamicLayer):  # type: ignore[misc]
         self.window = window
         self.is_sliding = window is not None
         self.positions: Tensor | None = None
+        self.ragged = False
+        self.tail = 0
         self.logical = 0
         self.record_past = False
         self._forgotten = 0
-        self._incoming: tuple[Tensor, int] | None = None
+        self._incoming: tuple[Tensor | None, int] | None = None
 
     @classmethod
     def adopt(cls, layer: Any) -> PartialLayer:
@@ -69,20 +75,38 @@ class PartialLayer(DynamicLayer):  # type: ignore[misc]
 
     def visible(self) -> Tensor | None:
         """Positions (batch, keys) of the held keys that the next tokens can see, -1 for filler."""
+        self._settle()
         start = self._window_start()
         if self.positions is None or start == 0:
             return self.positions
+        # Rows may leave the window at different columns.
+        self.ragged = True
         inside = self.positions >= start
         # Positions grow along a row, so what all rows have left behind is a prefix.
         first = int(inside.any(dim=0).to(torch.uint8).argmax()) if bool(inside.any()) else self.positions.shape[1]
         return torch.where(inside, self.positions, -1)[:, first:]
 
-    def expect(self, positions: Tensor, query_length: int) -> None:
+    def _settle(self) -> None:
+        if self.tail and self.positions is not None:
+            end = torch.arange(self.logical - self.tail, self.logical, device=self.positions.device)
+            self.positions = torch.cat([self.positions, end.expand(len(self.positions), -1)], dim=1)
+            self.tail = 0
+
+    def expect(self, positions: Tensor, query_length: int, ragged: bool = False) -> None:
         """Announce the next update: positions of all keys it returns, and how many logical tokens it adds."""
         self._incoming = (positions, query_length)
+        self.ragged = ragged
+
+    def expect_all(self, query_length: int) -> bool:
+        """Announce an update with every token of a call, if no mask need tell the tokens it then shows apart."""
+        if self.ragged or self.window is not None or self.positions is None:
+            return False
+        self._incoming = (None, query_length)
+        return True
 
     def advance(self, query_length: int) -> None:
         """Tokens of which none goes through this layer."""
+        self._settle()
         self.logical += query_length
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
@@ -93,6 +117,10 @@ class PartialLayer(DynamicLayer):  # type: ignore[misc]
             )
         (returned, length), self._incoming = self._incoming, None
         keys, values = super().update(key_states, value_states)
+        if returned is None:
+            self.tail += length
+            self.logical += length
+            return keys, values
         new, shown = key_states.shape[2], returned.shape[1]
         hidden = keys.shape[2] - shown
         if self.record_past and self.positions is not None:
@@ -124,10 +152,12 @@ class PartialLayer(DynamicLayer):  # type: ignore[misc]
     def reset(self) -> None:
         super().reset()
         self.positions, self.logical, self._forgotten, self._incoming = None, 0, 0, None
+        self.ragged, self.tail = False, 0
 
     def crop(self, tokens_to_remove: int) -> None:
         if tokens_to_remove > 0:
             raise ValueError("crop: expected a negative number of tokens to remove")
+        self._settle()
         self.logical = max(0, self.logical + tokens_to_remove)
         if self._window_start() < self._forgotten:
             raise RuntimeError(
@@ -141,6 +171,7 @@ class PartialLayer(DynamicLayer):  # type: ignore[misc]
         kept = torch.where(inside, self.positions, -1)
         columns = inside.any(dim=0)
         self.positions = kept[:, columns]
+        self.ragged = bool((self.positions < 0).any())
         self.keys, self.values = self.keys[..., columns, :], self.values[..., columns, :]
 
     def reorder_cache(self, beam_idx: Tensor) -> None:

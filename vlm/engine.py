@@ -34,6 +34,8 @@ class Call:
         Which tokens are not padding.
     past : int
         Logical number of tokens already in the cache.
+    images : bool
+        Whether pictures came with the call; without them no token is an image token, and nobody need look.
     query_positions, key_positions : dict layer -> (batch, rows) or None
         Under a plan, the index in this call of each query row and the logical position of each key of a
         layer (-1 = filler); absent where a layer ran on the full sequence.
@@ -44,10 +46,16 @@ class Call:
     vision: Tensor
     real: Tensor
     past: int
+    images: bool = True
     query_positions: dict[int, Tensor] = field(default_factory=dict)
     key_positions: dict[int, Tensor] = field(default_factory=dict)
     value: Tensor | None = None
     memo: dict[Any, Any] = field(default_factory=dict)
+
+    @property
+    def decoding(self) -> bool:
+        """Whether the call continues a cache with text alone."""
+        return self.past > 0 and not self.images
 
     @property
     def text(self) -> Tensor:
@@ -115,12 +123,13 @@ class Engine:
 
     def current(self) -> Call:
         """The call under way; an error when the decoder runs without the vision-language model around it."""
-        if self.call is None:
+        call = self.call
+        if call is None:
             raise RuntimeError(
                 f"the decoder was called directly; call the whole {type(self.parts.model).__name__} so that image "
                 "tokens can be told from text"
             )
-        return self.call
+        return call
 
     @contextmanager
     def hold_plan(self, plan: Any) -> Iterator[None]:
@@ -220,7 +229,9 @@ class Engine:
     def watch_attention(
         self, observe: AttentionObserver, finish: Callable[[Call], None] | None = None
     ) -> Iterator[None]:
-        """Call `observe(call, layer, query, key, mask, scaling)` wherever a decoder layer attends.
+        """Call `observe(call, layer, query, key, mask, scaling)` wherever a decoder layer attends to a prompt.
+
+        Calls that continue a cache without a picture, as decoding does, are passed over.
 
         Goes through transformers' attention interface: a function under a name of its own runs the model's own
         attention and then the observers; the last observer to leave takes the name back. What has no `finish` keeps
@@ -279,6 +290,9 @@ class Engine:
             **kwargs: Any,
         ) -> Any:
             out = own_function(module, query, key, value, attention_mask, **kwargs)
+            call = self.call
+            if call is not None and call.decoding:
+                return out
             index = index_of.get(id(module))
             if index is not None:
                 for unusual in ("position_bias", "s_aux", "softcap"):
@@ -357,7 +371,7 @@ def read_call(given: Mapping[str, Any], placeholders: frozenset[int]) -> Call:
     else:
         got = f"{mask.ndim} dimensions" if isinstance(mask, Tensor) else type(mask).__name__
         raise ValueError(f"attention_mask: expected a padding mask (batch, tokens), got {got}")
-    return Call(vision & real, real, past)
+    return Call(vision & real if has_image else vision, real, past, has_image)
 
 
 def _present(value: Any) -> bool:

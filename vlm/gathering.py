@@ -12,35 +12,37 @@ from vlm.cache import PartialLayer
 from vlm.engine import Call
 
 
-def key_positions(call: Call, active: Active, cache: PartialLayer | None) -> Tensor:
-    """Logical positions of the keys this layer will see: those held, then those of this call."""
+def key_positions(call: Call, active: Active, cache: PartialLayer | None) -> tuple[Tensor, bool]:
+    """Logical positions of the keys this layer will see, those held and then those of this call; is any filler."""
     held = None if cache is None else cache.visible()
     past = 0 if cache is None else cache.logical
     key = ("keys", id(active), id(held), past)
     if key not in call.memo:
-        new = active.with_filler()
-        new = torch.where(new >= 0, new + past, new)
-        call.memo[key] = (new if held is None else torch.cat([held, new], dim=1), held)
-    positions: Tensor = call.memo[key][0]
-    return positions
+        new = active.places
+        new = new + past if active.valid is None else torch.where(new >= 0, new + past, new)
+        # What is known without a look at the device is not asked of it.
+        filler = active.valid is not None or (cache is not None and cache.ragged)
+        call.memo[key] = (new if held is None else torch.cat([held, new], dim=1), filler), held
+    found: tuple[Tensor, bool] = call.memo[key][0]
+    return found
 
 
-def shorter_mask(call: Call, mask: Tensor | None, tokens: Roles, keys: Tensor) -> Tensor | None:
+def shorter_mask(call: Call, mask: Tensor | None, tokens: Roles, keys: Tensor, filler: bool) -> Tensor | None:
     """The 4-D mask on the query and key axes that remain; None stays None where causality is all it says."""
+    # Causality by row numbers is right only where every key of this call is also a query.
+    if mask is None and not filler and tokens.frozen is None:
+        return None
     key = ("mask", id(mask), id(tokens), id(keys))
     if key not in call.memo:
-        call.memo[key] = (_gathered_mask(mask, tokens, keys, call), mask, tokens, keys)
+        call.memo[key] = (_gathered_mask(mask, tokens, keys, filler, call), mask, tokens, keys)
     gathered: Tensor | None = call.memo[key][0]
     return gathered
 
 
-def _gathered_mask(mask: Tensor | None, tokens: Roles, keys: Tensor, call: Call) -> Tensor | None:
-    active, filler = tokens.running, bool((keys < 0).any())
+def _gathered_mask(mask: Tensor | None, tokens: Roles, keys: Tensor, filler: bool, call: Call) -> Tensor:
+    active = tokens.running
     if mask is None:
-        # Causality by row numbers is right only where every key of this call is also a query.
-        if not filler and tokens.frozen is None:
-            return None
-        queries = torch.where(active.with_filler() >= 0, active.with_filler() + call.past, -1)
+        queries = torch.where(active.places >= 0, active.places + call.past, -1)
         seen = (keys.unsqueeze(1) <= queries.unsqueeze(2)) & (keys >= 0).unsqueeze(1)
         return (seen | (queries < 0).unsqueeze(2)).unsqueeze(1)
     if mask.ndim != 4:

@@ -20,12 +20,15 @@ _SEQUENCE_ARGUMENTS = frozenset({"attention_mask", "position_embeddings", "posit
 
 def shortened(engine: Engine, index: int, original: Callable[..., Any], step: LayerPlan) -> Callable[..., Any]:
     """The layer's forward on the tokens that run, scattered back into the full-length states."""
+    everybody = step.text and step.attention
 
     def forward(hidden_states: Tensor, **kwargs: Any) -> Any:
-        call = engine.current()
+        call, given = engine.current(), cache_in(kwargs)
         length = hidden_states.shape[1]
-        tokens = roles(call, step, cache_in(kwargs))
-        running, cache = tokens.running, _partial_cache(cache_in(kwargs), index)
+        if call.decoding and everybody and kwargs.get("attention_mask") is None and _all_join(given, index, length):
+            return original(hidden_states, **kwargs)
+        tokens = roles(call, step, given)
+        running, cache = tokens.running, _partial_cache(given, index)
         if not step.attention or tokens.seen.rows == 0:
             if cache is not None:
                 cache.advance(length)
@@ -35,21 +38,21 @@ def shortened(engine: Engine, index: int, original: Callable[..., Any], step: La
             return _on_rows(original, hidden_states, running, {"attention_mask": None, "position_embeddings": None})
         if not (running.everything and tokens.frozen is None):
             _refuse_unknown(kwargs, length)
-        keys = key_positions(call, tokens.seen, cache)
+        keys, filler = key_positions(call, tokens.seen, cache)
         if cache is not None:
-            cache.expect(keys, length)
-        call.query_positions[index], call.key_positions[index] = running.with_filler(), keys
+            cache.expect(keys, length, filler)
+        call.query_positions[index], call.key_positions[index] = running.places, keys
         shorter = dict(kwargs)
         if tokens.frozen is not None:
             states = hidden_states.gather(1, _along(tokens.frozen, hidden_states))
             rotary = rows_of(call, kwargs["position_embeddings"], tokens.frozen)
             frozen = keys_and_values(call, engine.parts.layers[index], states, rotary)
-            joined = WithFrozen(cache_in(kwargs), *frozen, frozen_order(call, tokens))
+            joined = WithFrozen(given, *frozen, frozen_order(call, tokens))
             if running.rows == 0:
                 joined.alone(index)
                 return hidden_states
             shorter[cache_name(engine.parts.layers[index])] = joined
-        shorter["attention_mask"] = shorter_mask(call, kwargs.get("attention_mask"), tokens, keys)
+        shorter["attention_mask"] = shorter_mask(call, kwargs.get("attention_mask"), tokens, keys, filler)
         if not running.everything:
             for name in ("position_embeddings", "position_ids"):
                 if kwargs.get(name) is not None:
@@ -77,6 +80,14 @@ def _on_rows(original: Callable[..., Any], states: Tensor, active: Active, kwarg
 def _along(active: Active, states: Tensor) -> Tensor:
     """The index of the rows, repeated along the width for gather and scatter."""
     return active.index.unsqueeze(-1).expand(-1, -1, states.shape[-1])
+
+
+def _all_join(cache: Any, index: int, length: int) -> bool:
+    """Whether a layer of a cache takes all tokens of a decoding step with nothing more to say about them."""
+    if cache is None or len(cache.layers) <= index:
+        return False
+    layer = cache.layers[index]
+    return isinstance(layer, PartialLayer) and layer.expect_all(length)
 
 
 def _partial_cache(cache: Any, index: int) -> PartialLayer | None:

@@ -59,8 +59,9 @@ def skipping(model: Any, plan: SkipPlan | str, *, family: Family | None = None) 
         }
         replaced = {layers[i]: forward for i, forward in forwards.items()} | replacements(engine, steps)
         _refuse_unsupported(engine, forwards)
+        limit = exact_length(engine.parts.text_config, frozenset(forwards))
         with (
-            engine.check_calls(lambda given: _check_call(given, engine, forwards)),
+            engine.check_calls(lambda given: _check_call(given, engine, forwards, limit)),
             engine.replace_forwards(replaced),
             engine.watch_attention(ranking(plan.pruned)) if plan.pruned else nullcontext(),
         ):
@@ -94,7 +95,7 @@ def _refuse_unsupported(engine: Engine, forwards: Mapping[int, Any]) -> None:
         )
 
 
-def _check_call(given: Mapping[str, Any], engine: Engine, forwards: Mapping[int, Any]) -> None:
+def _check_call(given: Mapping[str, Any], engine: Engine, forwards: Mapping[int, Any], limit: int | None) -> None:
     """Refuse before anything has run what would come out wrong under this plan."""
     wanted = given.get("output_attentions")
     if forwards and (wanted or (wanted is None and getattr(engine.parts.text_config, "output_attentions", False))):
@@ -104,7 +105,7 @@ def _check_call(given: Mapping[str, Any], engine: Engine, forwards: Mapping[int,
         )
     if forwards:
         refuse_cache(cache_in(given))
-        _check_length(given, engine, forwards)
+        _check_length(given, limit)
     for index, layer in enumerate(getattr(cache_in(given), "layers", ())):
         if isinstance(layer, PartialLayer) and index not in forwards and layer.logical:
             raise RuntimeError(
@@ -113,8 +114,7 @@ def _check_call(given: Mapping[str, Any], engine: Engine, forwards: Mapping[int,
             )
 
 
-def _check_length(given: Mapping[str, Any], engine: Engine, forwards: Mapping[int, Any]) -> None:
-    limit = exact_length(engine.parts.text_config, frozenset(forwards))
+def _check_length(given: Mapping[str, Any], limit: int | None) -> None:
     ids, cache = given.get("input_ids"), cache_in(given)
     length = 0 if ids is None else ids.shape[1] + (0 if cache is None else cache.get_seq_length())
     if limit is not None and length > limit:

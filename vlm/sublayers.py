@@ -122,7 +122,7 @@ def frozen_order(call: Call, tokens: Roles) -> Tensor:
     key = ("order", id(tokens))
     if key not in call.memo:
         parts: tuple[Active | None, ...] = (tokens.frozen, tokens.running)
-        places = torch.cat([p.with_filler() for p in parts if p is not None], dim=1)
+        places = torch.cat([p.places for p in parts if p is not None], dim=1)
         call.memo[key] = torch.argsort(places, dim=1, stable=True)[:, places.shape[1] - tokens.seen.rows :]
     order: Tensor = call.memo[key]
     return order

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from contextlib import nullcontext
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,11 @@ def build(layers: int = 16, width: int = 512) -> tuple[Any, Any, dict[str, torch
         max_position_embeddings=2048,
     )
     config = LlavaConfig(vision_config=vision, text_config=text, image_token_index=IMAGE)
-    fast = LlavaForConditionalGeneration._from_config(config, attn_implementation="sdpa").eval()
-    eager = LlavaForConditionalGeneration._from_config(config, attn_implementation="eager").eval()
+    # Models keep the configuration they are given, and with it the kind of attention.
+    fast, eager = (
+        LlavaForConditionalGeneration._from_config(deepcopy(config), attn_implementation=kind).eval()
+        for kind in ("sdpa", "eager")
+    )
     eager.load_state_dict(fast.state_dict())
     ids = torch.randint(10, 1000, (1, VISION + TEXT))
     ids[:, 8 : 8 + VISION] = IMAGE

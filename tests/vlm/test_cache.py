@@ -72,6 +72,58 @@ def test_rows_with_gaps_keep_their_own_positions_through_window_and_crop():
     assert layer.get_seq_length() == 0
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_calls_with_all_tokens_are_counted_as_if_each_was_written_down(seed):
+    """Against a list of positions, under whatever comes between: gaps, tokens that pass by, crops, beams."""
+    draw, layer = random.Random(seed), PartialLayer()
+    hold(layer, [[0, 2, 3]] * 2, 5)
+    held, logical = [0, 2, 3], 5
+    for _ in range(40):
+        length = draw.randint(1, 3)
+        match draw.choice(["all", "all", "all", "gap", "none", "crop", "rows", "look"]):
+            case "all":
+                assert layer.expect_all(length)
+                states = torch.arange(logical, logical + length).float().view(1, 1, -1, 1).expand(2, 1, -1, 1)
+                layer.update(states, -states)
+                held += range(logical, logical + length)
+                logical += length
+            case "gap":
+                hold(layer, [[logical]] * 2, length)
+                held.append(logical)
+                logical += length
+            case "none":
+                layer.advance(length)
+                logical += length
+            case "crop" if logical > 8:
+                layer.crop(-length)
+                logical -= length
+                held = [p for p in held if p < logical]
+            case "rows":
+                layer.batch_select_indices(torch.tensor([1, 0]))
+            case "look":
+                assert layer.visible().tolist() == [held] * 2
+        assert layer.get_seq_length() == logical
+        assert layer.keys[:, 0, :, 0].tolist() == [held] * 2
+    assert layer.visible().tolist() == [held] * 2
+
+
+def test_what_needs_a_mask_is_not_taken_for_a_call_with_all_tokens():
+    assert not PartialLayer().expect_all(1)  # holds nothing yet
+    ragged, windowed = PartialLayer(), PartialLayer(WINDOW)
+    new = torch.tensor([[0, 1], [-1, 1]])
+    ragged.expect(new, 2, ragged=True)
+    ragged.update(new.view(2, 1, 2, 1).float(), new.view(2, 1, 2, 1).float())
+    hold(windowed, [[0, 1]], 2)
+    assert not ragged.expect_all(1)
+    assert not windowed.expect_all(1)
+    ragged.crop(-1)
+    assert ragged.positions.tolist() == [[0], [-1]]
+    assert ragged.ragged
+    ragged.batch_select_indices(torch.tensor([0]))
+    ragged.crop(0)
+    assert ragged.expect_all(1)
+
+
 def test_rows_that_hold_other_positions_lose_their_own_with_a_crop():
     layer = PartialLayer()
     hold(layer, [[0, 1], [2, 3]], 4)
