@@ -205,7 +205,7 @@ def _add_experiment(commands: Any, name: str, text: str, run: Callable[[argparse
     what.add_argument("--model", help="tiny, a folder or a hub id; default: tiny")
     what.add_argument("--revision", help="branch, tag or commit on the hub")
     what.add_argument("--dtype", help="float32, bfloat16, ...; default: the checkpoint's own")
-    what.add_argument("--attention", help="sdpa or eager; default: sdpa")
+    what.add_argument("--attention", help="sdpa, eager or flash_attention_2, ...; default: sdpa")
     what.add_argument("--data", nargs="+", metavar="DATA", help="NAME, NAME=SOURCE or LABEL:NAME=SOURCE")
     what.add_argument("--limit", type=_positive, help="items of each data set, drawn with its seed")
     what.add_argument("--protocol", help="skip-it or lmms-eval; default: skip-it")

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vlm.engine import Call
+from vlm.call import Call
 from vlm.intervals import EVERYTHING
 from vlm.plan import LayerPlan
 

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vlm.engine import Call, attached
+from vlm.call import Call
+from vlm.engine import attached
 from vlm.families import Family
 from vlm.table import Table
 

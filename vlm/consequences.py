@@ -14,7 +14,8 @@ from torch import Tensor
 import bounds
 from redundancy import Estimate, checks
 from redundancy.grouping import unit_means
-from vlm.engine import Call, Engine, attached
+from vlm.call import Call
+from vlm.engine import Engine, attached
 from vlm.families import Family
 from vlm.gains import Gains, secants, stacked_norm
 from vlm.plan import SkipPlan

@@ -7,60 +7,18 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from vlm.cache import cache_in
+from vlm.call import Call, read_call
 from vlm.families import Anatomy, Family, anatomy
+from vlm.flash import attend as flash_attend
+from vlm.flash import check_window, is_flash, under_its_name, visible
 
 # Contexts of several threads open and close one after the other.
 _OPENING = threading.RLock()
-# Encoded images: the last, or in some earlier transformers for Idefics3 and SmolVLM the one before.
-_IMAGE_ARGUMENTS = ("pixel_values", "pixel_values_videos", "image_hidden_states", "mm_encoder_outputs")
-
-
-@dataclass(eq=False)
-class Call:
-    """What one forward call of the model is about.
-
-    Attributes
-    ----------
-    vision : bool (batch, sequence)
-        Which tokens of this call are image tokens.
-    real : bool (batch, sequence)
-        Which tokens are not padding.
-    past : int
-        Logical number of tokens already in the cache.
-    images : bool
-        Whether pictures came with the call; without them no token is an image token, and nobody need look.
-    query_positions, key_positions : dict layer -> (batch, rows) or None
-        Under a plan, the index in this call of each query row and the logical position of each key of a
-        layer (-1 = filler); absent where a layer ran on the full sequence.
-    value : (batch, key heads, keys, d) or None
-        While attention observers run, the value vectors of the layer that attends.
-    """
-
-    vision: Tensor
-    real: Tensor
-    past: int
-    images: bool = True
-    query_positions: dict[int, Tensor] = field(default_factory=dict)
-    key_positions: dict[int, Tensor] = field(default_factory=dict)
-    value: Tensor | None = None
-    memo: dict[Any, Any] = field(default_factory=dict)
-
-    @property
-    def decoding(self) -> bool:
-        """Whether the call continues a cache with text alone."""
-        return self.past > 0 and not self.images
-
-    @property
-    def text(self) -> Tensor:
-        """Which tokens are text: real and not of an image."""
-        return self.real & ~self.vision
 
 
 AttentionObserver = Callable[[Call, int, Tensor, Tensor, Tensor | None, float], None]
@@ -84,6 +42,7 @@ class Engine:
         self._openings: list[Callable[[Mapping[str, Any]], None]] = []
         self._endings: list[Callable[[Call], None]] = []
         self._observers: list[AttentionObserver] = []
+        self._routes = 0
         self._own_attention = ""
         self._handles: list[Any] = []
 
@@ -234,29 +193,46 @@ class Engine:
         Calls that continue a cache without a picture, as decoding does, are passed over.
 
         Goes through transformers' attention interface: a function under a name of its own runs the model's own
-        attention and then the observers; the last observer to leave takes the name back. What has no `finish` keeps
-        nothing beyond the call, so that several threads may call at once.
+        attention and then the observers. What has no `finish` keeps nothing beyond the call, so that several threads
+        may call at once.
         """
+        with self.route_attention():
+            with _OPENING:
+                self._observers.append(observe)
+                if finish is not None:
+                    self._endings.append(finish)
+            try:
+                yield
+            finally:
+                with _OPENING:
+                    if finish is not None:
+                        self._endings.remove(finish)
+                    self._observers.remove(observe)
+
+    @contextmanager
+    def route_attention(self) -> Iterator[None]:
+        """Let the decoder layers' attention pass through this engine; the last to leave undoes it."""
         with _OPENING:
-            if not self._observers:
+            if not self._routes:
                 self._install_attention()
-            self._observers.append(observe)
-            if finish is not None:
-                self._endings.append(finish)
+            self._routes += 1
         try:
             yield
         finally:
             with _OPENING:
-                if finish is not None:
-                    self._endings.remove(finish)
-                self._observers.remove(observe)
-                if not self._observers:
+                self._routes -= 1
+                if not self._routes:
                     self._remove_attention()
 
     @property
     def attention_name(self) -> str:
         """The attention implementation the model was loaded with."""
         return self._own_attention or self.parts.text_config._attn_implementation or "eager"
+
+    @property
+    def flash(self) -> bool:
+        """Whether that is some flash attention."""
+        return is_flash(self.attention_name)
 
     def _install_attention(self) -> None:
         from transformers import AttentionInterface, AttentionMaskInterface
@@ -289,23 +265,31 @@ class Engine:
             attention_mask: Tensor | None,
             **kwargs: Any,
         ) -> Any:
-            out = own_function(module, query, key, value, attention_mask, **kwargs)
-            call = self.call
-            if call is not None and call.decoding:
+            call, index = self.call, index_of.get(id(module))
+            layout = None if call is None or index is None else call.layouts.get(index)
+            if call is None or layout is None:
+                out = own_function(module, query, key, value, attention_mask, **kwargs)
+            else:
+                check_window(call, kwargs.get("sliding_window"))
+                out = flash_attend(own_function, layout, module, query, key, value, **kwargs)
+            if index is None or not self._observers or (call is not None and call.decoding):
                 return out
-            index = index_of.get(id(module))
-            if index is not None:
-                for unusual in ("position_bias", "s_aux", "softcap"):
-                    if kwargs.get(unusual) is not None:
-                        raise NotImplementedError(f"visual attention: layers with {unusual!r} are not supported")
-                scaling = kwargs.get("scaling")
-                scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-                call = self.current()
-                call.value = value
-                with torch.no_grad():
-                    for observe in self._observers:
-                        observe(call, index, query, key, attention_mask, scaling)
-                call.value = None
+            for unusual in ("position_bias", "s_aux", "softcap"):
+                if kwargs.get(unusual) is not None:
+                    raise NotImplementedError(f"visual attention: layers with {unusual!r} are not supported")
+            scaling = kwargs.get("scaling")
+            scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+            call = self.current()
+            if layout is not None:
+                attention_mask = layout.visible
+            elif self.flash:
+                check_window(call, kwargs.get("sliding_window"))
+                attention_mask = visible(call, attention_mask, query.shape[2], key.shape[2])
+            call.value = value
+            with torch.no_grad():
+                for observe in self._observers:
+                    observe(call, index, query, key, attention_mask, scaling)
+            call.value = None
             return out
 
         return attend
@@ -347,38 +331,6 @@ def attached(model: Any, family: Family | None = None) -> Iterator[Engine]:
                 del model.__dict__["_skipit_engine"]
 
 
-def read_call(given: Mapping[str, Any], placeholders: frozenset[int]) -> Call:
-    """Tell image tokens, text and padding apart from the arguments of the model's forward."""
-    ids = given.get("input_ids")
-    if ids is None:
-        raise ValueError(
-            "expected input_ids (image tokens are found by their placeholder id), got inputs_embeds alone; "
-            "call the model with input_ids"
-        )
-    cache = cache_in(given)
-    past = 0 if cache is None else int(cache.get_seq_length())
-    # A placeholder id that the model generates itself is text: image tokens come with an image.
-    has_image = any(_present(given.get(name)) for name in _IMAGE_ARGUMENTS)
-    vision = torch.zeros_like(ids, dtype=torch.bool)
-    if has_image:
-        for placeholder in placeholders:
-            vision |= ids == placeholder
-    mask = given.get("attention_mask")
-    if mask is None:
-        real = torch.ones_like(vision)
-    elif isinstance(mask, Tensor) and mask.ndim == 2:
-        real = mask[:, -ids.shape[1] :].to(torch.bool)
-    else:
-        got = f"{mask.ndim} dimensions" if isinstance(mask, Tensor) else type(mask).__name__
-        raise ValueError(f"attention_mask: expected a padding mask (batch, tokens), got {got}")
-    return Call(vision & real if has_image else vision, real, past, has_image)
-
-
-def _present(value: Any) -> bool:
-    """Whether an image argument holds anything: generate may pass a dictionary of nothing."""
-    return any(v is not None for v in value.values()) if isinstance(value, Mapping) else value is not None
-
-
 def _attention_module(layer: nn.Module) -> nn.Module:
     module = getattr(layer, "self_attn", None)
     if not isinstance(module, nn.Module):
@@ -392,9 +344,16 @@ def _attention_function(parts: Anatomy, implementation: str) -> Callable[..., An
     home = sys.modules[type(_attention_module(parts.layers[0])).__module__]
     default = getattr(home, "eager_attention_forward", None)
     function = AttentionInterface().get_interface(implementation, default)
-    if function is None or implementation not in ("eager", "sdpa"):
+    check_attention(implementation)
+    if function is None:
+        raise NotImplementedError(f"attention implementation {implementation!r}: found no function of that name")
+    return under_its_name(function, implementation) if is_flash(implementation) else function
+
+
+def check_attention(implementation: str) -> None:
+    """Refuse attention whose masks are of another kind."""
+    if implementation not in ("eager", "sdpa") and not is_flash(implementation):
         raise NotImplementedError(
-            f"attention implementation {implementation!r} is not supported here; load the model with "
-            "attn_implementation='sdpa' or 'eager'"
+            f"attention implementation {implementation!r} is not supported; load the model with "
+            "attn_implementation='sdpa', 'eager' or 'flash_attention_2'"
         )
-    return function  # type: ignore[no-any-return]

@@ -13,7 +13,7 @@ import torch
 
 from vlm.answering import Answer, Asking
 from vlm.cost import operations
-from vlm.load import EMBEDDED, load
+from vlm.load import ATTENTION, EMBEDDED, load
 from vlm.plan import SkipPlan
 from vlm.questions import Item
 from vlm.records import Record
@@ -115,7 +115,7 @@ def check(spec: Spec) -> Any:
 
     if spec.protocol not in PROTOCOLS:
         raise ValueError(f"protocol: expected one of {', '.join(PROTOCOLS)}, got {spec.protocol!r}")
-    for name, known in (("dtype", _DTYPES), ("attention", ("sdpa", "eager"))):
+    for name, known in (("dtype", _DTYPES), ("attention", ATTENTION)):
         if getattr(spec, name) not in known:
             listed = ", ".join(str(value) for value in known if value)
             raise ValueError(f"{name}: expected one of {listed}, got {getattr(spec, name)!r}")

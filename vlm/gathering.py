@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vlm.active import Active, Roles
 from vlm.cache import PartialLayer
-from vlm.engine import Call
+from vlm.call import Call
 
 
 def key_positions(call: Call, active: Active, cache: PartialLayer | None) -> tuple[Tensor, bool]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 if TYPE_CHECKING:
     import torch
@@ -17,6 +17,9 @@ EMBEDDED = {
     "tiny-scaled": _WEIGHTS / "scaled",
 }
 
+Attention = Literal["sdpa", "eager", "flash_attention_2", "flash_attention_3", "flash_attention_4"]
+ATTENTION: tuple[Attention, ...] = get_args(Attention)
+
 
 def load(
     name_or_path: str | Path = "tiny",
@@ -24,7 +27,7 @@ def load(
     device: str | torch.device | None = None,
     device_map: str | dict[str, Any] | None = None,
     dtype: torch.dtype | None = None,
-    attention: Literal["sdpa", "eager"] = "sdpa",
+    attention: Attention = "sdpa",
     trust_remote_code: bool = False,
     revision: str | None = None,
 ) -> tuple[Any, Any]:
@@ -42,8 +45,8 @@ def load(
         each module, as transformers takes it. Needs accelerate.
     dtype : torch.dtype, optional
         Floating-point type of the weights. None: float32 for the embedded models, else the checkpoint's own.
-    attention : {"sdpa", "eager"}
-        Attention implementation of transformers.
+    attention : {"sdpa", "eager", "flash_attention_2", "flash_attention_3", "flash_attention_4"}
+        Attention implementation of transformers. Flash attention needs a GPU, its own package and a 16-bit dtype.
     trust_remote_code : bool
         Allow the checkpoint to bring Python code. Off by default, and never needed by the embedded models.
     revision : str, optional
@@ -58,7 +61,7 @@ def load(
     Raises
     ------
     ImportError
-        torch, transformers or Pillow is missing; accelerate, with ``device_map``.
+        torch, transformers or Pillow is missing; accelerate, with ``device_map``; the package of a flash attention.
     FileNotFoundError
         ``name_or_path`` is written as a path, and no such folder exists.
     ValueError
@@ -67,8 +70,8 @@ def load(
     OSError
         From transformers: the hub does not know the id, or cannot be reached.
     """
-    if attention not in ("sdpa", "eager"):
-        raise ValueError(f"attention: expected 'sdpa' or 'eager', got {attention!r}")
+    if attention not in ATTENTION:
+        raise ValueError(f"attention: expected one of {', '.join(ATTENTION)}, got {attention!r}")
     if device is not None and device_map is not None:
         raise ValueError(f"device, device_map: expected one of them, got {device!r} and {device_map!r}")
     if device_map is not None and find_spec("accelerate") is None:
@@ -108,14 +111,21 @@ def load(
     if not hasattr(processor, "image_processor") or not hasattr(processor, "tokenizer"):
         raise ValueError(lacking.format(f"only a {type(processor).__name__}"))
     processor.tokenizer.padding_side = "left"
-    with _quiet() if embedded else nullcontext():
-        model = AutoModelForImageTextToText.from_pretrained(
-            source,
-            dtype="auto" if dtype is None else dtype,
-            attn_implementation=attention,
-            device_map=device_map,
-            **known,
-        )
+    try:
+        with _quiet() if embedded else nullcontext():
+            model = AutoModelForImageTextToText.from_pretrained(
+                source,
+                dtype="auto" if dtype is None else dtype,
+                attn_implementation=attention,
+                device_map=device_map,
+                **known,
+            )
+    except ImportError as error:
+        if "flash" not in attention:
+            raise
+        raise ImportError(
+            f"attention={attention!r} needs its own package and a GPU (pip install flash-attn), or take 'sdpa': {error}"
+        ) from error
     if device is not None:
         model = model.to(device)
     return model.eval(), processor

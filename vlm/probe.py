@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from redundancy import checks
-from vlm.engine import Call, attached
+from vlm.call import Call
+from vlm.engine import attached
 from vlm.families import Family
 from vlm.table import Table
 

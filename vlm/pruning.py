@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from vlm.attention import attention_rows, row_of
-from vlm.engine import AttentionObserver, Call
+from vlm.call import Call
+from vlm.engine import AttentionObserver
 from vlm.plan import Prune
 
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import bounds
-from vlm.engine import Call, Engine, attached
+from vlm.call import Call
+from vlm.engine import Engine, attached
 from vlm.families import Family
 from vlm.table import Table
 

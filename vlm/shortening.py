@@ -11,6 +11,7 @@ from torch import Tensor
 from vlm.active import Active, roles
 from vlm.cache import CACHE_NAMES, PartialLayer, cache_in, cache_name
 from vlm.engine import Engine
+from vlm.flash import layout
 from vlm.gathering import key_positions, rows_of, shorter_mask
 from vlm.plan import LayerPlan
 from vlm.sublayers import WithFrozen, frozen_order, keys_and_values
@@ -52,7 +53,11 @@ def shortened(engine: Engine, index: int, original: Callable[..., Any], step: La
                 joined.alone(index)
                 return hidden_states
             shorter[cache_name(engine.parts.layers[index])] = joined
-        shorter["attention_mask"] = shorter_mask(call, kwargs.get("attention_mask"), tokens, keys, filler)
+        mask = kwargs.get("attention_mask")
+        if engine.flash:
+            call.layouts[index] = layout(call, mask, kwargs.get("position_ids"), tokens, keys, filler)
+        else:
+            shorter["attention_mask"] = shorter_mask(call, mask, tokens, keys, filler)
         if not running.everything:
             for name in ("position_embeddings", "position_ids"):
                 if kwargs.get(name) is not None:

@@ -7,7 +7,7 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from vlm.cache import PartialLayer, cache_in, refuse_cache
-from vlm.engine import Engine, attached
+from vlm.engine import Engine, attached, check_attention
 from vlm.families import Family, exact_length
 from vlm.intervals import EVERYTHING
 from vlm.plan import LayerPlan, SkipPlan
@@ -28,7 +28,7 @@ def skipping(model: Any, plan: SkipPlan | str, *, family: Family | None = None) 
     Parameters
     ----------
     model : PreTrainedModel
-        A vision-language model with eager or sdpa attention.
+        A vision-language model with eager, sdpa or flash attention.
     plan : SkipPlan or str
         What to skip; the empty plan changes nothing.
     family : Family, optional
@@ -63,6 +63,7 @@ def skipping(model: Any, plan: SkipPlan | str, *, family: Family | None = None) 
         with (
             engine.check_calls(lambda given: _check_call(given, engine, forwards, limit)),
             engine.replace_forwards(replaced),
+            engine.route_attention() if forwards and engine.flash else nullcontext(),
             engine.watch_attention(ranking(plan.pruned)) if plan.pruned else nullcontext(),
         ):
             yield plan
@@ -87,12 +88,7 @@ def _refuse_unsupported(engine: Engine, forwards: Mapping[int, Any]) -> None:
             f"skipping: expected all decoder layers on one device, got {', '.join(devices)}; "
             "a model split over devices or offloaded (device_map) runs only without a plan, so load it on one device"
         )
-    name = engine.attention_name
-    if name not in ("eager", "sdpa"):
-        raise NotImplementedError(
-            f"skipping: attention implementation {name!r} is not supported; load the model with "
-            "attn_implementation='sdpa' or 'eager'"
-        )
+    check_attention(engine.attention_name)
 
 
 def _check_call(given: Mapping[str, Any], engine: Engine, forwards: Mapping[int, Any], limit: int | None) -> None:

@@ -66,8 +66,8 @@ class Spec:
     model : str
         "tiny", a folder, or a hub id; see `vlm.load`.
     revision, dtype, attention
-        Branch or commit on the hub; "float32", "bfloat16", ...; "sdpa" or "eager". None leaves the choice to the
-        checkpoint.
+        Branch or commit on the hub; "float32", "bfloat16", ...; one of `vlm.load`'s kinds of attention. None leaves
+        the choice to the checkpoint.
     data : tuple of DataChoice
         In the order of the tables.
     plans : tuple of str

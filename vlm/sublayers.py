@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from vlm.active import Active, Roles
 from vlm.cache import cache_name
-from vlm.engine import Call, Engine
+from vlm.call import Call
+from vlm.engine import Engine
 from vlm.plan import LayerPlan
 
 

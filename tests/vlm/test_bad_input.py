@@ -14,7 +14,7 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, StaticCa
 
 from tests.vlm.random_models import absent, batch_for, random_model
 from vlm import Family, SkipPlan, attention, probe, skipping
-from vlm.engine import read_call
+from vlm.call import read_call
 from vlm.families import anatomy
 
 PLAN = "vision:0-2"

@@ -2,6 +2,7 @@
 
 import socket
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -91,8 +92,14 @@ def test_a_missing_folder_is_said_to_be_missing(name: str | Path) -> None:
 
 
 def test_unknown_attention_is_refused() -> None:
-    with pytest.raises(ValueError, match="expected 'sdpa' or 'eager', got 'flash'"):
+    with pytest.raises(ValueError, match=r"expected one of sdpa, eager, flash_attention_2, .* got 'flash'"):
         vlm.load("tiny", attention="flash")  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(find_spec("flash_attn") is not None, reason="flash-attn is installed")
+def test_flash_attention_without_its_package_says_what_to_install() -> None:
+    with pytest.raises(ImportError, match="pip install flash-attn"):
+        vlm.load("tiny", attention="flash_attention_2")
 
 
 @pytest.mark.parametrize("package", ["torch", "transformers", "PIL"])

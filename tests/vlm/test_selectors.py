@@ -9,7 +9,8 @@ import torch
 from tests.oracles import naive_selectors as naive
 from tests.vlm.random_models import batch_for, random_model
 from vlm import SkipPlan, operations_ratio, probe, selectors, skipping
-from vlm.engine import Call, attached
+from vlm.call import Call
+from vlm.engine import attached
 
 # A single prompt has no mask at all under sdpa; prompts of several lengths are padded.
 CASES = [("llava", (4, 9, 6)), ("llava-mistral", (4, 9, 6)), ("llava", (7,))]

@@ -11,7 +11,7 @@ from tests.oracles.masked_plans import planned_logits
 from tests.vlm.random_models import absent, batch_for, lengthened, random_model, row_of, with_positions
 from vlm import SkipPlan, attention, probe, skipping
 from vlm.active import Active, Roles
-from vlm.engine import Call
+from vlm.call import Call
 from vlm.gathering import shorter_mask
 from vlm.pruning import most_attended
 

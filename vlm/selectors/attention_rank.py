@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vlm.attention import attention_rows
-from vlm.engine import Call, attached
+from vlm.call import Call
+from vlm.engine import attached
 from vlm.families import Family
 from vlm.plan import SkipPlan
 from vlm.selectors.ranking import Ranking, Units, by_layer

@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from vlm.engine import Call, attached
+from vlm.call import Call
+from vlm.engine import attached
 from vlm.families import Family
 from vlm.plan import SkipPlan
 from vlm.selectors.ranking import Ranking, Units, by_layer, lowest

@@ -1,0 +1,98 @@
+"""A stand-in for the flash-attn package on a processor, so that transformers' flash path runs for real around it.
+
+Written from the package's documentation of `flash_attn_func` and `flash_attn_varlen_func`: softmax in the plain way,
+causality aligned with the end (query i of n sees the first k - n + i + 1 of k keys), rows that see nothing are zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import torch
+import transformers.modeling_flash_attention_utils as utils
+from torch import Tensor
+
+NAME = "flash_attention_2"
+
+
+def flash_attn_func(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    dropout_p: float = 0.0,
+    softmax_scale: float | None = None,
+    causal: bool = False,
+    window_size: tuple[int, int] = (-1, -1),
+    softcap: float = 0.0,
+    deterministic: bool = False,
+) -> Tensor:
+    """q (batch, queries, heads, d), k and v (batch, keys, key heads, d)."""
+    assert not dropout_p
+    assert not softcap
+    return torch.stack([_one(*row, softmax_scale, causal, window_size) for row in zip(q, k, v, strict=True)])
+
+
+def flash_attn_varlen_func(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    cu_seqlens_q: Tensor,
+    cu_seqlens_k: Tensor,
+    max_seqlen_q: int,
+    max_seqlen_k: int,
+    dropout_p: float = 0.0,
+    softmax_scale: float | None = None,
+    causal: bool = False,
+    window_size: tuple[int, int] = (-1, -1),
+    softcap: float = 0.0,
+    deterministic: bool = False,
+) -> Tensor:
+    """The same for sequences behind each other: q (total queries, heads, d)."""
+    assert not dropout_p
+    assert not softcap
+    assert cu_seqlens_q.dtype == cu_seqlens_k.dtype == torch.int32
+    assert len(cu_seqlens_q) == len(cu_seqlens_k)
+    assert cu_seqlens_q[-1] == len(q)
+    assert cu_seqlens_k[-1] == len(k) == len(v)
+    assert int(cu_seqlens_q.diff().max()) <= max_seqlen_q
+    assert int(cu_seqlens_k.diff().max()) <= max_seqlen_k
+    parts = [
+        _one(q[a:b], k[c:d], v[c:d], softmax_scale, causal, window_size)
+        for a, b, c, d in zip(cu_seqlens_q, cu_seqlens_q[1:], cu_seqlens_k, cu_seqlens_k[1:], strict=False)
+    ]
+    return torch.cat(parts)
+
+
+def _one(q: Tensor, k: Tensor, v: Tensor, scale: float | None, causal: bool, window: tuple[int, int]) -> Tensor:
+    queries, keys = len(q), len(k)
+    group = q.shape[1] // k.shape[1]
+    k, v = k.repeat_interleave(group, dim=1), v.repeat_interleave(group, dim=1)
+    scores = torch.einsum("ihd,jhd->hij", q.float(), k.float()) * (scale or q.shape[-1] ** -0.5)
+    distance = torch.arange(queries)[:, None] + keys - queries - torch.arange(keys)
+    seen = torch.ones(queries, keys, dtype=torch.bool)
+    if causal:
+        seen &= distance >= 0
+    if window[0] >= 0:
+        seen &= distance <= window[0]
+    if window[1] >= 0:
+        seen &= distance >= -window[1]
+    weights = scores.masked_fill(~seen, -torch.inf).softmax(dim=-1).masked_fill(~seen, 0.0)
+    return torch.einsum("hij,jhd->ihd", weights, v.float()).to(q.dtype)
+
+
+@contextmanager
+def installed() -> Iterator[None]:
+    """Transformers takes the stand-in for the loaded flash-attn 2."""
+    new: dict[str, Any] = {
+        "_loaded_implementation": NAME,
+        "_flash_fn": flash_attn_func,
+        "_flash_varlen_fn": flash_attn_varlen_func,
+        "_pad_fn": utils._pad_input,
+        "_unpad_fn": utils._unpad_input,
+        "_process_flash_kwargs_fn": utils._lazy_define_process_function(flash_attn_varlen_func),
+    }
+    with patch.multiple(utils, **new):
+        yield

@@ -1,0 +1,224 @@
+"""Flash attention under a plan: padding masks for the keys that remain, runs where some tokens are only keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vlm.active import Roles
+from vlm.call import Call
+
+
+def is_flash(implementation: str) -> bool:
+    """Whether transformers means some flash attention by this name: its masks are (batch, keys) or none."""
+    return "flash" in implementation
+
+
+@dataclass(frozen=True, eq=False)
+class Runs:
+    """Queries and keys as sequences behind each other, the kernel's "varlen" form.
+
+    The kernel aligns causality with the end: query i of a run of n with k keys sees the first k - n + i + 1. So a
+    run is a stretch of queries with no other key between theirs, and its keys are all that its last query sees.
+
+    Attributes
+    ----------
+    queries, keys : int (total queries,), (total keys,)
+        Rows of the flattened (batch * rows) queries and (batch * keys) keys; a key comes once for each run it is in.
+    options : dict
+        Where runs begin and end, and the longest, under transformers' names.
+    """
+
+    queries: Tensor
+    keys: Tensor
+    options: dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """Who sees whom in one layer of a call.
+
+    Attributes
+    ----------
+    own : int (batch, rows)
+        Column of each query's own key, -1 for filler.
+    keys : int (batch, keys)
+        Logical position of each key, growing along a row but for -1, which is filler.
+    opened : bool (batch, keys) or None
+        Keys that are neither padding nor filler; None for all.
+    runs_apart : bool
+        Whether keys that are no queries lie between the queries' own, so that causality by row numbers fails.
+    """
+
+    own: Tensor
+    keys: Tensor
+    opened: Tensor | None
+    runs_apart: bool
+
+    @cached_property
+    def _open(self) -> Tensor:
+        return torch.ones_like(self.keys, dtype=torch.bool) if self.opened is None else self.opened
+
+    @cached_property
+    def visible(self) -> Tensor:
+        """The same as a mask, bool (batch, 1, rows, keys)."""
+        places = self.keys.gather(1, self.own.clamp(min=0))
+        seen = (self.keys.unsqueeze(1) <= places.unsqueeze(2)) & self._open.unsqueeze(1)
+        # A row without any key would give NaN; nobody reads it.
+        return (seen | ~seen.any(dim=-1, keepdim=True)).unsqueeze(1)
+
+    @cached_property
+    def runs(self) -> Runs | None:
+        """Every query that is neither padding nor filler, in runs; None when there is none."""
+        rows, columns = self.own.shape[1], self._open.shape[1]
+        queries = torch.nonzero((self._open.gather(1, self.own.clamp(min=0)) & (self.own >= 0)).flatten())[:, 0]
+        if not len(queries):
+            return None
+        sample, column = queries // rows, self.own.flatten()[queries]
+        # Numbered through the batch, the open keys of a run are neighbours: they end with its last query's own.
+        number = self._open.flatten().cumsum(0)
+        seen = number[sample * columns + column]
+        begins = torch.ones_like(seen, dtype=torch.bool)
+        begins[1:] = (sample[1:] != sample[:-1]) | (seen[1:] != seen[:-1] + 1)
+        start = torch.nonzero(begins)[:, 0]
+        stop = torch.cat([start[1:], start.new_tensor([len(queries)])])
+        before = torch.cat([number.new_zeros(1), number[columns - 1 :: columns]])[sample[start]]
+        lengths = seen[stop - 1] - before
+        ends = lengths.cumsum(0)
+        chosen = torch.arange(int(lengths.sum()), device=ends.device)
+        chosen = chosen + (before - ends + lengths).repeat_interleave(lengths)
+        zero = start.new_zeros(1)
+        options = {
+            "cu_seq_lens_q": torch.cat([zero, stop]).to(torch.int32),
+            "cu_seq_lens_k": torch.cat([zero, ends]).to(torch.int32),
+            "max_length_q": int((stop - start).max()),
+            "max_length_k": int(lengths.max()),
+        }
+        return Runs(queries, torch.nonzero(self._open.flatten())[:, 0][chosen], options)
+
+
+def layout(
+    call: Call, mask: Tensor | None, positions: Tensor | None, tokens: Roles, keys: Tensor, filler: bool
+) -> Layout:
+    """The layout of a shortened layer, once per call for all layers alike; mask and position ids are the model's."""
+    key = ("layout", id(mask), id(tokens), id(keys))
+    if key not in call.memo:
+        if mask is None and positions is not None and _restarts(positions):
+            raise NotImplementedError(
+                "skipping: under flash attention position_ids that do not count up in steps of one mean several "
+                "prompts in one row, which a plan cannot tell apart; give each a row of its own, padded on the left"
+            )
+        seen = tokens.seen
+        held = keys.shape[1] - seen.rows
+        column = torch.zeros_like(call.real, dtype=torch.long).scatter(
+            1, seen.index, torch.arange(held, keys.shape[1], device=keys.device).expand_as(seen.index)
+        )
+        own = column.gather(1, tokens.running.index)
+        if tokens.running.valid is not None:
+            own = torch.where(tokens.running.valid, own, -1)
+        opened = _opened(call, mask, keys)
+        if filler:
+            opened = keys >= 0 if opened is None else opened & (keys >= 0)
+        call.memo[key] = Layout(own, keys, opened, tokens.frozen is not None), mask, tokens, keys
+    found: Layout = call.memo[key][0]
+    return found
+
+
+def _restarts(positions: Tensor) -> bool:
+    """Whether transformers takes position ids (1, tokens) for those of several prompts."""
+    return positions.ndim == 2 and len(positions) == 1 and bool((positions.diff(dim=1) != 1).any())
+
+
+def visible(call: Call, mask: Tensor | None, queries: int, keys: int) -> Tensor | None:
+    """What a layer that is not shortened may see, bool (batch, 1, queries, keys); None where causality is all."""
+    if mask is None and not call.past:
+        return None
+    key = ("visible", id(mask), queries, keys)
+    if key not in call.memo:
+        end = call.past + call.real.shape[1]
+        batch = call.real.shape[0]
+        places = torch.arange(end - keys, end, device=call.real.device).expand(batch, -1)
+        own = torch.arange(keys - queries, keys, device=call.real.device).expand(batch, -1)
+        call.memo[key] = Layout(own, places, _opened(call, mask, places), False).visible, mask
+    found: Tensor = call.memo[key][0]
+    return found
+
+
+def _opened(call: Call, mask: Tensor | None, keys: Tensor) -> Tensor | None:
+    """bool (batch, keys): which keys a padding mask leaves open."""
+    if mask is None:
+        return None
+    if mask.ndim != 2:
+        raise NotImplementedError(f"flash attention: expected a padding mask (batch, keys), got {mask.ndim} dimensions")
+    # The mask ends with this call's last token; under a sliding window its first column is not position 0.
+    first = call.past + call.real.shape[1] - mask.shape[1]
+    return mask.to(torch.bool).gather(1, (keys - first).clamp(min=0))
+
+
+def check_window(call: Call, window: int | None) -> None:
+    """Refuse a layer whose sliding window is full: the kernel counts it in rows, which need not be positions."""
+    length = call.past + call.real.shape[1]
+    if window is not None and length > window:
+        raise NotImplementedError(
+            f"flash attention: {length} tokens exceed this layer's sliding window of {window}, which cannot be "
+            "followed exactly; load the model with attn_implementation='sdpa' or 'eager'"
+        )
+
+
+def attend(
+    function: Callable[..., Any],
+    found: Layout,
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    **options: Any,
+) -> Any:
+    """Attention of a shortened layer by transformers' flash function; query (batch, heads, rows, d)."""
+    # Gaps in positions would be taken for several prompts in one row.
+    options["position_ids"] = None
+    if not found.runs_apart:
+        return function(module, query, key, value, found.opened, **options)
+    if not (module.is_causal if options.get("is_causal") is None else options["is_causal"]):
+        raise NotImplementedError("skipping: freezing under flash attention needs causal layers; use sdpa or eager")
+    batch, heads, rows, _ = query.shape
+    runs = found.runs
+    if runs is None:
+        return query.new_zeros(batch, rows, heads, value.shape[-1]), None
+    chosen = _rows(query, runs.queries)
+    out, weights = function(
+        module, chosen, _rows(key, runs.keys), _rows(value, runs.keys), None, **options, **runs.options
+    )
+    full = out.new_zeros(batch * rows, heads, out.shape[-1]).index_copy(0, runs.queries, out[0])
+    return full.view(batch, rows, heads, -1), weights
+
+
+def _rows(states: Tensor, index: Tensor) -> Tensor:
+    """Some rows of (batch, heads, rows, d), numbered through the batch, as one sequence (1, heads, chosen, d)."""
+    return states.transpose(1, 2).flatten(0, 1)[index].transpose(0, 1).unsqueeze(0)
+
+
+def under_its_name(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """Transformers' flash function, which looks its kernel up by the name in the module's configuration."""
+
+    def attend(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        config = _Seen(module.config, _attn_implementation=name)
+        return function(_Seen(module, config=config), *args, **kwargs)
+
+    return attend
+
+
+class _Seen:
+    """An object as it is, but for some attributes."""
+
+    def __init__(self, original: Any, **instead: Any) -> None:
+        self._original = original
+        self.__dict__.update(instead)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._original, name)
