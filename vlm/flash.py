@@ -121,7 +121,7 @@ def layout(
         own = column.gather(1, tokens.running.index)
         if tokens.running.valid is not None:
             own = torch.where(tokens.running.valid, own, -1)
-        opened = _opened(call, mask, keys)
+        opened = _opened(mask, keys)
         if filler:
             opened = keys >= 0 if opened is None else opened & (keys >= 0)
         call.memo[key] = Layout(own, keys, opened, tokens.frozen is not None), mask, tokens, keys
@@ -144,20 +144,19 @@ def visible(call: Call, mask: Tensor | None, queries: int, keys: int) -> Tensor 
         batch = call.real.shape[0]
         places = torch.arange(end - keys, end, device=call.real.device).expand(batch, -1)
         own = torch.arange(keys - queries, keys, device=call.real.device).expand(batch, -1)
-        call.memo[key] = Layout(own, places, _opened(call, mask, places), False).visible, mask
+        call.memo[key] = Layout(own, places, _opened(mask, places), False).visible, mask
     found: Tensor = call.memo[key][0]
     return found
 
 
-def _opened(call: Call, mask: Tensor | None, keys: Tensor) -> Tensor | None:
+def _opened(mask: Tensor | None, keys: Tensor) -> Tensor | None:
     """bool (batch, keys): which keys a padding mask leaves open."""
     if mask is None:
         return None
     if mask.ndim != 2:
         raise NotImplementedError(f"flash attention: expected a padding mask (batch, keys), got {mask.ndim} dimensions")
-    # The mask ends with this call's last token; under a sliding window its first column is not position 0.
-    first = call.past + call.real.shape[1] - mask.shape[1]
-    return mask.to(torch.bool).gather(1, (keys - first).clamp(min=0))
+    # Its columns are positions, since full sliding windows are refused.
+    return mask.to(torch.bool).gather(1, keys.clamp(min=0))
 
 
 def check_window(call: Call, window: int | None) -> None:

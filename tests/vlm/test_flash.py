@@ -117,6 +117,19 @@ def test_observers_see_under_flash_what_they_see_under_eager_attention(kernel, p
     assert np.nanmax(seen[0]) > 0.05
 
 
+@pytest.mark.parametrize("plan", ["prune:2=0.5", "freeze:0-1/prune:3=0.3"])
+def test_a_picture_behind_a_cached_text_is_pruned_as_in_one_prompt(kernel, plan):
+    model = random_model(attention=NAME)
+    batch = batch_for(model, before=6)
+    ids, pixels = batch["input_ids"], batch["pixel_values"]
+    with torch.no_grad(), skipping(model, plan):
+        whole = model(input_ids=ids, pixel_values=pixels).logits[:, -1]
+        cache = model(input_ids=ids[:, :4], use_cache=True).past_key_values
+        parts = model(input_ids=ids[:, 4:], pixel_values=pixels, past_key_values=cache).logits[:, -1]
+    assert exactness.relative(parts, whole) < 1e-5
+    assert exactness.relative(whole, planned_logits(model, batch, plan)[:, -1]) < 1e-5
+
+
 def test_removal_is_the_same_under_flash(kernel):
     tables = []
     for kind in ("eager", NAME):

@@ -225,6 +225,18 @@ def test_a_chunk_of_nothing_but_image_tokens_is_stored_for_the_text_after_it():
     assert error(parts, whole) < 1e-5
 
 
+@pytest.mark.parametrize("text", ["keep:1-4=2-5", "freeze:1-3/keep:2-=0-4"])
+def test_a_cache_begun_with_text_alone_counts_the_images_that_follow(text):
+    model = random_model()
+    batch = batch_for(model, before=6)
+    ids, pixels = batch["input_ids"], batch["pixel_values"]
+    with torch.no_grad(), skipping(model, text):
+        whole = model(**batch).logits[:, -1]
+        cache = model(input_ids=ids[:, :4], use_cache=True).past_key_values
+        parts = model(input_ids=ids[:, 4:], pixel_values=pixels, past_key_values=cache).logits[:, -1]
+    assert error(parts, whole) < 1e-5
+
+
 @pytest.mark.parametrize("text", ["freeze:1-3/keep:2-=0-4", "attention:2-3/mlp:1-2", "prune:2=0.5"])
 def test_scores_of_beams_with_a_cache_are_those_of_the_twin(text):
     model = random_model()
