@@ -17,18 +17,33 @@ from vlm.plan import LayerPlan
 
 @dataclass(frozen=True, eq=False)
 class Active:
-    """Some tokens of a call: index (batch, rows) into the call, and which rows are real.
+    """Some tokens of a call: index (batch, rows) into the call's `length`, and which rows are real.
 
     Ragged batches are filled on the left; `valid` is None when there is no filler.
     """
 
     index: Tensor
     valid: Tensor | None
-    everything: bool
+    length: int
 
     @property
     def rows(self) -> int:
         return self.index.shape[1]
+
+    @property
+    def everything(self) -> bool:
+        """Whether these are all tokens of the call."""
+        return self.valid is None and self.rows == self.length
+
+    @cached_property
+    def flat(self) -> Tensor:
+        """The index (batch * rows,) into the call's tokens, row after row of the batch."""
+        return numbered(self.index, self.length)
+
+    @cached_property
+    def real(self) -> Tensor | None:
+        """Which of these rows (number of them,) are no filler; None for all."""
+        return None if self.valid is None else torch.nonzero(self.valid.flatten())[:, 0]
 
     @cached_property
     def places(self) -> Tensor:
@@ -43,6 +58,12 @@ class Roles:
     running: Active
     frozen: Active | None
     seen: Active
+
+
+def numbered(index: Tensor, length: int) -> Tensor:
+    """An index (batch, rows) along the second axis as one (batch * rows,) into both flattened."""
+    first = torch.arange(len(index), device=index.device).unsqueeze(1) * length
+    return (index + first).flatten()
 
 
 def roles(call: Call, step: LayerPlan, cache: Any) -> Roles:
@@ -70,7 +91,7 @@ def _without_images(call: Call, step: LayerPlan) -> Roles:
     if key not in call.memo:
         batch, length = call.real.shape
         index = torch.arange(length if step.text else 0, device=call.real.device).expand(batch, -1)
-        everybody = Active(index, None, everything=step.text)
+        everybody = Active(index, None, length)
         call.memo[key] = Roles(everybody, None, everybody)
     found: Roles = call.memo[key]
     return found
@@ -82,7 +103,7 @@ def _gathered(stays: Tensor) -> Active:
     # A stable sort brings the tokens that stay to the right end, in order; filler is on the left.
     order = torch.argsort(stays.to(torch.uint8), dim=1, stable=True)[:, stays.shape[1] - rows :]
     valid = torch.arange(rows, device=order.device) >= rows - counts.unsqueeze(1)
-    return Active(order, valid if least < rows else None, everything=least == stays.shape[1])
+    return Active(order, valid if least < rows else None, stays.shape[1])
 
 
 def _present(call: Call, step: LayerPlan, cache: Any) -> Tensor:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 import torch
@@ -24,7 +25,12 @@ def cache_in(arguments: Mapping[str, Any]) -> Any:
 
 def cache_name(layer: Any) -> str:
     """How a decoder layer's attention calls its cache argument."""
-    return next(name for name in CACHE_NAMES if name in inspect.signature(type(layer.self_attn).forward).parameters)
+    return _cache_name(type(layer.self_attn).forward)
+
+
+@cache
+def _cache_name(forward: Callable[..., Any]) -> str:
+    return next(name for name in CACHE_NAMES if name in inspect.signature(forward).parameters)
 
 
 class PartialLayer(DynamicLayer):  # type: ignore[misc]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from vlm.active import Active, roles
@@ -45,7 +44,7 @@ def shortened(engine: Engine, index: int, original: Callable[..., Any], step: La
         call.query_positions[index], call.key_positions[index] = running.places, keys
         shorter = dict(kwargs)
         if tokens.frozen is not None:
-            states = hidden_states.gather(1, _along(tokens.frozen, hidden_states))
+            states = _rows(hidden_states, tokens.frozen)
             rotary = rows_of(call, kwargs["position_embeddings"], tokens.frozen)
             frozen = keys_and_values(call, engine.parts.layers[index], states, rotary)
             joined = WithFrozen(given, *frozen, frozen_order(call, tokens))
@@ -71,20 +70,19 @@ def _on_rows(original: Callable[..., Any], states: Tensor, active: Active, kwarg
     """The layer on some rows of the states; the other rows stay as they are."""
     if active.everything:
         return original(states, **kwargs)
-    rows = _along(active, states)
-    out = original(states.gather(1, rows), **kwargs)
-    new = out[0] if isinstance(out, tuple) else out
-    if active.valid is None:
-        full = states.scatter(1, rows, new)
-    else:
-        batch = torch.arange(new.shape[0], device=new.device).unsqueeze(1).expand_as(active.index)
-        full = states.index_put((batch[active.valid], active.index[active.valid]), new[active.valid])
+    out = original(_rows(states, active), **kwargs)
+    new = (out[0] if isinstance(out, tuple) else out).flatten(0, 1)
+    where = active.flat
+    if active.real is not None:
+        new, where = new.index_select(0, active.real), where.index_select(0, active.real)
+    full = states.flatten(0, 1).index_copy(0, where, new).view(states.shape)
     return (full, *out[1:]) if isinstance(out, tuple) else full
 
 
-def _along(active: Active, states: Tensor) -> Tensor:
-    """The index of the rows, repeated along the width for gather and scatter."""
-    return active.index.unsqueeze(-1).expand(-1, -1, states.shape[-1])
+def _rows(states: Tensor, active: Active) -> Tensor:
+    """The states (batch, rows, width) of these tokens."""
+    batch, width = states.shape[0], states.shape[-1]
+    return states.flatten(0, 1).index_select(0, active.flat).view(batch, active.rows, width)
 
 
 def _all_join(cache: Any, index: int, length: int) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vlm.active import Active, Roles
+from vlm.active import Active, Roles, numbered
 from vlm.cache import cache_name
 from vlm.call import Call
 from vlm.engine import Engine
@@ -20,8 +20,8 @@ def replacements(engine: Engine, steps: tuple[LayerPlan, ...]) -> dict[nn.Module
     out: dict[nn.Module, Callable[..., Any]] = {}
     for layer, step in zip(engine.parts.layers, steps, strict=True):
         if step.vision == "frozen" and hasattr(part(layer, "self_attn"), "q_proj"):
-            linear = part(layer, "self_attn").q_proj
-            out[linear] = _no_query_if_frozen(engine, linear)
+            module = part(layer, "self_attn")
+            out[module.q_proj] = _no_query_if_frozen(engine, module.q_proj, getattr(module, "head_dim", None))
         if not step.attention:
             out[part(layer, "input_layernorm")] = _unchanged
             out[part(layer, "self_attn")] = lambda hidden_states, *_, **__: (_nothing(hidden_states), None)
@@ -52,12 +52,13 @@ def _nothing(hidden_states: Tensor) -> Tensor:
     return hidden_states.new_zeros(()).expand_as(hidden_states)
 
 
-def _no_query_if_frozen(engine: Engine, linear: Any) -> Callable[..., Tensor]:
-    original = linear.forward
+def _no_query_if_frozen(engine: Engine, linear: Any, head_dim: int | None) -> Callable[..., Tensor]:
+    """The query projection, but of frozen tokens one head of zeros, the least that an attention module takes."""
+    original, width = linear.forward, head_dim or linear.out_features
 
     def forward(states: Tensor) -> Tensor:
         if engine.current().memo.get("keys only"):
-            return states.new_zeros(linear.out_features).expand(*states.shape[:-1], -1)
+            return states.new_zeros(width).expand(*states.shape[:-1], -1)
         out: Tensor = original(states)
         return out
 
@@ -106,7 +107,7 @@ class WithFrozen:
         self.cache, self.keys, self.values, self.order = cache, keys, values, order
 
     def update(self, keys: Tensor, values: Tensor, *args: Any, **kwargs: Any) -> Any:
-        both = _in_order(self.keys, keys, self.order), _in_order(self.values, values, self.order)
+        both = _joined(self.keys, keys, self.order), _joined(self.values, values, self.order)
         return both if self.cache is None else self.cache.update(*both, *args, **kwargs)
 
     def get_seq_length(self, *args: Any) -> Any:
@@ -119,16 +120,23 @@ class WithFrozen:
 
 
 def frozen_order(call: Call, tokens: Roles) -> Tensor:
-    """Where in (frozen rows, running rows) each seen token is, in the order of positions."""
+    """Where in (frozen rows, running rows) of its sample each seen token is, in the order of positions.
+
+    Numbered through the batch, (batch * seen rows,).
+    """
     key = ("order", id(tokens))
     if key not in call.memo:
         parts: tuple[Active | None, ...] = (tokens.frozen, tokens.running)
         places = torch.cat([p.places for p in parts if p is not None], dim=1)
-        call.memo[key] = torch.argsort(places, dim=1, stable=True)[:, places.shape[1] - tokens.seen.rows :]
-    order: Tensor = call.memo[key]
-    return order
+        order = torch.argsort(places, dim=1, stable=True)[:, places.shape[1] - tokens.seen.rows :]
+        call.memo[key] = numbered(order, places.shape[1])
+    found: Tensor = call.memo[key]
+    return found
 
 
-def _in_order(frozen: Tensor, running: Tensor, order: Tensor) -> Tensor:
-    both = torch.cat([frozen, running], dim=2)
-    return both.gather(2, order[:, None, :, None].expand(-1, both.shape[1], -1, both.shape[3]))
+def _joined(frozen: Tensor, running: Tensor, order: Tensor) -> Tensor:
+    """Keys or values (batch, heads, rows, d) of both, in this order."""
+    # With the rows before the heads, as projections make them, whole rows are copied.
+    both = torch.cat([frozen.transpose(1, 2), running.transpose(1, 2)], dim=1)
+    batch, heads, width = both.shape[0], both.shape[2], both.shape[3]
+    return both.flatten(0, 1).index_select(0, order).view(batch, -1, heads, width).transpose(1, 2)

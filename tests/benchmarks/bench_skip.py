@@ -53,8 +53,8 @@ def main() -> None:
     measured = {way: taken.pop(way) for way in measuring}
     kind = "Processor time" if given.processor_time else "Wall-clock time"
     lines = [machine, f"{kind}, {given.rounds} rounds, {given.tokens} decoded tokens. {seconds_line(taken[PLAIN])}", ""]
-    lines += plan_lines(model, taken, vision=VISION, text=TEXT, batch=1, tokens=given.tokens)
-    lines += observer_lines(measured, taken[PLAIN])
+    lines += plan_lines(model, taken, vision=VISION, text=TEXT, batch=1, tokens=given.tokens, rounds=given.rounds)
+    lines += observer_lines(measured)
     show(lines, given.markdown, "bench_skip")
 
 

@@ -170,8 +170,9 @@ def measure(shape: Shape, device: str, *, batches: tuple[int, ...], rounds: int,
         measured = {way: taken.pop(way) for way in observers(model)}
         lines += ["", f"### {shape.name}, {shape.vision} image + {TEXT} text tokens, batch {batch}", ""]
         lines += [seconds_line(taken[PLAIN]), ""]
-        lines += plan_lines(model, taken, vision=shape.vision, text=TEXT, batch=batch, tokens=tokens)
-        lines += observer_lines(measured, taken[PLAIN])
+        sizes = dict(vision=shape.vision, text=TEXT, batch=batch)
+        lines += plan_lines(model, taken, **sizes, tokens=tokens, rounds=rounds)
+        lines += observer_lines(measured)
     return lines
 
 

@@ -16,22 +16,34 @@ import torch
 import transformers
 
 import vlm
+from vlm import SkipPlan
+from vlm.cost import _tokens
 from vlm.families import anatomy
 
 PLAIN = "no context"
 HEAD = (
-    "| plan | prefill ratio | ideal | over ideal | decode ratio | bytes read | cache MB | computed |",
-    "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    "| plan | prefill ratio | ideal | over ideal | own layers | decode ratio | bytes read | cache MB | computed |",
+    "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
 )
 
 
 @dataclass
 class Taken:
-    """Seconds of each round, and the bytes held in the cache after the prompt."""
+    """Seconds of each round, those of no context right before or after it, and the bytes held after the prompt."""
 
     prefill: list[float] = field(default_factory=list)
     token: list[float] = field(default_factory=list)
+    plain_prefill: list[float] = field(default_factory=list)
+    plain_token: list[float] = field(default_factory=list)
     held: int = 0
+
+    @property
+    def prefill_ratio(self) -> float:
+        return ratio(self.prefill, self.plain_prefill)
+
+    @property
+    def token_ratio(self) -> float:
+        return ratio(self.token, self.plain_token)
 
 
 def plans_for(depth: int, images: int) -> tuple[str, ...]:
@@ -61,26 +73,63 @@ def take_turns(
     tokens: int,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Taken]:
-    """Time every way of running once a round, in an order drawn anew each round, after one round to warm up."""
+    """Time every way of running once a round, beside no context, after one round to warm up.
+
+    Which of the two comes first, and the order of the ways, are drawn anew each round: in a fixed order every way
+    would inherit the allocator and the caches of the same other way.
+    """
 
     def now() -> float:
         if model.device.type == "cuda":
             torch.cuda.synchronize(model.device)
         return clock()
 
+    def once(way: str) -> tuple[float, float, int]:
+        with ways[way]():
+            return _one_round(model, batch, now, begun, tokens)
+
     taken, order = {way: Taken() for way in ways}, random.Random(0)
-    with torch.inference_mode(), _decoder_start(model, now) as begun:
+    with torch.inference_mode(), decoder_start(model, now) as begun:
         for number in range(rounds + 1):
-            # In a fixed order every way would inherit the allocator and caches of the same other way.
             for way in order.sample(list(ways), len(ways)):
-                result = taken[way]
-                with ways[way]():
-                    prefill, token, held = _one_round(model, batch, now, begun, tokens)
+                plain_first = order.random() < 0.5
+                before = once(PLAIN) if plain_first else None
+                prefill, token, held = once(way)
+                plain = before or once(PLAIN)
                 if number:
+                    result = taken[way]
                     result.prefill.append(prefill)
                     result.token.append(token)
+                    result.plain_prefill.append(plain[0])
+                    result.plain_token.append(plain[1])
                     result.held = held
     return taken
+
+
+def own_layers(
+    model: Any, sizes: Sequence[int], *, batch: int, rounds: int, clock: Callable[[], float] = time.perf_counter
+) -> dict[int, float]:
+    """Time of the model's own decoder on a text prompt of each size over that of the largest, without the library."""
+
+    def now() -> float:
+        if model.device.type == "cuda":
+            torch.cuda.synchronize(model.device)
+        return clock()
+
+    def once(size: int) -> float:
+        ids = torch.full((batch, size), 10, device=model.device)
+        model(input_ids=ids, attention_mask=torch.ones_like(ids), logits_to_keep=1, use_cache=True)
+        return now() - begun[-1]
+
+    largest, seconds = max(sizes), {size: ([], []) for size in sizes}
+    with torch.inference_mode(), decoder_start(model, now) as begun:
+        for number in range(rounds + 1):
+            for size, (taken, full) in seconds.items():
+                pair = once(size), once(largest)
+                if number:
+                    taken.append(pair[0])
+                    full.append(pair[1])
+    return {size: ratio(*pair) for size, pair in seconds.items()}
 
 
 def _one_round(
@@ -100,7 +149,7 @@ def _one_round(
 
 
 @contextmanager
-def _decoder_start(model: Any, now: Callable[[], float]) -> Iterator[list[float]]:
+def decoder_start(model: Any, now: Callable[[], float]) -> Iterator[list[float]]:
     """When the decoder began: the vision tower is no part of a plan, its time is taken out."""
     begun: list[float] = []
     handle = anatomy(model).decoder.register_forward_pre_hook(lambda *_: begun.append(now()))
@@ -115,9 +164,22 @@ def ratio(some: Sequence[float], others: Sequence[float]) -> float:
     return statistics.median(a / b for a, b in zip(some, others, strict=True))
 
 
-def plan_lines(model: Any, taken: Mapping[str, Taken], *, vision: int, text: int, batch: int, tokens: int) -> list[str]:
+def tokens_by_layer(model: Any, plan: str, vision: int, text: int) -> list[int] | None:
+    """Tokens that run through each layer in whole; None where a layer does part of its work for some."""
+    steps = SkipPlan.parse("none" if plan == PLAIN else plan).steps(anatomy(model).depth)
+    if any(step.vision == "frozen" or step.attention != step.mlp for step in steps):
+        return None
+    return [_tokens(step, vision, text)[0] * step.mlp for step in steps]
+
+
+def plan_lines(
+    model: Any, taken: Mapping[str, Taken], *, vision: int, text: int, batch: int, tokens: int, rounds: int
+) -> list[str]:
     """A table row per plan: measured over no plan, beside operations (prefill) and bytes read (decoding)."""
-    lines, plain = list(HEAD), taken[PLAIN]
+    lines = list(HEAD)
+    by_layer = {plan: tokens_by_layer(model, plan, vision, text) for plan in taken}
+    sizes = sorted({n for counts in by_layer.values() for n in counts or () if n} | {vision + text})
+    alone = {0: 0.0} | own_layers(model, sizes, batch=batch, rounds=rounds)
 
     def cost(plan: str) -> Any:
         sizes = dict(vision=vision, text=text, batch=batch)
@@ -130,10 +192,12 @@ def plan_lines(model: Any, taken: Mapping[str, Taken], *, vision: int, text: int
         read = (later.decode_weight_bytes + later.cache_bytes.sum()) / (
             full_later.decode_weight_bytes + full_later.cache_bytes.sum()
         )
-        prefill, step = ratio(result.prefill, plain.prefill), ratio(result.token, plain.token)
+        counts = by_layer[plan]
+        own = "" if counts is None else f"{statistics.mean(alone[n] for n in counts):.3f}"
         lines.append(
-            f"| {plan if plan == PLAIN else f'`{plan}`'} | {prefill:.3f} | {ideal:.3f} | {prefill / ideal:.3f} "
-            f"| {step:.3f} | {read:.3f} | {result.held / 1e6:.1f} | {now.cache_bytes.sum() / 1e6:.1f} |"
+            f"| {plan if plan == PLAIN else f'`{plan}`'} | {result.prefill_ratio:.3f} | {ideal:.3f} "
+            f"| {result.prefill_ratio / ideal:.3f} | {own} | {result.token_ratio:.3f} | {read:.3f} "
+            f"| {result.held / 1e6:.1f} | {now.cache_bytes.sum() / 1e6:.1f} |"
         )
     return lines
 
@@ -143,12 +207,11 @@ def observers(model: Any) -> dict[str, Callable[[], AbstractContextManager[Any]]
     return {"vlm.probe": lambda: vlm.probe(model), "vlm.attention": lambda: vlm.attention(model)}
 
 
-def observer_lines(measured: Mapping[str, Taken], plain: Taken) -> list[str]:
+def observer_lines(measured: Mapping[str, Taken]) -> list[str]:
     """A table row per way of measuring, beside its target."""
     lines = ["", "| measuring | prefill ratio | target | decode ratio |", "| --- | ---: | ---: | ---: |"]
     for (way, result), target in zip(measured.items(), (1.03, 1.02), strict=True):
-        prefill, step = ratio(result.prefill, plain.prefill), ratio(result.token, plain.token)
-        lines.append(f"| `{way}` | {prefill:.3f} | {target:.2f} | {step:.3f} |")
+        lines.append(f"| `{way}` | {result.prefill_ratio:.3f} | {target:.2f} | {result.token_ratio:.3f} |")
     return lines
 
 

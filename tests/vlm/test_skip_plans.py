@@ -359,7 +359,7 @@ def test_refusals():
 
 
 def test_a_mask_without_heads_is_refused():
-    everybody = Active(torch.arange(4).unsqueeze(0), None, everything=True)
+    everybody = Active(torch.arange(4).unsqueeze(0), None, length=4)
     call = Call(torch.zeros(1, 4).bool(), torch.ones(1, 4).bool(), 0)
     with pytest.raises(NotImplementedError, match="expected a 4-D attention mask, got 2 dimensions"):
         shorter_mask(call, torch.zeros(4, 4), Roles(everybody, None, everybody), everybody.index, False)
