@@ -64,12 +64,12 @@ def attention(model: Any, *, token: int = -1, family: Family | None = None) -> I
 
     The ratio of layer l and head h is the attention mass that the query token puts on image tokens,
     sum over image tokens j of A^(l, h)[query, j], the alpha of the attention-removal theorem. It is
-    computed from one row of scores, so memory is O(sequence) per head, under eager and sdpa attention alike.
+    computed from one row of scores, so memory is O(sequence) per head, under eager, sdpa and flash attention alike.
 
     Parameters
     ----------
     model : PreTrainedModel
-        A vision-language model of a known family with eager or sdpa attention.
+        A vision-language model of a known family with eager, sdpa or flash attention.
     token : int
         Which real (not padding) token of each prompt asks, counted like a Python index: -1 is the last one,
         which predicts the first answer token.

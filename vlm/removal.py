@@ -102,7 +102,7 @@ def removal(model: Any, *, family: Family | None = None) -> Iterator[RemovalReco
     Parameters
     ----------
     model : PreTrainedModel
-        With eager or sdpa attention, whose layers have an output matrix `self_attn.o_proj`.
+        With eager, sdpa or flash attention, whose layers have an output matrix `self_attn.o_proj`.
     family : Family, optional
         For a model that is not of a known family.
     """

@@ -53,8 +53,9 @@ def main() -> None:
     measured = {way: taken.pop(way) for way in measuring}
     kind = "Processor time" if given.processor_time else "Wall-clock time"
     lines = [machine, f"{kind}, {given.rounds} rounds, {given.tokens} decoded tokens. {seconds_line(taken[PLAIN])}", ""]
-    lines += plan_lines(model, taken, vision=VISION, text=TEXT, batch=1, tokens=given.tokens, rounds=given.rounds)
-    lines += observer_lines(measured)
+    sizes = dict(vision=VISION, text=TEXT, batch=1)
+    lines += plan_lines(model, taken, **sizes, tokens=given.tokens, rounds=given.rounds, clock=clock)
+    lines += observer_lines(measured, taken[PLAIN])
     show(lines, given.markdown, "bench_skip")
 
 

@@ -30,6 +30,7 @@ from skip_timing import (
 )
 
 import vlm
+from vlm.load import ATTENTION
 
 IMAGE, TEXT = 7, 64
 _CLIP = dict(
@@ -110,7 +111,7 @@ TINY = (
 )
 
 
-def skeleton(shape: Shape, dtype: torch.dtype = torch.bfloat16) -> Any:
+def skeleton(shape: Shape, attention: str = "sdpa") -> Any:
     """A model without memory."""
     if shape.is_qwen:
         config = transformers.Qwen2_5_VLConfig(
@@ -125,13 +126,13 @@ def skeleton(shape: Shape, dtype: torch.dtype = torch.bfloat16) -> Any:
         )
         kind = transformers.LlavaForConditionalGeneration
     with torch.device("meta"):
-        return kind._from_config(config, attn_implementation="sdpa", dtype=dtype)
+        return kind._from_config(config, attn_implementation=attention, dtype=torch.bfloat16)
 
 
-def build(shape: Shape, device: str) -> Any:
+def build(shape: Shape, device: str, attention: str = "sdpa") -> Any:
     """A model of random weights, made without memory and then filled where it runs."""
     torch.manual_seed(0)
-    model = skeleton(shape)
+    model = skeleton(shape, attention)
     model.to_empty(device=device)
     for tensor in (*model.modules(), *model.parameters(), *model.buffers()):
         tensor.__dict__.pop("_is_hf_initialized", None)
@@ -159,9 +160,11 @@ def prompt(shape: Shape, batch: int, model: Any) -> dict[str, torch.Tensor]:
     return {name: value.to(model.device) for name, value in ({"input_ids": ids} | pictures).items()}
 
 
-def measure(shape: Shape, device: str, *, batches: tuple[int, ...], rounds: int, tokens: int) -> list[str]:
+def measure(
+    shape: Shape, device: str, *, attention: str, batches: tuple[int, ...], rounds: int, tokens: int
+) -> list[str]:
     """Tables of one shape, one per batch size."""
-    model = build(shape, device)
+    model = build(shape, device, attention)
     plans = plans_for(shape.text["num_hidden_layers"], shape.vision)
     ways = {PLAIN: nullcontext} | {plan: partial(vlm.skipping, model, plan) for plan in plans} | observers(model)
     lines = []
@@ -172,7 +175,7 @@ def measure(shape: Shape, device: str, *, batches: tuple[int, ...], rounds: int,
         lines += [seconds_line(taken[PLAIN]), ""]
         sizes = dict(vision=shape.vision, text=TEXT, batch=batch)
         lines += plan_lines(model, taken, **sizes, tokens=tokens, rounds=rounds)
-        lines += observer_lines(measured)
+        lines += observer_lines(measured, taken[PLAIN])
     return lines
 
 
@@ -181,6 +184,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--tokens", type=int, default=32, help="tokens decoded per round")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8])
+    parser.add_argument("--attention", choices=ATTENTION, default="sdpa")
     parser.add_argument("--only", help="run the shapes whose name contains this")
     parser.add_argument("--tiny", action="store_true", help="two tiny shapes on the processor, to try the script out")
     parser.add_argument(
@@ -191,10 +195,11 @@ def main() -> None:
     if not (given.tiny or torch.cuda.is_available()):
         print("no GPU here: nothing measured (try --tiny)")
         return
-    lines = [f"{machine_line(device)} {given.rounds} rounds, {given.tokens} decoded tokens."]
+    lines = [f"{machine_line(device)} {given.attention}, {given.rounds} rounds, {given.tokens} decoded tokens."]
     for shape in TINY if given.tiny else SHAPES:
         if given.only is None or given.only in shape.name:
-            lines += measure(shape, device, batches=tuple(given.batches), rounds=given.rounds, tokens=given.tokens)
+            sizes = dict(batches=tuple(given.batches), rounds=given.rounds, tokens=given.tokens)
+            lines += measure(shape, device, attention=given.attention, **sizes)
             gc.collect()
             if device == "cuda":
                 torch.cuda.empty_cache()

@@ -29,21 +29,11 @@ HEAD = (
 
 @dataclass
 class Taken:
-    """Seconds of each round, those of no context right before or after it, and the bytes held after the prompt."""
+    """Seconds of each round, and the bytes held in the cache after the prompt."""
 
     prefill: list[float] = field(default_factory=list)
     token: list[float] = field(default_factory=list)
-    plain_prefill: list[float] = field(default_factory=list)
-    plain_token: list[float] = field(default_factory=list)
     held: int = 0
-
-    @property
-    def prefill_ratio(self) -> float:
-        return ratio(self.prefill, self.plain_prefill)
-
-    @property
-    def token_ratio(self) -> float:
-        return ratio(self.token, self.plain_token)
 
 
 def plans_for(depth: int, images: int) -> tuple[str, ...]:
@@ -73,63 +63,32 @@ def take_turns(
     tokens: int,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Taken]:
-    """Time every way of running once a round, beside no context, after one round to warm up.
+    """Time every way of running once a round, in an order drawn anew each round, after one round to warm up.
 
-    Which of the two comes first, and the order of the ways, are drawn anew each round: in a fixed order every way
-    would inherit the allocator and the caches of the same other way.
+    In a fixed order every way would inherit the allocator and the caches of the same other way.
     """
-
-    def now() -> float:
-        if model.device.type == "cuda":
-            torch.cuda.synchronize(model.device)
-        return clock()
-
-    def once(way: str) -> tuple[float, float, int]:
-        with ways[way]():
-            return _one_round(model, batch, now, begun, tokens)
-
-    taken, order = {way: Taken() for way in ways}, random.Random(0)
+    taken, order, now = {way: Taken() for way in ways}, random.Random(0), clock_of(model, clock)
     with torch.inference_mode(), decoder_start(model, now) as begun:
         for number in range(rounds + 1):
             for way in order.sample(list(ways), len(ways)):
-                plain_first = order.random() < 0.5
-                before = once(PLAIN) if plain_first else None
-                prefill, token, held = once(way)
-                plain = before or once(PLAIN)
+                with ways[way]():
+                    prefill, token, held = _one_round(model, batch, now, begun, tokens)
                 if number:
-                    result = taken[way]
-                    result.prefill.append(prefill)
-                    result.token.append(token)
-                    result.plain_prefill.append(plain[0])
-                    result.plain_token.append(plain[1])
-                    result.held = held
+                    taken[way].prefill.append(prefill)
+                    taken[way].token.append(token)
+                    taken[way].held = held
     return taken
 
 
-def own_layers(
-    model: Any, sizes: Sequence[int], *, batch: int, rounds: int, clock: Callable[[], float] = time.perf_counter
-) -> dict[int, float]:
-    """Time of the model's own decoder on a text prompt of each size over that of the largest, without the library."""
+def clock_of(model: Any, clock: Callable[[], float]) -> Callable[[], float]:
+    """This clock, read when the model's device is done."""
 
     def now() -> float:
         if model.device.type == "cuda":
             torch.cuda.synchronize(model.device)
         return clock()
 
-    def once(size: int) -> float:
-        ids = torch.full((batch, size), 10, device=model.device)
-        model(input_ids=ids, attention_mask=torch.ones_like(ids), logits_to_keep=1, use_cache=True)
-        return now() - begun[-1]
-
-    largest, seconds = max(sizes), {size: ([], []) for size in sizes}
-    with torch.inference_mode(), decoder_start(model, now) as begun:
-        for number in range(rounds + 1):
-            for size, (taken, full) in seconds.items():
-                pair = once(size), once(largest)
-                if number:
-                    taken.append(pair[0])
-                    full.append(pair[1])
-    return {size: ratio(*pair) for size, pair in seconds.items()}
+    return now
 
 
 def _one_round(
@@ -148,6 +107,21 @@ def _one_round(
     return prefill, (now() - start) / tokens, held
 
 
+def own_layers(
+    model: Any, sizes: Sequence[int], *, batch: int, rounds: int, clock: Callable[[], float] = time.perf_counter
+) -> dict[int, float]:
+    """Time of the model's own decoder on a text prompt of each size over that of the largest, without the library."""
+    now, seconds = clock_of(model, clock), {size: [] for size in sizes}
+    with torch.inference_mode(), decoder_start(model, now) as begun:
+        for number in range(rounds + 1):
+            for size in sizes:
+                ids = torch.full((batch, size), 10, device=model.device)
+                model(input_ids=ids, attention_mask=torch.ones_like(ids), logits_to_keep=1, use_cache=True)
+                if number:
+                    seconds[size].append(now() - begun[-1])
+    return {size: ratio(taken, seconds[max(sizes)]) for size, taken in seconds.items()}
+
+
 @contextmanager
 def decoder_start(model: Any, now: Callable[[], float]) -> Iterator[list[float]]:
     """When the decoder began: the vision tower is no part of a plan, its time is taken out."""
@@ -160,8 +134,9 @@ def decoder_start(model: Any, now: Callable[[], float]) -> Iterator[list[float]]
 
 
 def ratio(some: Sequence[float], others: Sequence[float]) -> float:
-    """Median of the ratios within rounds, so that a drift of the machine's speed cancels."""
-    return statistics.median(a / b for a, b in zip(some, others, strict=True))
+    """Ratio of first quartiles: other work on the machine only ever adds time, so the faster rounds tell most."""
+    first, second = (statistics.quantiles([*values, *values], n=4)[0] for values in (some, others))
+    return first / second
 
 
 def tokens_by_layer(model: Any, plan: str, vision: int, text: int) -> list[int] | None:
@@ -173,13 +148,21 @@ def tokens_by_layer(model: Any, plan: str, vision: int, text: int) -> list[int] 
 
 
 def plan_lines(
-    model: Any, taken: Mapping[str, Taken], *, vision: int, text: int, batch: int, tokens: int, rounds: int
+    model: Any,
+    taken: Mapping[str, Taken],
+    *,
+    vision: int,
+    text: int,
+    batch: int,
+    tokens: int,
+    rounds: int,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> list[str]:
     """A table row per plan: measured over no plan, beside operations (prefill) and bytes read (decoding)."""
     lines = list(HEAD)
     by_layer = {plan: tokens_by_layer(model, plan, vision, text) for plan in taken}
     sizes = sorted({n for counts in by_layer.values() for n in counts or () if n} | {vision + text})
-    alone = {0: 0.0} | own_layers(model, sizes, batch=batch, rounds=rounds)
+    alone = {0: 0.0} | own_layers(model, sizes, batch=batch, rounds=rounds, clock=clock)
 
     def cost(plan: str) -> Any:
         sizes = dict(vision=vision, text=text, batch=batch)
@@ -192,11 +175,12 @@ def plan_lines(
         read = (later.decode_weight_bytes + later.cache_bytes.sum()) / (
             full_later.decode_weight_bytes + full_later.cache_bytes.sum()
         )
+        prefill, step = ratio(result.prefill, taken[PLAIN].prefill), ratio(result.token, taken[PLAIN].token)
         counts = by_layer[plan]
         own = "" if counts is None else f"{statistics.mean(alone[n] for n in counts):.3f}"
         lines.append(
-            f"| {plan if plan == PLAIN else f'`{plan}`'} | {result.prefill_ratio:.3f} | {ideal:.3f} "
-            f"| {result.prefill_ratio / ideal:.3f} | {own} | {result.token_ratio:.3f} | {read:.3f} "
+            f"| {plan if plan == PLAIN else f'`{plan}`'} | {prefill:.3f} | {ideal:.3f} "
+            f"| {prefill / ideal:.3f} | {own} | {step:.3f} | {read:.3f} "
             f"| {result.held / 1e6:.1f} | {now.cache_bytes.sum() / 1e6:.1f} |"
         )
     return lines
@@ -207,11 +191,12 @@ def observers(model: Any) -> dict[str, Callable[[], AbstractContextManager[Any]]
     return {"vlm.probe": lambda: vlm.probe(model), "vlm.attention": lambda: vlm.attention(model)}
 
 
-def observer_lines(measured: Mapping[str, Taken]) -> list[str]:
+def observer_lines(measured: Mapping[str, Taken], plain: Taken) -> list[str]:
     """A table row per way of measuring, beside its target."""
     lines = ["", "| measuring | prefill ratio | target | decode ratio |", "| --- | ---: | ---: | ---: |"]
     for (way, result), target in zip(measured.items(), (1.03, 1.02), strict=True):
-        lines.append(f"| `{way}` | {result.prefill_ratio:.3f} | {target:.2f} | {result.token_ratio:.3f} |")
+        prefill, step = ratio(result.prefill, plain.prefill), ratio(result.token, plain.token)
+        lines.append(f"| `{way}` | {prefill:.3f} | {target:.2f} | {step:.3f} |")
     return lines
 
 
