@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vlm.cache import PartialLayer
 from vlm.call import Call
 from vlm.intervals import EVERYTHING
 from vlm.plan import LayerPlan
@@ -125,24 +126,27 @@ def _present(call: Call, step: LayerPlan, cache: Any) -> Tensor:
 
 
 def _ordinals(call: Call, cache: Any) -> Tensor:
-    """Number of each image token (batch, tokens) among its sample's, counted on through calls on one cache."""
+    """Number of each image token (batch, tokens) among its sample's, counted on through calls on one cache.
+
+    Where image tokens were is kept by one layer of the cache, which follows crops and beams.
+    """
     if "ordinals" not in call.memo:
         before = torch.zeros(len(call.vision), 1, dtype=torch.long, device=call.vision.device)
-        known = getattr(cache, "_skipit_image_tokens", None) if call.past else None
+        layers = [layer for layer in getattr(cache, "layers", ()) if isinstance(layer, PartialLayer)]
+        keeper = next((layer for layer in layers if layer.images is not None), layers[0] if layers else None)
+        known = None if keeper is None or not call.past else keeper.images
         if known is not None:
-            # What a crop took away counts no more; beams and several answers repeat the samples of a prompt.
-            known = known[:, : call.past].repeat_interleave(len(before) // len(known), dim=0)
             before = known.sum(dim=1, keepdim=True)
         elif call.past and bool(call.vision.any()):
             raise ValueError(
                 "skipping: the plan keeps image tokens by their number, but this cache was begun outside the plan, "
                 "so that the images before are not counted; begin it under the plan"
             )
-        if cache is not None and (not call.past or bool(call.vision.any())):
+        if keeper is not None and (not call.past or bool(call.vision.any())):
             held = call.vision.new_zeros(len(before), call.past)
             if known is not None:
                 held[:, : known.shape[1]] = known
-            cache._skipit_image_tokens = torch.cat([held, call.vision], dim=1)
+            keeper.images = torch.cat([held, call.vision], dim=1)
         call.memo["ordinals"] = call.vision.cumsum(dim=1) - 1 + before
     ordinals: Tensor = call.memo["ordinals"]
     return ordinals

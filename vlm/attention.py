@@ -14,6 +14,7 @@ from torch import Tensor
 from vlm.call import Call
 from vlm.engine import attached
 from vlm.families import Family
+from vlm.flash import Layout, Mask
 from vlm.table import Table
 
 
@@ -32,7 +33,7 @@ class AttentionRecord:
     _done: list[Tensor] = field(default_factory=list)
     _call: Call | None = None
 
-    def observe(self, call: Call, layer: int, query: Tensor, key: Tensor, mask: Tensor | None, scaling: float) -> None:
+    def observe(self, call: Call, layer: int, query: Tensor, key: Tensor, mask: Mask, scaling: float) -> None:
         if self._call is not call:
             # A call that failed leaves rows behind; they are not this call's.
             self._rows, self._call = {}, call
@@ -86,9 +87,7 @@ def attention(model: Any, *, token: int = -1, family: Family | None = None) -> I
             yield record
 
 
-def _ratio(
-    call: Call, layer: int, query: Tensor, key: Tensor, mask: Tensor | None, scaling: float, token: int
-) -> Tensor:
+def _ratio(call: Call, layer: int, query: Tensor, key: Tensor, mask: Mask, scaling: float, token: int) -> Tensor:
     """(batch, heads) mass on image keys; query (batch, heads, rows, d), key (batch, key heads, keys, d)."""
     asked = _asked(call, token)
     row, present = row_of(call, layer, asked)
@@ -97,7 +96,7 @@ def _ratio(
     return torch.where(present.unsqueeze(1), mass, torch.nan)
 
 
-def attention_rows(rows: Tensor, query: Tensor, key: Tensor, mask: Tensor | None, scaling: float) -> Tensor:
+def attention_rows(rows: Tensor, query: Tensor, key: Tensor, mask: Mask, scaling: float) -> Tensor:
     """Rows of the attention map, (batch, heads, rows, keys) in float32.
 
     Parameters
@@ -107,8 +106,9 @@ def attention_rows(rows: Tensor, query: Tensor, key: Tensor, mask: Tensor | None
     query : (batch, heads, queries, d)
     key : (batch, key heads, keys, d)
         Fewer key heads than heads: each serves a group of query heads.
-    mask : (batch or 1, heads or 1, queries, keys), optional
-        Added to the scores, or boolean with True for "may attend"; without it attention is causal.
+    mask : (batch or 1, heads or 1, queries, keys) or Layout, optional
+        Added to the scores, or boolean with True for "may attend", or who sees whom under flash attention; without it
+        attention is causal.
     """
     batch, heads, _, width = query.shape
     count, keys = rows.shape[1], key.shape[2]
@@ -117,8 +117,11 @@ def attention_rows(rows: Tensor, query: Tensor, key: Tensor, mask: Tensor | None
     q = q.reshape(batch, key.shape[1], -1, width)
     scores = (q @ key.to(torch.float32).transpose(2, 3)).view(batch, heads, count, keys) * scaling
     if mask is not None:
-        lines = mask.expand(batch, -1, -1, -1)
-        lines = lines.gather(2, rows.view(batch, 1, count, 1).expand(-1, lines.shape[1], -1, keys))
+        if isinstance(mask, Layout):
+            lines = mask.lines(rows)
+        else:
+            lines = mask.expand(batch, -1, -1, -1)
+            lines = lines.gather(2, rows.view(batch, 1, count, 1).expand(-1, lines.shape[1], -1, keys))
         scores = scores.masked_fill(~lines, -torch.inf) if lines.dtype == torch.bool else scores + lines
     else:
         later = torch.arange(keys, device=key.device) > rows.unsqueeze(-1)

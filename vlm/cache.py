@@ -39,8 +39,8 @@ class PartialLayer(DynamicLayer):  # type: ignore[misc]
     The rest of transformers (mask sizes, positions, cropping, beam reordering, sliding windows) counts logical
     positions, so it need not know that tokens are missing. `positions` (batch, held) is the logical position
     of each held key, -1 for filler in batches that are `ragged`; the last `tail` keys, of calls all of whose tokens
-    came, are not written there yet. With a `window` only keys of the last window - 1
-    logical positions are kept and shown.
+    came, are not written there yet. With a `window` only keys of the last window - 1 logical positions are kept and
+    shown. One layer of a cache may also keep which positions hold `images`, (batch, known positions).
     """
 
     keys: Tensor | None
@@ -51,6 +51,7 @@ class PartialLayer(DynamicLayer):  # type: ignore[misc]
         self.window = window
         self.is_sliding = window is not None
         self.positions: Tensor | None = None
+        self.images: Tensor | None = None
         self.ragged = False
         self.tail = 0
         self.logical = 0
@@ -63,11 +64,7 @@ class PartialLayer(DynamicLayer):  # type: ignore[misc]
         """Take over a plain cache layer, all of whose positions are held."""
         if isinstance(layer, PartialLayer):
             return layer
-        if type(layer) not in (DynamicLayer, DynamicSlidingWindowLayer):
-            raise NotImplementedError(
-                f"skipping: the cache layer {type(layer).__name__} is not supported; use the default dynamic cache "
-                "(no static, quantised or offloaded cache)"
-            )
+        _refuse_layer(layer)
         new = cls(getattr(layer, "sliding_window", None))
         new.record_past = getattr(layer, "record_past", False)
         length = layer.get_seq_length()
@@ -158,13 +155,15 @@ class PartialLayer(DynamicLayer):  # type: ignore[misc]
     def reset(self) -> None:
         super().reset()
         self.positions, self.logical, self._forgotten, self._incoming = None, 0, 0, None
-        self.ragged, self.tail = False, 0
+        self.ragged, self.tail, self.images = False, 0, None
 
     def crop(self, tokens_to_remove: int) -> None:
         if tokens_to_remove > 0:
             raise ValueError("crop: expected a negative number of tokens to remove")
         self._settle()
         self.logical = max(0, self.logical + tokens_to_remove)
+        if self.images is not None:
+            self.images = self.images[:, : self.logical]
         if self._window_start() < self._forgotten:
             raise RuntimeError(
                 f"crop: the sliding window of {self.window} has forgotten positions below {self._forgotten} that the "
@@ -184,12 +183,16 @@ class PartialLayer(DynamicLayer):  # type: ignore[misc]
         self.batch_select_indices(beam_idx)
 
     def batch_repeat_interleave(self, repeats: int) -> None:
+        if self.images is not None:
+            self.images = self.images.repeat_interleave(repeats, dim=0)
         if self.positions is not None and self.keys is not None and self.values is not None:
             self.keys = self.keys.repeat_interleave(repeats, dim=0)
             self.values = self.values.repeat_interleave(repeats, dim=0)
             self.positions = self.positions.repeat_interleave(repeats, dim=0)
 
     def batch_select_indices(self, indices: Tensor) -> None:
+        if self.images is not None:
+            self.images = self.images[indices.to(self.images.device)]
         if self.positions is not None and self.keys is not None and self.values is not None:
             indices = indices.to(self.keys.device)
             self.keys, self.values = self.keys[indices], self.values[indices]
@@ -205,5 +208,12 @@ def refuse_cache(cache: Any) -> None:
         kind = "offloaded cache" if layers is not None else f"cache {type(cache).__name__}"
         raise NotImplementedError(f"skipping: the {kind} is not supported; use the default dynamic cache")
     for layer in layers:
-        if not isinstance(layer, PartialLayer):
-            PartialLayer.adopt(layer)
+        _refuse_layer(layer)
+
+
+def _refuse_layer(layer: Any) -> None:
+    if type(layer) not in (PartialLayer, DynamicLayer, DynamicSlidingWindowLayer):
+        raise NotImplementedError(
+            f"skipping: the cache layer {type(layer).__name__} is not supported; use the default dynamic cache "
+            "(no static, quantised or offloaded cache)"
+        )

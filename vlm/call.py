@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -31,7 +32,9 @@ class Call:
         Whether pictures came with the call; without them no token is an image token, and nobody need look.
     query_positions, key_positions : dict layer -> (batch, rows) or None
         Under a plan, the index in this call of each query row and the logical position of each key of a
-        layer (-1 = filler); absent where a layer ran on the full sequence.
+        layer (-1 = filler); absent where a layer ran on the full sequence, and for decoded tokens.
+    planned : set of int
+        Layers that the plan has shortened so far, in this call or in those that filled the cache.
     layouts : dict layer -> vlm.flash.Layout
         The same for flash attention, which knows no masks.
     value : (batch, key heads, keys, d) or None
@@ -44,11 +47,12 @@ class Call:
     images: bool = True
     query_positions: dict[int, Tensor] = field(default_factory=dict)
     key_positions: dict[int, Tensor] = field(default_factory=dict)
+    planned: set[int] = field(default_factory=set)
     layouts: dict[int, Any] = field(default_factory=dict)
     value: Tensor | None = None
     memo: dict[Any, Any] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def decoding(self) -> bool:
         """Whether the call continues a cache with text alone."""
         return self.past > 0 and not self.images

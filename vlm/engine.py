@@ -14,14 +14,14 @@ from torch import Tensor, nn
 
 from vlm.call import Call, read_call
 from vlm.families import Anatomy, Family, anatomy
+from vlm.flash import Mask, check_causal, check_window, is_flash, under_its_name, whole
 from vlm.flash import attend as flash_attend
-from vlm.flash import check_window, is_flash, under_its_name, visible
 
 # Contexts of several threads open and close one after the other.
 _OPENING = threading.RLock()
 
 
-AttentionObserver = Callable[[Call, int, Tensor, Tensor, Tensor | None, float], None]
+AttentionObserver = Callable[[Call, int, Tensor, Tensor, Mask, float], None]
 LayerObserver = Callable[[Call, int, Tensor, Tensor], None]
 StateRewriter = Callable[[Call, int, Tensor], Tensor]
 
@@ -44,6 +44,7 @@ class Engine:
         self._observers: list[AttentionObserver] = []
         self._routes = 0
         self._own_attention = ""
+        self._routed_name = ""
         self._handles: list[Any] = []
 
     @property
@@ -64,8 +65,15 @@ class Engine:
         self._handles.clear()
 
     def _begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        bound = self._signature.bind_partial(*args, **kwargs).arguments
-        given = {**bound, **bound.get("kwargs", {})}
+        given = kwargs
+        if args:
+            bound = self._signature.bind_partial(*args, **kwargs).arguments
+            given = {**bound, **bound.get("kwargs", {})}
+        if self._routes and self.parts.text_config._attn_implementation != self._routed_name:
+            raise RuntimeError(
+                "the model's attention implementation was changed inside a context that goes through it; set it before "
+                "vlm.skipping or vlm.attention begin"
+            )
         for opening in self._openings:
             opening(given)
         if self._endings and self._calls.keys() - {threading.get_ident()}:
@@ -238,7 +246,7 @@ class Engine:
         from transformers import AttentionInterface, AttentionMaskInterface
 
         own = self.attention_name
-        name = f"skipit_{own}_{id(self):x}"
+        name = self._routed_name = f"skipit_{own}_{id(self):x}"
         AttentionInterface.register(name, self._observed(_attention_function(self.parts, own)))
         AttentionMaskInterface.register(name, AttentionMaskInterface()[own])
         self._own_attention = own
@@ -247,9 +255,10 @@ class Engine:
     def _remove_attention(self) -> None:
         from transformers import AttentionInterface, AttentionMaskInterface
 
-        name = f"skipit_{self._own_attention}_{id(self):x}"
-        self.parts.text_config._attn_implementation = self._own_attention
-        self._own_attention = ""
+        name = self._routed_name
+        if self.parts.text_config._attn_implementation == name:
+            self.parts.text_config._attn_implementation = self._own_attention
+        self._own_attention = self._routed_name = ""
         AttentionInterface._global_mapping.pop(name, None)
         AttentionMaskInterface._global_mapping.pop(name, None)
 
@@ -267,10 +276,11 @@ class Engine:
         ) -> Any:
             call, index = self.call, index_of.get(id(module))
             layout = None if call is None or index is None else call.layouts.get(index)
+            if call is not None and self.flash and index in call.planned:
+                check_window(call, kwargs.get("sliding_window"))
             if call is None or layout is None:
                 out = own_function(module, query, key, value, attention_mask, **kwargs)
             else:
-                check_window(call, kwargs.get("sliding_window"))
                 out = flash_attend(own_function, layout, module, query, key, value, **kwargs)
             if index is None or not self._observers or (call is not None and call.decoding):
                 return out
@@ -280,15 +290,15 @@ class Engine:
             scaling = kwargs.get("scaling")
             scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
             call = self.current()
-            if layout is not None:
-                attention_mask = layout.visible
-            elif self.flash:
+            mask: Mask = attention_mask
+            if self.flash:
                 check_window(call, kwargs.get("sliding_window"))
-                attention_mask = visible(call, attention_mask, query.shape[2], key.shape[2])
+                check_causal(module, kwargs.get("is_causal"))
+                mask = layout or whole(call, attention_mask, query.shape[2], key.shape[2])
             call.value = value
             with torch.no_grad():
                 for observe in self._observers:
-                    observe(call, index, query, key, attention_mask, scaling)
+                    observe(call, index, query, key, mask, scaling)
             call.value = None
             return out
 

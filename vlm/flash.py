@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import AttentionInterface
 
 from vlm.active import Roles
 from vlm.call import Call
+
+# Keys that all runs together may have, over the keys there are: an image with a break after each row of patches has
+# a run for each break, and a mask is cheaper than copying all before it so often.
+_COPIES = 4
+PACKED = ("cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k")
+_ROWS_OF_THEIR_OWN = (
+    "skipping: under flash attention {} several prompts in one row, which a plan cannot tell apart; give each prompt "
+    "a row of its own, padded on the left"
+)
 
 
 def is_flash(implementation: str) -> bool:
@@ -64,17 +74,17 @@ class Layout:
     def _open(self) -> Tensor:
         return torch.ones_like(self.keys, dtype=torch.bool) if self.opened is None else self.opened
 
-    @cached_property
-    def visible(self) -> Tensor:
-        """The same as a mask, bool (batch, 1, rows, keys)."""
-        places = self.keys.gather(1, self.own.clamp(min=0))
+    def lines(self, rows: Tensor | None = None) -> Tensor:
+        """The same as a mask, bool (batch, 1, rows, keys), for these rows (batch, rows) or all."""
+        own = self.own if rows is None else self.own.gather(1, rows)
+        places = self.keys.gather(1, own.clamp(min=0))
         seen = (self.keys.unsqueeze(1) <= places.unsqueeze(2)) & self._open.unsqueeze(1)
         # A row without any key would give NaN; nobody reads it.
         return (seen | ~seen.any(dim=-1, keepdim=True)).unsqueeze(1)
 
     @cached_property
     def runs(self) -> Runs | None:
-        """Every query that is neither padding nor filler, in runs; None when there is none."""
+        """Every query that is neither padding nor filler, in runs; None for no query or too many copies of keys."""
         rows, columns = self.own.shape[1], self._open.shape[1]
         queries = torch.nonzero((self._open.gather(1, self.own.clamp(min=0)) & (self.own >= 0)).flatten())[:, 0]
         if not len(queries):
@@ -89,8 +99,11 @@ class Layout:
         stop = torch.cat([start[1:], start.new_tensor([len(queries)])])
         before = torch.cat([number.new_zeros(1), number[columns - 1 :: columns]])[sample[start]]
         lengths = seen[stop - 1] - before
+        total = int(lengths.sum())
+        if total > _COPIES * int(number[-1]):
+            return None
         ends = lengths.cumsum(0)
-        chosen = torch.arange(int(lengths.sum()), device=ends.device)
+        chosen = torch.arange(total, device=ends.device)
         chosen = chosen + (before - ends + lengths).repeat_interleave(lengths)
         zero = start.new_zeros(1)
         options = {
@@ -109,10 +122,7 @@ def layout(
     key = ("layout", id(mask), id(tokens), id(keys))
     if key not in call.memo:
         if mask is None and positions is not None and _restarts(positions):
-            raise NotImplementedError(
-                "skipping: under flash attention position_ids that do not count up in steps of one mean several "
-                "prompts in one row, which a plan cannot tell apart; give each a row of its own, padded on the left"
-            )
+            raise NotImplementedError(_ROWS_OF_THEIR_OWN.format("position_ids that skip or restart mean"))
         seen = tokens.seen
         held = keys.shape[1] - seen.rows
         column = torch.zeros_like(call.real, dtype=torch.long).scatter(
@@ -121,7 +131,7 @@ def layout(
         own = column.gather(1, tokens.running.index)
         if tokens.running.valid is not None:
             own = torch.where(tokens.running.valid, own, -1)
-        opened = _opened(mask, keys)
+        opened = _opened(call, mask, keys)
         if filler:
             opened = keys >= 0 if opened is None else opened & (keys >= 0)
         call.memo[key] = Layout(own, keys, opened, tokens.frozen is not None), mask, tokens, keys
@@ -134,29 +144,46 @@ def _restarts(positions: Tensor) -> bool:
     return positions.ndim == 2 and len(positions) == 1 and bool((positions.diff(dim=1) != 1).any())
 
 
-def visible(call: Call, mask: Tensor | None, queries: int, keys: int) -> Tensor | None:
-    """What a layer that is not shortened may see, bool (batch, 1, queries, keys); None where causality is all."""
+def whole(call: Call, mask: Tensor | None, queries: int, keys: int) -> Layout | None:
+    """The layout of a layer that is not shortened; None where causality by row numbers is all."""
     if mask is None and not call.past:
         return None
-    key = ("visible", id(mask), queries, keys)
+    key = ("whole layout", id(mask), queries, keys)
     if key not in call.memo:
         end = call.past + call.real.shape[1]
         batch = call.real.shape[0]
         places = torch.arange(end - keys, end, device=call.real.device).expand(batch, -1)
         own = torch.arange(keys - queries, keys, device=call.real.device).expand(batch, -1)
-        call.memo[key] = Layout(own, places, _opened(mask, places), False).visible, mask
-    found: Tensor = call.memo[key][0]
+        call.memo[key] = Layout(own, places, _opened(call, mask, places), False), mask
+    found: Layout = call.memo[key][0]
     return found
 
 
-def _opened(mask: Tensor | None, keys: Tensor) -> Tensor | None:
+def _opened(call: Call, mask: Tensor | None, keys: Tensor) -> Tensor | None:
     """bool (batch, keys): which keys a padding mask leaves open."""
     if mask is None:
         return None
     if mask.ndim != 2:
         raise NotImplementedError(f"flash attention: expected a padding mask (batch, keys), got {mask.ndim} dimensions")
-    # Its columns are positions, since full sliding windows are refused.
+    # Its columns are positions, unless a full sliding window cuts it.
+    check_window(call, mask.shape[1])
     return mask.to(torch.bool).gather(1, keys.clamp(min=0))
+
+
+def check_causal(module: nn.Module, is_causal: bool | None) -> None:
+    """Refuse layers that look both ways, of which only the model's own call of the kernel knows."""
+    if not (module.is_causal if is_causal is None else is_causal):
+        raise NotImplementedError(
+            "flash attention: freezing, pruning and measuring attention need causal layers; load the model with "
+            "attn_implementation='sdpa' or 'eager'"
+        )
+
+
+def refuse_packed(given: Mapping[str, Any]) -> None:
+    """Refuse the arguments by which several prompts in one row are told apart."""
+    named = [name for name in PACKED if given.get(name) is not None]
+    if named:
+        raise NotImplementedError(_ROWS_OF_THEIR_OWN.format(f"{', '.join(named)} mean"))
 
 
 def check_window(call: Call, window: int | None) -> None:
@@ -183,12 +210,11 @@ def attend(
     options["position_ids"] = None
     if not found.runs_apart:
         return function(module, query, key, value, found.opened, **options)
-    if not (module.is_causal if options.get("is_causal") is None else options["is_causal"]):
-        raise NotImplementedError("skipping: freezing under flash attention needs causal layers; use sdpa or eager")
+    check_causal(module, options.get("is_causal"))
     batch, heads, rows, _ = query.shape
     runs = found.runs
     if runs is None:
-        return query.new_zeros(batch, rows, heads, value.shape[-1]), None
+        return AttentionInterface()["sdpa"](module, query, key, value, found.lines(), **options)
     chosen = _rows(query, runs.queries)
     out, weights = function(
         module, chosen, _rows(key, runs.keys), _rows(value, runs.keys), None, **options, **runs.options
@@ -210,6 +236,9 @@ def under_its_name(function: Callable[..., Any], name: str) -> Callable[..., Any
         return function(_Seen(module, config=config), *args, **kwargs)
 
     return attend
+
+
+Mask = Tensor | Layout | None
 
 
 class _Seen:

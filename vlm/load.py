@@ -124,7 +124,8 @@ def load(
         if "flash" not in attention:
             raise
         raise ImportError(
-            f"attention={attention!r} needs its own package and a GPU (pip install flash-attn), or take 'sdpa': {error}"
+            f"attention={attention!r} needs a GPU and its own package (flash_attention_2: pip install flash-attn), "
+            f"or take 'sdpa': {error}"
         ) from error
     if device is not None:
         model = model.to(device)

@@ -60,8 +60,10 @@ class ProbeRecord:
             self._rows, self._first, self._last = [], before.clone(), None
         # What leaves a layer mostly enters the next as it is.
         known = self._last[1] if self._last is not None and self._last[0] is before else _norms(before)
-        lengths = _lengths(before, after, self._first.to(after.device))
-        self._rows.append(torch.cat([known.to(after.device).unsqueeze(0), lengths]).to(call.real.device))
+        # Layers of a model that is spread may be on different devices.
+        here = after.device
+        lengths = _lengths(before.to(here), after, self._first.to(here))
+        self._rows.append(torch.cat([known.to(here).unsqueeze(0), lengths]).to(call.real.device))
         self._last = after, lengths[0]
 
     @torch.no_grad()

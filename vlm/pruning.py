@@ -10,6 +10,7 @@ from torch import Tensor
 from vlm.attention import attention_rows, row_of
 from vlm.call import Call
 from vlm.engine import AttentionObserver
+from vlm.flash import Mask
 from vlm.plan import Prune
 
 
@@ -17,7 +18,7 @@ def ranking(prunings: Iterable[Prune]) -> AttentionObserver:
     """An observer that decides, in the layer before each pruning, who stays: memo["pruned", layer] of the call."""
     fractions = {layer - 1: (layer, fraction) for layer, fraction in prunings}
 
-    def observe(call: Call, index: int, query: Tensor, key: Tensor, mask: Tensor | None, scaling: float) -> None:
+    def observe(call: Call, index: int, query: Tensor, key: Tensor, mask: Mask, scaling: float) -> None:
         if index in fractions and bool(call.vision.any()):
             layer, fraction = fractions[index]
             scores = _scores(call, index, query, key, mask, scaling)
@@ -26,7 +27,7 @@ def ranking(prunings: Iterable[Prune]) -> AttentionObserver:
     return observe
 
 
-def _scores(call: Call, layer: int, query: Tensor, key: Tensor, mask: Tensor | None, scaling: float) -> Tensor:
+def _scores(call: Call, layer: int, query: Tensor, key: Tensor, mask: Mask, scaling: float) -> Tensor:
     """Head-mean attention (batch, tokens) of each row's last token to the tokens of this call, -1 for the unseen."""
     batch, length = call.real.shape
     place = torch.arange(length, device=call.real.device)

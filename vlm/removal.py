@@ -16,6 +16,7 @@ import bounds
 from vlm.call import Call
 from vlm.engine import Engine, attached
 from vlm.families import Family
+from vlm.flash import Layout, Mask
 from vlm.table import Table
 
 FloatArray = NDArray[np.float64]
@@ -30,7 +31,7 @@ class RemovalRecord:
     _done: list[dict[int, list[dict[str, float]]]] = field(default_factory=list)
     _norms: dict[int, tuple[FloatArray, float]] = field(default_factory=dict)
 
-    def observe(self, call: Call, layer: int, query: Tensor, key: Tensor, mask: Tensor | None, scaling: float) -> None:
+    def observe(self, call: Call, layer: int, query: Tensor, key: Tensor, mask: Mask, scaling: float) -> None:
         if call.past:
             return
         if self.engine.plan:
@@ -38,6 +39,7 @@ class RemovalRecord:
         if layer == 0:
             self._rows = {}
         assert call.value is not None
+        lines = mask.lines() if isinstance(mask, Layout) else mask
         output = output_matrix(self.engine, layer)
         if layer not in self._norms:
             heads = torch.linalg.matrix_norm(_by_head(output, query.shape[1]), ord=2).cpu().numpy()
@@ -49,7 +51,7 @@ class RemovalRecord:
                 query[row].to(torch.float64),
                 key[row].to(torch.float64),
                 call.value[row].to(torch.float64),
-                None if mask is None else mask[row if len(mask) > 1 else 0],
+                None if lines is None else lines[row if len(lines) > 1 else 0],
                 scaling,
                 output,
                 *self._norms[layer],

@@ -25,10 +25,12 @@ def shortened(engine: Engine, index: int, original: Callable[..., Any], step: La
     def forward(hidden_states: Tensor, **kwargs: Any) -> Any:
         call, given = engine.current(), cache_in(kwargs)
         length = hidden_states.shape[1]
+        call.planned.add(index)
         if call.decoding and everybody and kwargs.get("attention_mask") is None and _all_join(given, index, length):
             return original(hidden_states, **kwargs)
+        cache = _partial_cache(given, index)
         tokens = roles(call, step, given)
-        running, cache = tokens.running, _partial_cache(given, index)
+        running = tokens.running
         if not step.attention or tokens.seen.rows == 0:
             if cache is not None:
                 cache.advance(length)

@@ -9,6 +9,7 @@ from typing import Any
 from vlm.cache import PartialLayer, cache_in, refuse_cache
 from vlm.engine import Engine, attached, check_attention
 from vlm.families import Family, exact_length
+from vlm.flash import refuse_packed
 from vlm.intervals import EVERYTHING
 from vlm.plan import LayerPlan, SkipPlan
 from vlm.pruning import ranking
@@ -99,6 +100,8 @@ def _check_call(given: Mapping[str, Any], engine: Engine, forwards: Mapping[int,
             "skipping: output_attentions is not supported under a plan, since skipped layers have smaller maps or "
             "none; measure with vlm.attention"
         )
+    if forwards and engine.flash:
+        refuse_packed(given)
     if forwards:
         refuse_cache(cache_in(given))
         _check_length(given, limit)

@@ -21,7 +21,7 @@ def replacements(engine: Engine, steps: tuple[LayerPlan, ...]) -> dict[nn.Module
     for layer, step in zip(engine.parts.layers, steps, strict=True):
         if step.vision == "frozen" and hasattr(part(layer, "self_attn"), "q_proj"):
             module = part(layer, "self_attn")
-            out[module.q_proj] = _no_query_if_frozen(engine, module.q_proj, getattr(module, "head_dim", None))
+            out[module.q_proj] = _no_query_if_frozen(engine, module.q_proj)
         if not step.attention:
             out[part(layer, "input_layernorm")] = _unchanged
             out[part(layer, "self_attn")] = lambda hidden_states, *_, **__: (_nothing(hidden_states), None)
@@ -52,13 +52,13 @@ def _nothing(hidden_states: Tensor) -> Tensor:
     return hidden_states.new_zeros(()).expand_as(hidden_states)
 
 
-def _no_query_if_frozen(engine: Engine, linear: Any, head_dim: int | None) -> Callable[..., Tensor]:
-    """The query projection, but of frozen tokens one head of zeros, the least that an attention module takes."""
-    original, width = linear.forward, head_dim or linear.out_features
+def _no_query_if_frozen(engine: Engine, linear: Any) -> Callable[..., Tensor]:
+    """The query projection, but zeros for frozen tokens."""
+    original = linear.forward
 
     def forward(states: Tensor) -> Tensor:
         if engine.current().memo.get("keys only"):
-            return states.new_zeros(width).expand(*states.shape[:-1], -1)
+            return states.new_zeros(linear.out_features).expand(*states.shape[:-1], -1)
         out: Tensor = original(states)
         return out
 

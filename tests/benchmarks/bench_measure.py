@@ -1,7 +1,7 @@
 """Overhead of probe and attention against the plain forward, beside the usual way, in one run.
 
-Model: random LLaVA, 576 image + 64 text tokens, 16 layers of width 512. Prints ratios of medians taken in
-turns, and the peak memory of each way in a process of its own.
+Model: random LLaVA, 576 image + 64 text tokens, 16 layers of width 512. Prints ratios of first quartiles
+taken in turns, and the peak memory of each way in a process of its own.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from skip_timing import machine_line, ratio
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
 import vlm
@@ -94,26 +95,32 @@ def memory_of(way: str) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--processor-time", action="store_true", help="on a busy machine: one thread, processor time")
     parser.add_argument("--memory-of", choices=WAYS, help="internal: print one way's memory and stop")
     given = parser.parse_args()
     if given.memory_of:
         print(peak_growth(given.memory_of))
         return
+    clock = time.process_time if given.processor_time else time.perf_counter
+    if given.processor_time:
+        torch.set_num_threads(1)
     fast, eager, batch = build()
     taken: dict[str, list[float]] = {way: [] for way in WAYS}
     order = random.Random(0)
     for round_number in range(given.rounds + 2):
         # In a fixed order every way would inherit the allocator and caches of the same other way.
         for way in order.sample(WAYS, len(WAYS)):
-            start = time.perf_counter()
+            start = clock()
             run(way, fast, eager, batch)
             if round_number >= 2:
-                taken[way].append(time.perf_counter() - start)
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {given.rounds} rounds")
+                taken[way].append(clock() - start)
+    kind = "processor time" if given.processor_time else "wall-clock time"
+    print(machine_line(), f"{kind}, {given.rounds} rounds")
     print(f"{'way':<20}{'median s':>10}{'ratio to plain':>16}{'peak growth MiB':>18}")
     for way, values in taken.items():
-        ratio = statistics.median(a / b for a, b in zip(values, taken["plain"], strict=True))
-        print(f"{way:<20}{statistics.median(values):>10.3f}{ratio:>16.3f}{memory_of(way):>18.1f}")
+        print(
+            f"{way:<20}{statistics.median(values):>10.3f}{ratio(values, taken['plain']):>16.3f}{memory_of(way):>18.1f}"
+        )
 
 
 if __name__ == "__main__":

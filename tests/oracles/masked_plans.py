@@ -58,7 +58,7 @@ def planned_logits(
             out |= ~vision
         for span, tokens in keeps:
             if index in numbers(span, depth):
-                kept = torch.tensor(sorted(numbers(tokens, 10_000)))
+                kept = torch.tensor(sorted(numbers(tokens, 10_000)), device=vision.device)
                 out |= vision & ~torch.isin(ordinal, kept)
         for first, fraction in prunes.items():
             if index >= first:
@@ -81,7 +81,7 @@ def planned_logits(
         def forward(states: torch.Tensor, **kwargs: Any) -> Any:
             away = bypassing(index)
             mask = kwargs["attention_mask"]
-            closed = away[:, None, None, :] & ~torch.eye(away.shape[1], dtype=torch.bool)
+            closed = away[:, None, None, :] & ~torch.eye(away.shape[1], dtype=torch.bool, device=away.device)
             kwargs["attention_mask"] = mask.masked_fill(closed, torch.finfo(mask.dtype).min)
             new = original(states, **kwargs)
             back = away | (vision if index in layers.get("freeze", ()) else False)

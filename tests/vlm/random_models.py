@@ -45,7 +45,10 @@ def _siglip(image_size: int = 12, **more: Any) -> Any:
 
 
 def _llava(layers: int, width: int, text: str = "LlamaConfig") -> Any:
-    more = {"sliding_window": None} if text == "MistralConfig" else {}
+    more = {
+        "MistralConfig": {"sliding_window": None},
+        "MiniMaxM2Config": dict(head_dim=width // 4, num_local_experts=2, num_experts_per_tok=1),
+    }.get(text, {})
     return hf.LlavaConfig(
         text_config=_text(text, layers, width, **more), vision_config=_clip(), image_token_index=IMAGE
     )
@@ -202,6 +205,7 @@ def _llama4(layers: int, width: int) -> Any:
 _BUILDERS: dict[str, tuple[str, Callable[..., Any]]] = {
     "llava": ("Llava", _llava),
     "llava-mistral": ("Llava", lambda layers, width: _llava(layers, width, "MistralConfig")),
+    "llava-minimax": ("Llava", lambda layers, width: _llava(layers, width, "MiniMaxM2Config")),
     "llava_next": ("LlavaNext", _llava_next),
     "vipllava": ("VipLlava", _vipllava),
     "llava_onevision": ("LlavaOnevision", _llava_onevision),
@@ -218,7 +222,7 @@ _BUILDERS: dict[str, tuple[str, Callable[..., Any]]] = {
     "mistral3": ("Mistral3", _mistral3),
     "llama4": ("Llama4", _llama4),
 }
-FAMILY_NAMES = tuple(_BUILDERS)
+FAMILY_NAMES = tuple(name for name in _BUILDERS if name != "llava-minimax")
 
 
 def absent(family: str) -> str | None:

@@ -16,6 +16,7 @@ from vlm.attention import attention_rows
 from vlm.call import Call
 from vlm.engine import attached
 from vlm.families import Family
+from vlm.flash import Mask
 from vlm.plan import SkipPlan
 from vlm.selectors.ranking import Ranking, Units, by_layer
 
@@ -30,7 +31,7 @@ class RankRecord:
     _rows: list[Tensor] = field(default_factory=list)
     _done: list[Tensor] = field(default_factory=list)
 
-    def observe(self, call: Call, layer: int, query: Tensor, key: Tensor, mask: Tensor | None, scaling: float) -> None:
+    def observe(self, call: Call, layer: int, query: Tensor, key: Tensor, mask: Mask, scaling: float) -> None:
         if call.past:
             return
         if layer in call.query_positions:

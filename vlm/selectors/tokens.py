@@ -17,6 +17,7 @@ from vlm.attention import attention_rows
 from vlm.call import Call
 from vlm.engine import attached
 from vlm.families import Family
+from vlm.flash import Mask
 from vlm.plan import SkipPlan
 from vlm.selectors.similarity import last_real
 
@@ -52,9 +53,7 @@ class TokenRecord:
         if call is not None and not call.past and states.shape[1] == call.real.shape[1]:
             self._raters = raters(call, states)
 
-    def observe_attention(
-        self, call: Call, layer: int, query: Tensor, key: Tensor, mask: Tensor | None, scaling: float
-    ) -> None:
+    def observe_attention(self, call: Call, layer: int, query: Tensor, key: Tensor, mask: Mask, scaling: float) -> None:
         if call.past or layer not in self.layers:
             return
         if layer in call.query_positions or self._raters is None:
