@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,8 +13,9 @@ from torch import Tensor, nn
 
 from vlm.call import Call, read_call
 from vlm.families import Anatomy, Family, anatomy
-from vlm.flash import Mask, check_causal, check_window, is_flash, under_its_name, whole
+from vlm.flash import Mask, check_causal, check_window, whole
 from vlm.flash import attend as flash_attend
+from vlm.implementations import attention_function, attention_module, is_flash
 
 # Contexts of several threads open and close one after the other.
 _OPENING = threading.RLock()
@@ -247,7 +247,7 @@ class Engine:
 
         own = self.attention_name
         name = self._routed_name = f"skipit_{own}_{id(self):x}"
-        AttentionInterface.register(name, self._observed(_attention_function(self.parts, own)))
+        AttentionInterface.register(name, self._observed(attention_function(self.parts, own)))
         AttentionMaskInterface.register(name, AttentionMaskInterface()[own])
         self._own_attention = own
         self.parts.text_config._attn_implementation = name
@@ -264,7 +264,7 @@ class Engine:
 
     def _observed(self, own_function: Callable[..., Any]) -> Callable[..., Any]:
         """The model's own attention function, and then the observers."""
-        index_of = {id(_attention_module(layer)): i for i, layer in enumerate(self.parts.layers)}
+        index_of = {id(attention_module(layer)): i for i, layer in enumerate(self.parts.layers)}
 
         def attend(
             module: nn.Module,
@@ -339,31 +339,3 @@ def attached(model: Any, family: Family | None = None) -> Iterator[Engine]:
             if engine.users == 0:
                 engine.remove()
                 del model.__dict__["_skipit_engine"]
-
-
-def _attention_module(layer: nn.Module) -> nn.Module:
-    module = getattr(layer, "self_attn", None)
-    if not isinstance(module, nn.Module):
-        raise TypeError(f"{type(layer).__name__}: expected an attention module .self_attn, found none")
-    return module
-
-
-def _attention_function(parts: Anatomy, implementation: str) -> Callable[..., Any]:
-    from transformers import AttentionInterface
-
-    home = sys.modules[type(_attention_module(parts.layers[0])).__module__]
-    default = getattr(home, "eager_attention_forward", None)
-    function = AttentionInterface().get_interface(implementation, default)
-    check_attention(implementation)
-    if function is None:
-        raise NotImplementedError(f"attention implementation {implementation!r}: found no function of that name")
-    return under_its_name(function, implementation) if is_flash(implementation) else function
-
-
-def check_attention(implementation: str) -> None:
-    """Refuse attention whose masks are of another kind."""
-    if implementation not in ("eager", "sdpa") and not is_flash(implementation):
-        raise NotImplementedError(
-            f"attention implementation {implementation!r} is not supported; load the model with "
-            "attn_implementation='sdpa', 'eager' or 'flash_attention_2'"
-        )

@@ -24,11 +24,6 @@ _ROWS_OF_THEIR_OWN = (
 )
 
 
-def is_flash(implementation: str) -> bool:
-    """Whether transformers means some flash attention by this name: its masks are (batch, keys) or none."""
-    return "flash" in implementation
-
-
 @dataclass(frozen=True, eq=False)
 class Runs:
     """Queries and keys as sequences behind each other, the kernel's "varlen" form.
@@ -113,6 +108,9 @@ class Layout:
             "max_length_k": int(lengths.max()),
         }
         return Runs(queries, torch.nonzero(self._open.flatten())[:, 0][chosen], options)
+
+
+Mask = Tensor | Layout | None
 
 
 def layout(
@@ -226,27 +224,3 @@ def attend(
 def _rows(states: Tensor, index: Tensor) -> Tensor:
     """Some rows of (batch, heads, rows, d), numbered through the batch, as one sequence (1, heads, chosen, d)."""
     return states.transpose(1, 2).flatten(0, 1)[index].transpose(0, 1).unsqueeze(0)
-
-
-def under_its_name(function: Callable[..., Any], name: str) -> Callable[..., Any]:
-    """Transformers' flash function, which looks its kernel up by the name in the module's configuration."""
-
-    def attend(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        config = _Seen(module.config, _attn_implementation=name)
-        return function(_Seen(module, config=config), *args, **kwargs)
-
-    return attend
-
-
-Mask = Tensor | Layout | None
-
-
-class _Seen:
-    """An object as it is, but for some attributes."""
-
-    def __init__(self, original: Any, **instead: Any) -> None:
-        self._original = original
-        self.__dict__.update(instead)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._original, name)

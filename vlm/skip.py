@@ -7,9 +7,10 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from vlm.cache import PartialLayer, cache_in, refuse_cache
-from vlm.engine import Engine, attached, check_attention
+from vlm.engine import Engine, attached
 from vlm.families import Family, exact_length
 from vlm.flash import refuse_packed
+from vlm.implementations import check_attention
 from vlm.intervals import EVERYTHING
 from vlm.plan import LayerPlan, SkipPlan
 from vlm.pruning import ranking
