@@ -167,7 +167,7 @@ def test_a_sliding_window_that_fills_while_decoding_is_refused(kernel, configure
     """A cache that was made without a configuration knows of no window, the kernel does."""
     model = random_model("llava-mistral", NAME)
     model.config.text_config.sliding_window = 22
-    batch = batch_for(model, images=(1, 1) if padded else (1,), after=(6, 5) if padded else (6,))
+    batch = batch_for(model, images=(1, 1) if padded else (1,), after=(6, 2) if padded else (6,))
     cache = DynamicCache(config=model.config.get_text_config()) if configured else DynamicCache()
     mask, token = batch["attention_mask"], torch.full((len(batch["input_ids"]), 1), 11)
     with torch.no_grad(), skipping(model, "vision:0-2"):
@@ -199,6 +199,16 @@ def test_where_runs_would_copy_too_many_keys_a_mask_serves(kernel, copies, monke
     with torch.no_grad(), skipping(model, plan):
         fast = model(**batch).logits[real]
     assert exactness.relative(fast, planned_logits(model, batch, plan)[real]) < 1e-5
+
+
+@pytest.mark.parametrize(("copies", "in_runs"), [(1, False), (2, True)])
+def test_nine_keys_in_three_runs_are_one_copy_of_five_too_many(copies, in_runs, monkeypatch):
+    monkeypatch.setattr(flash, "_COPIES", copies)
+    found = flash.Layout(torch.tensor([[0, 2, 4]]), torch.arange(5).unsqueeze(0), None, True)
+    assert (found.runs is not None) == in_runs
+    if found.runs is not None:
+        assert found.runs.keys.tolist() == [0, 0, 1, 2, 0, 1, 2, 3, 4]
+        assert found.runs.options["cu_seq_lens_k"].tolist() == [0, 1, 4, 9]
 
 
 def test_another_attention_inside_the_context_is_refused(kernel):
