@@ -206,7 +206,12 @@ def test_nine_keys_in_three_runs_are_one_copy_of_five_too_many(copies, in_runs, 
     monkeypatch.setattr(flash, "_COPIES", copies)
     found = flash.Layout(torch.tensor([[0, 2, 4]]), torch.arange(5).unsqueeze(0), None, True)
     assert (found.runs is not None) == in_runs
-    if found.runs is not None:
+    if not in_runs:
+        module, states = torch.nn.Module(), torch.zeros(1, 1, 5, 4)
+        module.is_causal = True
+        with pytest.raises(NotImplementedError, match="not supported in layers with 'softcap'"):
+            flash.attend(run_by_run, found, module, states[:, :, :3], states, states, softcap=30.0)
+    else:
         assert found.runs.keys.tolist() == [0, 0, 1, 2, 0, 1, 2, 3, 4]
         assert found.runs.options["cu_seq_lens_k"].tolist() == [0, 1, 4, 9]
 
