@@ -215,8 +215,8 @@ def attend(
         for unusual in ("softcap", "s_aux"):
             if options.get(unusual) is not None:
                 raise NotImplementedError(
-                    f"skipping: freezing an image of so many runs under flash attention is not supported in layers with "
-                    f"{unusual!r}; load the model with attn_implementation='eager'"
+                    f"skipping: freezing an image of so many runs under flash attention is not supported in layers "
+                    f"with {unusual!r}; load the model with attn_implementation='eager'"
                 )
         return AttentionInterface()["sdpa"](module, query, key, value, found.lines(), **options)
     chosen = _rows(query, runs.queries)
