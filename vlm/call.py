@@ -86,7 +86,10 @@ def read_call(given: Mapping[str, Any], placeholders: frozenset[int]) -> Call:
         real = mask[:, -ids.shape[1] :].to(torch.bool)
     else:
         got = f"{mask.ndim} dimensions" if isinstance(mask, Tensor) else type(mask).__name__
-        raise ValueError(f"attention_mask: expected a padding mask (batch, tokens), got {got}")
+        raise ValueError(
+            f"attention_mask: expected a padding mask (batch, tokens), got {got}; a static cache makes such masks, use "
+            "the default dynamic cache"
+        )
     return Call(vision & real if has_image else vision, real, past, has_image)
 
 

@@ -103,8 +103,9 @@ def _check_call(given: Mapping[str, Any], engine: Engine, forwards: Mapping[int,
         )
     if forwards and engine.flash:
         refuse_packed(given)
-    if forwards:
+    if engine.plan:
         refuse_cache(cache_in(given))
+    if forwards:
         _check_length(given, limit)
     for index, layer in enumerate(getattr(cache_in(given), "layers", ())):
         if isinstance(layer, PartialLayer) and index not in forwards and layer.logical:

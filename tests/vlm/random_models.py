@@ -237,7 +237,7 @@ def unsuited(family: str) -> str | None:
     """Why flash attention does not do what this family's attention does, without any plan; None when it does."""
     return {
         "gemma3": "gemma3: image tokens see each other both ways and windows slide, which flash attention does not do",
-        "paligemma": "paligemma: the prompt sees itself both ways and answers do not, which flash attention cannot do",
+        "paligemma": "paligemma: the prompt sees itself both ways, where flash attention can neither freeze nor prune",
         "llama4": "llama4: transformers offers no flash attention for it",
     }.get(family)
 

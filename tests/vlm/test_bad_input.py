@@ -120,18 +120,25 @@ class QuantisedLayer(DynamicLayer):
         (lambda config: Cache(layers=[QuantisedLayer() for _ in range(5)]), "QuantisedLayer"),
     ],
 )
-def test_other_caches_are_refused_before_anything_has_run(model, cache, name):
+@pytest.mark.parametrize("plan", [PLAN, "mlp:0-2"])
+def test_other_caches_are_refused_before_anything_has_run(model, plan, cache, name):
     batch = batch_for(model)
     cache = cache(model.config.get_text_config())
-    with torch.no_grad(), skipping(model, PLAN), probe(model) as record:
+    with torch.no_grad(), skipping(model, plan), probe(model) as record:
         with pytest.raises(NotImplementedError, match=f"{name}.*not supported; use the default dynamic cache"):
             model(**batch, past_key_values=cache)
         assert record.samples == 0
 
 
+def test_measuring_with_a_static_cache_says_which_cache_to_use(model):
+    with torch.no_grad(), probe(model), pytest.raises(ValueError, match="a static cache makes such masks"):
+        model.generate(**batch_for(model), max_new_tokens=3, cache_implementation="static")
+
+
+@pytest.mark.parametrize("plan", [PLAN, "mlp:0-2"])
 @pytest.mark.parametrize("implementation", ["static", "offloaded"])
-def test_generate_with_another_cache_is_refused(model, implementation):
-    with torch.no_grad(), skipping(model, PLAN), pytest.raises(NotImplementedError, match="default dynamic cache"):
+def test_generate_with_another_cache_is_refused(model, implementation, plan):
+    with torch.no_grad(), skipping(model, plan), pytest.raises(NotImplementedError, match="default dynamic cache"):
         model.generate(**batch_for(model), max_new_tokens=3, cache_implementation=implementation)
 
 
