@@ -34,7 +34,7 @@ class Call:
         Under a plan, the index in this call of each query row and the logical position of each key of a
         layer (-1 = filler); absent where a layer ran on the full sequence, and for decoded tokens.
     planned : set of int
-        Layers that the plan has shortened so far, in this call or in those that filled the cache.
+        Layers reached so far whose tokens or whose cache the plan shortens.
     layouts : dict layer -> vlm.flash.Layout
         The same for flash attention, which knows no masks.
     value : (batch, key heads, keys, d) or None

@@ -351,7 +351,8 @@ def _page(lines: list[str], notes: list[str]) -> str:
         bit-identical logits, or the same tokens. Errors are relative, of all logits in float32; beam search: of the
         winners' scores; gradients: of all parameters; bfloat16: the largest logit difference in standard deviations
         of the logits. Largest errors that pass: {limits}. {flash_kernel.NAME}: transformers' own path around a plain
-        softmax in place of the kernel, which needs a GPU (tests/vlm/flash_kernel.py).
+        softmax in place of the kernel, which needs a GPU (tests/vlm/flash_kernel.py); that one takes each sequence by
+        itself, hence batches that equal singles to the bit.
     """
     text = textwrap.wrap(" ".join(what.split()), 120, break_on_hyphens=False)
     notes = [f"- n/a: {note}." for note in notes]
