@@ -7,8 +7,8 @@ import json
 import sys
 from dataclasses import asdict
 
-from bounds.statements import THEOREMS
-from bounds.verify import Verdict, bar, verify
+from bounds.theorems.catalogue import THEOREMS
+from bounds.verification.verify import Verdict, bar, verify
 
 EXAMPLES = """examples:
   python -m bounds verify                        every statement, 2000 random worlds each, and a search
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("table", help="docs/theory/statements.md, generated (needs sympy)")
     options = parser.parse_args(arguments)
     if options.command == "table":
-        from bounds.statement_table import statement_table
+        from bounds.theorems.catalogue_table import statement_table
 
         print(statement_table(), end="")
         return 0

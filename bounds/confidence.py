@@ -10,12 +10,10 @@ import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from redundancy import checks
-
-FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
+from redundancy.array_types import BoolArray, FloatArray
 
 # Covers the rounding of pairwise sums and of the map to [0, 1], in units of the support's width.
 ROUNDING = 64 * np.finfo(np.float64).eps

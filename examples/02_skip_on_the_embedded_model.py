@@ -7,8 +7,8 @@ import torch
 
 import vlm
 from vlm import tiny
-from vlm.plots import plot_attention, plot_redundancy, require_matplotlib
-from vlm.validate import difference, score
+from vlm.evaluation.accuracy import paired_difference, score_accuracy
+from vlm.reports.plots import plot_attention, plot_redundancy, require_matplotlib
 
 
 def main():
@@ -30,12 +30,13 @@ def main():
     asked = tiny.questions(split="test", limit=given.questions, kinds=tiny.IMAGE_KINDS)
     images = [q.image_id for q in asked]
     full = tiny.correct(model, processor, asked)
-    print(f"no skip: {score(full, images)}")
+    print(f"no skip: {score_accuracy(full, images)}")
     for plan in (decision.plan, vlm.SkipPlan.early_exit(record.depth - 3), vlm.SkipPlan.late_entry(1)):
         with vlm.skipping(model, plan):
             right = tiny.correct(model, processor, asked)
         cost = vlm.operations_ratio(model, plan, vision=36, text=16)
-        print(f"{plan!s:>16}: {score(right, images)}, change {difference(right, full, images)}, operations {cost:.0%}")
+        accuracy, change = score_accuracy(right, images), paired_difference(right, full, images)
+        print(f"{plan!s:>16}: {accuracy}, change {change}, operations {cost:.0%}")
 
     plt = require_matplotlib()
     figure, axes = plt.subplots(1, 2, figsize=(11, 3.8), layout="constrained")

@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 
 import vlm
-from vlm.plots import plot_redundancy, require_matplotlib
-from vlm.validate import prefill_times
+from vlm.evaluation.timing import prefill_times
+from vlm.reports.plots import plot_redundancy, require_matplotlib
 
 
 def random_llava():

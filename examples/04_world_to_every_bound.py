@@ -15,8 +15,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import bounds
-from redundancy.named import circle
-from redundancy.worlds import FiniteWorld
+from bounds.worlds.finite import FiniteWorld
+from bounds.worlds.gallery import circle
 
 
 def world(move, codes=40):

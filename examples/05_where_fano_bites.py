@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import bounds
-from redundancy.named import cyclic_codebook
+from bounds.worlds.gallery import cyclic_codebook
 
 
 def main():

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import redundancy as rd
-from redundancy.pid import ATOMS
+from redundancy.pid.result import ATOMS
 
 PAIRS = (("early", "middle"), ("middle", "late"), ("early", "late"))
 

@@ -12,8 +12,8 @@ import argparse
 from pathlib import Path
 
 from vlm import published
-from vlm.plots import require_matplotlib
 from vlm.reports import plot_prediction, prediction
+from vlm.reports.plots import require_matplotlib
 
 
 def main() -> None:

@@ -17,11 +17,11 @@ import torch
 
 import vlm
 from vlm import selectors, tiny
-from vlm.agreement import agreement, token_agreement
-from vlm.demo import Judge
-from vlm.equal_cost import Ladder, equal_cost
-from vlm.plots import require_matplotlib
-from vlm.selectors import published
+from vlm.evaluation.plan_accuracy import PlanAccuracy
+from vlm.reports.plots import require_matplotlib
+from vlm.selectors import published_choices
+from vlm.selectors.equal_cost import Ladder, equal_cost
+from vlm.selectors.rank_agreement import agreement, token_agreement
 
 CHARACTER = {"tiny": "image tokens of usual norm", "tiny-scaled": "image tokens of large norm"}
 BATCH = 50
@@ -80,7 +80,7 @@ def token_rows(seen: selectors.Observations, images: list[str]) -> list[dict[str
     return rows
 
 
-def ladders(judge: Judge, theory: list[selectors.Ranking], others: list[selectors.Ranking]) -> list[Ladder]:
+def ladders(judge: PlanAccuracy, theory: list[selectors.Ranking], others: list[selectors.Ranking]) -> list[Ladder]:
     """What every method would do at every budget; token methods look at each held-out prompt."""
     seen = observed(judge.model, batches(judge.processor, judge.questions))
     tokens, depth = judge.tokens[0], seen.probe.depth
@@ -154,7 +154,9 @@ def main() -> None:
         for ranking in others:
             print(f"{ranking.method}, its authors' setting: {ranking.plan()}")
 
-        judge = Judge(model, processor, tiny.questions(split="test", limit=judged, kinds=tiny.IMAGE_KINDS), BATCH)
+        judge = PlanAccuracy(
+            model, processor, tiny.questions(split="test", limit=judged, kinds=tiny.IMAGE_KINDS), BATCH
+        )
         free = selectors.redundancy(seen.probe, last_free=True)
         removed = selectors.redundancy(seen.probe, freeze=False)
         cost = equal_cost(judge, ladders(judge, [theory, free, removed, looked], others), RATIOS)
@@ -162,7 +164,7 @@ def main() -> None:
         table.save(given.out / f"09_agreement_{name}.csv")
         cost.save(given.out / f"09_equal_cost_{name}.csv")
         draw(axes[row], name, theory, others, cost, judge.full.mean())
-    print(f"{published.published_regions().text()}\n\n{published.published_orders().text()}")
+    print(f"{published_choices.published_regions().text()}\n\n{published_choices.published_orders().text()}")
     figure.savefig(given.out / "09_what_others_skip.png", dpi=130)
     print(f"\nfigure: {given.out / '09_what_others_skip.png'}")
 

@@ -8,10 +8,10 @@ import torch
 
 import vlm
 from vlm import tiny
-from vlm.lens import lens
-from vlm.plots import require_matplotlib
-from vlm.reading_plots import plot_lens, plot_trace
-from vlm.tracing import Trace, trace
+from vlm.measure.causal_tracing import Trace, trace
+from vlm.measure.logit_lens import lens
+from vlm.reports.plots import require_matplotlib
+from vlm.reports.reading_plots import plot_lens, plot_trace
 
 CELLS = [row + column for row in "abc" for column in "123"]
 

@@ -7,12 +7,13 @@ import torch
 
 import vlm
 from vlm import SkipPlan, tiny
-from vlm.consequences import consequences
-from vlm.demo import Judge, measure
-from vlm.plots import require_matplotlib
-from vlm.reading_plots import plot_consequences, plot_regimes
-from vlm.regimes import regimes
-from vlm.removal import removal
+from vlm.decisions.four_regimes import regimes
+from vlm.demo.loop import measure
+from vlm.evaluation.plan_accuracy import PlanAccuracy
+from vlm.measure.attention_removal import removal
+from vlm.measure.error_propagation import consequences
+from vlm.reports.plots import require_matplotlib
+from vlm.reports.reading_plots import plot_consequences, plot_regimes
 
 
 def one_per_scene(number):
@@ -53,7 +54,7 @@ def main():
     print(f"by accumulated distances: {strict}")
     print(f"{strict.runs.text()}\n")
 
-    judge = Judge(model, processor, tiny.questions(limit=given.questions, kinds=tiny.IMAGE_KINDS), 60)
+    judge = PlanAccuracy(model, processor, tiny.questions(limit=given.questions, kinds=tiny.IMAGE_KINDS), 60)
     # What redundancy alone would have suggested: removing where the regime says freeze.
     removed = SkipPlan(vision=found.plan.vision + found.plan.frozen)
     plans = {"no skip": SkipPlan(), "conditions": decision.plan, "regimes": found.plan, "removed instead": removed}

@@ -1,21 +1,27 @@
 """Estimators of four notions of redundancy between two layers' hidden states."""
 
-from redundancy.broja import broja
-from redundancy.broja_batch import broja_batch
-from redundancy.broja_samples import broja_from_samples
-from redundancy.codebook import Codebook
-from redundancy.discrete import conditional_entropy, conditional_mutual_information, entropy, mutual_information
-from redundancy.distances import Distance, row_distances
-from redundancy.functional import functional, mmse, risk_difference
-from redundancy.geometric import geometric
-from redundancy.informational import informational, unique_information
-from redundancy.neighbor_entropy import knn_entropy, residual_entropy
-from redundancy.neighbors import knn_conditional_mutual_information, ksg
-from redundancy.pid import PID, PIDTable
-from redundancy.proximal import proximal
-from redundancy.results import Estimate
-from redundancy.summaries import gaussian_information, summary_information
-from redundancy.usable import usable_information
+from redundancy.distance.geometric import geometric
+from redundancy.distance.metrics import Distance, row_distances
+from redundancy.distance.proximal import proximal
+from redundancy.estimate import Estimate
+from redundancy.information.codebook import Codebook
+from redundancy.information.discrete import (
+    conditional_entropy,
+    conditional_mutual_information,
+    entropy,
+    mutual_information,
+)
+from redundancy.information.informational import informational
+from redundancy.information.kozachenko_leonenko import knn_entropy, residual_entropy
+from redundancy.information.kraskov import knn_conditional_mutual_information, ksg
+from redundancy.information.linear_summaries import gaussian_information, summary_information
+from redundancy.information.v_information import usable_information
+from redundancy.pid.batch import broja_batch
+from redundancy.pid.from_samples import broja_from_samples
+from redundancy.pid.result import PID, PIDTable
+from redundancy.pid.solver import broja
+from redundancy.pid.unique_information import unique_information
+from redundancy.prediction.functional import functional, mmse, risk_difference
 
 __all__ = [
     "PID",

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
+from redundancy.array_types import FloatArray, IntArray
 
 
 def paired_rows(x: Any, y: Any) -> tuple[Any, Any, Any]:

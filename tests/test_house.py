@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.structure import PACKAGES, structure
+
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("redundancy", "bounds", "vlm")
 FORBIDDEN = {
     "redundancy": {"bounds", "vlm", "torch", "transformers"},
     "bounds": {"vlm", "torch", "transformers"},
@@ -39,6 +40,43 @@ def test_import_arrows(package):
     for path in files:
         crossed = imported(path) & FORBIDDEN[package]
         assert not crossed, f"{path.relative_to(ROOT)} imports {crossed}"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_rooms_form_no_circle(package):
+    found = structure(ROOT / package)
+    assert found.rooms
+    assert not found.circles
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_files_stand_in_rooms(package):
+    assert structure(ROOT / package).beside <= 14
+    for folder in (path for path in (ROOT / package).rglob("*") if path.is_dir() and any(path.glob("*.py"))):
+        assert (folder / "__init__.py").is_file(), f"{folder.relative_to(ROOT)} has no sign"
+        sign = ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) or ""
+        assert sign, f"{folder.relative_to(ROOT)}/__init__.py says nothing"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_module_is_hidden_by_a_public_name(package):
+    for sign in (ROOT / package).rglob("__init__.py"):
+        room = importlib.import_module(".".join(sign.parent.relative_to(ROOT).parts))
+        for name in getattr(room, "__all__", ()):
+            hidden = (sign.parent / f"{name}.py").exists() or (sign.parent / name / "__init__.py").exists()
+            is_module = getattr(room, name).__class__.__name__ == "module"
+            assert not hidden or is_module, f"{room.__name__}.{name} hides the module of the same name"
+
+
+def test_the_structure_script_sees_a_circle(tmp_path):
+    room = tmp_path / "house"
+    for name, text in {"__init__": "", "a": "from house.b import x", "b": "from house import c", "c": ""}.items():
+        room.mkdir(exist_ok=True)
+        (room / f"{name}.py").write_text(text)
+    straight = structure(room)
+    assert (straight.floors, straight.arrows, straight.circles) == (3, {("a", "b"), ("b", "c")}, [])
+    (room / "c.py").write_text("def f():\n    import house.a")
+    assert structure(room).circles == [["a", "b", "c"]]
 
 
 def test_nothing_evaluates_text_or_unpickles():

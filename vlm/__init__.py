@@ -11,20 +11,20 @@ except ModuleNotFoundError as error:
     raise ImportError("vlm needs torch and transformers: pip install 'skipit[vlm]'") from error
 
 from vlm import selectors
-from vlm.attention import AttentionRecord, attention
-from vlm.conditions import Decision, decide
-from vlm.consequences import Consequences, consequences
-from vlm.cost import Cost, Operations, operations, operations_ratio, plan_cost
-from vlm.families import FAMILIES, Family
-from vlm.lens import Lens, LensRecord, lens
-from vlm.load import load
-from vlm.plan import SkipPlan
-from vlm.probe import ProbeRecord, probe
-from vlm.regimes import Regimes, regimes
-from vlm.removal import RemovalRecord, removal
-from vlm.skip import skipping
+from vlm.decisions.conditions import Decision, decide
+from vlm.decisions.four_regimes import Regimes, regimes
+from vlm.engine.skipping import skipping
+from vlm.measure.attention_ratio import AttentionRecord, attention
+from vlm.measure.attention_removal import RemovalRecord, removal
+from vlm.measure.causal_tracing import Noise, Trace, trace
+from vlm.measure.distances import ProbeRecord, probe
+from vlm.measure.error_propagation import Consequences, consequences
+from vlm.measure.logit_lens import Lens, LensRecord, lens
+from vlm.models.families import FAMILIES, Family
+from vlm.models.loading import load
+from vlm.plans.cost import Cost, Operations, operations, operations_ratio, plan_cost
+from vlm.plans.plan import SkipPlan
 from vlm.table import Table
-from vlm.tracing import Noise, Trace, trace
 
 __all__ = [
     "FAMILIES",

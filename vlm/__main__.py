@@ -49,9 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _demo(given: argparse.Namespace) -> int:
-    from vlm.demo import run_demo
-    from vlm.plots import require_matplotlib
-    from vlm.report import save
+    from vlm.demo.loop import run_demo
+    from vlm.demo.page import save
+    from vlm.reports.plots import require_matplotlib
 
     require_matplotlib()  # before the work, not after it
     outcome = run_demo(given.model, limit=given.questions, seed=given.seed, progress=not given.quiet)
@@ -59,8 +59,8 @@ def _demo(given: argparse.Namespace) -> int:
 
 
 def _measure(given: argparse.Namespace) -> int:
-    from vlm.measurement import write_tables
-    from vlm.measuring import measure
+    from vlm.experiments.measure_run import measure
+    from vlm.experiments.measurement_tables import write_tables
 
     spec, how = _spec(given), _how(given)
     folder = measure(spec, given.out, **how)
@@ -71,8 +71,8 @@ def _measure(given: argparse.Namespace) -> int:
 
 
 def _plan(given: argparse.Namespace) -> int:
-    from vlm.measurement import decided
-    from vlm.plan import INDEX_CONVENTION
+    from vlm.experiments.measurement_tables import decided
+    from vlm.plans.plan import INDEX_CONVENTION
 
     found: Any = decided(
         given.measurement,
@@ -85,7 +85,7 @@ def _plan(given: argparse.Namespace) -> int:
         confidence=given.confidence,
     )
     if given.regimes:
-        from vlm.regimes import regimes
+        from vlm.decisions.four_regimes import regimes
 
         found = regimes(found)
     print(INDEX_CONVENTION + "\n")
@@ -96,7 +96,7 @@ def _plan(given: argparse.Namespace) -> int:
 
 
 def _sweep(given: argparse.Namespace) -> int:
-    from vlm.experiment import sweep
+    from vlm.experiments.sweep_run import sweep
 
     spec, how = _spec(given), _how(given)
     folder = sweep(spec, given.out, **how)
@@ -111,12 +111,12 @@ def _merge(given: argparse.Namespace) -> int:
 
 
 def _merged(folder: Path, *, partial: bool) -> int:
-    from vlm.measurement import write_tables
-    from vlm.runs import spec_of
+    from vlm.experiments.measurement_tables import write_tables
+    from vlm.experiments.run_directory import spec_of
 
     if folder.resolve().name.startswith("measure-"):
         return _wrote(write_tables(folder, confidence=spec_of(folder).confidence, partial=partial))
-    from vlm.reports.merged import summarised
+    from vlm.reports.merged_records import summarised
 
     written, table = summarised(folder, partial=partial)
     print(table.text())
@@ -124,8 +124,8 @@ def _merged(folder: Path, *, partial: bool) -> int:
 
 
 def _report(given: argparse.Namespace) -> int:
+    from vlm.experiments.run_directory import spec_of
     from vlm.reports import write
-    from vlm.runs import spec_of
 
     folder = Path(given.run_directory)
     beside = folder.resolve().parent / spec_of(folder).measurement
@@ -135,7 +135,7 @@ def _report(given: argparse.Namespace) -> int:
 
 
 def _spec(given: argparse.Namespace) -> Any:
-    from vlm.spec import read_spec
+    from vlm.experiments.spec import read_spec
 
     names = ("model", "revision", "dtype", "attention", "protocol", "judge", "batch_size", "seed", "confidence")
     flags = {name: getattr(given, name, None) for name in (*names, "plans", "late_entry", "early_exit", "limit")}
@@ -154,7 +154,7 @@ def _data(text: str) -> dict[str, str]:
 
 
 def _how(given: argparse.Namespace) -> dict[str, Any]:
-    from vlm.sharding import shard
+    from vlm.experiments.shards import shard
 
     return {
         "part": shard(given.shard),

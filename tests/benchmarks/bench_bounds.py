@@ -17,9 +17,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import bounds
-from bounds import special
-from tests import strategies
-from tests.oracles import precise_bounds
+from bounds.framework import special_functions
+from tests.oracles import bounds_reference
+from tests.support import strategies
 
 ROWS, COLUMNS = 1000, 1000
 
@@ -57,7 +57,7 @@ def worst_error(theorem) -> float:
         arguments = strategies.draw_arguments(theorem, rng)
         value = theorem(**arguments)
         value = value[1] if isinstance(value, tuple) else value
-        exact = precise_bounds.right_side(theorem, strategies.substitution(theorem, arguments))
+        exact = bounds_reference.right_side(theorem, strategies.substitution(theorem, arguments))
         if exact > mp.mpf("1e-300"):
             worst = max(worst, float(abs(mp.mpf(float(value)) / exact - 1)))
     return worst
@@ -67,11 +67,16 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="")
     only = parser.parse_args().only
-    values = np.random.default_rng(0).uniform(0.0, special.LOG2, ROWS * COLUMNS)
+    values = np.random.default_rng(0).uniform(0.0, special_functions.LOG2, ROWS * COLUMNS)
     exponential = seconds(lambda: np.exp(values))[0]
     print(f"np.exp of 10^6 numbers: {exponential:.4f} s of processor time; ratios are to it")
     if not only:
-        for function in (special.psi, special.zeta, special.binary_entropy, special.kappa):
+        for function in (
+            special_functions.psi,
+            special_functions.zeta,
+            special_functions.binary_entropy,
+            special_functions.kappa,
+        ):
             cpu, wall = seconds(lambda function=function: function(values))
             print(f"{'special.' + function.__name__:40s} {cpu:8.4f} s  {cpu / exponential:7.1f} x  (wall {wall:.3f} s)")
     for theorem in bounds.THEOREMS:

@@ -30,7 +30,7 @@ from skip_timing import (
 )
 
 import vlm
-from vlm.load import ATTENTION
+from vlm.models.loading import ATTENTION
 
 IMAGE, TEXT = 7, 64
 _CLIP = dict(

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 import redundancy as rd
-from redundancy.pid import ATOMS
+from redundancy.pid.result import ATOMS
 
 sys.path.insert(0, str(Path(__file__).parent))
 from bench_broja import clarabel_cones

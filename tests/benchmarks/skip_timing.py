@@ -17,8 +17,8 @@ import transformers
 
 import vlm
 from vlm import SkipPlan
-from vlm.cost import _tokens
-from vlm.families import anatomy
+from vlm.models.families import anatomy
+from vlm.plans.cost import _tokens
 
 PLAIN = "no context"
 HEAD = (

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from vlm.load import load
+from vlm.models.loading import load
 from vlm.tiny import IMAGE_KINDS, Question, questions
 
 

@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bounds import confidence
-from tests.oracles import naive_limits
+from tests.oracles import limits_reference
 
 GENERAL = [name for name in confidence.METHODS if name != "clopper-pearson"]
 EVERY = list(confidence.METHODS)
 
 
 def twin(name):
-    return getattr(naive_limits, name.replace("-", "_"))
+    return getattr(limits_reference, name.replace("-", "_"))
 
 
 def column(seed, n, kind):

@@ -10,8 +10,9 @@ import pytest
 
 import bounds
 import redundancy as rd
-from bounds import clusters, confidence
-from redundancy.results import Estimate
+from bounds import confidence
+from bounds.certificates import clustered
+from redundancy.estimate import Estimate
 from tests.coverage import study
 from tests.coverage.laws import LAWS, MAX_TOKENS, draw_images, exact_mean, exact_survival
 
@@ -84,10 +85,10 @@ def upper_limits(method, images, rng):
     if method == "token-level clopper-pearson":  # the planted, invalid one
         return confidence.clopper_pearson(far, alpha=ALPHA), "survival", 1
     if method == "one token per image, clopper-pearson":
-        rows = clusters.one_row_per_group(images.image, rng=rng)
+        rows = clustered.one_row_per_group(images.image, rng=rng)
         return confidence.clopper_pearson(far[rows], alpha=ALPHA), "survival", 0
     if method.startswith("token-weighted"):
-        limit = clusters.token_weighted(
+        limit = clustered.token_weighted(
             images.means(far), images.sizes, max_rows=MAX_TOKENS, alpha=ALPHA, method=method.split()[-1]
         )
         return limit, "survival", 1
@@ -150,7 +151,7 @@ def test_cluster_limits_cover_in_the_full_study(method, n):
 
 def uniform_misses(n, runs):
     truth = np.array([exact_survival(t)[0] for t in GRID])
-    s = clusters.dkw_deviation(n, alpha=ALPHA)
+    s = clustered.dkw_deviation(n, alpha=ALPHA)
     rng = np.random.default_rng([1, n])
     misses = 0
     for _ in range(runs):

@@ -3,7 +3,7 @@
     python -m tests.vlm.exactness [--family NAME ...] [--markdown FILE]
 
 prints the worst error over the plans, against a slow full-length masked twin without a cache
-(tests/oracles/masked_plans.py); 0 stands for bit-identical or token by token equal.
+(tests/oracles/plans_reference.py); 0 stands for bit-identical or token by token equal.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from typing import Any
 import torch
 import transformers
 
-from tests.oracles.masked_plans import planned_logits
-from tests.vlm import flash_kernel
-from tests.vlm import random_models as models
+from tests.oracles.plans_reference import planned_logits
+from tests.support import flash_kernel
+from tests.support import random_models as models
 from vlm import SkipPlan, skipping
 
 Batch = dict[str, torch.Tensor]
@@ -351,8 +351,8 @@ def _page(lines: list[str], notes: list[str]) -> str:
         bit-identical logits, or the same tokens. Errors are relative, of all logits in float32; beam search: of the
         winners' scores; gradients: of all parameters; bfloat16: the largest logit difference in standard deviations
         of the logits. Largest errors that pass: {limits}. {flash_kernel.NAME}: transformers' own path around a plain
-        softmax in place of the kernel, which needs a GPU (tests/vlm/flash_kernel.py); that one takes each sequence by
-        itself, hence batches that equal singles to the bit.
+        softmax in place of the kernel, which needs a GPU (tests/support/flash_kernel.py); that one takes each sequence
+        by itself, hence batches that equal singles to the bit.
     """
     text = textwrap.wrap(" ".join(what.split()), 120, break_on_hyphens=False)
     notes = [f"- n/a: {note}." for note in notes]

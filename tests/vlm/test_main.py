@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.vlm.fixture_sets import PLANS, write_spec
+from tests.support.fixture_sets import PLANS, write_spec
 from vlm.__main__ import main
 
 COMMANDS = ("demo", "measure", "plan", "sweep", "merge", "report")
@@ -116,7 +116,9 @@ def test_parts_say_how_to_go_on_and_merging_says_what_is_missing(capsys, spec, t
 
 def test_flags_describe_what_a_file_describes(capsys, tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr("vlm.experiment.sweep", lambda spec, out, **how: seen.append((spec, how)) or tmp_path)
+    monkeypatch.setattr(
+        "vlm.experiments.sweep_run.sweep", lambda spec, out, **how: seen.append((spec, how)) or tmp_path
+    )
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "3")
     command = "sweep --model tiny-scaled --data tiny mine:jsonl=a=b.jsonl --limit 7 --late-entry 2 4 --early-exit 8"
@@ -157,13 +159,13 @@ def test_what_is_not_ours_keeps_its_traceback(capsys, tmp_path, monkeypatch):
     def broken(*_, **__):
         raise RuntimeError("CUDA error: device-side assert triggered")
 
-    monkeypatch.setattr("vlm.experiment.sweep", broken)
+    monkeypatch.setattr("vlm.experiments.sweep_run.sweep", broken)
     assert said(capsys, "sweep", "--out", tmp_path)[2].count("Traceback") == 1
 
     def stopped(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("vlm.experiment.sweep", stopped)
+    monkeypatch.setattr("vlm.experiments.sweep_run.sweep", stopped)
     status, _, err = said(capsys, "sweep", "--out", tmp_path)
     assert status == 130
     assert "the same command continues" in err

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from vlm.datasets import rows as conversions
-from vlm.datasets.declarations import DATASETS, GROUPS, OWN, Dataset, Place, group_of
-from vlm.datasets.files import own_rows, visual7w_rows
+from vlm.datasets import row_readers as conversions
+from vlm.datasets.catalogue import DATASETS, GROUPS, OWN, Dataset, Place, group_of
+from vlm.datasets.hub_tables import hub_rows, local_rows
 from vlm.datasets.images import content_id, picture
-from vlm.datasets.tables import hub_rows, local_rows
-from vlm.questions import Failure, Item
+from vlm.datasets.own_files import own_rows, visual7w_rows
+from vlm.item import Failure, Item
 
 __all__ = ["DATASETS", "GROUPS", "Dataset", "Place", "group_of", "read"]
 
@@ -159,7 +159,7 @@ def _local(source: str | Path | None) -> Path | None:
 
 def _embedded(split: str, limit: int, seed: int, decoded: Callable[[int], bool] | None) -> Iterator[Item]:
     """Image questions of the embedded set; choices have their options apart from the question."""
-    from vlm.tiny.asking import IMAGE_KINDS, questions
+    from vlm.tiny.question_writer import IMAGE_KINDS, questions
 
     kinds = {"comparison": "yes/no", "existence": "yes/no", "choice": "choice"}
     for number, asked in enumerate(questions(split=split, limit=limit, seed=seed, kinds=IMAGE_KINDS)):

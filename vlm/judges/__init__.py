@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vlm.judges.chat import chat
-from vlm.judges.composite import composite
-from vlm.judges.reading import read_verdict
-from vlm.judges.recorded import recorded
-from vlm.judges.rule import is_certain, rule
+from vlm.judges.chat_judge import chat
+from vlm.judges.composite_judge import composite
+from vlm.judges.recorded_judge import recorded
+from vlm.judges.rule_judge import is_certain, rule
 from vlm.judges.verdict import Judge, JudgeRequest, Verdict
+from vlm.judges.verdict_parsing import read_verdict
 
 __all__ = [
     "Judge",

@@ -5,11 +5,11 @@ Source: *Skip-It? Theoretical Conditions for Layer Skipping in Vision-Language M
 
 from __future__ import annotations
 
-from vlm.published.checks import inconsistencies
-from vlm.published.costs import Cost, costs, estimate
-from vlm.published.decisions import decisions
-from vlm.published.models import MODELS, PublishedModel, skeleton
-from vlm.published.numbers import cells, early_exit, late_entry
+from vlm.published.consistency import inconsistencies
+from vlm.published.cost_estimates import Cost, costs, estimate
+from vlm.published.paper_decisions import decisions
+from vlm.published.paper_models import MODELS, PublishedModel, skeleton
+from vlm.published.paper_tables import cells, early_exit, late_entry
 
 __all__ = [
     "MODELS",

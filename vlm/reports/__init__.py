@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from vlm.reports.cells import condition_cells
-from vlm.reports.figures import plot_cost, plot_prediction
-from vlm.reports.files import write
-from vlm.reports.formats import html, latex, markdown
-from vlm.reports.intervals import area_under_curve, bootstrap, share
-from vlm.reports.prediction import Prediction, prediction
-from vlm.reports.results import results
-from vlm.reports.seconds import times, timing
-from vlm.reports.summary import failures, summary
+from vlm.reports.accuracy_table import failures, summary
+from vlm.reports.condition_prediction import Prediction, prediction
+from vlm.reports.condition_table import condition_cells
+from vlm.reports.results_table import results
+from vlm.reports.run_figures import plot_cost, plot_prediction
+from vlm.reports.statistics import area_under_curve, bootstrap, share
+from vlm.reports.table_formats import html, latex, markdown
+from vlm.reports.timing_tables import times, timing
+from vlm.reports.writer import write
 
 __all__ = [
     "Prediction",

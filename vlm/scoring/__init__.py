@@ -6,13 +6,13 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from vlm.questions import Item
+from vlm.item import Item
 from vlm.scoring import mmmu
 from vlm.scoring.exact import exact_match, exact_match_of_numbers, plain
-from vlm.scoring.letters import letters, listed_letters, read_letter
 from vlm.scoring.mathvision import mathvision_match, read_answer
 from vlm.scoring.ocrbench import contains_match
-from vlm.scoring.one_pass import label_probabilities, letter_probabilities
+from vlm.scoring.option_letters import letters, listed_letters, read_letter
+from vlm.scoring.single_forward import label_probabilities, letter_probabilities
 from vlm.scoring.vqa import normalised, vqa_accuracy
 
 __all__ = ["SCORERS", "Scored", "choice_labels", "label_probabilities", "letter_probabilities", "score"]

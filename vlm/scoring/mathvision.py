@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from vlm.scoring.letters import letters, read_letter
-from vlm.scoring.maths import LENGTH, close, value
+from vlm.scoring.math_expressions import LENGTH, close, value
+from vlm.scoring.option_letters import letters, read_letter
 
 _SHORT = 60  # characters of an answer that stands alone, with at most two words
 _WORD = re.compile(r"(?<!\\)\b[A-Za-z]{2,}")

@@ -6,7 +6,7 @@ import ast
 import re
 from collections.abc import Sequence
 
-from vlm.scoring.letters import is_article, letters, read_letter
+from vlm.scoring.option_letters import is_article, letters, read_letter
 
 # Characters read from the end; 128 tokens, the limit of lmms-eval, are a third of it. Keeps the patterns below fast.
 _READ = 2_000

@@ -1,18 +1,12 @@
 """What others would skip: the layers, sub-layers and image tokens that published training-free rules choose."""
 
-from vlm.selectors.attention_rank import RankRecord, attention_map_rank, attention_rank
-from vlm.selectors.divergence import (
-    contribution_plans,
-    layer_contribution,
-    prediction_divergence,
-    withdrawal,
-    withdrawal_plans,
-)
-from vlm.selectors.encoder import EncoderRecord, encoder_attention, outlier_count, prumerge_plan
-from vlm.selectors.insertion import late_insertion, random_order
-from vlm.selectors.observing import Observations, observing
+from vlm.selectors.deepinsert import late_insertion, random_order
+from vlm.selectors.fastv_sparsevlm import TokenRecord, fastv_plan, sparse_stages, sparsevlm_plan, token_scores
+from vlm.selectors.gamma_mod import RankRecord, attention_map_rank, attention_rank
+from vlm.selectors.one_pass import Observations, observing
+from vlm.selectors.prumerge import EncoderRecord, encoder_attention, outlier_count, prumerge_plan
 from vlm.selectors.ranking import Ranking, first_within
-from vlm.selectors.similarity import (
+from vlm.selectors.state_similarity import (
     SimilarityRecord,
     adaskip,
     angular_distance,
@@ -21,7 +15,13 @@ from vlm.selectors.similarity import (
     sublayer_similarity,
 )
 from vlm.selectors.theory import redundancy, small_attention
-from vlm.selectors.tokens import TokenRecord, fastv_plan, sparse_stages, sparsevlm_plan, token_scores
+from vlm.selectors.vtw_shortv import (
+    contribution_plans,
+    layer_contribution,
+    prediction_divergence,
+    withdrawal,
+    withdrawal_plans,
+)
 
 __all__ = [
     "EncoderRecord",

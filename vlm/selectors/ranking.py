@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from vlm.cost import operations_ratio
-from vlm.families import Family
-from vlm.plan import SkipPlan
+from redundancy.array_types import FloatArray
+from vlm.models.families import Family
+from vlm.plans.cost import operations_ratio
+from vlm.plans.plan import SkipPlan
 
-FloatArray = NDArray[np.float64]
 Units = tuple[int, ...]
 
 

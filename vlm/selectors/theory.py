@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from vlm.attention import AttentionRecord
-from vlm.probe import ProbeRecord
-from vlm.selectors.attention_rank import without_vision
-from vlm.selectors.divergence import frozen_vision
+from vlm.measure.attention_ratio import AttentionRecord
+from vlm.measure.distances import ProbeRecord
+from vlm.selectors.gamma_mod import without_vision
 from vlm.selectors.ranking import Ranking, by_layer
-
-FloatArray = NDArray[np.float64]
+from vlm.selectors.vtw_shortv import frozen_vision
 
 
 def redundancy(record: ProbeRecord, *, t: float | None = None, freeze: bool = True, last_free: bool = False) -> Ranking:

@@ -6,9 +6,9 @@ import argparse
 
 from scipy.stats import binomtest
 
-from vlm.load import load
-from vlm.tiny.asking import questions
+from vlm.models.loading import load
 from vlm.tiny.evaluate import accuracy_by_kind, chance_by_kind, correct
+from vlm.tiny.question_writer import questions
 
 
 def main(arguments: list[str] | None = None) -> None:

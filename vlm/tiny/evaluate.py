@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vlm.tiny.asking import Question, blank_image
+from vlm.tiny.question_writer import Question, blank_image
 
 
 def predict(

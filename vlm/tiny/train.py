@@ -26,11 +26,11 @@ import torch.nn.functional as F
 from tqdm import tqdm
 
 from vlm.tiny.architecture import new_model, new_processor
-from vlm.tiny.asking import ANSWERS, IMAGE_KINDS, questions
-from vlm.tiny.batches import IGNORE, make_batch
 from vlm.tiny.evaluate import accuracy_by_kind, correct
 from vlm.tiny.muon import Muon
+from vlm.tiny.question_writer import ANSWERS, IMAGE_KINDS, questions
 from vlm.tiny.scenes import draw_scene, scans
+from vlm.tiny.training_batches import IGNORE, make_batch
 
 STEPS = {"tower": 1200, "text": 1400, "projector": 400, "joint": 1400}
 STAGES = tuple(STEPS)

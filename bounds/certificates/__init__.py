@@ -1,0 +1,1 @@
+"""Finite-sample confidence intervals over images, and the sentence that says what each one guarantees."""

@@ -1,0 +1,100 @@
+"""Finite-sample limits of H(X | Y) on finite alphabets: McDiarmid (9.2) and cross-entropy (9.3.4)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from bounds.confidence import deviation, upper_limit
+from redundancy.array_types import FloatArray, IntArray
+
+_ROUNDING = 1e-12
+
+
+def plugin_conditional_entropy(joint: FloatArray) -> float:
+    """H(X | Y) in nats of a table of weights (size of X, size of Y)."""
+    from scipy.special import xlogy
+
+    total = joint.sum()
+    return float((xlogy(joint.sum(axis=0), joint.sum(axis=0)).sum() - xlogy(joint, joint).sum()) / total)
+
+
+def mcdiarmid_entropy(
+    plugin: float,
+    *,
+    shape: tuple[int, int],
+    n: int,
+    alpha_low: float,
+    alpha_high: float,
+    rows: FloatArray | None = None,
+) -> tuple[float, float]:
+    """Limits of H(X | Y) around its plug-in estimate, by bounded differences (9.2).
+
+    Replacing one unit moves the plug-in by at most c; then H - (plug-in) lies between -n c s(alpha_low) and
+    log(1 + (K - 1) / n) + n c s(alpha_high), s(a) = sqrt(log(1/a) / (2 n)), K the number of cells. For single
+    rows n c = n log n - (n - 1) log(n - 1). An image with several rows replaces a share 1/n of the table, so
+    n c = n h_2(1/n) + log |X| (9.3.1); with N rows shared equally also N log N - (N - 1) log(N - 1).
+
+    Parameters
+    ----------
+    plugin : float
+        Plug-in entropy of the table in which each unit counts the same.
+    shape : (int, int)
+        Sizes of the alphabets of X and Y, fixed in advance: not what the sample happened to show.
+    n : int
+        Number of independent units.
+    alpha_low, alpha_high : float
+        Error probabilities of the two ends.
+    rows : array (n,), optional
+        Rows of each unit; None means one each.
+
+    Returns
+    -------
+    (low, high) in nats, within [0, log |X|].
+    """
+    size = shape[0]
+    change = _replacement(n)
+    if rows is not None and (rows != 1).any():
+        v = 1.0 / n
+        mixing = -math.log(v) - (n - 1) * math.log1p(-v) if n > 1 else 0.0
+        change = mixing + math.log(size)
+        if (rows == rows[0]).all():
+            change = min(change, _replacement(int(rows.sum())))
+    low = plugin - change * deviation(n, alpha_low)
+    bias = math.log1p((shape[0] * shape[1] - 1) / n)
+    high = plugin + bias + change * deviation(n, alpha_high)
+    return max(0.0, low - _ROUNDING), min(math.log(size), high + _ROUNDING)
+
+
+def _replacement(n: int) -> float:
+    """n log n - (n - 1) log(n - 1): n times what one of n rows can move the plug-in entropy."""
+    return n * math.log(n) - (n - 1) * math.log(n - 1) if n > 1 else 0.0
+
+
+def fit_conditional(x: IntArray, y: IntArray, shape: tuple[int, int]) -> FloatArray:
+    """A smoothed estimate q0(x | y), (size of X, size of Y): counts drawn towards the marginal of X."""
+    counts = np.zeros(shape)
+    np.add.at(counts, (x, y), 1.0)
+    marginal = (counts.sum(axis=1) + 0.5) / (counts.sum() + 0.5 * shape[0])
+    return np.asarray((counts + marginal[:, None]) / (counts.sum(axis=0) + 1.0))
+
+
+def cross_entropy_upper_limit(
+    losses: FloatArray, *, size: int, mix: float, alpha: float, method: str = "betting"
+) -> float:
+    """Upper limit of H(X | Y) <= E[-log q(X | Y)], q = (1 - mix) q0 + mix / size, q0 fitted on other data (9.3.4).
+
+    Parameters
+    ----------
+    losses : array (n,)
+        Mean of -log q over the rows of each held-out image.
+    """
+    support = cross_entropy_support(size, mix)
+    limit = float(upper_limit(losses, alpha=alpha, method=method, support=support))
+    return min(math.log(size), limit + _ROUNDING)
+
+
+def cross_entropy_support(size: int, mix: float) -> tuple[float, float]:
+    """Range of -log((1 - mix) q0 + mix / size) for q0 in [0, 1]."""
+    return -math.log1p(-mix * (1 - 1 / size)), math.log(size / mix)

@@ -1,0 +1,1 @@
+"""What a theorem object is: statement, assumptions, symbolic form, argument checks and special functions."""

@@ -1,0 +1,96 @@
+"""Validation of numeric arguments: each error says what was expected, what came, what to do."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from redundancy.array_types import FloatArray
+
+
+def number(value: ArrayLike, *, name: str) -> FloatArray:
+    """A float64 array without NaN."""
+    out = np.asarray(value, dtype=np.float64)
+    if np.isnan(out).any():
+        raise ValueError(f"{name}: expected numbers, got NaN; drop the rows it comes from")
+    return out
+
+
+def nonnegative(value: ArrayLike, *, name: str) -> FloatArray:
+    """Numbers >= 0."""
+    out = number(value, name=name)
+    if (out < 0).any():
+        raise ValueError(f"{name}: expected numbers >= 0, got {out.min()}; check the sign")
+    return out
+
+
+def positive(value: ArrayLike, *, name: str) -> FloatArray:
+    """Numbers > 0."""
+    out = number(value, name=name)
+    if (out <= 0).any():
+        raise ValueError(f"{name}: expected numbers > 0, got {out.min()}")
+    return out
+
+
+def probability(value: ArrayLike, *, name: str) -> FloatArray:
+    """Numbers in [0, 1]."""
+    out = number(value, name=name)
+    if (out < 0).any() or (out > 1).any():
+        worst = out.min() if (out < 0).any() else out.max()
+        raise ValueError(f"{name}: expected probabilities in [0, 1], got {worst}; divide counts by their total")
+    return out
+
+
+def law(value: ArrayLike, *, name: str) -> FloatArray:
+    """Probabilities along the last axis, summing to one."""
+    out = probability(value, name=name)
+    if out.ndim == 0 or np.abs(out.sum(axis=-1) - 1.0).max() > 1e-9:
+        raise ValueError(
+            f"{name}: expected probabilities along the last axis that sum to one, got shape {out.shape}"
+            f"{'' if out.ndim == 0 else f' and a sum of {out.sum(axis=-1).min()}'}; divide by their total"
+        )
+    return out
+
+
+def count(value: ArrayLike, *, name: str, least: int) -> FloatArray:
+    """Whole numbers >= least, as floats."""
+    out = number(value, name=name)
+    if (out < least).any() or (out != np.floor(out)).any() or np.isinf(out).any():
+        raise ValueError(f"{name}: expected whole numbers >= {least}, got {out.flat[_first_bad(out, least)]}")
+    return out
+
+
+def _first_bad(out: FloatArray, least: int) -> int:
+    return int(np.flatnonzero((out < least) | (out != np.floor(out)) | np.isinf(out))[0])
+
+
+def ordered(low: FloatArray, high: FloatArray, *, names: tuple[str, str]) -> None:
+    """low <= high, element by element."""
+    together(**{names[0]: low, names[1]: high})
+    if (low > high).any():
+        raise ValueError(f"{names[0]} <= {names[1]}: expected this order, got the reverse; exchange them")
+
+
+def together(**arrays: ArrayLike) -> tuple[int, ...]:
+    """The common shape of arguments that broadcast."""
+    shapes = {name: np.shape(a) for name, a in arrays.items()}
+    try:
+        return np.broadcast_shapes(*shapes.values())
+    except ValueError:
+        listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise ValueError(f"expected arguments whose shapes broadcast, got {listed}; insert axes of length 1") from None
+
+
+def same_last_axis(**arrays: FloatArray) -> int:
+    """The common length of the last axis of vector arguments."""
+    lengths = {name: (a.shape[-1] if a.ndim else 0) for name, a in arrays.items()}
+    if len(set(lengths.values())) != 1 or 0 in lengths.values():
+        listed = ", ".join(f"{name} {arrays[name].shape}" for name in arrays)
+        raise ValueError(f"expected vectors along the last axis of one common length >= 1, got {listed}")
+    return next(iter(lengths.values()))
+
+
+def shown(value: FloatArray) -> FloatArray:
+    """A scalar result as a NumPy scalar, an array as it is."""
+    out: FloatArray = np.asarray(value)[()]
+    return out

@@ -1,0 +1,81 @@
+"""The hypotheses of the statements: each defined once, in words, with a test a world can be put to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from bounds.framework.theorem import Assumption
+
+PAPER = "Skip-It? Theoretical Conditions for Layer Skipping in Vision-Language Models, arXiv:2509.25584"
+OURS = "docs/theory"
+_INDEPENDENT = 1e-9  # nats; conditional information below this is rounding
+
+
+def _finite_world(world: Any) -> Any:
+    return getattr(world, "world", world)
+
+
+UNIT_NORM = Assumption("unit norm", "states of norm one", lambda w: _finite_world(w).unit_norm)
+LABEL_CHAIN = Assumption(
+    "T - X - Y",
+    "T independent of the later state Y given the earlier state X (T - X - Y)",
+    lambda w: _finite_world(w).information_ty_given_x <= _INDEPENDENT,
+)
+LATER_CHAIN = Assumption(
+    "X - Y - T",
+    "T independent of the earlier state X given the later state Y (X - Y - T)",
+    lambda w: _finite_world(w).information_tx_given_y <= _INDEPENDENT,
+)
+TARGET_IS_X = Assumption(
+    "T = X",
+    "T and X in bijection (T = X)",
+    lambda w: bool((np.count_nonzero(w.tx, axis=0) <= 1).all() and (np.count_nonzero(w.tx, axis=1) <= 1).all()),
+)
+LIPSCHITZ_X = Assumption(
+    "Lip x",
+    "a finite Lipschitz constant of x -> E[T | X = x, Y = y] on the support of X given Y = y",
+    lambda w: bool(np.isfinite(_finite_world(w).lipschitz_x)),
+)
+LIPSCHITZ_Y = Assumption(
+    "Lip y",
+    "a finite Lipschitz constant of y -> E[T | X = x, Y = y] on the support of Y given X = x",
+    lambda w: bool(np.isfinite(_finite_world(w).lipschitz_y)),
+)
+LIPSCHITZ_HEAD = Assumption(
+    "Lipschitz head",
+    "one predictor applied to both states, with a finite Lipschitz constant on all points",
+    lambda w: bool(np.isfinite(w.lipschitz)),
+)
+SELF_IN_BALL = Assumption(
+    "covered",
+    "at least one code within the threshold of every y that occurs",
+    lambda w: bool(((~w.far).sum(axis=0)[w.y > 0] >= 1).all()),
+)
+ONE_CODE_PER_BALL = Assumption(
+    "one code per ball",
+    "at most one code within the threshold of every y that occurs",
+    lambda w: bool(((~w.far).sum(axis=0)[w.y > 0] <= 1).all()),
+)
+ONE_HOT = Assumption(
+    "one-hot",
+    "values of T that are the rows of an identity matrix",
+    lambda w: w.values.shape[0] == w.values.shape[1] and bool((w.values == np.eye(len(w.values))).all()),
+)
+TWO_VALUES = Assumption("two values", "a scalar T with two values", lambda w: w.values.shape == (2, 1))
+SCALAR = Assumption("scalar", "a scalar T", lambda w: bool(w.values.shape[1] == 1))
+IN_UNIT_BALL = Assumption(
+    "unit ball",
+    "values of T in the unit ball",
+    lambda w: bool(((w.values**2).sum(axis=1) <= 1.0 + 1e-12).all()),
+)
+LAYER_CHAIN = Assumption("Markov layers", "T - X_0 - X_1 - ... a Markov chain through all layers", lambda w: w.markov)
+DETERMINISTIC_LAYERS = Assumption(
+    "deterministic layers", "every layer a function of the one before it", lambda w: w.deterministic
+)
+UNIT_NORM_LAYERS = Assumption(
+    "unit-norm layers", "states of norm one in every layer", lambda w: all(s.unit_norm for s in w.steps)
+)
+EARLY_EXIT = Assumption("early exit", "image tokens used from layer 0 on", lambda w: w.entry == 0)
+LATE_ENTRY = Assumption("late entry", "image tokens used until the last layer", lambda w: w.exit >= len(w.maps))

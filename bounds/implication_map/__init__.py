@@ -1,0 +1,1 @@
+"""Which notion of redundancy implies which, derived from given values through all theorems."""

@@ -1,0 +1,174 @@
+"""The arrows of the implication map: which statement leads from which limits to which.
+
+A rule reads ends of intervals ("p_far.high") and gives one end of another. Every function here is monotone
+in the ends it reads, so that limits may stand for exact values; the published Fano bound, which is not,
+reads "p_far.exact" and therefore never meets a limit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from bounds.theorems.lemma_2_chord import squared_distance_from_geometric
+from bounds.theorems.lemma_4_target_entropy import entropy_difference_bound
+from bounds.theorems.lemma_5_unique_information import (
+    accuracy_from_unique_information,
+    functional_from_unique_information,
+    unique_information_from_entropy,
+)
+from bounds.theorems.proposition_1_proximal_geometric import geometric_from_proximal, proximal_from_geometric
+from bounds.theorems.theorem_1_frozen_head import frozen_head, frozen_head_log_loss
+from bounds.theorems.theorem_1_geometric import functional_from_geometric, functional_from_squared_distance
+from bounds.theorems.theorem_2_fitted_predictors import (
+    empirical_functional_from_geometric,
+    prediction_gap_from_geometric,
+)
+from bounds.theorems.theorem_3_fano import fano, fano_monotone
+from bounds.theorems.theorem_4_braun_pokutta import information_from_limits
+from bounds.theorems.theorem_5_accuracy import accuracy_from_entropy, accuracy_from_information
+from bounds.theorems.theorem_5_informational import functional_from_entropy, functional_from_information
+from bounds.theorems.theorem_6_decoding import accuracy_from_decoding, decoding_from_proximal, functional_from_decoding
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One arrow.
+
+    Attributes
+    ----------
+    theorem : str
+        Name in `bounds`, or of the definition used.
+    reads : tuple of str
+        Ends of quantities, "name.high", "name.low" or "name.exact", passed to `function` in this order.
+    gives : str
+        The end it bounds.
+    function : callable
+    chain : str
+        The Markov chain it needs: "T-X-Y", "X-Y-T" or "" for none.
+    unit_norm : bool
+        Whether it needs states of norm one.
+    """
+
+    theorem: str
+    reads: tuple[str, ...]
+    gives: str
+    function: Callable[..., Any]
+    chain: str = ""
+    unit_norm: bool = False
+
+
+def _minus(function: Callable[..., Any]) -> Callable[..., float]:
+    return lambda *args: -float(function(*args))
+
+
+def _one_code(p_far: float, n_max: float) -> float:
+    return float(decoding_from_proximal(p_far)) if n_max <= 1 else math.inf
+
+
+def _risk(side: int) -> Callable[..., float]:
+    return lambda *args: float(empirical_functional_from_geometric(*args)[side])
+
+
+def _constant(value: float) -> Callable[..., float]:
+    return lambda *_: value
+
+
+GEO, SQ, FAR = "geometric.high", "squared_distance.high", "p_far.high"
+L1, L2, B = "lipschitz_x.high", "lipschitz_y.high", "radius.high"
+BALLS = ("size.exact", "n_min.exact", "n_max.exact")
+HXY, HYX = "entropy_x_given_y.high", "entropy_y_given_x.high"
+FITTED = (L1, L2, "delta_x.high", "delta_y.high")
+
+RULES: tuple[Rule, ...] = (
+    # Proximal and geometric.
+    Rule("geometric_from_proximal", ("t.exact", FAR), GEO, geometric_from_proximal),
+    Rule("proximal_from_geometric", (GEO, "t.exact"), FAR, proximal_from_geometric),
+    Rule("squared_distance_from_geometric", (GEO,), SQ, squared_distance_from_geometric, unit_norm=True),
+    Rule("squared_distance_from_geometric", (SQ,), GEO, lambda rho: 0.5 * rho, unit_norm=True),
+    # Geometric to functional: mmse(T | Y) - mmse(T | X) above by L_1, below by L_2.
+    Rule("functional_from_geometric", (GEO, L1), "functional.high", functional_from_geometric, unit_norm=True),
+    Rule("functional_from_geometric", (GEO, L2), "functional.low", _minus(functional_from_geometric), unit_norm=True),
+    Rule("functional_from_squared_distance", (SQ, L1), "functional.high", functional_from_squared_distance),
+    Rule("functional_from_squared_distance", (SQ, L2), "functional.low", _minus(functional_from_squared_distance)),
+    Rule("functional_of_label", (), "functional.low", _constant(0.0), chain="T-X-Y"),
+    Rule("functional_of_later_target", (), "functional.high", _constant(0.0), chain="X-Y-T"),
+    # Fitted and frozen predictors.
+    Rule("empirical_functional_from_geometric", (GEO, *FITTED), "risk_gap.low", _risk(0), unit_norm=True),
+    Rule("empirical_functional_from_geometric", (GEO, *FITTED), "risk_gap.high", _risk(1), unit_norm=True),
+    Rule(
+        "prediction_gap_from_geometric",
+        (GEO, *FITTED),
+        "prediction_gap.high",
+        prediction_gap_from_geometric,
+        unit_norm=True,
+    ),
+    Rule("frozen_head", (SQ, "lipschitz_head.high"), "root_risk_gap.high", frozen_head),
+    Rule(
+        "frozen_head_log_loss",
+        (SQ, "lipschitz_logits.high"),
+        "head_log_loss_gap.high",
+        lambda rho, slope: float(frozen_head_log_loss(math.sqrt(rho), slope)),
+    ),
+    # Proximal to informational.
+    Rule("fano", ("p_far.exact", *BALLS), HXY, fano),
+    Rule("fano_monotone", (FAR, *BALLS), HXY, fano_monotone),
+    Rule(
+        "information_from_limits",
+        (FAR, "independent_close.high"),
+        "information_xy.low",
+        lambda far, q: float(information_from_limits(1.0 - far, q)),
+    ),
+    Rule(
+        "entropy_from_proximity",
+        ("entropy_x.high", "information_xy.low"),
+        HXY,
+        lambda entropy, information: max(0.0, entropy - information),
+    ),
+    # Informational to functional; whatever the entropy, a gap is at most B^2.
+    Rule("functional_from_entropy", (B,), "functional.high", lambda b: b * b),
+    Rule("functional_from_entropy", (B,), "functional.low", lambda b: -b * b),
+    Rule("entropy_difference_of_chain", (HXY,), "information_tx_given_y.high", lambda h: h),
+    Rule("unique_information_from_entropy", (HXY,), "unique_x.high", unique_information_from_entropy),
+    Rule("unique_information_from_entropy", (HYX,), "unique_y.high", unique_information_from_entropy),
+    Rule("unique_information_upper", ("information_tx_given_y.high",), "unique_x.high", lambda i: i),
+    Rule("functional_from_entropy", (HXY, B), "functional.high", functional_from_entropy),
+    Rule("functional_from_entropy", (HYX, B), "functional.low", _minus(functional_from_entropy)),
+    Rule(
+        "functional_from_information",
+        ("information_tx_given_y.high", B),
+        "functional.high",
+        functional_from_information,
+    ),
+    Rule(
+        "functional_from_unique_information",
+        ("unique_x.high", B),
+        "functional.high",
+        functional_from_unique_information,
+    ),
+    Rule(
+        "functional_from_unique_information",
+        ("unique_y.high", B),
+        "functional.low",
+        _minus(functional_from_unique_information),
+    ),
+    Rule("decoding_from_proximal", (FAR, "n_max.exact"), "decoding_error.high", _one_code),
+    Rule("functional_from_decoding", ("decoding_error.high", B), "functional.high", functional_from_decoding),
+    # Other losses: acc(X) - acc(Y) and H(T | Y) - H(T | X).
+    Rule("accuracy_from_decoding", ("decoding_error.high",), "accuracy_gap.high", accuracy_from_decoding),
+    Rule("accuracy_from_entropy", (HXY,), "accuracy_gap.high", accuracy_from_entropy),
+    Rule("accuracy_from_entropy", (HYX,), "accuracy_gap.low", _minus(accuracy_from_entropy)),
+    Rule(
+        "accuracy_from_information",
+        ("information_tx_given_y.high",),
+        "accuracy_gap.high",
+        accuracy_from_information,
+    ),
+    Rule("accuracy_from_unique_information", ("unique_x.high",), "accuracy_gap.high", accuracy_from_unique_information),
+    Rule("functional_of_label", (), "accuracy_gap.low", _constant(0.0), chain="T-X-Y"),
+    Rule("entropy_difference_bound", (HXY,), "log_loss_gap.high", entropy_difference_bound),
+    Rule("entropy_difference_bound", (HYX,), "log_loss_gap.low", _minus(entropy_difference_bound)),
+    Rule("entropy_difference_of_chain", (), "log_loss_gap.low", _constant(0.0), chain="T-X-Y"),
+)

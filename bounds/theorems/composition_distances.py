@@ -1,0 +1,264 @@
+"""Section 8: from steps between adjacent layers to the step from the first to the last."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from bounds.framework import arguments
+from bounds.framework.assumptions import OURS, UNIT_NORM_LAYERS
+from bounds.framework.symbolic import sp, symbols
+from bounds.framework.theorem import theorem
+from bounds.worlds.families import LAYERS
+from bounds.worlds.layered import LayeredWorld, adjacent_distances, rotations
+from redundancy.array_types import FloatArray
+
+ENDS = r"E\,d_{\cos}(X_l,X_m)"
+
+
+def _cosines(epsilons: ArrayLike) -> FloatArray:
+    e = arguments.nonnegative(epsilons, name="epsilons")
+    arguments.same_last_axis(epsilons=e)
+    if (e > 2).any():
+        raise ValueError(f"epsilons: expected mean cosine distances in [0, 2], got {e.max()}")
+    return e
+
+
+def _angles(epsilons: FloatArray) -> FloatArray:
+    # arccos(1 - e) without the cancellation of 1 - e.
+    return 2.0 * np.arcsin(np.sqrt(0.5 * epsilons))
+
+
+def _sum_of_angles() -> Any:
+    s = sp()
+    return 1 - s.cos(s.Min(s.pi, sum(s.acos(1 - e) for e in symbols("epsilons_0:3"))))
+
+
+@theorem(
+    label="Composition (angles)",
+    equation="(8.2)",
+    left=ENDS,
+    right=r"1-\cos\left(\min\left\lbrace\pi,\sum_i\arccos(1-\varepsilon_i)\right\rbrace\right)",
+    form="sharp",
+    source=OURS,
+    assumes=(UNIT_NORM_LAYERS,),
+    family=LAYERS,
+    sides=lambda w, bound: (w.ends.geometric, bound(adjacent_distances(w))),
+    symbolic=_sum_of_angles,
+    tight=lambda: rotations(np.array([0.3, 0.5, 0.4])),
+)
+def geometric_chain(epsilons: ArrayLike) -> FloatArray:
+    """Mean cosine distance between the ends of a chain of layers: angles add, distances do not.
+
+    Parameters
+    ----------
+    epsilons : array (..., k) in [0, 2]
+        E d_cos between adjacent layers, or upper limits; states of norm one.
+
+    Returns
+    -------
+    ndarray (...)
+        Upper limit of E d_cos between the first and the last layer. Section 8, (8.2). The sum of the
+        epsilons would be wrong by up to a factor k.
+
+    Raises
+    ------
+    ValueError
+        For NaN, numbers outside [0, 2], or no layer.
+    """
+    total = np.minimum(np.pi, _angles(_cosines(epsilons)).sum(axis=-1))
+    return arguments.shown(2.0 * np.sin(0.5 * total) ** 2)
+
+
+@theorem(
+    label="Composition (roots)",
+    equation="(8.2), second step",
+    left=ENDS,
+    right=r"\left(\sum_i\sqrt{\varepsilon_i}\right)^2",
+    form="consequence",
+    source=OURS,
+    assumes=(UNIT_NORM_LAYERS,),
+    family=LAYERS,
+    sides=lambda w, bound: (w.ends.geometric, bound(adjacent_distances(w))),
+    symbolic=lambda: sum(sp().sqrt(e) for e in symbols("epsilons_0:3")) ** 2,
+    tight=lambda: rotations(np.array([0.03, 0.02])),
+)
+def geometric_chain_roots(epsilons: ArrayLike) -> FloatArray:
+    """Mean cosine distance between the ends of a chain of layers: (sum of square roots)^2.
+
+    Parameters
+    ----------
+    epsilons : array (..., k) in [0, 2]
+        E d_cos between adjacent layers, or upper limits; states of norm one.
+
+    Returns
+    -------
+    ndarray (...)
+        Upper limit of E d_cos between the ends. Section 8, (8.2); sharp for small angles.
+
+    Raises
+    ------
+    ValueError
+        For NaN, numbers outside [0, 2], or no layer.
+    """
+    return arguments.shown(np.sqrt(_cosines(epsilons)).sum(axis=-1) ** 2)
+
+
+@theorem(
+    label="Composition (linear)",
+    equation="(8.2), third step",
+    left=ENDS,
+    right=r"(m-l)\sum_i\varepsilon_i",
+    form="consequence",
+    source=OURS,
+    assumes=(UNIT_NORM_LAYERS,),
+    family=LAYERS,
+    sides=lambda w, bound: (w.ends.geometric, bound(adjacent_distances(w))),
+    symbolic=lambda: 3 * sum(symbols("epsilons_0:3")),
+    tight=lambda: rotations(np.array([0.02, 0.02, 0.02])),
+)
+def geometric_chain_linear(epsilons: ArrayLike) -> FloatArray:
+    """Mean cosine distance between the ends of a chain of k layers: k times the sum.
+
+    Parameters
+    ----------
+    epsilons : array (..., k) in [0, 2]
+        E d_cos between adjacent layers, or upper limits; states of norm one.
+
+    Returns
+    -------
+    ndarray (...)
+        Upper limit of E d_cos between the ends. Section 8, (8.2).
+
+    Raises
+    ------
+    ValueError
+        For NaN, numbers outside [0, 2], or no layer.
+    """
+    e = _cosines(epsilons)
+    return arguments.shown(e.shape[-1] * e.sum(axis=-1))
+
+
+@theorem(
+    label="Composition (Euclidean)",
+    equation="(8.3)",
+    left=r"\lVert X_l-X_m\rVert_{L^2}",
+    right=r"\sum_i\lVert X_i-X_{i+1}\rVert_{L^2}",
+    form="sharp",
+    source=OURS,
+    assumes=(),
+    family=LAYERS,
+    sides=lambda w, bound: (
+        np.sqrt(w.ends.squared_distance),
+        bound([np.sqrt(s.squared_distance) for s in w.steps]),
+    ),
+    symbolic=lambda: sum(symbols("lengths_0:3")),
+    tight=lambda: rotations(np.array([1e-3, 1e-3])),
+)
+def euclidean_chain(lengths: ArrayLike) -> FloatArray:
+    """Root mean square distance between the ends of a chain of layers, any norms: the sum.
+
+    Parameters
+    ----------
+    lengths : array (..., k), >= 0
+        sqrt(E ||X_i - X_{i+1}||^2) of each step, or upper limits.
+
+    Returns
+    -------
+    ndarray (...)
+        Upper limit of sqrt(E ||X_l - X_m||^2). Section 8, (8.3).
+
+    Raises
+    ------
+    ValueError
+        For NaN, negative numbers, or no layer.
+    """
+    d = arguments.nonnegative(lengths, name="lengths")
+    arguments.same_last_axis(lengths=d)
+    return arguments.shown(d.sum(axis=-1))
+
+
+ANGLE = 0.6
+
+
+def _far(w: Any, angle: float) -> float:
+    # Rounding must not call an angle far that equals the limit.
+    angles = 2.0 * np.arcsin(np.minimum(1.0, np.sqrt(0.5 * w.distances)))
+    return float(min(1.0, w.xy[angles > angle * (1.0 + 1e-12)].sum()))
+
+
+def chain_threshold(t: ArrayLike) -> FloatArray:
+    """Cosine threshold of the whole chain from those of its k steps: 1 - cos(min(pi, sum of angles)).
+
+    Parameters
+    ----------
+    t : array (..., k) in [0, 2]
+        Thresholds on the cosine distance of adjacent layers.
+
+    Returns
+    -------
+    ndarray (...)
+        The threshold that `proximal_chain` is about. Section 8, (8.4).
+    """
+    return geometric_chain(t)
+
+
+def code_threshold(t: ArrayLike, angle: ArrayLike) -> FloatArray:
+    """Cosine threshold after both states are replaced by codes within `angle` radians of them.
+
+    P(d_cos(codes) > code_threshold(t, angle)) <= P(d_cos(states) > t): the triangle inequality of angles.
+    """
+    t, rho = _cosines(np.atleast_1d(t)), arguments.nonnegative(angle, name="angle")
+    total = np.minimum(np.pi, _angles(t) + 2.0 * rho)
+    return arguments.shown(np.squeeze(2.0 * np.sin(0.5 * total) ** 2))
+
+
+@theorem(
+    label="Composition (proximal)",
+    equation="(8.4)",
+    left=r"P\left(\angle(X_l,X_m)>\sum_i\tau_i\right)",
+    right=r"\min\left\lbrace1,\ \sum_iP\left(\angle(X_i,X_{i+1})>\tau_i\right)\right\rbrace",
+    form="sharp",
+    source=OURS,
+    assumes=(UNIT_NORM_LAYERS,),
+    family=LAYERS,
+    sides=lambda w, bound: (
+        _far(w.ends, ANGLE * len(w.steps)),
+        bound([_far(s, ANGLE) for s in w.steps]),
+    ),
+    symbolic=lambda: sp().Min(1, sum(symbols("p_far_0:3"))),
+    tight=lambda: _one_far_step(0.2),
+)
+def proximal_chain(p_far: ArrayLike) -> FloatArray:
+    """Probability that the ends of a chain are far, from that of each step: the sum, at most 1.
+
+    Parameters
+    ----------
+    p_far : array (..., k) in [0, 1]
+        P(angle > tau_i) of each step, or upper limits.
+
+    Returns
+    -------
+    ndarray (...)
+        Upper limit of P(angle between the ends > sum of the tau_i); `chain_threshold` turns cosine
+        thresholds into the one of the ends. Section 8, (8.4).
+
+    Raises
+    ------
+    ValueError
+        For NaN, numbers outside [0, 1], or no layer.
+    """
+    p = arguments.probability(p_far, name="p_far")
+    arguments.same_last_axis(p_far=p)
+    return arguments.shown(np.minimum(1.0, p.sum(axis=-1)))
+
+
+def _one_far_step(p: float) -> LayeredWorld:
+    """The first step turns by 0.6, or with probability p by more; the second always turns by 0.6."""
+    turns = np.array([[0.0, 0.0], [ANGLE, 2.0], [2 * ANGLE, 2.0 + ANGLE]])
+    points = tuple(np.stack([np.cos(a), np.sin(a)], axis=1) for a in turns)
+    pmf = np.zeros((1, 2, 2, 2))
+    pmf[0, 0, 0, 0], pmf[0, 1, 1, 1] = 1.0 - p, p
+    return LayeredWorld(pmf, np.zeros((1, 1)), points)

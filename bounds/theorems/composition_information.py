@@ -1,0 +1,176 @@
+"""Composition over layers: entropies, informations and functional gaps."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from bounds.framework import arguments
+from bounds.framework.assumptions import DETERMINISTIC_LAYERS, LAYER_CHAIN, OURS
+from bounds.framework.symbolic import symbols
+from bounds.framework.theorem import theorem
+from bounds.worlds import exact_quantities
+from bounds.worlds.families import LAYERS, MAPPED_LAYERS, MARKOV_LAYERS
+from bounds.worlds.layered import LayeredWorld, from_kernels
+from redundancy.array_types import FloatArray
+
+
+@theorem(
+    label="Composition (informational)",
+    equation="(8.5)",
+    left=r"H(X_l\mid X_m)",
+    right=r"\sum_{i=l}^{m-1}H(X_i\mid X_{i+1})",
+    form="sharp",
+    source=OURS,
+    assumes=(),
+    family=LAYERS,
+    sides=lambda w, bound: (w.ends.entropy_x_given_y, bound([s.entropy_x_given_y for s in w.steps])),
+    symbolic=lambda: sum(symbols("entropies_0:3")),
+    tight=lambda: MAPPED_LAYERS.random(3),
+)
+def entropy_chain(entropies: ArrayLike) -> FloatArray:
+    """Conditional entropy across a chain of layers, no Markov assumption: the sum.
+
+    Parameters
+    ----------
+    entropies : array (..., k), >= 0
+        H(X_i | X_{i+1}), earlier given later, in nats, or upper limits.
+
+    Returns
+    -------
+    ndarray (...)
+        Upper limit of H(X_l | X_m) in nats. Section 8, (8.5).
+
+    Raises
+    ------
+    ValueError
+        For NaN, negative numbers, or no layer.
+    """
+    h = arguments.nonnegative(entropies, name="entropies")
+    arguments.same_last_axis(entropies=h)
+    return arguments.shown(h.sum(axis=-1))
+
+
+@theorem(
+    label="Composition (informational, deterministic layers)",
+    equation="(8.5')",
+    left=r"H(X_l\mid X_m)=H(X_l)-H(X_m)",
+    right=r"\sum_{i=l}^{m-1}H(X_i\mid X_{i+1})",
+    relation="=",
+    form="sharp",
+    source=OURS,
+    assumes=(DETERMINISTIC_LAYERS,),
+    family=MAPPED_LAYERS,
+    sides=lambda w, bound: (
+        [w.ends.entropy_x_given_y, exact_quantities.entropy(w.ends.x) - exact_quantities.entropy(w.ends.y)],
+        bound([s.entropy_x_given_y for s in w.steps]),
+    ),
+    symbolic=lambda: sum(symbols("entropies_0:3")),
+    tight=lambda: MAPPED_LAYERS.random(3),
+)
+def entropy_chain_of_maps(entropies: ArrayLike) -> FloatArray:
+    """Conditional entropy across a chain of deterministic layers: the sum, with equality.
+
+    Parameters
+    ----------
+    entropies : array (..., k), >= 0
+        H(X_i | X_{i+1}) in nats.
+
+    Returns
+    -------
+    ndarray (...)
+        H(X_l | X_m) = H(X_l) - H(X_m) in nats. Section 8, (8.5').
+
+    Raises
+    ------
+    ValueError
+        For NaN, negative numbers, or no layer.
+    """
+    h = arguments.nonnegative(entropies, name="entropies")
+    arguments.same_last_axis(entropies=h)
+    return arguments.shown(h.sum(axis=-1))
+
+
+@theorem(
+    label="Composition (information of a Markov chain)",
+    equation="(8.6)",
+    left=r"I(T;X_l\mid X_m)",
+    right=r"\sum_iI(T;X_i\mid X_{i+1})",
+    relation="=",
+    form="sharp",
+    source=OURS,
+    assumes=(LAYER_CHAIN,),
+    family=MARKOV_LAYERS,
+    sides=lambda w, bound: (
+        w.ends.information_tx_given_y,
+        bound([s.information_tx_given_y for s in w.steps]),
+    ),
+    symbolic=lambda: sum(symbols("informations_0:3")),
+    tight=lambda: MARKOV_LAYERS.random(1),
+)
+def information_chain(informations: ArrayLike) -> FloatArray:
+    """What is lost about T across a Markov chain of layers: the losses of its steps add, with equality.
+
+    Parameters
+    ----------
+    informations : array (..., k), >= 0
+        I(T; X_i | X_{i+1}) in nats.
+
+    Returns
+    -------
+    ndarray (...)
+        I(T; X_l | X_m) in nats. Section 8, (8.6).
+
+    Raises
+    ------
+    ValueError
+        For NaN, negative numbers, or no layer.
+    """
+    i = arguments.nonnegative(informations, name="informations")
+    arguments.same_last_axis(informations=i)
+    return arguments.shown(i.sum(axis=-1))
+
+
+@theorem(
+    label="Composition (functional)",
+    equation="(8.7)",
+    left=r"\lvert\mathrm{mmse}(T\mid X_l)-\mathrm{mmse}(T\mid X_m)\rvert",
+    right=r"\sum_i\lvert\mathrm{mmse}(T\mid X_i)-\mathrm{mmse}(T\mid X_{i+1})\rvert",
+    form="sharp",
+    source=OURS,
+    assumes=(),
+    family=LAYERS,
+    sides=lambda w, bound: (abs(w.ends.gap), bound([abs(s.gap) for s in w.steps])),
+    symbolic=lambda: sum(symbols("gaps_0:3")),
+    tight=lambda: _noisier_copies(),
+)
+def functional_chain(gaps: ArrayLike) -> FloatArray:
+    """Functional gap across a chain of layers: the sum of the absolute gaps of its steps.
+
+    With Lipschitz constants per step, telescoping functional bounds beats composing distances first.
+
+    Parameters
+    ----------
+    gaps : array (..., k), >= 0
+        |mmse(T | X_i) - mmse(T | X_{i+1})|, or upper limits.
+
+    Returns
+    -------
+    ndarray (...)
+        Upper limit of |mmse(T | X_l) - mmse(T | X_m)|. Section 8, (8.7).
+
+    Raises
+    ------
+    ValueError
+        For NaN, negative numbers, or no layer.
+    """
+    g = arguments.nonnegative(gaps, name="gaps")
+    arguments.same_last_axis(gaps=g)
+    return arguments.shown(g.sum(axis=-1))
+
+
+def _noisier_copies() -> LayeredWorld:
+    """T a fair sign, X_0 = T, then two noisy copies: every step loses something."""
+    noise = np.array([[0.9, 0.1], [0.1, 0.9]])
+    signs = np.array([[1.0], [-1.0]])
+    return from_kernels(0.5 * np.eye(2), signs, (noise, noise), (signs,) * 3)

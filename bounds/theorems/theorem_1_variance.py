@@ -1,0 +1,298 @@
+"""Theorem 1 by conditional variances: what one state adds to the other, and which Lipschitz constant is needed.
+
+L_1 (`lipschitz_x`) is the constant of x -> E[Z | X = x, Y = y] on the support of X given Y = y, and L_2
+(`lipschitz_y`) that of y -> E[Z | X = x, Y = y] on the support of Y given X = x.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from bounds.framework import arguments
+from bounds.framework.assumptions import (
+    LABEL_CHAIN,
+    LATER_CHAIN,
+    LIPSCHITZ_X,
+    LIPSCHITZ_Y,
+    OURS,
+)
+from bounds.framework.symbolic import symbols
+from bounds.framework.theorem import theorem
+from bounds.worlds import gallery
+from bounds.worlds.families import FREE_POINTS
+from bounds.worlds.families import LABEL_CHAIN as LABEL_CHAINS
+from bounds.worlds.families import LATER_CHAIN as LATER_CHAINS
+from bounds.worlds.finite import FiniteWorld
+from redundancy.array_types import FloatArray
+
+BOTH = (LIPSCHITZ_X, LIPSCHITZ_Y)
+
+
+def two_sided(world: FiniteWorld, bound: Any, a: float, b: float) -> tuple[list[float], list[FloatArray]]:
+    """The gap and its negative against the bound with L_2 and with L_1."""
+    return [world.gap, -world.gap], [bound(a, world.lipschitz_y), bound(b, world.lipschitz_x)]
+
+
+def times_square(a: ArrayLike, lipschitz: ArrayLike, *, name: str, slope: str = "lipschitz") -> FloatArray:
+    """lipschitz^2 a, both checked under their names."""
+    a = arguments.nonnegative(a, name=name)
+    constant = arguments.nonnegative(lipschitz, name=slope)
+    arguments.together(**{name: a, slope: constant})
+    return arguments.shown(constant * constant * a)
+
+
+@theorem(
+    label="Theorem 1 (variance form)",
+    equation="(3.1)",
+    left=r"\mathrm{mmse}(Z\mid X)-\mathrm{mmse}(Z\mid X,Y)",
+    form="sharp",
+    source=OURS,
+    assumes=BOTH,
+    family=FREE_POINTS,
+    sides=lambda w, bound: (
+        [w.lost_without_y, w.lost_without_x],
+        [bound(w.variance_y_given_x, w.lipschitz_y), bound(w.variance_x_given_y, w.lipschitz_x)],
+    ),
+    symbolic=lambda: symbols("lipschitz") ** 2 * symbols("variance"),
+    tight=lambda: gallery.sign_flip(0.5),
+)
+def functional_from_variance(variance: ArrayLike, lipschitz: ArrayLike) -> FloatArray:
+    """What the other state adds to the prediction of Z: L^2 times its conditional variance.
+
+    Parameters
+    ----------
+    variance : array, >= 0
+        mmse(Y | X), with `lipschitz` L_2; or mmse(X | Y), with L_1 and the roles exchanged.
+    lipschitz : array, >= 0
+        Lipschitz constant of the regression in the state whose variance is given.
+
+    Returns
+    -------
+    ndarray
+        Upper limit of mmse(Z | X) - mmse(Z | X, Y), in units of Z squared. Theorem 1, (3.1).
+
+    Raises
+    ------
+    ValueError
+        For NaN, negative numbers, or shapes that do not broadcast.
+    """
+    return times_square(variance, lipschitz, name="variance")
+
+
+@theorem(
+    label="Theorem 1 (two-sided variance form)",
+    equation="(3.2)",
+    left=r"\pm\left(\mathrm{mmse}(Z\mid X)-\mathrm{mmse}(Z\mid Y)\right)",
+    form="sharp",
+    source=OURS,
+    assumes=BOTH,
+    family=FREE_POINTS,
+    sides=lambda w, bound: two_sided(w, bound, w.variance_y_given_x, w.variance_x_given_y),
+    symbolic=lambda: symbols("lipschitz") ** 2 * symbols("variance"),
+    tight=lambda: gallery.sign_flip(0.8),
+)
+def functional_gap_from_variance(variance: ArrayLike, lipschitz: ArrayLike) -> FloatArray:
+    """The functional gap: above by L_2^2 mmse(Y | X), below by minus L_1^2 mmse(X | Y).
+
+    Parameters
+    ----------
+    variance : array, >= 0
+        mmse(Y | X) for the upper side, mmse(X | Y) for the lower.
+    lipschitz : array, >= 0
+        L_2 for the upper side, L_1 for the lower.
+
+    Returns
+    -------
+    ndarray
+        Upper limit of mmse(Z | X) - mmse(Z | Y) (or of its negative). Theorem 1, (3.2).
+
+    Raises
+    ------
+    ValueError
+        For NaN, negative numbers, or shapes that do not broadcast.
+    """
+    return times_square(variance, lipschitz, name="variance")
+
+
+def _local_sum() -> Any:
+    p, v, slope = symbols("law_0:3"), symbols("variances_0:3"), symbols("lipschitz_0:3")
+    return sum(p[i] * slope[i] ** 2 * v[i] for i in range(3))
+
+
+def _trace_of_y(world: FiniteWorld) -> FloatArray:
+    mean = world.xy @ world.y_points
+    mass = np.where(world.x > 0, world.x, 1.0)
+    squares = ((world.y_points[None] - (mean / mass[:, None])[:, None]) ** 2).sum(axis=-1)
+    out: FloatArray = (world.xy * squares).sum(axis=1) / mass
+    return out
+
+
+@theorem(
+    label="Theorem 1 (local constants)",
+    equation="Corollary 4 of (3.1)",
+    left=r"\mathrm{mmse}(Z\mid X)-\mathrm{mmse}(Z\mid X,Y)",
+    right=r"E\left[L_2(X)^2\,\mathrm{tr\,Cov}(Y\mid X)\right]",
+    form="sharp",
+    source=OURS,
+    assumes=(LIPSCHITZ_Y,),
+    family=FREE_POINTS,
+    sides=lambda w, bound: (w.lost_without_y, bound(w.x / w.x.sum(), _trace_of_y(w), w.lipschitz_y_at)),
+    symbolic=_local_sum,
+    tight=lambda: gallery.sign_flip(0.3),
+)
+def functional_from_local_constants(law: ArrayLike, variances: ArrayLike, lipschitz: ArrayLike) -> FloatArray:
+    """What Y adds to the prediction of Z when every x has its own Lipschitz constant.
+
+    Parameters
+    ----------
+    law : array (..., n)
+        p(x), summing to one along the last axis.
+    variances : array (..., n), >= 0
+        tr Cov(Y | X = x).
+    lipschitz : array (..., n), >= 0
+        Lipschitz constant of y -> E[Z | X = x, Y = y] for each x.
+
+    Returns
+    -------
+    ndarray (...)
+        Upper limit of mmse(Z | X) - mmse(Z | X, Y). Theorem 1, Corollary 4.
+
+    Raises
+    ------
+    ValueError
+        For NaN, numbers outside these ranges, or shapes that do not match.
+    """
+    p = arguments.law(law, name="law")
+    v = arguments.nonnegative(variances, name="variances")
+    slope = arguments.nonnegative(lipschitz, name="lipschitz")
+    arguments.same_last_axis(law=p, variances=v, lipschitz=slope)
+    arguments.together(law=p, variances=v, lipschitz=slope)
+    return arguments.shown((p * slope * slope * v).sum(axis=-1))
+
+
+def _affine_error(weights: FloatArray, source: FloatArray, target: FloatArray) -> float:
+    """Weighted squared error of the best affine map from the source points to the target points."""
+    i, j = np.nonzero(weights > 0)
+    w = np.sqrt(weights[i, j])[:, None]
+    design = np.concatenate([np.ones((len(i), 1)), source[i]], axis=1)
+    fit = np.linalg.lstsq(w * design, w * target[j], rcond=None)[0]
+    return float(((w * (target[j] - design @ fit)) ** 2).sum())
+
+
+@theorem(
+    label="Theorem 1 (reconstruction)",
+    equation="Corollary 5 of (3.2)",
+    left=r"\pm\left(\mathrm{mmse}(Z\mid X)-\mathrm{mmse}(Z\mid Y)\right)",
+    form="sharp",
+    source=OURS,
+    assumes=BOTH,
+    family=FREE_POINTS,
+    sides=lambda w, bound: two_sided(
+        w,
+        bound,
+        _affine_error(w.xy, w.x_points, w.y_points),
+        _affine_error(w.xy.T, w.y_points, w.x_points),
+    ),
+    symbolic=lambda: symbols("lipschitz") ** 2 * symbols("error"),
+    tight=lambda: gallery.sign_flip(0.4),
+)
+def functional_from_reconstruction(error: ArrayLike, lipschitz: ArrayLike) -> FloatArray:
+    """The functional gap from how well one state is reconstructed from the other: L^2 E ||Y - h(X)||^2.
+
+    Parameters
+    ----------
+    error : array, >= 0
+        E ||Y - h(X)||^2 for any map h, for instance affine (upper side); E ||X - h(Y)||^2 (lower side).
+    lipschitz : array, >= 0
+        L_2 (upper side), L_1 (lower side).
+
+    Returns
+    -------
+    ndarray
+        Upper limit of mmse(Z | X) - mmse(Z | Y) (or of its negative). Theorem 1, Corollary 5.
+
+    Raises
+    ------
+    ValueError
+        For NaN, negative numbers, or shapes that do not broadcast.
+    """
+    return times_square(error, lipschitz, name="error")
+
+
+@theorem(
+    label="Theorem 1 (target behind the later layer)",
+    equation="section 3, first row of the table",
+    left=r"\left\lvert\mathrm{mmse}(Z\mid X)-\mathrm{mmse}(Z\mid Y)\right\rvert",
+    form="sharp",
+    source=OURS,
+    assumes=(LATER_CHAIN, LIPSCHITZ_Y),
+    family=LATER_CHAINS,
+    sides=lambda w, bound: (
+        [w.gap, -w.gap],
+        [bound(w.variance_y_given_x, w.lipschitz_y), 0.0],
+    ),
+    symbolic=lambda: symbols("lipschitz_y") ** 2 * symbols("variance_y"),
+    tight=lambda: gallery.sign_flip(0.5),
+)
+def functional_of_later_target(variance_y: ArrayLike, lipschitz_y: ArrayLike) -> FloatArray:
+    """X - Y - Z (Z a later layer): only L_2 matters, and the earlier state never predicts better.
+
+    Parameters
+    ----------
+    variance_y : array, >= 0
+        mmse(Y | X).
+    lipschitz_y : array, >= 0
+        L_2.
+
+    Returns
+    -------
+    ndarray
+        Upper limit of mmse(Z | X) - mmse(Z | Y), which is >= 0. Section 3.
+
+    Raises
+    ------
+    ValueError
+        For NaN, negative numbers, or shapes that do not broadcast.
+    """
+    return times_square(variance_y, lipschitz_y, name="variance_y", slope="lipschitz_y")
+
+
+@theorem(
+    label="Theorem 1 (label behind the earlier layer)",
+    equation="section 3, second row of the table",
+    left=r"\left\lvert\mathrm{mmse}(Z\mid Y)-\mathrm{mmse}(Z\mid X)\right\rvert",
+    form="sharp",
+    source=OURS,
+    assumes=(LABEL_CHAIN, LIPSCHITZ_X),
+    family=LABEL_CHAINS,
+    sides=lambda w, bound: (
+        [-w.gap, w.gap],
+        [bound(w.variance_x_given_y, w.lipschitz_x), 0.0],
+    ),
+    symbolic=lambda: symbols("lipschitz_x") ** 2 * symbols("variance_x"),
+    tight=lambda: gallery.sign_flip(0.5).reversed(),
+)
+def functional_of_label(variance_x: ArrayLike, lipschitz_x: ArrayLike) -> FloatArray:
+    """Z - X - Y (Z a label, Y computed from X): only L_1 matters, and the later state never predicts better.
+
+    Parameters
+    ----------
+    variance_x : array, >= 0
+        mmse(X | Y).
+    lipschitz_x : array, >= 0
+        L_1.
+
+    Returns
+    -------
+    ndarray
+        Upper limit of mmse(Z | Y) - mmse(Z | X), which is >= 0. Section 3.
+
+    Raises
+    ------
+    ValueError
+        For NaN, negative numbers, or shapes that do not broadcast.
+    """
+    return times_square(variance_x, lipschitz_x, name="variance_x", slope="lipschitz_x")

@@ -1,0 +1,259 @@
+"""Theorem 2: the same for fitted predictors, for their risks (4.1) and for their predictions (4.2).
+
+delta_X = E ||f(X) - E[Z | X]||^2 and delta_Y = E ||g(Y) - E[Z | Y]||^2 are the regression errors; L_1 and
+L_2 are those of Theorem 1.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from bounds.framework import arguments
+from bounds.framework.assumptions import LIPSCHITZ_X, LIPSCHITZ_Y, OURS, PAPER, UNIT_NORM
+from bounds.framework.special_functions import kappa
+from bounds.framework.symbolic import kappa as kappa_
+from bounds.framework.symbolic import sp, symbols
+from bounds.framework.theorem import theorem
+from bounds.worlds import gallery
+from bounds.worlds.families import FREE_PREDICTED, PREDICTED
+from bounds.worlds.with_predictors import PredictedWorld
+from redundancy.array_types import FloatArray
+
+BOTH = (LIPSCHITZ_X, LIPSCHITZ_Y)
+NAMES = "epsilon lipschitz_x lipschitz_y delta_x delta_y"
+
+
+def _biased(epsilon: float, shift: float, slope_x: float = 0.0) -> PredictedWorld:
+    """The sign-flip world with a constant error of the predictor from X and none of that from Y."""
+    world = gallery.sign_flip(epsilon, slope_x, 1.0)
+    return PredictedWorld(world, world.regression_x + shift, world.regression_y)
+
+
+def _arguments(w: PredictedWorld) -> tuple[float, ...]:
+    return w.world.geometric, w.world.lipschitz_x, w.world.lipschitz_y, w.delta_x, w.delta_y
+
+
+def _inputs(**named_values: ArrayLike) -> list[FloatArray]:
+    checked = {name: arguments.nonnegative(value, name=name) for name, value in named_values.items()}
+    arguments.together(**checked)
+    return list(checked.values())
+
+
+def _risk_sides(w: PredictedWorld, bound: Any) -> Any:
+    low, high = bound(*_arguments(w))
+    return [w.risk_gap, -w.risk_gap], [high, -low]
+
+
+def _risk_high() -> Any:
+    e, _, slope, dx, _ = symbols(NAMES)
+    return slope**2 * kappa_(e) + dx
+
+
+@theorem(
+    label="Theorem 2 (risks)",
+    equation="(4.1)",
+    left=r"E\lVert Z-\hat f(X)\rVert^2-E\lVert Z-\hat g(Y)\rVert^2",
+    right=r"L_2^2\kappa(\varepsilon)+\delta_X,\quad\ge -L_1^2\kappa(\varepsilon)-\delta_Y",
+    form="sharp",
+    source=OURS,
+    assumes=(UNIT_NORM, *BOTH),
+    family=PREDICTED,
+    sides=_risk_sides,
+    symbolic=_risk_high,
+    tight=lambda: _biased(0.5, 0.3),
+)
+def empirical_functional_from_geometric(
+    epsilon: ArrayLike, lipschitz_x: ArrayLike, lipschitz_y: ArrayLike, delta_x: ArrayLike, delta_y: ArrayLike
+) -> tuple[FloatArray, FloatArray]:
+    """Difference of the risks of two fitted predictors, between low and high.
+
+    Parameters
+    ----------
+    epsilon : array, >= 0
+        E d_cos(X, Y), or an upper limit of it; states of norm one.
+    lipschitz_x, lipschitz_y : array, >= 0
+        L_1 and L_2.
+    delta_x, delta_y : array, >= 0
+        Squared regression errors, or upper limits.
+
+    Returns
+    -------
+    low, high : ndarray
+        Limits of E ||Z - f(X)||^2 - E ||Z - g(Y)||^2. Theorem 2, (4.1).
+
+    Raises
+    ------
+    ValueError
+        For NaN, negative numbers, or shapes that do not broadcast.
+    """
+    e, l1, l2, dx, dy = _inputs(
+        epsilon=epsilon, lipschitz_x=lipschitz_x, lipschitz_y=lipschitz_y, delta_x=delta_x, delta_y=delta_y
+    )
+    cap = kappa(e)
+    return arguments.shown(-(l1 * l1) * cap - dy), arguments.shown(l2 * l2 * cap + dx)
+
+
+def _risk_linear() -> Any:
+    e, l1, l2, dx, dy = symbols(NAMES)
+    return 2 * sp().Max(l1, l2) ** 2 * e + sp().Max(dx, dy)
+
+
+@theorem(
+    label="Theorem 2 (risks, linear)",
+    equation="(4.1), last step",
+    left=r"\left\lvert E\lVert Z-\hat f(X)\rVert^2-E\lVert Z-\hat g(Y)\rVert^2\right\rvert",
+    form="paper",
+    source=PAPER,
+    assumes=(UNIT_NORM, *BOTH),
+    family=PREDICTED,
+    sides=lambda w, bound: (abs(w.risk_gap), bound(*_arguments(w))),
+    symbolic=_risk_linear,
+    tight=lambda: _biased(1e-4, 1e-2),
+)
+def empirical_functional_linear(
+    epsilon: ArrayLike, lipschitz_x: ArrayLike, lipschitz_y: ArrayLike, delta_x: ArrayLike, delta_y: ArrayLike
+) -> FloatArray:
+    """Absolute difference of the risks: 2 max(L_1, L_2)^2 epsilon + max(delta_X, delta_Y).
+
+    Parameters
+    ----------
+    epsilon, lipschitz_x, lipschitz_y, delta_x, delta_y : array, >= 0
+        As in `empirical_functional_from_geometric`.
+
+    Returns
+    -------
+    ndarray
+        Upper limit of |E ||Z - f(X)||^2 - E ||Z - g(Y)||^2|. Theorem 2 as in the paper.
+
+    Raises
+    ------
+    ValueError
+        For NaN, negative numbers, or shapes that do not broadcast.
+    """
+    e, l1, l2, dx, dy = _inputs(
+        epsilon=epsilon, lipschitz_x=lipschitz_x, lipschitz_y=lipschitz_y, delta_x=delta_x, delta_y=delta_y
+    )
+    return arguments.shown(2.0 * np.maximum(l1, l2) ** 2 * e + np.maximum(dx, dy))
+
+
+def _polygon() -> PredictedWorld:
+    world = gallery.alternating_polygon(8, 1.0)
+    return PredictedWorld(world, 1.3 * world.regression_x, world.regression_y)
+
+
+def _prediction_variance() -> Any:
+    vx, vy, l1, l2, dx, dy = symbols("variance_x variance_y lipschitz_x lipschitz_y delta_x delta_y")
+    s = sp()
+    return s.sqrt(dx) + s.sqrt(dy) + l2 * s.sqrt(vy) + l1 * s.sqrt(vx)
+
+
+@theorem(
+    label="Theorem 2 (predictions, variance form)",
+    equation="(4.2)",
+    left=r"\sqrt{E\lVert\hat f(X)-\hat g(Y)\rVert^2}",
+    form="sharp",
+    source=OURS,
+    assumes=BOTH,
+    family=FREE_PREDICTED,
+    sides=lambda w, bound: (
+        math.sqrt(w.disagreement),
+        bound(
+            w.world.variance_x_given_y,
+            w.world.variance_y_given_x,
+            w.world.lipschitz_x,
+            w.world.lipschitz_y,
+            w.delta_x,
+            w.delta_y,
+        ),
+    ),
+    symbolic=_prediction_variance,
+    tight=_polygon,
+)
+def prediction_gap_from_variance(
+    variance_x: ArrayLike,
+    variance_y: ArrayLike,
+    lipschitz_x: ArrayLike,
+    lipschitz_y: ArrayLike,
+    delta_x: ArrayLike,
+    delta_y: ArrayLike,
+) -> FloatArray:
+    """Root mean square difference of two fitted predictions, from conditional variances.
+
+    Parameters
+    ----------
+    variance_x, variance_y : array, >= 0
+        mmse(X | Y) and mmse(Y | X).
+    lipschitz_x, lipschitz_y : array, >= 0
+        L_1 and L_2.
+    delta_x, delta_y : array, >= 0
+        Squared regression errors, or upper limits.
+
+    Returns
+    -------
+    ndarray
+        Upper limit of sqrt(E ||f(X) - g(Y)||^2), in units of Z. Theorem 2, (4.2). Its terms are not known
+        to be attained all at once.
+
+    Raises
+    ------
+    ValueError
+        For NaN, negative numbers, or shapes that do not broadcast.
+    """
+    vx, vy, l1, l2, dx, dy = _inputs(
+        variance_x=variance_x,
+        variance_y=variance_y,
+        lipschitz_x=lipschitz_x,
+        lipschitz_y=lipschitz_y,
+        delta_x=delta_x,
+        delta_y=delta_y,
+    )
+    return arguments.shown(np.sqrt(dx) + np.sqrt(dy) + l2 * np.sqrt(vy) + l1 * np.sqrt(vx))
+
+
+def _prediction() -> Any:
+    e, l1, l2, dx, dy = symbols(NAMES)
+    s = sp()
+    return s.sqrt(dx) + s.sqrt(dy) + (l1 + l2) * s.sqrt(kappa_(e))
+
+
+@theorem(
+    label="Theorem 2 (predictions)",
+    equation="(4.2)",
+    left=r"\sqrt{E\lVert\hat f(X)-\hat g(Y)\rVert^2}",
+    right=r"\sqrt{\delta_X}+\sqrt{\delta_Y}+(L_1+L_2)\sqrt{\kappa(\varepsilon)}",
+    form="sharp",
+    source=OURS,
+    assumes=(UNIT_NORM, *BOTH),
+    family=PREDICTED,
+    sides=lambda w, bound: (math.sqrt(w.disagreement), bound(*_arguments(w))),
+    symbolic=_prediction,
+    tight=lambda: _biased(1e-6, 0.0, 1.0),
+)
+def prediction_gap_from_geometric(
+    epsilon: ArrayLike, lipschitz_x: ArrayLike, lipschitz_y: ArrayLike, delta_x: ArrayLike, delta_y: ArrayLike
+) -> FloatArray:
+    """Root mean square difference of two fitted predictions, from the mean cosine distance.
+
+    Parameters
+    ----------
+    epsilon, lipschitz_x, lipschitz_y, delta_x, delta_y : array, >= 0
+        As in `empirical_functional_from_geometric`.
+
+    Returns
+    -------
+    ndarray
+        Upper limit of sqrt(E ||f(X) - g(Y)||^2), in units of Z. Theorem 2, (4.2).
+
+    Raises
+    ------
+    ValueError
+        For NaN, negative numbers, or shapes that do not broadcast.
+    """
+    e, l1, l2, dx, dy = _inputs(
+        epsilon=epsilon, lipschitz_x=lipschitz_x, lipschitz_y=lipschitz_y, delta_x=delta_x, delta_y=delta_y
+    )
+    return arguments.shown(np.sqrt(dx) + np.sqrt(dy) + (l1 + l2) * np.sqrt(kappa(e)))

@@ -1,0 +1,166 @@
+"""Theorem 2 for squared differences of predictions: forms linear in epsilon, looser than (4.2)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from bounds.framework import arguments
+from bounds.framework.assumptions import OURS, UNIT_NORM
+from bounds.framework.symbolic import sp, symbols
+from bounds.framework.theorem import theorem
+from bounds.theorems.theorem_2_fitted_predictors import BOTH, NAMES, _arguments, _biased, _inputs
+from bounds.worlds import gallery
+from bounds.worlds.families import JOINT, PREDICTED
+from redundancy.array_types import FloatArray
+
+
+def _squared() -> Any:
+    e, l1, l2, dx, dy = symbols(NAMES)
+    u = symbols("share")
+    s = sp()
+    return (1 + u) * (s.sqrt(dx) + s.sqrt(dy)) ** 2 + 2 * (1 + 1 / u) * (l1 + l2) ** 2 * e
+
+
+@theorem(
+    label="Theorem 2 (predictions, squared)",
+    equation="(4.3)",
+    left=r"E\lVert\hat f(X)-\hat g(Y)\rVert^2",
+    form="consequence",
+    source=OURS,
+    assumes=(UNIT_NORM, *BOTH),
+    family=PREDICTED,
+    sides=lambda w, bound: ([w.disagreement] * 2, [bound(*_arguments(w), share=s) for s in (0.5, 1e6)]),
+    symbolic=_squared,
+    tight=lambda: _biased(1e-6, 0.0, 1.0),
+)
+def squared_prediction_gap_from_geometric(
+    epsilon: ArrayLike,
+    lipschitz_x: ArrayLike,
+    lipschitz_y: ArrayLike,
+    delta_x: ArrayLike,
+    delta_y: ArrayLike,
+    *,
+    share: ArrayLike = 1.0,
+) -> FloatArray:
+    """Mean squared difference of two fitted predictions, linear in epsilon.
+
+    Parameters
+    ----------
+    epsilon, lipschitz_x, lipschitz_y, delta_x, delta_y : array, >= 0
+        As in `empirical_functional_from_geometric`.
+    share : array, > 0
+        The free number s: large when the regression errors are small.
+
+    Returns
+    -------
+    ndarray
+        (1 + s) (sqrt(delta_X) + sqrt(delta_Y))^2 + 2 (1 + 1 / s) (L_1 + L_2)^2 epsilon. Theorem 2, (4.3).
+
+    Raises
+    ------
+    ValueError
+        For NaN, negative numbers, share <= 0, or shapes that do not broadcast.
+    """
+    s = arguments.positive(share, name="share")
+    e, l1, l2, dx, dy, _ = _inputs(
+        epsilon=epsilon,
+        lipschitz_x=lipschitz_x,
+        lipschitz_y=lipschitz_y,
+        delta_x=delta_x,
+        delta_y=delta_y,
+        share=s,
+    )
+    fitted = (1.0 + s) * (np.sqrt(dx) + np.sqrt(dy)) ** 2
+    return arguments.shown(fitted + 2.0 * (1.0 + 1.0 / s) * (l1 + l2) ** 2 * e)
+
+
+def _three_three_six() -> Any:
+    e, l1, l2, dx, dy = symbols(NAMES)
+    return 3 * dx + 3 * dy + 6 * (l1 + l2) ** 2 * e
+
+
+@theorem(
+    label="Theorem 2 (predictions, linear)",
+    equation="(4.4)",
+    left=r"E\lVert\hat f(X)-\hat g(Y)\rVert^2",
+    form="consequence",
+    source=OURS,
+    assumes=(UNIT_NORM, *BOTH),
+    family=PREDICTED,
+    sides=lambda w, bound: (w.disagreement, bound(*_arguments(w))),
+    symbolic=_three_three_six,
+    unattained="would need all four terms of (4.2) attained at once, which is not known to be possible",
+)
+def squared_prediction_gap_linear(
+    epsilon: ArrayLike, lipschitz_x: ArrayLike, lipschitz_y: ArrayLike, delta_x: ArrayLike, delta_y: ArrayLike
+) -> FloatArray:
+    """Mean squared difference of two fitted predictions: 3 delta_X + 3 delta_Y + 6 (L_1 + L_2)^2 epsilon.
+
+    Parameters
+    ----------
+    epsilon, lipschitz_x, lipschitz_y, delta_x, delta_y : array, >= 0
+        As in `empirical_functional_from_geometric`.
+
+    Returns
+    -------
+    ndarray
+        Upper limit of E ||f(X) - g(Y)||^2. Theorem 2, (4.4).
+
+    Raises
+    ------
+    ValueError
+        For NaN, negative numbers, or shapes that do not broadcast.
+    """
+    e, l1, l2, dx, dy = _inputs(
+        epsilon=epsilon, lipschitz_x=lipschitz_x, lipschitz_y=lipschitz_y, delta_x=delta_x, delta_y=delta_y
+    )
+    return arguments.shown(3.0 * dx + 3.0 * dy + 6.0 * (l1 + l2) ** 2 * e)
+
+
+def _regressions() -> Any:
+    e, l1, l2 = symbols("epsilon lipschitz_x lipschitz_y")
+    return 2 * (l1 + l2) ** 2 * e
+
+
+def _regression_gap(w: Any) -> float:
+    gap = ((w.regression_x[:, None] - w.regression_y[None, :]) ** 2).sum(axis=-1)
+    return float((w.xy * gap).sum())
+
+
+@theorem(
+    label="Theorem 2 (exact regressions)",
+    equation="(4.5)",
+    left=r"E\lVert E[Z\mid X]-E[Z\mid Y]\rVert^2",
+    form="sharp",
+    source=OURS,
+    assumes=(UNIT_NORM, *BOTH),
+    family=JOINT,
+    sides=lambda w, bound: (_regression_gap(w), bound(w.geometric, w.lipschitz_x, w.lipschitz_y)),
+    symbolic=_regressions,
+    tight=lambda: gallery.sign_flip(1e-6, 1.0, 1.0),
+)
+def regression_gap_from_geometric(epsilon: ArrayLike, lipschitz_x: ArrayLike, lipschitz_y: ArrayLike) -> FloatArray:
+    """Mean squared difference of the two best predictions: 2 (L_1 + L_2)^2 epsilon, the best constant.
+
+    Parameters
+    ----------
+    epsilon : array, >= 0
+        E d_cos(X, Y), or an upper limit of it; states of norm one.
+    lipschitz_x, lipschitz_y : array, >= 0
+        L_1 and L_2.
+
+    Returns
+    -------
+    ndarray
+        Upper limit of E ||E[Z | X] - E[Z | Y]||^2. Theorem 2, (4.5).
+
+    Raises
+    ------
+    ValueError
+        For NaN, negative numbers, or shapes that do not broadcast.
+    """
+    e, l1, l2 = _inputs(epsilon=epsilon, lipschitz_x=lipschitz_x, lipschitz_y=lipschitz_y)
+    return arguments.shown(2.0 * (l1 + l2) ** 2 * e)

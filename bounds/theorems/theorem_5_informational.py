@@ -1,0 +1,221 @@
+"""Theorem 5: informationally redundant layers are functionally redundant for a bounded target.
+
+G = mmse(T | Y) - mmse(T | X, Y) is what X adds to Y; under T - X - Y it is mmse(T | Y) - mmse(T | X).
+`radius` is B with ||T - c|| <= B for some c. Entropies are of the earlier state given the later, H(X | Y):
+the other direction is zero for a deterministic network and says nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from bounds.framework import arguments
+from bounds.framework.assumptions import OURS, PAPER
+from bounds.framework.special_functions import LOG2, psi
+from bounds.framework.symbolic import psi as psi_
+from bounds.framework.symbolic import sp, symbols
+from bounds.framework.theorem import theorem
+from bounds.worlds import gallery
+from bounds.worlds.families import JOINT
+from redundancy.array_types import FloatArray
+
+GAIN = r"\mathrm{mmse}(T\mid Y)-\mathrm{mmse}(T\mid X,Y)"
+
+
+def _pair(name: str, value: ArrayLike, radius: ArrayLike) -> tuple[FloatArray, FloatArray]:
+    a, b = arguments.nonnegative(value, name=name), arguments.nonnegative(radius, name="radius")
+    arguments.together(**{name: a, "radius": b})
+    return a, b * b
+
+
+@theorem(
+    label="Theorem 5 (information)",
+    equation="(7.1)",
+    left=GAIN,
+    form="sharp",
+    source=OURS,
+    assumes=(),
+    family=JOINT,
+    sides=lambda w, bound: (w.lost_without_x, bound(w.information_tx_given_y, w.radius)),
+    symbolic=lambda: symbols("radius") ** 2 * psi_(symbols("information")),
+    tight=lambda: gallery.binary_channel(0.1, 2.0),
+)
+def functional_from_information(information: ArrayLike, radius: ArrayLike) -> FloatArray:
+    """What X adds to Y in predicting T: B^2 psi(I(T; X | Y)), the exact supremum.
+
+    Parameters
+    ----------
+    information : array, >= 0
+        I(T; X | Y) in nats, or an upper limit of it.
+    radius : array, >= 0
+        B with ||T - c|| <= B.
+
+    Returns
+    -------
+    ndarray
+        Upper limit of mmse(T | Y) - mmse(T | X, Y), in units of T squared. Theorem 5, (7.1).
+
+    Raises
+    ------
+    ValueError
+        For NaN, negative numbers, or shapes that do not broadcast.
+    """
+    i, square = _pair("information", information, radius)
+    return arguments.shown(square * psi(i))
+
+
+@theorem(
+    label="Theorem 5 (information, linear)",
+    equation="(7.1), last step",
+    left=GAIN,
+    form="consequence",
+    source=OURS,
+    assumes=(),
+    family=JOINT,
+    sides=lambda w, bound: (w.lost_without_x, bound(w.information_tx_given_y, w.radius)),
+    symbolic=lambda: 2 * symbols("radius") ** 2 * symbols("information"),
+    tight=lambda: gallery.binary_channel(0.495),
+)
+def functional_from_information_linear(information: ArrayLike, radius: ArrayLike) -> FloatArray:
+    """The linear form 2 B^2 I(T; X | Y): 2 is the best constant, approached as I -> 0.
+
+    Parameters
+    ----------
+    information : array, >= 0
+        I(T; X | Y) in nats, or an upper limit of it.
+    radius : array, >= 0
+        B with ||T - c|| <= B.
+
+    Returns
+    -------
+    ndarray
+        Upper limit of mmse(T | Y) - mmse(T | X, Y). Theorem 5, last step of (7.1).
+
+    Raises
+    ------
+    ValueError
+        For NaN, negative numbers, or shapes that do not broadcast.
+    """
+    i, square = _pair("information", information, radius)
+    return arguments.shown(2.0 * square * i)
+
+
+@theorem(
+    label="Theorem 5 (entropy)",
+    equation="(7.2)",
+    left=GAIN,
+    form="sharp",
+    source=OURS,
+    assumes=(),
+    family=JOINT,
+    sides=lambda w, bound: (w.lost_without_x, bound(w.entropy_x_given_y, w.radius)),
+    symbolic=lambda: symbols("radius") ** 2 * sp().Min(1, symbols("entropy") / sp().log(2)),
+    tight=lambda: gallery.erased_bit(0.4, 2.0),
+)
+def functional_from_entropy(entropy: ArrayLike, radius: ArrayLike) -> FloatArray:
+    """What X adds to Y in predicting T: B^2 times H(X | Y) in bits, at most B^2; the best constant.
+
+    Parameters
+    ----------
+    entropy : array, >= 0
+        H(X | Y) in nats, earlier given later, or an upper limit of it.
+    radius : array, >= 0
+        B with ||T - c|| <= B.
+
+    Returns
+    -------
+    ndarray
+        Upper limit of mmse(T | Y) - mmse(T | X, Y). Theorem 5, (7.2).
+
+    Raises
+    ------
+    ValueError
+        For NaN, negative numbers, or shapes that do not broadcast.
+    """
+    h, square = _pair("entropy", entropy, radius)
+    return arguments.shown(square * np.minimum(1.0, h / LOG2))
+
+
+@theorem(
+    label="Theorem 5",
+    equation="section 7",
+    left=GAIN,
+    form="paper",
+    source=PAPER,
+    assumes=(),
+    family=JOINT,
+    sides=lambda w, bound: (w.lost_without_x, bound(w.entropy_x_given_y, w.radius)),
+    symbolic=lambda: 2 * symbols("radius") ** 2 * symbols("entropy"),
+    unattained="the best constant in front of H(X | Y) is 1 / log 2 = 1.44, not 2: at most 0.72 is reached",
+)
+def functional_from_entropy_linear(entropy: ArrayLike, radius: ArrayLike) -> FloatArray:
+    """The likeliest form of the paper's Theorem 5: 2 B^2 H(X | Y).
+
+    Parameters
+    ----------
+    entropy : array, >= 0
+        H(X | Y) in nats, earlier given later.
+    radius : array, >= 0
+        B with ||T - c|| <= B.
+
+    Returns
+    -------
+    ndarray
+        Upper limit of mmse(T | Y) - mmse(T | X, Y), looser than `functional_from_entropy`.
+
+    Raises
+    ------
+    ValueError
+        For NaN, negative numbers, or shapes that do not broadcast.
+    """
+    h, square = _pair("entropy", entropy, radius)
+    return arguments.shown(2.0 * square * h)
+
+
+def _two_entropies() -> Any:
+    b, hx, hy = symbols("radius entropy_x_given_y entropy_y_given_x")
+    s = sp()
+    return b**2 * s.Min(1, s.Max(hx, hy) / s.log(2))
+
+
+@theorem(
+    label="Theorem 5 (no Markov chain, entropies)",
+    equation="(7.3)",
+    left=r"\lvert\mathrm{mmse}(T\mid X)-\mathrm{mmse}(T\mid Y)\rvert",
+    form="sharp",
+    source=OURS,
+    assumes=(),
+    family=JOINT,
+    sides=lambda w, bound: (abs(w.gap), bound(w.entropy_x_given_y, w.entropy_y_given_x, w.radius)),
+    symbolic=_two_entropies,
+    tight=lambda: gallery.erased_bit(0.7),
+)
+def functional_from_two_entropies(
+    entropy_x_given_y: ArrayLike, entropy_y_given_x: ArrayLike, radius: ArrayLike
+) -> FloatArray:
+    """The functional gap without a Markov assumption: B^2 times the larger conditional entropy in bits.
+
+    Parameters
+    ----------
+    entropy_x_given_y, entropy_y_given_x : array, >= 0
+        H(X | Y) and H(Y | X) in nats, or upper limits.
+    radius : array, >= 0
+        B with ||T - c|| <= B.
+
+    Returns
+    -------
+    ndarray
+        Upper limit of |mmse(T | X) - mmse(T | Y)|, at most B^2. Theorem 5, (7.3).
+
+    Raises
+    ------
+    ValueError
+        For NaN, negative numbers, or shapes that do not broadcast.
+    """
+    other, square = _pair("entropy_y_given_x", entropy_y_given_x, radius)
+    h = arguments.nonnegative(entropy_x_given_y, name="entropy_x_given_y")
+    arguments.together(entropy_x_given_y=h, entropy_y_given_x=other, radius=square)
+    return arguments.shown(square * np.minimum(1.0, np.maximum(h, other) / LOG2))

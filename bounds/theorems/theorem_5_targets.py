@@ -1,0 +1,256 @@
+"""Theorem 5 for targets of known range, diameter, classes or tails; and the step behind its exact form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from bounds.framework import arguments
+from bounds.framework.assumptions import IN_UNIT_BALL, ONE_HOT, OURS, SCALAR, TWO_VALUES
+from bounds.framework.special_functions import LOG2, eta, psi
+from bounds.framework.symbolic import eta as eta_
+from bounds.framework.symbolic import psi as psi_
+from bounds.framework.symbolic import sp, symbols
+from bounds.framework.theorem import theorem
+from bounds.theorems.theorem_5_informational import GAIN, functional_from_information
+from bounds.worlds import gallery
+from bounds.worlds.families import JOINT, ONE_HOT_TARGET, SCALAR_TARGET, SIGN_TARGET, TWO_VALUED
+from bounds.worlds.finite import FiniteWorld
+from redundancy.array_types import FloatArray
+
+
+@theorem(
+    label="Theorem 5 (range)",
+    equation="(7.5)",
+    left=GAIN,
+    form="sharp",
+    source=OURS,
+    assumes=(SCALAR,),
+    family=SCALAR_TARGET,
+    sides=lambda w, bound: (
+        w.lost_without_x,
+        bound(w.information_tx_given_y, np.ptp(w.values[w.t > 0])),
+    ),
+    symbolic=lambda: symbols("spread") ** 2 / 4 * psi_(symbols("information")),
+    tight=lambda: gallery.binary_channel(0.2, 3.0),
+)
+def functional_from_range(information: ArrayLike, spread: ArrayLike) -> FloatArray:
+    """What X adds to Y for a scalar T in an interval: (length / 2)^2 psi(I(T; X | Y)).
+
+    Parameters
+    ----------
+    information : array, >= 0
+        I(T; X | Y) in nats, or an upper limit of it.
+    spread : array, >= 0
+        Length of the interval that holds T.
+
+    Returns
+    -------
+    ndarray
+        Upper limit of mmse(T | Y) - mmse(T | X, Y). Theorem 5, (7.5).
+
+    Raises
+    ------
+    ValueError
+        For NaN, negative numbers, or shapes that do not broadcast.
+    """
+    length = arguments.nonnegative(spread, name="spread")
+    i = arguments.nonnegative(information, name="information")
+    arguments.together(information=i, spread=length)
+    return functional_from_information(i, 0.5 * length)
+
+
+@theorem(
+    label="Theorem 5 (diameter)",
+    equation="(7.6)",
+    left=GAIN,
+    form="sharp",
+    source=OURS,
+    assumes=(),
+    family=JOINT,
+    sides=lambda w, bound: (w.lost_without_x, bound(w.information_tx_given_y, w.diameter)),
+    symbolic=lambda: symbols("diameter") ** 2 / 2 * symbols("information"),
+    tight=lambda: gallery.binary_channel(0.495),
+)
+def functional_from_diameter(information: ArrayLike, diameter: ArrayLike) -> FloatArray:
+    """What X adds to Y for a vector T in a set of given diameter: diameter^2 I(T; X | Y) / 2.
+
+    Parameters
+    ----------
+    information : array, >= 0
+        I(T; X | Y) in nats, or an upper limit of it.
+    diameter : array, >= 0
+        Largest distance between two values of T; never worse than 2 B^2 I, since it is at most 2 B.
+
+    Returns
+    -------
+    ndarray
+        Upper limit of mmse(T | Y) - mmse(T | X, Y). Theorem 5, (7.6).
+
+    Raises
+    ------
+    ValueError
+        For NaN, negative numbers, or shapes that do not broadcast.
+    """
+    d, i = arguments.nonnegative(diameter, name="diameter"), arguments.nonnegative(information, name="information")
+    arguments.together(information=i, diameter=d)
+    return arguments.shown(0.5 * d * d * i)
+
+
+def _brier() -> Any:
+    i, h, k = symbols("information entropy classes")
+    s = sp()
+    return s.Min((1 - 1 / k) * psi_(i), i, (1 - 1 / k) * h / s.log(2))
+
+
+def _one_hot_channel() -> FiniteWorld:
+    world = gallery.binary_channel(0.15)
+    return FiniteWorld(world.pmf, np.eye(2), world.x_points, world.y_points)
+
+
+@theorem(
+    label="Theorem 5 (one-hot)",
+    equation="(7.7)",
+    left=GAIN,
+    form="sharp",
+    source=OURS,
+    assumes=(ONE_HOT,),
+    family=ONE_HOT_TARGET,
+    sides=lambda w, bound: (
+        w.lost_without_x,
+        bound(w.information_tx_given_y, w.entropy_x_given_y, len(w.values)),
+    ),
+    symbolic=_brier,
+    tight=_one_hot_channel,
+)
+def brier_from_information(information: ArrayLike, entropy: ArrayLike, classes: ArrayLike) -> FloatArray:
+    """What X adds to Y in Brier score: the least of (1 - 1/K) psi(I), I and (1 - 1/K) H(X | Y) / log 2.
+
+    Parameters
+    ----------
+    information : array, >= 0
+        I(T; X | Y) in nats, or an upper limit of it; infinity if unknown.
+    entropy : array, >= 0
+        H(X | Y) in nats, or an upper limit of it; infinity if unknown.
+    classes : array, >= 2
+        Number of classes K.
+
+    Returns
+    -------
+    ndarray
+        Upper limit of the difference of Brier scores (squared errors of one-hot T). Theorem 5, (7.7).
+
+    Raises
+    ------
+    ValueError
+        For NaN, numbers outside these ranges, or shapes that do not broadcast.
+    """
+    i, h = arguments.nonnegative(information, name="information"), arguments.nonnegative(entropy, name="entropy")
+    k = arguments.count(classes, name="classes", least=2)
+    arguments.together(information=i, entropy=h, classes=k)
+    square = 1.0 - 1.0 / k
+    return arguments.shown(np.minimum(np.minimum(square * psi(i), i), square * h / LOG2))
+
+
+@theorem(
+    label="Theorem 5 (sub-Gaussian)",
+    equation="(7.8)",
+    left=GAIN,
+    form="sharp",
+    source=OURS,
+    assumes=(TWO_VALUES,),
+    family=TWO_VALUED,
+    sides=lambda w, bound: (w.lost_without_x, bound(w.information_tx_given_y, _two_point_sigma(w))),
+    symbolic=lambda: 2 * symbols("sigma") ** 2 * symbols("information"),
+    tight=lambda: gallery.binary_channel(0.495),
+)
+def functional_from_subgaussian(information: ArrayLike, sigma: ArrayLike) -> FloatArray:
+    """What X adds to Y when T given Y is sub-Gaussian, bounded or not: 2 sigma^2 I(T; X | Y).
+
+    Parameters
+    ----------
+    information : array, >= 0
+        I(T; X | Y) in nats, or an upper limit of it.
+    sigma : array, >= 0
+        Every projection of T given Y = y is sigma^2-sub-Gaussian.
+
+    Returns
+    -------
+    ndarray
+        Upper limit of mmse(T | Y) - mmse(T | X, Y). Theorem 5, (7.8).
+
+    Raises
+    ------
+    ValueError
+        For NaN, negative numbers, or shapes that do not broadcast.
+    """
+    s, i = arguments.nonnegative(sigma, name="sigma"), arguments.nonnegative(information, name="information")
+    arguments.together(information=i, sigma=s)
+    return arguments.shown(2.0 * s * s * i)
+
+
+def _two_point_sigma(w: FiniteWorld) -> float:
+    """Best sub-Gaussian constant of a two-valued T given any y (Kearns and Saul 1998)."""
+    held = w.y > 0
+    p = (w.ty[:, held] / w.y[held]).min(axis=0)
+    low = np.clip(p, 1e-300, 0.5 - 1e-6)
+    # At 1/2 the formula is 0 / 0 with limit 1/4, its largest value.
+    square = np.where(p > 0.5 - 1e-6, 0.25, (1.0 - 2.0 * low) / (2.0 * (np.log1p(-low) - np.log(low))))
+    return float(np.ptp(w.values) * np.sqrt(square.max()))
+
+
+def _means() -> Any:
+    law, m, centre = symbols("law_0:3"), symbols("means_0:3"), symbols("centre")
+    return sum(law[i] * eta_(m[i]) for i in range(3)) - eta_(centre)
+
+
+@theorem(
+    label="Theorem 5 (information of means)",
+    equation="(7.4)",
+    left=r"I(T;X)",
+    right=r"E\,\eta(\lVert E[T\mid X]\rVert)-\eta(\lVert E\,T\rVert)",
+    relation=">=",
+    form="sharp",
+    source=f"{OURS}; vectors by Holevo's bound",
+    assumes=(IN_UNIT_BALL,),
+    family=SIGN_TARGET,
+    sides=lambda w, bound: (
+        w.information_tx,
+        bound(
+            w.x / w.x.sum(),
+            np.minimum(np.sqrt((w.regression_x**2).sum(axis=1)), 1.0),
+            min(1.0, float(np.sqrt(((w.t @ w.values) ** 2).sum()))),
+        ),
+    ),
+    symbolic=_means,
+    tight=lambda: gallery.binary_channel(0.3),
+)
+def information_from_means(law: ArrayLike, means: ArrayLike, centre: ArrayLike) -> FloatArray:
+    """I(T; X) from how far conditional means spread, in nats, for T in the unit ball.
+
+    Parameters
+    ----------
+    law : array (..., n)
+        p(x), summing to one along the last axis.
+    means : array (..., n) in [0, 1]
+        Norms of E[T | X = x].
+    centre : array (...) in [0, 1]
+        Norm of E T.
+
+    Returns
+    -------
+    ndarray (...)
+        Lower limit of I(T; X): the step that makes psi exact. Theorem 5, (7.4).
+
+    Raises
+    ------
+    ValueError
+        For NaN, numbers outside these ranges, or shapes that do not match.
+    """
+    p, m = arguments.law(law, name="law"), arguments.probability(means, name="means")
+    c = arguments.probability(centre, name="centre")
+    arguments.same_last_axis(law=p, means=m)
+    arguments.together(law=p, means=m, centre=c[..., None])
+    return arguments.shown((p * eta(m)).sum(axis=-1) - eta(c))

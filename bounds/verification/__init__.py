@@ -1,0 +1,1 @@
+"""Checking every theorem on every world, and the search for counterexamples."""

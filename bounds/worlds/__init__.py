@@ -1,0 +1,1 @@
+"""Synthetic instances whose quantities are known exactly; theorems are checked and estimators tested on them."""

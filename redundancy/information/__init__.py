@@ -1,0 +1,1 @@
+"""Informational redundancy: entropies and mutual informations of states and codes (Definition 4)."""

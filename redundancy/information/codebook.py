@@ -1,0 +1,278 @@
+"""A finite alphabet for hidden states, fixed on data of its own and shared by the layers that are compared.
+
+States are read by direction: codes, distances and radii live on the unit sphere (of the projected states, for a
+product codebook). Theorems 3 and 4 need the alphabet to be chosen before the data they are applied to.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from redundancy import checks
+from redundancy.array_types import FloatArray, IntArray
+
+CHUNK = 65_536  # rows encoded at once
+LARGEST_TABLE = 20_000  # codes up to which all pairs of distances are held at once
+DISTANCES = ("angular", "cosine", "chord")
+
+
+@dataclass(frozen=True, eq=False)
+class Codebook:
+    """Unit vectors `centres` (size, d); a state's code is the centre closest in angle.
+
+    Attributes
+    ----------
+    centres : ndarray (size, d)
+        The alphabet V of D6, in the projected space for a product codebook.
+    projection : ndarray (d_state, d) or None
+        Random projection applied to states first (product codebooks).
+    parts : int
+        Number of parts coded separately; 1 except for product codebooks. The code is the number whose digits are
+        the parts' codes.
+    settings : mapping
+        How it was made.
+    """
+
+    centres: FloatArray = field(repr=False)
+    projection: FloatArray | None = field(default=None, repr=False)
+    parts: int = 1
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def fit(
+        cls,
+        states: ArrayLike | Sequence[ArrayLike],
+        *,
+        size: int = 256,
+        method: str = "kmeans",
+        parts: int = 2,
+        dimensions: int | None = None,
+        rng: np.random.Generator | int | None = None,
+    ) -> Codebook:
+        """Fit on states (n, d), or on a list of several layers' states, of data not used afterwards.
+
+        Parameters
+        ----------
+        states : array_like (n, d) or list of them
+            NumPy or torch, any float type. Give both layers: the alphabet is shared.
+        size : int
+            Number of codes. For method="product" the parts' alphabets have size ** (1 / parts) codes each, which
+            must be a whole number.
+        method : {"kmeans", "product"}
+            "kmeans": mini-batch k-means on the sphere. "product": a random projection to `dimensions` columns, cut
+            into `parts`, each with its own k-means: large alphabets at little cost.
+        parts, dimensions : int
+            Product only; dimensions (default 8 per part) is a multiple of parts.
+        rng : Generator, int or None
+            Initial centres, mini-batches and the projection.
+
+        Raises
+        ------
+        ValueError
+            Fewer rows than codes, zero or non-finite rows, layers of different width, a size that is no power.
+        """
+        checks.one_of(method, ("kmeans", "product"), name="method")
+        layers = list(states) if isinstance(states, (list, tuple)) else [states]
+        unit = np.vstack([_directions(layer, name="states") for layer in layers])
+        if size < 1 or unit.shape[0] < size:
+            raise ValueError(f"size: expected 1 to {unit.shape[0]} codes (the rows given), got {size}")
+        generator = np.random.default_rng(rng)
+        settings = {"method": method, "size": size, "rows": unit.shape[0]}
+        if method == "kmeans":
+            return cls(_spherical_means(unit, size, generator), settings=settings)
+        each = round(size ** (1.0 / parts))
+        if parts < 2 or each**parts != size:
+            raise ValueError(f"size: expected a whole number to the power parts = {parts} >= 2, got {size}")
+        width = 8 * parts if dimensions is None else dimensions
+        if width % parts:
+            raise ValueError(f"dimensions: expected a multiple of parts = {parts}, got {width}")
+        projection = generator.standard_normal((unit.shape[1], width)) / np.sqrt(width)
+        pieces = np.split(_normalised(unit @ projection), parts, axis=1)
+        means = [_means(piece, each, generator) for piece in pieces]
+        grid = np.indices((each,) * parts).reshape(parts, -1)
+        centres = _normalised(np.hstack([m[i] for m, i in zip(means, grid, strict=True)]))
+        return cls(centres, projection, parts, {**settings, "parts": parts, "dimensions": width})
+
+    @classmethod
+    def from_centres(cls, centres: ArrayLike) -> Codebook:
+        """The codebook of given directions (size, d); they are normalised."""
+        return cls(_directions(centres, name="centres"), settings={"method": "given", "size": len(np.asarray(centres))})
+
+    @property
+    def size(self) -> int:
+        """Number of codes, |V|."""
+        return int(self.centres.shape[0])
+
+    def encode(self, states: Any, *, chunk: int = CHUNK) -> IntArray:
+        """Codes (n,) in 0..size-1 of states (n, d), a chunk of rows at a time."""
+        parts = [code for code, _ in self._nearest(states, chunk)]
+        return np.concatenate(parts)
+
+    def decode(self, codes: ArrayLike) -> FloatArray:
+        """Centres (n, d) of codes (n,)."""
+        return self.centres[self._codes(codes)]
+
+    def angular_radius(self, states: Any, *, chunk: int = CHUNK) -> float:
+        """rho: the largest angle (radians) between a given state and its centre.
+
+        For states within rho of their centres, P(angle(q(X), q(Y)) > tau + 2 rho) <= P(angle(X, Y) > tau)
+        (section 5). It is a maximum over these rows, not over all possible ones.
+        """
+        worst = min(float(score.min()) for _, score in self._nearest(states, chunk))
+        return float(np.arccos(np.clip(worst, -1.0, 1.0)))
+
+    def distances(self, distance: str = "cosine") -> FloatArray:
+        """Distances between all codes (size, size): "cosine" in [0, 2], "angular" in [0, pi], "chord" in [0, 2]."""
+        checks.one_of(distance, DISTANCES, name="distance")
+        if self.size > LARGEST_TABLE:
+            raise ValueError(f"distances: {self.size} codes make too large a table; the limit is {LARGEST_TABLE}")
+        chord = self._chords
+        if distance == "chord":
+            return chord
+        return 0.5 * chord**2 if distance == "cosine" else 2.0 * np.arcsin(np.minimum(0.5 * chord, 1.0))
+
+    def ball_counts(self, radius: float, *, distance: str = "cosine") -> IntArray:
+        """N(y) (size,): how many codes are within `radius` of each code, itself included (D6)."""
+        return np.asarray((self.distances(distance) <= _radius(radius)).sum(0), dtype=np.int64)
+
+    def ball_extremes(
+        self, radius: float, *, distance: str = "cosine", codes: ArrayLike | None = None
+    ) -> tuple[int, int]:
+        """(N_min, N_max) over all codes, or over those in `codes` (a support known in advance)."""
+        counts = self.ball_counts(radius, distance=distance)
+        if codes is not None:
+            counts = counts[np.unique(self._codes(codes))]
+        return int(counts.min()), int(counts.max())
+
+    def cell_probabilities(self, codes: ArrayLike) -> FloatArray:
+        """Share of the rows in each cell (size,)."""
+        c = self._codes(codes)
+        return np.bincount(c, minlength=self.size) / c.size
+
+    def ball_probabilities(self, codes: ArrayLike, radius: float, *, distance: str = "cosine") -> FloatArray:
+        """p(y) (size,): share of the rows whose code is within `radius` of each code (D7)."""
+        near = self.distances(distance) <= _radius(radius)
+        return np.asarray(self.cell_probabilities(codes) @ near)
+
+    def save(self, path: str | Path) -> None:
+        """Write `path`.safetensors (arrays) and `path`.json (settings)."""
+        numpy_io = _safetensors()
+        arrays = {"centres": np.ascontiguousarray(self.centres)}
+        if self.projection is not None:
+            arrays["projection"] = np.ascontiguousarray(self.projection)
+        numpy_io.save_file(arrays, str(Path(f"{path}.safetensors")))
+        Path(f"{path}.json").write_text(json.dumps({"parts": self.parts, "settings": self.settings}, indent=1) + "\n")
+
+    @classmethod
+    def load(cls, path: str | Path) -> Codebook:
+        """Read what `save` wrote."""
+        arrays = _safetensors().load_file(f"{path}.safetensors")
+        about = json.loads(Path(f"{path}.json").read_text())
+        return cls(arrays["centres"], arrays.get("projection"), int(about["parts"]), about["settings"])
+
+    @cached_property
+    def _chords(self) -> FloatArray:
+        # from differences where the product cannot resolve them: close codes matter most
+        square = np.maximum(2.0 - 2.0 * (self.centres @ self.centres.T), 0.0)
+        i, j = np.nonzero(square < 1e-8)
+        square[i, j] = np.square(self.centres[i] - self.centres[j]).sum(1)
+        return np.asarray(np.sqrt(square))
+
+    def _nearest(self, states: Any, chunk: int) -> Iterator[tuple[IntArray, FloatArray]]:
+        """Codes and cosines to the centre, a chunk at a time."""
+        if chunk < 1:
+            raise ValueError(f"chunk: expected at least 1 row, got {chunk}")
+        expected = self.centres.shape[1] if self.projection is None else self.projection.shape[0]
+        shape = getattr(states, "shape", None) or np.asarray(states).shape
+        if len(shape) != 2 or shape[1] != expected or shape[0] == 0:
+            raise ValueError(f"states: expected a non-empty array (n, {expected}), got shape {tuple(shape)}")
+        for start in range(0, shape[0], chunk):
+            unit = _directions(states[start : start + chunk], name="states", first=start)
+            if self.projection is not None:
+                unit = _normalised(unit @ self.projection)
+            if self.parts == 1:
+                score = unit @ self.centres.T
+                code = score.argmax(1)
+                yield code, np.take_along_axis(score, code[:, None], 1)[:, 0]
+            else:
+                code = self._product_code(unit)
+                yield code, np.einsum("ij,ij->i", unit, self.centres[code])
+
+    def _product_code(self, unit: FloatArray) -> IntArray:
+        """Each part's closest direction, independently of the others."""
+        each = round(self.size ** (1.0 / self.parts))
+        width = unit.shape[1] // self.parts
+        code = np.zeros(len(unit), dtype=np.int64)
+        for part in range(self.parts):
+            columns = slice(part * width, (part + 1) * width)
+            first = self.centres[:, columns][:: each ** (self.parts - 1 - part)][:each]
+            code = code * each + (unit[:, columns] @ _normalised(first).T).argmax(1)
+        return code
+
+    def _codes(self, codes: ArrayLike) -> IntArray:
+        return checked_codes(codes, self.size, name="codes")
+
+
+def checked_codes(codes: ArrayLike, size: int, *, name: str) -> IntArray:
+    """Integer codes (n,) in 0..size-1."""
+    c = np.asarray(codes)
+    if c.ndim != 1 or c.size == 0:
+        raise ValueError(f"{name}: expected a non-empty vector of codes (n,), got shape {c.shape}")
+    if c.dtype.kind not in "iu":
+        raise TypeError(f"{name}: expected integer codes, got dtype {c.dtype}; encode states with Codebook.encode")
+    if c.min() < 0 or c.max() >= size:
+        raise ValueError(f"{name}: expected codes in 0..{size - 1}, got {c.min()} to {c.max()}; check size")
+    return c.astype(np.int64)
+
+
+def _directions(a: Any, *, name: str, first: int = 0) -> FloatArray:
+    """Rows as float64 unit vectors; NumPy or torch on any device; zero and non-finite rows are refused."""
+    if hasattr(a, "detach"):
+        a = a.detach().double().cpu().numpy()
+    x = checks.matrix(np.asarray(a), name=name)
+    norms = np.linalg.norm(x, axis=1)
+    if (norms == 0).any():
+        zero = first + np.flatnonzero(norms == 0)
+        raise ValueError(f"{name}: {zero.size} zero row(s) have no direction, first {zero[:5].tolist()}; drop them")
+    return np.asarray(x / norms[:, None])
+
+
+def _normalised(x: FloatArray) -> FloatArray:
+    norms = np.linalg.norm(x, axis=-1, keepdims=True)
+    return np.asarray(x / np.where(norms > 0, norms, 1.0))
+
+
+def _means(x: FloatArray, size: int, rng: np.random.Generator) -> FloatArray:
+    from sklearn.cluster import MiniBatchKMeans
+
+    seed = int(rng.integers(2**31))
+    model = MiniBatchKMeans(n_clusters=size, batch_size=max(4096, 3 * size), n_init=3, random_state=seed).fit(x)
+    return _normalised(np.asarray(model.cluster_centers_, dtype=np.float64))
+
+
+def _spherical_means(unit: FloatArray, size: int, rng: np.random.Generator) -> FloatArray:
+    if size == 1:
+        return _normalised(unit.mean(0, keepdims=True))
+    return _means(unit, size, rng)
+
+
+def _radius(radius: float) -> float:
+    if not (np.isfinite(radius) and radius >= 0):
+        raise ValueError(f"radius: expected a finite number >= 0, got {radius}")
+    return float(radius)
+
+
+def _safetensors() -> Any:
+    try:
+        import safetensors.numpy
+    except ImportError as error:
+        raise ImportError("saving a Codebook needs safetensors: pip install 'skipit[vlm]'") from error
+    return safetensors.numpy

@@ -1,0 +1,66 @@
+"""How far the atoms can move when the law does: the modulus of continuity of BROJA, and limits from samples."""
+
+from __future__ import annotations
+
+import math
+
+from redundancy.array_types import FloatArray
+from redundancy.pid.result import ATOMS, PID
+
+
+def entropy_modulus(v: float, size: int) -> float:
+    """omega_k(v) = min(log k, v log k + h_2(v)): |H_P(X | Y) - H_Q(X | Y)| for TV(P, Q) <= v, |X| = k (9.3.1).
+
+    Non-decreasing in v, whatever the alphabet of Y; v above 1 counts as 1.
+    """
+    v = min(v, 1.0)
+    h2 = 0.0 if v in (0.0, 1.0) else -v * math.log(v) - (1.0 - v) * math.log1p(-v)
+    if v > size / (size + 1.0):
+        return math.log(size)
+    return min(math.log(size), v * math.log(size) + h2)
+
+
+def unique_modulus(a: float, b: float, size: int) -> float:
+    """|U(P) - U(P')| for TV of the (T, X) marginals <= a, of the (T, Y) marginals <= b, |T| = size (9.3)."""
+    return entropy_modulus(b, size) + entropy_modulus(a + b + min(a, b), size)
+
+
+def variation_radius(cells: int, n: int, alpha: float) -> float:
+    """v with P(TV(empirical, true) >= v) <= alpha for n independent samples on `cells` cells (9.3.2)."""
+    if cells < 2:
+        return 0.0
+    # log(2^K - 2), without overflow
+    log_events = cells * math.log(2.0) + math.log1p(-(2.0 ** (1 - cells)))
+    return math.sqrt((log_events - math.log(alpha)) / (2.0 * n))
+
+
+def stability_limits(pid: PID, pmf: FloatArray, *, n: int, alpha: float) -> dict[str, tuple[float, float]]:
+    """Limits that hold all four atoms of the sampled law at once with probability 1 - alpha.
+
+    alpha is shared by the two pair tables and the whole table. With a, b, c their radii: the unique atoms move by
+    at most (9.3), in both roles; R = I(T; X) - U_X by omega(a) more for each of H(T) and H(T | X); S = I(T; X | Y) -
+    U_X by omega(b) + omega(c) more. The gap widens the limits on its side, and every atom is in [0, log |T|].
+    """
+    size_t, size_x, size_y = pmf.shape
+    a = variation_radius(size_t * size_x, n, alpha / 3.0)
+    b = variation_radius(size_t * size_y, n, alpha / 3.0)
+    c = variation_radius(pmf.size, n, alpha / 3.0)
+    move_x, move_y = unique_modulus(a, b, size_t), unique_modulus(b, a, size_t)
+    moves = {
+        "unique_x": move_x,
+        "unique_y": move_y,
+        "redundant": min(
+            move_x + 2.0 * entropy_modulus(a, size_t),
+            move_y + 2.0 * entropy_modulus(b, size_t),
+        ),
+        "synergistic": min(
+            move_x + entropy_modulus(b, size_t),
+            move_y + entropy_modulus(a, size_t),
+        )
+        + entropy_modulus(c, size_t),
+    }
+    limits = {}
+    for atom in ATOMS:
+        low, high = pid.interval(atom)
+        limits[atom] = (max(0.0, low - moves[atom]), min(math.log(size_t), high + moves[atom]))
+    return limits

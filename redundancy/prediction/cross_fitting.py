@@ -1,0 +1,152 @@
+"""Out-of-fold losses: every row is predicted by a regressor that saw no row of its image."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from redundancy.array_types import FloatArray, IntArray
+from redundancy.prediction.panel import fit_panel, project_to_simplex
+
+# Log-loss of a forecast that gives a class probability 0 is infinite: mix in this much of the uniform law.
+LOG_LOSS_MIX = 0.01
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is predicted: columns (n, m), with class labels when the rows are one-hot, or a box."""
+
+    columns: FloatArray
+    labels: tuple[Any, ...] | None = None
+    box: tuple[float, float] | None = None
+
+    @property
+    def largest_loss(self) -> float:
+        """Largest squared error of a prediction in the target's range."""
+        if self.labels is not None:
+            return 2.0
+        if self.box is None:
+            return float("inf")
+        return float(self.columns.shape[1] * (self.box[1] - self.box[0]) ** 2)
+
+
+@dataclass
+class Losses:
+    """Per-row losses (n,) of the chosen prediction, and of each member of the panel beside it."""
+
+    squared: FloatArray
+    constant: FloatArray
+    log: FloatArray | None = None
+    correct: FloatArray | None = None
+    members: dict[str, FloatArray] = field(default_factory=dict)
+    weights: list[dict[str, float]] = field(default_factory=list)
+
+
+def assign_folds(units: int, folds: int, rng: np.random.Generator) -> IntArray:
+    """Fold of each unit, random and as equal in size as possible."""
+    fold = np.empty(units, dtype=np.int64)
+    fold[rng.permutation(units)] = np.arange(units) % folds
+    return fold
+
+
+def losses(
+    x: FloatArray,
+    target: Target,
+    *,
+    unit: IntArray,
+    fold_of_unit: IntArray | None,
+    regressor: Any,
+    rng: np.random.Generator,
+) -> Losses:
+    """Losses of predicting the target from x (n, d), fitted without the row's fold (or not fitted at all)."""
+    n = x.shape[0]
+    classes = target.labels is not None
+    out = Losses(np.empty(n), np.empty(n), np.empty(n) if classes else None, np.empty(n) if classes else None)
+    fold_of_row = np.zeros(n, dtype=np.int64) if fold_of_unit is None else fold_of_unit[unit]
+    for fold in range(int(fold_of_row.max()) + 1):
+        test = np.nonzero(fold_of_row == fold)[0]
+        train = np.nonzero(fold_of_row != fold)[0]
+        z = target.columns[test]
+        if fold_of_unit is None:
+            prediction = _bounded(_predict(regressor, x[test], target, codes=False), target)
+            out.constant[test] = np.square(z - target.columns.mean(axis=0)).sum(axis=1)
+        elif regressor is None:
+            panel = fit_panel(x[train], target.columns[train], unit[train], rng=rng, probabilities=classes)
+            each = {name: _bounded(p, target) for name, p in panel.predict_each(x[test]).items()}
+            prediction = panel.combine(each)
+            for name, p in each.items():
+                out.members.setdefault(name, np.full(n, np.nan))[test] = np.square(z - p).sum(axis=1)
+            out.weights.append(dict(panel.weights))
+            out.constant[test] = np.square(z - target.columns[train].mean(axis=0)).sum(axis=1)
+        else:
+            fitted = _fit(regressor, x[train], target, train, rng)
+            prediction = _bounded(_predict(fitted, x[test], target, codes=True), target)
+            out.constant[test] = np.square(z - target.columns[train].mean(axis=0)).sum(axis=1)
+        out.squared[test] = np.square(z - prediction).sum(axis=1)
+        if out.log is not None and out.correct is not None:
+            truth = z.argmax(axis=1)
+            given = np.take_along_axis(prediction, truth[:, None], axis=1)[:, 0]
+            out.log[test] = -np.log((1 - LOG_LOSS_MIX) * given + LOG_LOSS_MIX / z.shape[1])
+            out.correct[test] = prediction.argmax(axis=1) == truth
+    return out
+
+
+def _bounded(prediction: FloatArray, target: Target) -> FloatArray:
+    """Project onto the convex range of the target, which never raises the squared error."""
+    if target.labels is not None:
+        return project_to_simplex(prediction)
+    return prediction if target.box is None else np.clip(prediction, *target.box)
+
+
+def _fit(regressor: Any, x: FloatArray, target: Target, train: IntArray, rng: np.random.Generator) -> Any:
+    from sklearn.base import clone
+
+    model = clone(regressor) if hasattr(regressor, "get_params") else copy.deepcopy(regressor)
+    if hasattr(model, "get_params"):
+        unseeded = [
+            key
+            for key, value in model.get_params(deep=True).items()
+            if (key == "random_state" or key.endswith("__random_state")) and value is None
+        ]
+        model.set_params(**{key: int(rng.integers(2**31)) for key in sorted(unseeded)})
+    columns = target.columns[train]
+    if target.labels is not None and hasattr(model, "predict_proba"):
+        return model.fit(x, columns.argmax(axis=1))
+    if columns.shape[1] == 1:
+        return model.fit(x, columns[:, 0])
+    if not _takes_many_columns(model):
+        from sklearn.multioutput import MultiOutputRegressor
+
+        model = MultiOutputRegressor(model)
+    return model.fit(x, columns)
+
+
+def _takes_many_columns(model: Any) -> bool:
+    from sklearn.utils import get_tags
+
+    return not hasattr(model, "__sklearn_tags__") or bool(get_tags(model).target_tags.multi_output)
+
+
+def _predict(model: Any, x: FloatArray, target: Target, *, codes: bool) -> FloatArray:
+    """Predictions (t, m); a classifier's classes are codes 0..m-1 when it was fitted here, else labels."""
+    m = target.columns.shape[1]
+    if target.labels is not None and hasattr(model, "predict_proba"):
+        given = np.asarray(model.predict_proba(x), dtype=np.float64)
+        seen = list(model.classes_)
+        if not codes and not set(seen) <= set(target.labels):
+            raise ValueError(f"regressor: expected a classifier of the labels {list(target.labels)}, got one of {seen}")
+        prediction = np.zeros((x.shape[0], m))
+        prediction[:, seen if codes else [target.labels.index(label) for label in seen]] = given
+    else:
+        prediction = np.asarray(model.predict(x), dtype=np.float64)
+        if prediction.shape in ((x.shape[0],), (x.shape[0], 1)) and m == 1:
+            prediction = prediction.reshape(-1, 1)
+    if prediction.shape != (x.shape[0], m) or not np.isfinite(prediction).all():
+        raise ValueError(
+            f"regressor: expected finite predictions of shape ({x.shape[0]}, {m}), got shape {prediction.shape}"
+            f"{'' if np.isfinite(prediction).all() else ' with NaN or infinity'} from {type(model).__name__}"
+        )
+    return prediction

@@ -1,0 +1,88 @@
+"""`python -m bounds verify`: keys, reproducibility, exit status, and a planted false statement."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+import bounds
+from bounds import __main__ as command
+from bounds.verification import verify as module
+from bounds.verification.verify import verify
+
+
+def test_json_has_the_promised_keys(capsys):
+    status = command.main(["verify", "--quick", "--only", "fano", "--json", "--jobs", "1"])
+    rows = json.loads(capsys.readouterr().out)
+    assert status == 0
+    assert len(rows) >= 5
+    for row in rows:
+        assert list(row) == ["name", "label", "instances", "random", "search", "tight"]
+        assert row["instances"] == 60
+        assert max(row["random"], row["search"], row["tight"]) <= 1 + 1e-7
+
+
+def test_table_names_every_statement(capsys):
+    assert command.main(["verify", "--quick", "--only", "braun", "--only", "squared_path", "--jobs", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "braun_pokutta" in out
+    assert "squared_path" in out
+    assert "2 statements: no counterexample" in out
+
+
+def test_same_seed_same_numbers_whatever_the_processes():
+    chosen = [bounds.functional_from_entropy, bounds.squared_path]
+    one = verify(chosen, instances=30, effort=0.05, seed=3, jobs=1)
+    assert one == verify(chosen, instances=30, effort=0.05, seed=3, jobs=2)
+    # The same worlds whichever other statements are checked.
+    assert one[:1] == verify(chosen[:1], instances=30, effort=0.05, seed=3, jobs=1)
+    assert one != verify(chosen, instances=30, effort=0.05, seed=4, jobs=1)
+
+
+def test_search_can_be_left_out():
+    (verdict,) = verify([bounds.functional_from_entropy_linear], instances=5, effort=0, jobs=1)
+    assert verdict.search is None
+    assert verdict.tight is None
+
+
+def test_a_false_statement_is_found_out(monkeypatch, capsys):
+    true = bounds.functional_from_entropy
+    false = replace(true, function=lambda h, b: 0.8 * true(h, b), tight=None, unattained="planted")
+    monkeypatch.setattr(module, "THEOREMS", (false,))
+    monkeypatch.setattr(command, "THEOREMS", (false,))
+    assert command.main(["verify", "--instances", "400", "--jobs", "1"]) == 1
+    assert "EXCEEDS 1" in capsys.readouterr().out
+
+
+def test_the_search_finds_what_random_draws_miss():
+    (verdict,) = verify([bounds.functional_from_proximal], instances=40, effort=1.0, jobs=1)
+    assert verdict.search > verdict.random + 0.05
+    assert verdict.search > 0.95
+
+
+def test_statements_are_listed_in_latex(capsys):
+    assert command.main(["list", "--only", "geometric_from_proximal"]) == 0
+    assert r"E\,d(X,Y) \le" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [["verify", "--only", "nothing"], ["verify", "--instances", "0"], []])
+def test_bad_command_lines(arguments):
+    with pytest.raises(SystemExit) as stop:
+        command.main(arguments)
+    assert stop.value.code == 2
+
+
+def test_bad_arguments_of_verify():
+    with pytest.raises(ValueError, match="instances: expected at least 1"):
+        verify(instances=0)
+    with pytest.raises(ValueError, match="effort"):
+        verify(effort=-1.0)
+
+
+def test_the_progress_bar_fills(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    module.bar(1, 2)
+    module.bar(2, 2)
+    assert "1/2" in capsys.readouterr().err

@@ -1,0 +1,101 @@
+"""Scores of the published selection rules, token by token, from states and maps collected the slow way."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from tests.support.random_models import IMAGE
+
+
+@dataclass
+class Collected:
+    """Of one prompt without padding: states (L+1, S, d), middle (L, S, d), maps (L, H, S, S), which are image."""
+
+    states: np.ndarray
+    middle: np.ndarray
+    maps: np.ndarray
+    image: np.ndarray
+
+
+def collect(eager, batch, row):
+    """Run one row of a batch alone, without padding, on a model with eager attention."""
+    real = batch["attention_mask"][row].bool()
+    one = {"input_ids": batch["input_ids"][row, real][None], "attention_mask": torch.ones(1, int(real.sum())).long()}
+    pictures = [int((ids == IMAGE).any()) for ids in batch["input_ids"]]
+    assert max(pictures) <= 1 or len(pictures) == 1
+    if pictures[row]:
+        one["pixel_values"] = batch["pixel_values"][sum(pictures[:row])][None]
+    layers = eager.model.language_model.layers
+    states, attended, handles = [], [], []
+    handles.append(layers[0].register_forward_pre_hook(lambda m, args: states.append(args[0])))
+    for layer in layers:
+        handles.append(layer.register_forward_hook(lambda m, args, out: states.append(out)))
+        handles.append(layer.self_attn.register_forward_hook(lambda m, args, out: attended.append(out[0])))
+    with torch.no_grad():
+        maps = eager(**one, output_attentions=True).attentions
+    for handle in handles:
+        handle.remove()
+    states = torch.cat(states).double().numpy()
+    middle = np.stack([states[i] + attended[i][0].double().numpy() for i in range(len(layers))])
+    return Collected(states, middle, torch.cat(maps).double().numpy(), (one["input_ids"][0] == IMAGE).numpy())
+
+
+def cosine(a, b):
+    return float(a @ b / math.sqrt((a @ a) * (b @ b)))
+
+
+def mean_cosine(x, y):
+    return sum(cosine(a, b) for a, b in zip(x, y, strict=True)) / len(x)
+
+
+def angle(found, start, stop):
+    return math.acos(max(-1.0, min(1.0, cosine(found.states[start][-1], found.states[stop][-1])))) / math.pi
+
+
+def map_rank(found, layer):
+    """Singular values above the float32 tolerance, head by head."""
+    ranks = []
+    for head in found.maps[layer].astype(np.float32):
+        values = np.linalg.svd(head, compute_uv=False)
+        ranks.append(sum(v > values.max() * len(head) * np.finfo(np.float32).eps for v in values))
+    return sum(ranks) / len(ranks)
+
+
+def last_token_attention(found, layer):
+    return np.array([np.mean([head[-1, j] for head in found.maps[layer]]) for j in np.flatnonzero(found.image)])
+
+
+def rater_attention(found, layer):
+    image, text = np.flatnonzero(found.image), [i for i in range(len(found.image)) if i > found.image.nonzero()[0][-1]]
+    relevance = np.zeros(len(text))
+    for v in image:
+        scores = np.array([found.states[0][v] @ found.states[0][i] for i in text])
+        weights = np.exp(scores - scores.max())
+        relevance += weights / weights.sum() / len(image)
+    chosen = [i for i, r in zip(text, relevance, strict=True) if r > relevance.mean()]
+    return np.array([np.mean([[head[i, j] for head in found.maps[layer]] for i in chosen]) for j in image])
+
+
+def class_token_attention(model, pixels, layer):
+    """Softmax of one full-width product of the class token's query with every key, class token included."""
+    tower = model.model.vision_tower
+    with torch.no_grad():
+        states = tower(pixels, output_hidden_states=True).hidden_states
+        module = [m for m in tower.modules() if hasattr(m, "self_attn")][layer]
+        normed = module.layer_norm1(states[layer])
+        q, k = module.self_attn.q_proj(normed), module.self_attn.k_proj(normed)
+    found = []
+    for row_q, row_k in zip(q.double().numpy(), k.double().numpy(), strict=True):
+        scores = np.array([row_q[0] @ key / math.sqrt(len(key)) for key in row_k])
+        weights = np.exp(scores - scores.max())
+        found.append((weights / weights.sum())[1:])
+    return np.array(found)
+
+
+def divergence(p, q):
+    """KL of p from q in nats, entry by entry."""
+    return sum(a * math.log(a / b) for a, b in zip(p, q, strict=True) if a > 0)

@@ -1,0 +1,254 @@
+"""Where items come from: hub ids and aliases, folders, single files, your own JSONL; what is said when it fails."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow
+import pyarrow.parquet
+import pytest
+from PIL import Image as Pictures
+
+from tests.support.make_datasets import image, mmmu_row, parquet, png, write
+from vlm.datasets import DATASETS, read
+from vlm.datasets.catalogue import MMMU_SUBJECTS
+from vlm.datasets.images import content_id, picture
+from vlm.item import Failure, Item
+
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+
+
+class Hub:
+    """Stands for `datasets.load_dataset`: knows some ids, and notes what was asked for."""
+
+    def __init__(self, known: dict[str, list[dict[str, Any]]]) -> None:
+        self.known, self.asked = known, []
+
+    def __call__(self, name: str, config: str | None = None, **settings: Any) -> Any:
+        self.asked.append((name, config, settings["split"], settings["streaming"]))
+        if name not in self.known:
+            raise datasets.exceptions.DatasetNotFoundError(f"Dataset '{name}' doesn't exist on the Hub")
+        rows = [{**row, "id": f"{config or 'x'}_{row['id']}"} if "id" in row else row for row in self.known[name]]
+        table = datasets.Dataset.from_list(rows)
+        return table.to_iterable_dataset() if settings["streaming"] else table
+
+
+ROW = {"question": "What?", "options": ["a", "b"], "answer": "1", "image": image(1)}
+
+
+def test_aliases_are_tried_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = Hub({"lmms-lab/ai2d": [ROW]})
+    monkeypatch.setattr(datasets, "load_dataset", hub)
+    (item,) = read("ai2d")
+    assert isinstance(item, Item)
+    assert hub.asked == [("lmms-lab-encoder/ai2d", None, "test", False), ("lmms-lab/ai2d", None, "test", False)]
+    hub.asked.clear()
+    list(read("ai2d", source="lmms-lab/ai2d", streaming=True))
+    assert hub.asked == [("lmms-lab/ai2d", None, "test", True)]
+
+
+def test_no_id_loads_says_why_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets, "load_dataset", Hub({}))
+    with pytest.raises(OSError, match="none of its ids loads") as caught:
+        read("ai2d")
+    for name in ("lmms-lab-encoder/ai2d: DatasetNotFoundError", "lmms-lab/ai2d: DatasetNotFoundError"):
+        assert name in str(caught.value)
+
+
+def test_mmmu_puts_the_subjects_of_its_own_copy_together_in_the_stated_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = mmmu_row(1, question="<image 1>?", options="['a', 'b']", answer="A", image_1=image(1))
+    hub = Hub({"MMMU/MMMU": [row]})
+    monkeypatch.setattr(datasets, "load_dataset", hub)
+    items = list(read("mmmu"))
+    assert [config for name, config, *_ in hub.asked if name == "MMMU/MMMU"] == list(MMMU_SUBJECTS)
+    assert [item.id for item in items] == [f"{subject}_validation_Art_1" for subject in MMMU_SUBJECTS]
+    assert list(MMMU_SUBJECTS) == sorted(MMMU_SUBJECTS)
+    assert len(MMMU_SUBJECTS) == 30
+
+
+def test_every_declaration_names_a_place_or_says_what_it_needs() -> None:
+    for dataset in DATASETS:
+        assert dataset.ids or dataset.name == "visual7w"
+        assert all(name.count("/") == 1 for name in dataset.ids)
+        assert dataset.licence
+
+
+def test_one_file_without_the_hubs_marks(tmp_path: Path) -> None:
+    cells = [{"bytes": png(1), "path": None}, {"bytes": b"", "path": "beside.png"}]
+    (tmp_path / "beside.png").write_bytes(png(2))
+    table = pyarrow.table(
+        {
+            "question": ["What?", "Which?"],
+            "options": [["a", "b"], ["c", "d"]],
+            "answer": ["1", "0"],
+            "image": pyarrow.array(cells, pyarrow.struct({"bytes": pyarrow.binary(), "path": pyarrow.string()})),
+        }
+    )
+    pyarrow.parquet.write_table(table, tmp_path / "mine.parquet")
+    for streaming in (False, True):
+        items = list(read("ai2d", source=tmp_path / "mine.parquet", streaming=streaming))
+        assert [item.answers for item in items if isinstance(item, Item)] == [("B",), ("A",)]
+
+
+def test_json_lines_with_image_paths(tmp_path: Path) -> None:
+    (tmp_path / "one.png").write_bytes(png(3))
+    rows = [{"question": "What?", "answer": "3", "image": name} for name in ("one.png", "two.png")]
+    (tmp_path / "test.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    first, second = read("realworldqa", source=tmp_path)
+    assert isinstance(first, Item)
+    assert second == Failure("realworldqa", "1", "image: expected a file, got 'two.png', which does not exist")
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "error", "words"),
+    [
+        ("coco", {}, ValueError, "expected one of gqa, vqav2, .*, tiny, jsonl, got 'coco'"),
+        ("ai2d", {"limit": 0}, ValueError, "limit: expected an integer of at least 1, got 0"),
+        ("ai2d", {"source": "/no/such"}, FileNotFoundError, "source: no file or folder"),
+        ("ai2d", {"source": "./ai2d"}, FileNotFoundError, "source: no file or folder"),
+        ("visual7w", {}, FileNotFoundError, "expected source=, a folder with dataset_v7w_telling.json"),
+        ("jsonl", {}, FileNotFoundError, "expected source=, a file with one JSON object per line"),
+        ("ai2d", {"limit": 3, "seed": 1, "streaming": True}, ValueError, "a stream can be cut but not sampled"),
+    ],
+)
+def test_wrong_arguments_are_refused_before_anything_is_read(
+    name: str, settings: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        read(name, **settings)
+
+
+def test_a_folder_without_the_split_or_the_columns_is_refused(tmp_path: Path) -> None:
+    folder = write(tmp_path, "ai2d")
+    with pytest.raises(FileNotFoundError, match="files of split 'train' in"):
+        read("ai2d", source=folder, split="train")
+    with pytest.raises(ValueError, match=r"expected columns dataset, question, .* question_type missing"):
+        list(read("ocrbench", source=folder))
+    with pytest.raises(FileNotFoundError, match="of configuration 'testdev_balanced_instructions'"):
+        read("gqa", source=folder, split="test")
+
+
+def test_half_a_file_is_refused(tmp_path: Path) -> None:
+    folder = write(tmp_path, "ai2d")
+    (file,) = (folder / "data").glob("*.parquet")
+    file.write_bytes(file.read_bytes()[:200])
+    with pytest.raises(ValueError, match="ai2d: expected readable parquet files"):
+        list(read("ai2d", source=folder))
+    (tmp_path / "dataset_v7w_telling.json").write_text('{"images": [{"filename": ')
+    with pytest.raises(ValueError, match="visual7w: expected images"):
+        read("visual7w", source=tmp_path)
+    (tmp_path / "dataset_v7w_telling.json").write_text('{"images": []}')
+    with pytest.raises(ValueError, match="questions of split 'val'"):
+        read("visual7w", source=tmp_path)
+
+
+def test_your_own_questions(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png(1))
+    (tmp_path / "b.png").write_bytes(png(2))
+    lines = [
+        {"id": "x", "image": "a.png", "question": "Which?", "options": ["red", "blue"], "answer": "blue"},
+        {"image": ["a.png", "b.png"], "question": "Same?", "answer": "no", "image_id": "pair"},
+        {"image": "a.png", "question": "What?", "answer": ["cat", "kitten"], "details": {"page": 3}},
+        {"question": "2 +\u2028 2?", "answer": 4, "kind": "math"},
+        {"image": "c.png", "question": "What?", "answer": "x"},
+        {"image": "a.png", "question": "What?"},
+        {"image": "a.png", "question": "Which?", "options": ["red", "blue"], "answer": "green"},
+        ["no", "object"],
+    ]
+    text = "\n".join(json.dumps(line, ensure_ascii=False) for line in lines) + '\n\n{"question": \n'
+    (tmp_path / "mine.jsonl").write_text("\ufeff" + text, encoding="utf-8")
+    found = list(read("jsonl", source=tmp_path / "mine.jsonl"))
+    items = [entry for entry in found if isinstance(entry, Item)]
+    assert [(i.id, i.kind, i.answers, len(i.images)) for i in items] == [
+        ("x", "choice", ("B",), 1),
+        ("line 2", "yes/no", ("no",), 2),
+        ("line 3", "open", ("cat", "kitten"), 1),
+        ("line 4", "math", ("4",), 0),
+    ]
+    assert items[0].image_id == items[2].image_id == content_id([png(1)])
+    assert items[1].image_id == "pair"
+    assert items[2].details == {"page": "3"}
+    reasons = {entry.id: entry.reason for entry in found if isinstance(entry, Failure)}
+    assert reasons["line 5"] == "image: expected a file, got 'c.png', which does not exist"
+    assert reasons["line 6"] == "row: expected a column 'answer', got image, question, id"
+    assert reasons["line 7"] == "answer: expected one of A, B or an option's text, got 'green'"
+    assert reasons["line 8"] == "line 8: expected a JSON object, got list"
+    assert reasons["line 10"].startswith("line 10: expected JSON, got ")
+    assert len(found) == 9
+
+
+def test_lines_of_your_own_that_no_answer_could_get_right_are_failures(tmp_path: Path) -> None:
+    lines = [
+        {"question": "Which? A. red B. blue", "answer": "b", "kind": "choice"},
+        {"question": "Which?", "answer": "red", "kind": "choice"},
+        {"question": "Which?", "answer": "E", "kind": "choice"},
+        {"question": "Which?", "options": ["red", "blue"], "answer": "red", "kind": "open"},
+        {"question": "Which?", "options": ["1", "2"], "answer": "2", "kind": "math"},
+        {"question": "What?", "answer": "x", "details": None},
+    ]
+    path = tmp_path / "mine.jsonl"
+    path.write_text("\n".join([*map(json.dumps, lines), "[" * 100_000]))
+    found = list(read("jsonl", source=path))
+    assert [e.answers if isinstance(e, Item) else e.id for e in found] == [
+        ("B",),
+        "line 2",
+        "line 3",
+        "line 4",
+        ("B",),
+        "line 6",
+        "line 7",
+    ]
+
+
+def test_two_lines_with_one_id_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.jsonl").write_text('{"id": 1}\n{"id": "1"}\n')
+    with pytest.raises(ValueError, match="expected ids that differ, got '1' more than once"):
+        read("jsonl", source=tmp_path / "mine.jsonl")
+
+
+def test_pictures_of_every_kind_become_rgb_and_upright() -> None:
+    for mode in ("1", "L", "P", "RGBA", "CMYK"):
+        stored = Pictures.new("RGB", (4, 2), (200, 0, 0)).convert(mode)
+        assert picture(stored).mode == "RGB"
+    turned = Pictures.new("RGB", (4, 2))
+    exif = turned.getexif()
+    exif[0x0112] = 6  # turn by 90 degrees
+
+    buffer = io.BytesIO()
+    turned.save(buffer, "JPEG", exif=exif)
+    assert picture(buffer.getvalue()).size == (2, 4)
+
+
+@pytest.mark.parametrize("stored", [None, {}, {"bytes": None, "path": None}, {"bytes": b""}, b"", "", 3])
+def test_no_picture(stored: Any) -> None:
+    with pytest.raises(ValueError, match="image: expected an image, got none"):
+        picture(stored)
+
+
+@pytest.mark.parametrize("cut", [1, 20, 40, 60, 70])
+def test_a_cut_picture_is_an_error_and_says_nothing_of_this_machine(cut: int) -> None:
+    with pytest.raises(ValueError, match="image: expected a readable image") as caught:
+        picture({"bytes": png(1, size=(64, 64))[:cut], "path": "x.png"})
+    assert "0x" not in str(caught.value)
+
+
+def test_a_picture_larger_than_memory_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(Pictures, "MAX_IMAGE_PIXELS", 10)
+    rows = [{"question": "What?", "options": ["a", "b"], "answer": "1", "image": image(1)}]
+    features = {
+        "question": datasets.Value("string"),
+        "options": datasets.List(datasets.Value("string")),
+        "answer": datasets.Value("string"),
+        "image": datasets.Image(),
+    }
+    parquet(tmp_path / "test.parquet", rows, features)
+    (failure,) = read("ai2d", source=tmp_path)
+    assert isinstance(failure, Failure)
+    assert "DecompressionBombError" in failure.reason

@@ -1,0 +1,115 @@
+"""The decision rule on made measurements whose verdict is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from tests.support.random_models import batch_for, random_model
+from vlm import SkipPlan, attention, decide, probe
+from vlm.measure.attention_ratio import AttentionRecord
+from vlm.measure.distances import ProbeRecord
+
+
+def made(close, ratio, samples=400, entry=None, seed=0):
+    """Records in which layer l has that fraction of close vision tokens and that attention to the image."""
+    rng = np.random.default_rng(seed)
+    depth = len(close)
+    record = ProbeRecord((0.05,), depth)
+    tokens = 100
+    near = rng.binomial(tokens, close, size=(samples, depth)).T
+    far_from_entry = near if entry is None else rng.binomial(tokens, entry, size=(samples, depth)).T
+    sums = torch.zeros(depth, samples, 2, 9, dtype=torch.float64)
+    sums[..., 0] = tokens
+    sums[:, :, 0, 7] = torch.from_numpy(near).double()
+    sums[:, :, 0, 8] = torch.from_numpy(far_from_entry).double()
+    record._done.append(sums)
+    seen = AttentionRecord(depth, -1)
+    noise = rng.uniform(-0.02, 0.02, size=(depth, samples, 4))
+    seen._done.append(torch.from_numpy(np.clip(np.array(ratio)[:, None, None] + noise, 0, 1)))
+    return record, seen
+
+
+def test_both_conditions_allow_late_entry_up_to_the_first_layer_that_fails():
+    record, seen = made([1.0, 1.0, 0.5, 1.0, 1.0], [0.02, 0.03, 0.02, 0.4, 0.02])
+    decision = decide(record, seen)
+    assert decision.late_entry == 2
+    assert decision.early_exit == 4
+    assert decision.plan == SkipPlan.parse("vision:0-2+4-5")
+    assert decision.layers["redundant"].tolist() == ["holds", "holds", "fails", "holds", "holds"]
+    assert decision.layers["attention_small"].tolist() == ["holds", "holds", "holds", "fails", "holds"]
+
+
+def test_redundancy_alone_does_not_allow_late_entry():
+    record, seen = made([1.0, 1.0, 1.0], [0.4, 0.4, 0.4])
+    assert decide(record, seen).plan == SkipPlan()
+
+
+def test_small_attention_alone_allows_early_exit_but_not_late_entry():
+    record, seen = made([0.1, 0.1, 0.1], [0.4, 0.02, 0.02])
+    decision = decide(record, seen)
+    assert (decision.late_entry, decision.early_exit) == (0, 1)
+
+
+def test_too_few_images_leave_the_conditions_undecided():
+    record, seen = made([1.0, 1.0], [0.05, 0.05], samples=4)
+    decision = decide(record, seen)
+    assert not decision.plan
+    assert set(decision.layers["redundant"]) == {"undecided"}
+
+
+def test_repeating_an_image_is_no_evidence():
+    record, seen = made([1.0, 1.0], [0.05, 0.05], samples=400)
+    assert decide(record, seen).plan
+    assert not decide(record, seen, images=np.zeros(400)).plan
+
+
+def test_accumulated_distance_is_judged_when_asked():
+    record, seen = made([1.0, 1.0, 1.0], [0.02, 0.02, 0.5], entry=[1.0, 0.3, 0.1])
+    assert decide(record, seen).late_entry == 2
+    assert decide(record, seen, accumulated=True).late_entry == 1
+
+
+def test_the_interval_decides_and_not_the_estimate():
+    record, seen = made([0.96], [0.02], samples=60, seed=3)
+    row = next(decide(record, seen, delta=0.05).layers.rows())
+    assert row["close"] > 0.95 > row["close_low"]
+    assert row["redundant"] == "undecided"
+
+
+def test_reasons_name_both_conditions_and_the_thresholds():
+    record, seen = made([1.0, 0.2], [0.02, 0.4])
+    first, second = decide(record, seen, delta=0.1, attention_limit=0.2).reasons()
+    assert first.startswith("layer 0: skip (late entry); redundancy holds")
+    assert "needs >= 0.9" in first
+    assert "needs <= 0.2" in first
+    assert second.startswith("layer 1: keep; redundancy fails")
+
+
+def test_on_a_random_model_nothing_is_redundant():
+    model = random_model()
+    with torch.no_grad(), probe(model) as record, attention(model) as seen:
+        for seed in range(12):
+            model(**batch_for(model, images=(1, 0), after=(6, 5), seed=seed))
+    decision = decide(record, seen)
+    assert decision.settings["images"] == 12
+    assert decision.late_entry == 0
+
+
+def test_errors_say_what_to_do():
+    record, seen = made([1.0], [0.1])
+    with pytest.raises(ValueError, match="probed thresholds"):
+        decide(record, seen, t=0.07)
+    with pytest.raises(ValueError, match="one label per sample"):
+        decide(record, seen, images=[1, 2])
+    with pytest.raises(ValueError, match=r"delta: expected a number in \[0, 1\]"):
+        decide(record, seen, delta=-0.1)
+    other = made([1.0], [0.1], samples=3)[1]
+    with pytest.raises(ValueError, match="the same calls"):
+        decide(record, other)
+    model = random_model()
+    with torch.no_grad(), probe(model) as record, attention(model) as seen:
+        model(**batch_for(model, images=(0,)))
+    with pytest.raises(ValueError, match="with image tokens, got none"):
+        decide(record, seen)

@@ -1,0 +1,73 @@
+"""The whole loop on the embedded model, small: files, keys, honesty of the report."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+
+import pytest
+
+from vlm.__main__ import main
+from vlm.demo.loop import bad_plans
+from vlm.plans.plan import SkipPlan
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("demo") / "deep"
+    assert main(["demo", "--out", str(folder), "--questions", "100", "--quiet"]) == 0
+    return folder
+
+
+def test_report_has_every_key_and_intervals_that_hold_their_value(demo):
+    report = json.loads((demo / "report.json").read_text())
+    for key in ("accuracy_full", "accuracy_blank", "accuracy_plan"):
+        low, high = report[f"{key}_interval"]
+        assert 0 <= low <= report[key] <= high <= 1
+    assert 0 < report["operations_ratio"] <= 1
+    assert report["time_ratio"] > 0
+    assert str(SkipPlan.parse(report["plan"])) == report["plan"]
+    assert report["late_entry"] == 0 or report["plan"].startswith("vision:0-")
+
+
+def test_tables_are_complete(demo):
+    with (demo / "sweep.csv").open() as file:
+        sweep = list(csv.DictReader(file))
+    depth = max(int(row["layer"]) for row in sweep)
+    assert sum(row["kind"] == "late entry" for row in sweep) == depth
+    assert sum(row["kind"] == "early exit" for row in sweep) == depth
+    with (demo / "layers.csv").open() as file:
+        assert [int(row["layer"]) for row in csv.DictReader(file)] == list(range(depth))
+    with (demo / "comparison.csv").open() as file:
+        kinds = [row["kind"] for row in csv.DictReader(file)]
+    assert kinds[:2] == ["no skip", "planned"]
+    assert "vision out of the middle" in kinds
+
+
+def test_the_page_is_self_contained(demo):
+    page = (demo / "index.html").read_text()
+    assert len(re.findall(r"src='data:image/png;base64,[A-Za-z0-9+/=]+'", page)) == 3
+    assert not re.search(r"(src|href)='http", page)
+    assert "<script" not in page
+    report = json.loads((demo / "report.json").read_text())
+    assert ("no late entry" in page) == (report["late_entry"] == 0)
+    assert ("no plan could be certified" in page) == (report["plan_certified"] == "none")
+
+
+def test_no_half_written_files_are_left(demo):
+    assert not list(demo.glob("*.part"))
+
+
+def test_bad_plans_are_never_the_plan_itself():
+    middle = SkipPlan.skip("vision", 3, 7)
+    assert middle in bad_plans(SkipPlan(), 10).values()
+    assert middle not in bad_plans(middle, 10).values()
+
+
+def test_command_line_errors(capsys):
+    with pytest.raises(SystemExit):
+        main(["demo", "--questions", "none"])
+    assert "whole number >= 1" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([])

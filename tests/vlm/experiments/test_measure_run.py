@@ -1,0 +1,115 @@
+"""Measuring a data set: what a probe would say, whoever measures which part, and the plan that follows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import vlm
+import vlm.experiments.worker
+from vlm.datasets import read
+from vlm.evaluation.protocols import PROTOCOLS
+from vlm.experiments.measure_run import measure
+from vlm.experiments.measurement_tables import Measured, attention_ratios, decided, redundancy, write_tables
+from vlm.experiments.merging import merged
+from vlm.experiments.shards import Shard
+from vlm.experiments.spec import DataChoice, Spec
+from vlm.models.prompts import inputs, wording
+
+SPEC = Spec(data=(DataChoice("tiny", limit=30), DataChoice("tiny", seed=3, limit=20, label="other")), batch_size=10)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return measure(replace(SPEC, plans=("vision:4-",)), tmp_path_factory.mktemp("runs"), progress=False)
+
+
+@pytest.fixture(scope="module")
+def direct():
+    """The same prompts under probe and attention, without the runner."""
+    model, processor = vlm.load("tiny")
+    protocol = PROTOCOLS["skip-it"]
+    items = [item for choice in SPEC.data for item in read("tiny", limit=choice.limit, seed=choice.seed)]
+    with torch.inference_mode(), vlm.probe(model, thresholds=SPEC.thresholds) as record, vlm.attention(model) as seen:
+        for item in items:
+            text = wording(processor, protocol.prompt(item), 1)
+            model(**inputs(model, processor, [text], item.images))
+    return items, record, seen
+
+
+def test_records_are_what_a_probe_says(folder, direct):
+    items, record, seen = direct
+    records = merged(folder)
+    assert [r["item"] for r in records] == [item.id for item in items]
+    for modality in ("vision", "text"):
+        table = record.table().where(modality=modality)
+        for name in ("distance", "distance_from_entry", "within_0.05", "entry_within_0.1", "norm_out"):
+            wanted = np.asarray(table[name]).reshape(len(items), 10)
+            np.testing.assert_allclose([r[modality][name] for r in records], wanted, rtol=2e-4, atol=2e-4)
+    np.testing.assert_allclose([r["attention"] for r in records], seen.ratios(), atol=1e-5)
+    assert {r["tokens"]["vision"] for r in records} == {36}
+    assert folder.name == SPEC.measurement
+
+
+def test_tables_are_means_over_images_with_limits_around_them(folder):
+    records = merged(folder)
+    near, small = redundancy(records), attention_ratios(records)
+    blocks = [("tiny", "Embedded"), ("other", "Embedded"), ("all", "Embedded"), ("all", "all")]
+    assert list(dict.fromkeys((r["dataset"], r["group"]) for r in near.rows())) == blocks
+    assert len(near) == 4 * 2 * 10
+    assert len(small) == 4 * 10
+    for row in near.rows():
+        assert row["distance_low"] <= row["distance"] <= row["distance_high"]
+        assert row["within_0.05_low"] <= row["within_0.05"] <= row["within_0.05_high"]
+        assert row["images"] == {"tiny": 6, "other": 4, "all": 10}[row["dataset"]]
+    for row in small.rows():
+        assert row["head_least"] <= row["ratio"] <= row["head_most"]
+        assert row["ratio_low"] <= row["ratio"] <= row["ratio_high"]
+    # Five questions per scene, so the mean over images is the mean over questions.
+    mean = np.mean([r["vision"]["distance"] for r in records], axis=0)
+    found = [r["distance"] for r in near.rows() if r["group"] == "all" and r["modality"] == "vision"]
+    np.testing.assert_allclose(found, mean, rtol=1e-6)
+
+
+def test_the_plan_is_that_of_the_records(folder, direct):
+    items, record, seen = direct
+    labels = [f"{'tiny' if i < 30 else 'other'}/{item.image_id}" for i, item in enumerate(items)]
+    settings = dict(t=0.1, delta=0.9, attention_limit=0.95)
+    wanted = vlm.decide(record, seen, images=labels, **settings)
+    found = decided(folder, **settings)
+    assert found.plan == wanted.plan != vlm.SkipPlan()
+    assert found.settings == wanted.settings
+    for name, column in wanted.layers.columns.items():
+        if column.dtype.kind == "f":
+            np.testing.assert_allclose(found.layers[name], column, atol=5e-3)
+    assert decided(folder, group="other", **settings).settings["images"] == 4
+    with pytest.raises(ValueError, match="expected a task group or data set that was measured"):
+        decided(folder, group="nothing")
+
+
+def test_parts_give_the_same_tables(folder, tmp_path):
+    for k in (2, 3, 1):
+        parts = measure(SPEC, tmp_path, part=Shard(k, 3), progress=False)
+    for run in (folder, parts):
+        write_tables(run)
+    assert parts.name == folder.name
+    for name in ("redundancy.csv", "attention.csv", "merged/records.jsonl"):
+        assert (parts / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_no_reference_answer_is_read(tmp_path, monkeypatch):
+    spec = Spec(data=(DataChoice("tiny", limit=3),))
+    unanswered = [replace(item, answers=()) for item in read("tiny", limit=3)]
+    monkeypatch.setattr(vlm.experiments.worker, "_read", lambda choice, wanted: unanswered)
+    assert not any(r["failure"] for r in merged(measure(spec, tmp_path, progress=False)))
+
+
+def test_prompts_without_an_image_say_nothing_about_images(folder):
+    blind = [{**r, "tokens": {**r["tokens"], "vision": 0}} for r in merged(folder)]
+    assert len(attention_ratios(blind)) == 0
+    assert {row["modality"] for row in redundancy(blind).rows()} == {"text"}
+    with pytest.raises(ValueError, match="expected records of prompts with an image, got none"):
+        Measured(tuple(blind))

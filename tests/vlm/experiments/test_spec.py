@@ -1,0 +1,112 @@
+"""The spec: read strictly, named by its content, the same however it was written."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from vlm.experiments.spec import DataChoice, Spec, read_spec
+
+TOML = """
+model = "tiny"
+batch_size = 4
+plans = ["vision:6-", "vision:0-2+8-"]
+late_entry = [0, 4]
+early_exit = [8]
+limit = 30
+data = ["tiny", { name = "jsonl", source = "mine.jsonl", label = "mine", limit = 7 }]
+"""
+
+
+def written(tmp_path, text):
+    path = tmp_path / "spec.toml"
+    path.write_text(text)
+    return path
+
+
+def test_a_file_and_flags_give_the_same_spec(tmp_path):
+    spec = read_spec(written(tmp_path, TOML))
+    assert spec.plans == ("none", "vision:0-2+8-", "vision:0-4", "vision:6-", "vision:8-")
+    assert spec.data == (DataChoice("tiny", limit=30), DataChoice("jsonl", source="mine.jsonl", label="mine", limit=7))
+    same = read_spec(
+        model="tiny",
+        batch_size=4,
+        plans=["vision:8-", "vision:0-4", "vision:0-2+8-", "vision:6-", "vision:6-"],
+        data=[{"name": "tiny", "limit": 30}, {"name": "jsonl", "source": "mine.jsonl", "label": "mine", "limit": 7}],
+    )
+    assert same == spec
+    assert same.digest == spec.digest
+    assert read_spec(written(tmp_path, TOML), batch_size=5).batch_size == 5
+
+
+def test_content_round_trips_through_json(tmp_path):
+    spec = read_spec(written(tmp_path, TOML))
+    assert Spec.from_content(json.loads(json.dumps(spec.content()))) == spec
+    with pytest.raises(ValueError, match="expected format 1, got 0"):
+        Spec.from_content({**spec.content(), "format": 0})
+
+
+def test_a_digest_is_stable_and_every_field_changes_it():
+    spec = Spec()
+    assert spec.digest == "d53333192ad8"
+    changes = dict(
+        model="tiny-scaled",
+        data=(DataChoice("tiny", seed=1),),
+        plans=("vision:6-",),
+        protocol="lmms-eval",
+        judge="recorded:verdicts.jsonl",
+        revision="abc",
+        dtype="float64",
+        attention="eager",
+        thresholds=(0.05,),
+        batch_size=9,
+        seed=1,
+        confidence=0.9,
+    )
+    assert set(changes) | {"format"} == set(spec.content())
+    digests = {Spec(**{name: value}).digest for name, value in changes.items()}
+    assert len(digests | {spec.digest}) == len(changes) + 1
+
+
+def test_experiments_on_other_plans_share_a_measurement():
+    spec = Spec(plans=("vision:6-",), judge="chat:some-model", confidence=0.9)
+    assert spec.measurement == Spec().measurement
+    assert spec.digest != Spec().digest
+    assert spec.measurement != Spec(batch_size=3).measurement
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("bach_size = 3", "unknown key 'bach_size'; did you mean 'batch_size'?"),
+        ("data = [{ name = 'gqa', lmit = 3 }]", "data: unknown key 'lmit'; did you mean 'limit'?"),
+        ("batch_size = 0", "batch_size: expected a whole number >= 1, got 0"),
+        ("batch_size = 2.5", "expected batch_size as int, got 2.5"),
+        ("seed = true", "expected seed as int, got True"),
+        ("model = 3", "expected model as str, got 3"),
+        ("confidence = 95", "expected a number in (0, 1), got 95"),
+        ("plans = 'none'", "plans: expected a list of texts"),
+        ("plans = ['vision:4']", "plan: expected 'none' or "),
+        ("late_entry = [-1]", "late_entry: expected a list of layers >= 0"),
+        ("early_exit = 4", "early_exit: expected a list of layers >= 0"),
+        ("data = []", "at least one data set"),
+        ("data = 'tiny'", "data: expected a list"),
+        ("data = [{ source = 'x' }]", "a table with the key 'name'"),
+        ("data = ['tiny', 'tiny']", "tiny more than once; give each a `label`"),
+        ("data = [{ name = 'tiny', limit = 0 }]", "expected a limit >= 1, got 0 for 'tiny'"),
+        ("data = [{ name = 'gqa', limit = 9, seed = 1, streaming = true }]", "expected seed 0, got 1 for 'gqa'"),
+        ("data = [{ name = 'tiny', label = '../up' }]", "a label without '/'"),
+        ("thresholds = []", "thresholds: expected cosine distances >= 0"),
+        ("model = ", "spec: expected TOML in"),
+    ],
+)
+def test_mistakes_are_named(tmp_path, text, words):
+    with pytest.raises(ValueError, match=": ") as error:
+        read_spec(written(tmp_path, text))
+    assert words in str(error.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no file at .*nowhere.toml"):
+        read_spec(tmp_path / "nowhere.toml")

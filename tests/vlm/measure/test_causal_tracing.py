@@ -1,0 +1,162 @@
+"""Causal tracing: what must come back comes back, what cannot does not, and nothing stays behind."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from tests.support.random_models import IMAGE, absent, batch_for, random_model, with_positions
+from vlm import FAMILIES, probe, skipping
+from vlm.measure.causal_tracing import Noise, Trace, trace
+
+PAIR = dict(images=(1, 2, 0), after=(3, 8, 5))
+
+
+def corrupted_images(batch):
+    return {"pixel_values": torch.flip(batch["pixel_values"], dims=(0, 2)) * 1.5}
+
+
+def setup(family="llava"):
+    model = random_model(family)
+    batch = batch_for(model, **PAIR)
+    return model, batch
+
+
+@pytest.mark.parametrize("kind", ["image", "noise"])
+def test_the_whole_image_enters_through_state_0_and_leaves_through_the_last_token(kind):
+    model, batch = setup()
+    found = trace(model, batch, corrupted_images(batch) if kind == "image" else Noise())
+    vision, text, last = (found.restored[:, i] for i in range(3))
+    hit = np.abs(found.clean - found.corrupted).max(axis=1) > 1e-3
+    assert hit.tolist() == [True, True, False]
+    # The image tokens' clean state 0 undoes the corruption; so does the clean last state of the asking token.
+    assert vision[:, 0] == pytest.approx(found.clean, abs=1e-5)
+    assert last[:, -1] == pytest.approx(found.clean, abs=1e-5)
+    assert text[:, -1] == pytest.approx(found.clean, abs=1e-5)
+    # Image tokens of the last state are read by nobody; text of state 0 knows nothing of the image.
+    assert vision[:, -1] == pytest.approx(found.corrupted, abs=1e-5)
+    assert text[:, 0] == pytest.approx(found.corrupted, abs=1e-5)
+    # In between something is restored in part.
+    assert np.abs(vision[hit, 1:-1] - found.corrupted[hit, None]).max() > 1e-3
+
+
+@pytest.mark.parametrize("family", [family.name for family in FAMILIES if family.name != "llava"])
+def test_every_family_is_restored_from_both_ends(family):
+    reason = absent(family)
+    if reason:
+        pytest.skip(reason)
+    model = random_model(family, layers=3)
+    batch = batch_for(model, images=(1, 1), after=(3, 6))
+    found = trace(model, batch, Noise(), targets=("vision", "last"))
+    assert np.abs(found.clean - found.corrupted).max() > 1e-3
+    assert found.restored[:, 0, 0] == pytest.approx(found.clean, abs=1e-5)
+    assert found.restored[:, 0, -1] == pytest.approx(found.corrupted, abs=1e-5)
+    assert found.restored[:, 1, -1] == pytest.approx(found.clean, abs=1e-5)
+
+
+def test_one_restoration_equals_a_run_of_our_own():
+    model, batch = setup()
+    other = {**batch, **corrupted_images(batch)}
+    found = trace(model, batch, other, targets=("vision",), window=2)
+    layers = model.model.language_model.layers
+    clean = []
+    handles = [layer.register_forward_hook(lambda m, a, out: clean.append(out)) for layer in layers]
+    with torch.no_grad():
+        full = model(**batch).logits[:, -1]
+    for handle in handles:
+        handle.remove()
+    vision = (batch["input_ids"] == IMAGE).unsqueeze(-1)
+
+    def put_back(number):
+        return lambda m, a, out: torch.where(vision, clean[number], out)
+
+    # States 2 and 3 leave layers 1 and 2.
+    handles = [layers[i].register_forward_hook(put_back(i)) for i in (1, 2)]
+    with torch.no_grad():
+        logits = model(**other).logits[:, -1]
+    for handle in handles:
+        handle.remove()
+    answer = full.argmax(-1)
+    expected = torch.softmax(logits, dim=-1).gather(1, answer[:, None])[:, 0].numpy()
+    assert found.answers.tolist() == answer.tolist()
+    assert found.restored[:, 0, 2, 0] == pytest.approx(expected, rel=1e-4)
+
+
+def test_batch_equals_singles_under_left_and_right_padding():
+    model, batch = setup()
+    batch = with_positions(batch)
+    together = trace(model, batch, corrupted_images(batch), targets=("vision", "last"))
+    lengths = batch["attention_mask"].sum(1).tolist()
+    right = {
+        "input_ids": torch.zeros_like(batch["input_ids"]),
+        "attention_mask": torch.zeros_like(batch["attention_mask"]),
+        "pixel_values": batch["pixel_values"],
+    }
+    for row, n in enumerate(lengths):
+        right["input_ids"][row, :n] = batch["input_ids"][row, -n:]
+        right["attention_mask"][row, :n] = 1
+    padded_right = trace(model, with_positions(right), corrupted_images(batch), targets=("vision", "last"))
+    assert padded_right.restored == pytest.approx(together.restored, abs=1e-4)
+    real = batch["attention_mask"][0].bool()
+    single = {
+        "input_ids": batch["input_ids"][:1, real],
+        "attention_mask": torch.ones(1, int(real.sum()), dtype=torch.long),
+        "pixel_values": batch["pixel_values"][:1],
+    }
+    worse = corrupted_images(batch)["pixel_values"][:1]
+    alone = trace(model, single, {"pixel_values": worse}, targets=("vision", "last"), foils=together.foils[:1])
+    assert alone.restored[0] == pytest.approx(together.restored[0], abs=1e-4)
+
+
+def test_nothing_stays_behind_and_contexts_share_the_hooks():
+    model, batch = setup()
+    with torch.no_grad():
+        plain = model(**batch).logits
+        trace(model, batch, Noise(), targets=("vision",))
+        assert torch.equal(model(**batch).logits, plain)
+        with pytest.raises(ValueError, match="same input_ids"):
+            trace(model, batch, {"input_ids": batch["input_ids"] + 1})
+        assert torch.equal(model(**batch).logits, plain)
+        assert "_skipit_engine" not in model.__dict__
+        with skipping(model, "vision:0-"), probe(model) as record:
+            skipped = trace(model, batch, corrupted_images(batch), targets=("vision",))
+        assert torch.equal(model(**batch).logits, plain)
+    assert record.samples == 3 * (2 + 6)
+    # Under a plan that never shows the image, its corruption changes nothing.
+    assert skipped.corrupted == pytest.approx(skipped.clean, abs=1e-6)
+
+
+def test_table_counts_images_and_divides_means():
+    answers = np.zeros(4, dtype=np.int64)
+    clean = np.array([[0.9, 2.0]] * 4)
+    corrupted = np.array([[0.1, 0.0]] * 4)
+    restored = np.zeros((4, 1, 2, 2))
+    restored[:, 0, 0] = [0.9, 2.0]
+    restored[:, 0, 1] = [[0.1, 0.0], [0.1, 0.0], [0.1, 0.0], [0.9, 2.0]]
+    found = Trace(("vision",), 1, answers, answers, clean, corrupted, restored)
+    first, second = found.table(images=[0, 0, 0, 1]).rows()
+    assert (first["recovery"], first["recovery_logits"]) == pytest.approx((1.0, 1.0))
+    # Three samples of one image count once.
+    assert second["recovery"] == pytest.approx(0.5)
+    assert second["gain"] == pytest.approx(0.4)
+    assert second["gain_low"] <= 0.4 <= second["gain_high"]
+    both = Trace.joined([found, found])
+    assert both.restored.shape == (8, 1, 2, 2)
+    assert both.table()["recovery"].tolist() == pytest.approx([1.0, 0.25])
+
+
+def test_bad_input():
+    model, batch = setup()
+    with pytest.raises(ValueError, match="targets: expected some of"):
+        trace(model, batch, Noise(), targets=("image",))
+    with pytest.raises(ValueError, match=r"window: expected a number of states in 1..6"):
+        trace(model, batch, Noise(), window=0)
+    with pytest.raises(TypeError, match="mapping of forward arguments or Noise"):
+        trace(model, batch, 3.0)
+    with pytest.raises(ValueError, match=r"answers: expected one token id in 0..49"):
+        trace(model, batch, Noise(), answers=[1, 2, 50])
+    with pytest.raises(ValueError, match="nothing to corrupt"):
+        trace(model, batch_for(model, images=(0,)), Noise())
+    with pytest.raises(ValueError, match="at least one"):
+        Trace.joined([])

@@ -1,0 +1,117 @@
+"""Counted operations, cache and weights against torch's own counter, a real cache, and closed forms."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop
+
+from tests.support.random_models import absent, batch_for, random_model
+from vlm import SkipPlan, skipping
+from vlm.engine.hooks import attached
+from vlm.plans.cost import operations, operations_ratio, plan_cost
+
+PLANS = (
+    "none",
+    "vision:0-2",
+    "vision:0-1+3-",
+    "text:1-3",
+    "vision:2-3/text:2-3",
+    "freeze:1-4",
+    "attention:1-3",
+    "mlp:2-4",
+    "keep:1-=0-7+9",
+    "prune:2=0.4",
+    "freeze:1-3/attention:3-4/mlp:0-1/prune:2=0.5/vision:4-",
+)
+FAMILIES = ("llava", "qwen2_5_vl", "qwen3_vl", "gemma3", "idefics3", "llama4")
+# The kernel that sdpa takes on a processor is not among those torch's counter knows.
+CPU_KERNEL = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda *a, out_shape=None, **k: sdpa_flop(*a[:3])
+}
+
+
+def tokens_of(batch):
+    vision = int((batch["input_ids"] == 7).sum()) // len(batch["input_ids"])
+    return vision, batch["input_ids"].shape[1] - vision
+
+
+def counted_decoder(model, plan, **inputs):
+    """Operations of the decoder layers and the head, and what the call returned."""
+    with attached(model) as engine:
+        counted = [*engine.parts.layers, model.get_output_embeddings()]
+    names = [f"{type(model).__name__}.{name}" for name, module in model.named_modules() if module in counted]
+    with FlopCounterMode(display=False, custom_mapping=CPU_KERNEL) as counter, torch.no_grad(), skipping(model, plan):
+        out = model(**inputs)
+    counts = counter.get_flop_counts()
+    return sum(sum(counts[name].values()) for name in names if name in counts), out
+
+
+@pytest.mark.parametrize("kind", ["eager", "sdpa"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_within_one_percent_of_a_counted_forward(family, kind):
+    if absent(family):
+        pytest.skip(absent(family))
+    model = random_model(family, attention=kind, width=64)
+    batch = batch_for(model, images=(2, 2), after=(20, 20))
+    vision, text = tokens_of(batch)
+    for plan in PLANS:
+        cost = plan_cost(model, vision=vision, text=text, plan=plan, batch=2, head_tokens=vision + text)
+        counted, out = counted_decoder(model, plan, **batch, use_cache=True)
+        assert cost.prefill.total == pytest.approx(counted, rel=0.01), plan
+        cache = out.past_key_values
+        for held, layer in zip(cost.cache_bytes, cache.layers, strict=True):
+            # A sliding window is cut to its length with the next token.
+            if not layer.is_sliding:
+                assert held == (0 if layer.keys is None else 2 * layer.keys.numel() * 4), plan
+        counted, _ = counted_decoder(model, plan, input_ids=torch.full((2, 1), 11), past_key_values=cache)
+        assert cost.decode.total == pytest.approx(counted, rel=0.01), plan
+
+
+def test_a_worked_example():
+    # width 32, 4 heads of 8, 2 key heads, feed-forward 64: 32*32*2 + 32*16*2 + 3*32*64 = 9,216 weights a layer
+    model = random_model(layers=2)
+    counted = operations(model, vision=9, text=1)
+    assert counted.layers.tolist() == [2 * 9216 * 10 + 4 * 32 * 100] * 2
+    assert counted.head == 2 * 32 * 50
+    half = operations(model, vision=9, text=1, plan="vision:0-1")
+    assert half.layers.tolist() == [2 * 9216 + 4 * 32, 2 * 9216 * 10 + 4 * 32 * 100]
+    # Frozen: keys and values (1,024 weights) of nine tokens more, one query over ten keys.
+    frozen = operations(model, vision=9, text=1, plan="freeze:0-1")
+    assert frozen.layers[0] == 2 * 9216 + 2 * 1024 * 9 + 4 * 32 * 10
+    # Ten tokens in float32, 16 + 16 numbers each; two norms of 32 weights a layer, head of 50 x 32.
+    cost = plan_cost(model, vision=9, text=1, plan="attention:1-2", batch=3, generated=5)
+    assert cost.cache_bytes.tolist() == [3 * 15 * 32 * 4, 0]
+    assert cost.decode.layers.tolist() == [3 * (2 * 9216 + 4 * 32 * 16), 3 * 2 * 6144]
+    assert cost.decode_weight_bytes == 4 * (9216 + 64 + 6144 + 32 + 1600)
+    assert cost.prefill_weight_bytes == cost.decode_weight_bytes
+
+
+def test_weights_that_no_token_meets_are_not_touched():
+    model = random_model(layers=2)
+    touched = [plan_cost(model, vision=9, text=1, plan=plan) for plan in ("none", "text:0-1", "vision:0-1/text:0-1")]
+    none, text, dropped = [(c.prefill_weight_bytes, c.decode_weight_bytes) for c in touched]
+    assert none == (text[0], none[0])
+    assert text[1] == dropped[0] == dropped[1] < none[0]
+    assert "prefill" in str(touched[0])
+
+
+def test_a_frozen_image_costs_between_running_and_gone():
+    model = random_model()
+    share = [operations_ratio(model, f"{word}:1-4", vision=90, text=10) for word in ("vision", "freeze")]
+    assert share[0] < share[1] < 1
+    pruned = plan_cost(model, vision=90, text=10, plan=SkipPlan.prune(2, 0.5)).cache_bytes
+    assert (pruned / pruned[0]).tolist() == [1, 1, 0.55, 0.55, 0.55]
+
+
+def test_ratio_of_nothing_and_everything():
+    model = random_model()
+    assert operations_ratio(model, "none", vision=9, text=4) == 1.0
+    assert operations_ratio(model, "vision:0-5", vision=9, text=4) < 0.35
+    assert plan_cost(model, vision=9, text=0, plan="freeze:0-5").prefill.layers[0] == 2 * 1024 * 9
+    with pytest.raises(ValueError, match="not both 0"):
+        operations(model, vision=0, text=0)
+    with pytest.raises(ValueError, match="at least 1 and 0"):
+        plan_cost(model, vision=1, text=1, batch=0)
+    with pytest.raises(ValueError, match="decoder layers"):
+        operations(model, vision=1, text=1, plan="vision:0-9")

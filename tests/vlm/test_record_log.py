@@ -1,0 +1,160 @@
+"""The file of records: any cut is mended, two writers refuse, a full disk loses nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vlm.record_log import appending, busy, line, placed, read, write_whole, writing
+
+FILE = Path(__file__).resolve().parents[2] / "vlm" / "record_log.py"
+# The file alone, so that a process that only writes records starts at once.
+ALONE = (
+    "import importlib.util, sys\n"
+    "found = importlib.util.spec_from_file_location('records', sys.argv[2])\n"
+    "records = sys.modules['records'] = importlib.util.module_from_spec(found)\n"
+    "found.loader.exec_module(records)\n"
+)
+ALL = [
+    {"item": str(i), "text": t, "score": i / 7} for i, t in enumerate(("plain", "two\nlines", "\u2028é\ud800", '{"}'))
+]
+
+
+def test_equal_records_are_equal_bytes():
+    assert line({"b": 1, "a": [0.1]}) == '{"a":[0.1],"b":1}\n' == line({"a": [0.1], "b": 1})
+    with pytest.raises(ValueError, match="JSON"):
+        line({"score": float("nan")})
+
+
+def test_a_cut_at_any_byte_loses_only_what_was_cut_and_is_mended(tmp_path):
+    path = tmp_path / "deep" / "records.jsonl"
+    with appending(path) as log:
+        log.append(ALL)
+    whole = path.read_bytes()
+    ends = [i + 1 for i, byte in enumerate(whole) if byte == ord("\n")]
+    for cut in range(len(whole) + 1):
+        path.write_bytes(whole[:cut])
+        kept = sum(end <= cut for end in ends)
+        assert list(read(path)) == ALL[:kept]
+        with appending(path) as log:
+            assert list(read(path)) == ALL[:kept]
+            log.append(ALL[kept:])
+        assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("rubbish", [b"\0" * 100, b"\0" * 10 + b"\n" + b"\0" * 10, b"\xff\xfe\n", b'{"a":1', b"17\n"])
+def test_rubbish_after_a_power_failure_is_removed(tmp_path, rubbish):
+    path = tmp_path / "records.jsonl"
+    path.write_bytes(line(ALL[0]).encode() + rubbish)
+    with appending(path) as log:
+        assert list(read(path)) == [ALL[0]]
+        log.append([ALL[1]])
+    assert list(read(path)) == [ALL[0], ALL[1]]
+
+
+def test_a_damaged_line_in_the_middle_is_no_record_and_spoils_no_other(tmp_path):
+    # A power failure may lose one block of a write and keep the next one.
+    path = tmp_path / "records.jsonl"
+    text = line(ALL[0]) + "{oops\n" + line(ALL[1]) + "\0" * 70_000 + "\n" + line(ALL[2])
+    path.write_text(text + "\0" * 70_000)
+    with appending(path) as log:
+        assert path.read_text() == text
+        log.append([ALL[3]])
+    assert list(read(path)) == ALL
+    assert [text[start:].startswith(line(record)) for start, record in placed(path)] == [True, True, True, False]
+
+
+def test_a_file_that_stays_is_the_first_ones(tmp_path):
+    path = tmp_path / "runs" / "spec.json"
+    with writing(path, replace=False) as one, writing(path, replace=False) as other:
+        one.write("second to finish")
+        other.write("first to finish")
+    assert path.read_text() == "first to finish"
+    assert os.listdir(path.parent) == ["spec.json"]
+
+
+def test_a_file_that_could_not_be_finished_is_not_there(tmp_path):
+    with pytest.raises(KeyboardInterrupt), writing(tmp_path / "records.jsonl") as file:
+        file.write("half")
+        raise KeyboardInterrupt
+    assert os.listdir(tmp_path) == []
+
+
+def test_two_writers_refuse_and_readers_do_not_wait(tmp_path):
+    path = tmp_path / "records.jsonl"
+    with appending(path) as log:
+        log.append(ALL[:1])
+        with pytest.raises(RuntimeError, match="another process is writing"), appending(path):
+            pass
+        assert busy(path)
+        assert list(read(path)) == [ALL[0]]
+    assert not busy(path)
+
+
+def test_the_lock_ends_with_its_process_even_by_kill_9(tmp_path):
+    path = tmp_path / "records.jsonl"
+    code = ALONE + (
+        "import time\n"
+        "with records.appending(sys.argv[1]) as log:\n"
+        "    log.append([{'a': 1}]); print('locked', flush=True); time.sleep(60)\n"
+    )
+    held = subprocess.Popen([sys.executable, "-c", code, str(path), str(FILE)], stdout=subprocess.PIPE, text=True)
+    assert held.stdout.readline() == "locked\n"
+    with pytest.raises(RuntimeError, match="another process"), appending(path):
+        pass
+    held.send_signal(signal.SIGKILL)
+    held.communicate()
+    with appending(path) as log:
+        assert list(read(log.path)) == [{"a": 1}]
+
+
+def test_a_full_disk_says_so_and_keeps_every_whole_record(tmp_path):
+    # A limit on the size of files fails in the middle of a write, as a full disk does.
+    path = tmp_path / "records.jsonl"
+    code = ALONE + (
+        "import resource\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1100, 1100))\n"
+        "with records.appending(sys.argv[1]) as log:\n"
+        "    for i in range(100): log.append([{'item': i, 'text': 'x' * 50}, {'item': -i, 'text': 'x' * 50}])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path), str(FILE)], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "free some space and start the same command again" in done.stderr
+    kept = list(read(path))
+    assert path.read_bytes() == "".join(map(line, kept)).encode()
+    assert [r["item"] for r in kept] == [i for pair in range(len(kept) // 2) for i in (pair, -pair)]
+    assert len(kept) >= 10
+
+
+def test_a_folder_that_cannot_be_written_says_so(tmp_path):
+    (tmp_path / "file").write_text("")
+    for call in (lambda p: appending(p).__enter__(), lambda p: write_whole(p, "text")):
+        with pytest.raises(OSError, match=r"cannot write .*choose another --out"):
+            call(tmp_path / "file" / "runs" / "records.jsonl")
+
+
+def test_whole_files_replace_and_leave_nothing_behind(tmp_path):
+    path = write_whole(tmp_path / "a" / "spec.json", "old")
+    write_whole(path, "new")
+    assert path.read_text() == "new"
+    assert os.listdir(path.parent) == ["spec.json"]
+
+
+def test_two_machines_may_write_one_file_at_once(tmp_path, monkeypatch):
+    # In containers both may have the same process id.
+    replace = os.replace
+
+    def meanwhile(half, path):
+        monkeypatch.setattr(os, "replace", replace)
+        write_whole(path, "text")
+        replace(half, path)
+
+    monkeypatch.setattr(os, "replace", meanwhile)
+    path = write_whole(tmp_path / "spec.json", "text")
+    assert path.read_text() == "text"
+    assert os.listdir(tmp_path) == ["spec.json"]

@@ -1,0 +1,76 @@
+"""Rows of what is no published table: Visual7W's own JSON, and your own JSONL."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from vlm.datasets.row_readers import Row
+
+
+def visual7w_rows(source: Path | None, split: str) -> list[Row]:
+    """Question-answer pairs of dataset_v7w_telling.json, each with its image's file.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        No such file, or one of another form.
+    """
+    if source is None:
+        raise FileNotFoundError(
+            "visual7w: expected source=, a folder with dataset_v7w_telling.json and images/, got none; "
+            "both are linked from https://github.com/yukezhu/visual7w-toolkit"
+        )
+    file = source if source.is_file() else source / "dataset_v7w_telling.json"
+    if not file.is_file():
+        raise FileNotFoundError(f"visual7w: expected {file.name} in {source}, found none")
+    try:
+        entries = json.loads(file.read_text(encoding="utf-8"))["images"]
+        pairs: list[Row] = [
+            {**pair, "filename": entry["filename"], "image": _beside(file.parent, entry["filename"])}
+            for entry in entries
+            if entry["split"] == split
+            for pair in entry["qa_pairs"]
+        ]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"visual7w: expected images[].{{filename, split, qa_pairs}} in {file}, got {error!r}"
+        ) from error
+    if not pairs:
+        raise ValueError(f"visual7w: expected questions of split {split!r} in {file}, found none")
+    return pairs
+
+
+def _beside(folder: Path, name: str) -> str:
+    """The image's file, relative to the folder: in images/, or beside the JSON."""
+    return name if (folder / name).is_file() else f"images/{name}"
+
+
+def own_rows(source: Path | None) -> list[Row]:
+    """Lines of your own JSONL; a line that is no JSON object becomes a row that says so.
+
+    Raises
+    ------
+    FileNotFoundError
+        No such file.
+    ValueError
+        Two lines with one id.
+    """
+    if source is None or not source.is_file():
+        raise FileNotFoundError(f"jsonl: expected source=, a file with one JSON object per line, got {source}")
+    rows: list[Row] = []
+    for number, line in enumerate(source.read_text(encoding="utf-8-sig").split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            row = {"broken": f"line {number}: expected JSON, got {error}"}
+        if not isinstance(row, dict):
+            row = {"broken": f"line {number}: expected a JSON object, got {type(row).__name__}"}
+        rows.append({**row, "id": str(row.get("id", f"line {number}"))})
+    ids = [row["id"] for row in rows]
+    if len(set(ids)) < len(ids):
+        twice = next(name for name in ids if ids.count(name) > 1)
+        raise ValueError(f"jsonl: expected ids that differ, got {twice!r} more than once in {source}")
+    return rows

@@ -1,0 +1,216 @@
+"""From a row of a published table to the parts of an item: one function per data set."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from vlm.scoring.mmmu import references
+from vlm.scoring.option_letters import letters, listed_letters
+
+Row = Mapping[str, Any]
+# Keyword arguments of an Item but its dataset, id and image_id; images as stored.
+Parts = dict[str, Any]
+Reader = Callable[[Row], Parts]
+
+KINDS = ("choice", "yes/no", "open", "ocr", "math")
+_MARK = re.compile(r"<image\s*(\d+)>")
+
+
+def gqa(row: Row) -> Parts:
+    """`question`, `answer`, `types` and the joined `image`."""
+    return {
+        "question": text(row, "question"),
+        "images": (row["image"],),
+        "answers": (text(row, "answer"),),
+        "kind": yes_no_or("open", row["answer"]),
+        "details": {"type": str((row.get("types") or {}).get("structural", ""))},
+    }
+
+
+def vqav2(row: Row) -> Parts:
+    """`question`, `answers` (ten of {answer, answer_confidence, answer_id}), `answer_type`, `image`."""
+    return {
+        "question": text(row, "question"),
+        "images": (row["image"],),
+        "answers": texts([entry["answer"] for entry in row["answers"] or ()], "answers", 2),
+        "kind": "yes/no" if row["answer_type"] == "yes/no" else "open",
+        "details": {"type": str(row["answer_type"])},
+    }
+
+
+def textvqa(row: Row) -> Parts:
+    """`question`, `answers` (ten texts), `image`."""
+    return {
+        "question": text(row, "question"),
+        "images": (row["image"],),
+        "answers": texts(row["answers"], "answers", 2),
+        "kind": "open",
+    }
+
+
+def ai2d(row: Row) -> Parts:
+    """`question`, `options` (texts), `answer` (the index of the right one, as text), `image`."""
+    options = texts(row["options"], "options", 2)
+    index = int(row["answer"])
+    if not 0 <= index < len(options):
+        raise ValueError(f"answer: expected an index below {len(options)}, got {index}")
+    return {
+        "question": text(row, "question"),
+        "images": (row["image"],),
+        "options": options,
+        "answers": (letters(len(options))[index],),
+        "kind": "choice",
+    }
+
+
+def ocrbench(row: Row) -> Parts:
+    """`question`, `answer` (texts, or one), `dataset`, `question_type`, `image`."""
+    answer = row["answer"]
+    return {
+        "question": text(row, "question"),
+        "images": (row["image"],),
+        "answers": texts([answer] if isinstance(answer, str) else answer, "answer", 1),
+        "kind": "ocr",
+        "details": {"dataset": str(row["dataset"]), "type": str(row["question_type"])},
+    }
+
+
+def mmmu(row: Row) -> Parts:
+    """`question` with `<image k>`, `options` (a Python list in a text), `answer`, `question_type`, `image_1` to `_7`.
+
+    Images are those the question or an option refers to, in ascending k; all there are if none is referred to.
+    """
+    options = _listed_options(row["options"]) if row["question_type"] == "multiple-choice" else ()
+    question = text(row, "question")
+    marks = sorted({int(k) for part in (question, *options) for k in _MARK.findall(part)})
+    present = [k for k in range(1, 8) if row.get(f"image_{k}") is not None]
+    answer = text(row, "answer")
+    return {
+        "question": question,
+        "images": tuple(row.get(f"image_{k}") for k in marks or present),
+        "options": options,
+        "answers": right_letter(answer, options) if options else references(answer),
+        "kind": "choice" if options else "open",
+        "details": {"subject": re.sub(r"^[a-z]+_|_\d+$", "", str(row["id"]))},
+    }
+
+
+def _listed_options(column: Any) -> tuple[str, ...]:
+    try:
+        listed = ast.literal_eval(column) if isinstance(column, str) else column
+    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+        raise ValueError(f"options: expected a Python list of texts, got {column[:80]!r}") from error
+    return texts(listed, "options", 2)
+
+
+def realworldqa(row: Row) -> Parts:
+    """`question` (its options and instruction inside), `answer`, `image`."""
+    question, answer = text(row, "question"), text(row, "answer").strip()
+    kind = "choice" if answer in listed_letters(question) else yes_no_or("open", answer)
+    return {"question": question, "images": (row["image"],), "answers": (answer,), "kind": kind}
+
+
+def mmstar(row: Row) -> Parts:
+    """`question` (its options inside), `answer` (a letter), `category`, `l2_category`, `image`."""
+    return {
+        "question": text(row, "question"),
+        "images": (row["image"],),
+        "answers": (text(row, "answer").strip().upper(),),
+        "kind": "choice",
+        "details": {"category": str(row["category"]), "l2_category": str(row["l2_category"])},
+    }
+
+
+def mathvision(row: Row) -> Parts:
+    """`question`, `options` (none for a free answer), `answer`, `decoded_image`, `level`, `subject`."""
+    options = tuple(map(str, row["options"] or ()))
+    answer = str(row["answer"])
+    return {
+        "question": text(row, "question"),
+        "images": (row["decoded_image"],),
+        "options": options,
+        "answers": right_letter(answer, options) if options else (answer,),
+        "kind": "choice" if options else "math",
+        "details": {"level": str(row["level"]), "subject": str(row["subject"])},
+    }
+
+
+def visual7w(row: Row) -> Parts:
+    """`question`, `answer`, `multiple_choices` (the wrong options), `type`, and the `image` of the file's entry.
+
+    Options are put in an order drawn from `qa_id`, the same everywhere and for ever: as stored, the right one
+    comes first.
+    """
+    options = (text(row, "answer"), *texts(row["multiple_choices"], "multiple_choices", 1))
+    order = sorted(range(len(options)), key=lambda i: hashlib.sha256(f"{row['qa_id']}:{i}".encode()).digest())
+    return {
+        "question": text(row, "question"),
+        "images": (row["image"],),
+        "options": tuple(options[i] for i in order),
+        "answers": (letters(len(options))[order.index(0)],),
+        "kind": "choice",
+        "details": {"type": str(row.get("type", ""))},
+    }
+
+
+def own(row: Row) -> Parts:
+    """A line of your own JSONL: `question`, `answer` (or several), `image` (a path, or several), `options`, `kind`."""
+    options = texts(row["options"], "options", 2) if row.get("options") else ()
+    answer, image = row["answer"], row.get("image")
+    answers = texts([answer] if isinstance(answer, str | int | float) else answer, "answer", 1)
+    images = (image,) if isinstance(image, str) else tuple(image or ())
+    kind = row.get("kind") or ("choice" if options else "yes/no" if _all_yes_or_no(answers) else "open")
+    if kind not in KINDS:
+        raise ValueError(f"kind: expected one of {', '.join(KINDS)}, got {kind!r}")
+    if options and kind not in ("choice", "math"):
+        raise ValueError(f"kind: expected 'choice' or 'math' for a question with options, got {kind!r}")
+    if kind == "choice" and not options:
+        answers = tuple(
+            letter for a in answers for letter in right_letter(a, listed_letters(row["question"]) or letters(4))
+        )
+    return {
+        "question": text(row, "question"),
+        "images": images,
+        "options": options,
+        "answers": tuple(letter for a in answers for letter in right_letter(a, options)) if options else answers,
+        "kind": kind,
+        "details": {name: str(value) for name, value in row.get("details", {}).items()},
+    }
+
+
+def _all_yes_or_no(answers: Sequence[str]) -> bool:
+    return all(yes_no_or("open", answer) == "yes/no" for answer in answers)
+
+
+def text(row: Row, column: str) -> str:
+    """A cell that must hold a text which is not empty."""
+    found = row[column]
+    if not isinstance(found, str) or not found.strip():
+        raise ValueError(f"{column}: expected text, got {found!r}")
+    return found
+
+
+def texts(found: Any, column: str, least: int) -> tuple[str, ...]:
+    """A cell that must hold a list of at least `least` texts."""
+    if not isinstance(found, Sequence) or isinstance(found, str) or len(found) < least:
+        raise ValueError(f"{column}: expected a list of at least {least}, got {found!r}")
+    return tuple(map(str, found))
+
+
+def right_letter(answer: str, options: Sequence[str]) -> tuple[str, ...]:
+    """The letter of a right option, given as that letter or as the option's text."""
+    labels = letters(len(options))
+    if answer.strip().upper() in labels:
+        return (answer.strip().upper(),)
+    if list(options).count(answer) == 1:
+        return (labels[list(options).index(answer)],)
+    raise ValueError(f"answer: expected one of {', '.join(labels)} or an option's text, got {answer!r}")
+
+
+def yes_no_or(kind: str, answer: str) -> str:
+    """ "yes/no" where the answer is one of the two, else `kind`."""
+    return "yes/no" if answer.strip().lower() in ("yes", "no") else kind

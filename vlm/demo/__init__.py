@@ -1,0 +1,1 @@
+"""The whole loop on an embedded model: measure, decide, skip, validate."""

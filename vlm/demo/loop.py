@@ -1,0 +1,232 @@
+"""The main job on the embedded model: measure, plan, skip, validate."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+
+from vlm import tiny
+from vlm.decisions.conditions import Decision, decide
+from vlm.evaluation.accuracy import TOLERANCE, certified_layer
+from vlm.evaluation.plan_accuracy import PlanAccuracy, prompt_batch
+from vlm.evaluation.timing import prefill_times
+from vlm.measure.attention_ratio import AttentionRecord, attention
+from vlm.measure.distances import ProbeRecord, probe
+from vlm.models.loading import load
+from vlm.plans.plan import INDEX_CONVENTION, SkipPlan
+from vlm.table import Table
+
+T = TypeVar("T")
+Bar = Callable[[Iterable[T], str], Iterable[T]]
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """Everything the demo found.
+
+    Attributes
+    ----------
+    decision : Decision
+        Plan and reasons.
+    record, attention
+        The measurements behind it.
+    sweep : Table
+        One row per late-entry and early-exit layer: accuracy with interval, change with interval, cost.
+    comparison : Table
+        No skip, the plan, and deliberately bad plans, side by side.
+    report : dict
+        What `report.json` holds.
+    """
+
+    decision: Decision
+    record: ProbeRecord
+    attention: AttentionRecord
+    sweep: Table
+    comparison: Table
+    report: dict[str, Any]
+
+
+def run_demo(
+    name: str = "tiny",
+    *,
+    limit: int = 1000,
+    seed: int = 0,
+    batch_size: int = 60,
+    say: Callable[[str], None] = print,
+    progress: bool = True,
+) -> Outcome:
+    """Measure on one set of pictures, decide a plan, and validate it on another.
+
+    Parameters
+    ----------
+    name : str
+        An embedded model: "tiny", "tiny-plain" or "tiny-scaled".
+    limit : int
+        Questions in each of the two sets.
+    seed : int
+        Chooses the pictures.
+    """
+    bar = _bar(progress)
+    model, processor = load(name)
+    calibration = tiny.questions(split="validation", limit=limit, seed=seed, kinds=tiny.IMAGE_KINDS)
+    held_out = tiny.questions(split="test", limit=limit, seed=seed, kinds=tiny.IMAGE_KINDS)
+    say(f"model {name}: {sum(p.numel() for p in model.parameters()):,} parameters")
+    say(INDEX_CONVENTION + "\n")
+
+    record, seen = measure(model, processor, calibration, batch_size=batch_size, bar=bar)
+    decision = decide(record, seen, images=[q.image_id for q in calibration])
+    say(_for_people(decision).text() + "\n")
+    for line in decision.reasons():
+        say(line)
+    say(f"\nplan by the conditions: {decision.plan}")
+
+    depth = record.depth
+    certified = certified_plan(PlanAccuracy(model, processor, calibration, batch_size), depth)
+    say(f"plan by certified accuracy on the same images (may fall by {TOLERANCE:g}): {certified}\n")
+
+    accuracy_of = PlanAccuracy(model, processor, held_out, batch_size)
+    plans = [SkipPlan.late_entry(k) for k in range(1, depth + 1)] + [SkipPlan.early_exit(k) for k in range(depth)]
+    rows = [accuracy_of.row(SkipPlan(), "none", 0)]
+    for number, plan in enumerate(bar(plans, "sweep")):
+        late = number < depth
+        rows.append(
+            accuracy_of.row(plan, "late entry" if late else "early exit", number + 1 if late else number - depth)
+        )
+    sweep = Table.from_rows(rows)
+
+    comparison = _compare(accuracy_of, decision.plan, certified, depth)
+    say(comparison.text() + "\n")
+    report = _report(name, decision, accuracy_of, comparison, limit=limit, seed=seed)
+    say(_summary(report))
+    return Outcome(decision, record, seen, sweep, comparison, report)
+
+
+def measure(
+    model: Any, processor: Any, questions: Sequence[tiny.Question], *, batch_size: int, bar: Bar[Any]
+) -> tuple[ProbeRecord, AttentionRecord]:
+    """Run the prompts once under probe and attention; nothing is generated and no answer is read."""
+    starts = range(0, len(questions), batch_size)
+    with torch.inference_mode(), probe(model, thresholds=(0.01, 0.02, 0.05, 0.1)) as record, attention(model) as seen:
+        for start in bar(starts, "measure"):
+            model(**prompt_batch(model, processor, questions[start : start + batch_size]), logits_to_keep=1)
+    return record, seen
+
+
+def certified_plan(accuracy_of: PlanAccuracy, depth: int, tolerance: float = TOLERANCE) -> SkipPlan:
+    """Early exit and late entry as far as measured accuracy is certified to fall by at most `tolerance` each.
+
+    Two fixed sequences, mildest first, at half the error probability each.
+    """
+    settings = {"tolerance": tolerance, "confidence": 0.975}
+    leave = certified_layer(
+        lambda k: accuracy_of.right(SkipPlan.early_exit(k)),
+        accuracy_of.full,
+        accuracy_of.images,
+        range(depth - 1, 0, -1),
+        **settings,
+    )
+    enter = certified_layer(
+        lambda k: accuracy_of.right(SkipPlan.late_entry(k)),
+        accuracy_of.full,
+        accuracy_of.images,
+        range(1, depth),
+        **settings,
+    )
+    plan = SkipPlan.late_entry(enter or 0)
+    return plan if leave is None else plan | SkipPlan.early_exit(leave).resolved(depth)
+
+
+def bad_plans(plan: SkipPlan, depth: int) -> dict[str, SkipPlan]:
+    """Deliberately bad plans, other than the plan itself: the middle layers, and late entry in the middle."""
+    third = depth // 3
+    middle = SkipPlan.skip("vision", third, depth - third)
+    candidates = {
+        "late entry at the middle": SkipPlan.late_entry(depth // 2),
+        "all tokens out of the middle": SkipPlan.drop(range(third, depth - third)),
+        "vision out of the middle": middle,
+    }
+    return {name: other for name, other in candidates.items() if other.resolved(depth) != plan}
+
+
+def _compare(accuracy_of: PlanAccuracy, plan: SkipPlan, certified: SkipPlan, depth: int) -> Table:
+    named = {"no skip": SkipPlan(), "planned": plan, "certified by accuracy": certified, **bad_plans(plan, depth)}
+    _, ratios = prefill_times(accuracy_of.model, accuracy_of.batch, list(named.values()))
+    rows = []
+    for (name, candidate), ratio in zip(named.items(), ratios, strict=True):
+        row = accuracy_of.row(candidate, name, 0)
+        row.pop("layer")
+        rows.append({**row, "time_ratio": ratio})
+    return Table.from_rows(rows)
+
+
+def _report(
+    name: str, decision: Decision, accuracy_of: PlanAccuracy, comparison: Table, *, limit: int, seed: int
+) -> dict[str, Any]:
+    full, planned, certified = list(comparison.rows())[:3]
+    blank, _ = accuracy_of.accuracy(SkipPlan(), blank=True)
+    chance = tiny.chance_by_kind(accuracy_of.questions)
+    return {
+        "model": name,
+        "plan": str(decision.plan),
+        "late_entry": decision.late_entry,
+        "early_exit": decision.early_exit,
+        "accuracy_full": full["accuracy"],
+        "accuracy_full_interval": [full["accuracy_low"], full["accuracy_high"]],
+        "accuracy_blank": blank.value,
+        "accuracy_blank_interval": [blank.low, blank.high],
+        "accuracy_chance": chance["image"],
+        "accuracy_plan": planned["accuracy"],
+        "accuracy_plan_interval": [planned["accuracy_low"], planned["accuracy_high"]],
+        "accuracy_change": planned["change"],
+        "accuracy_change_interval": [planned["change_low"], planned["change_high"]],
+        "operations_ratio": planned["operations_ratio"],
+        "time_ratio": planned["time_ratio"],
+        "plan_certified": certified["plan"],
+        "accuracy_certified": certified["accuracy"],
+        "accuracy_certified_interval": [certified["accuracy_low"], certified["accuracy_high"]],
+        "operations_ratio_certified": certified["operations_ratio"],
+        "time_ratio_certified": certified["time_ratio"],
+        "questions": limit,
+        "images": len(set(accuracy_of.images)),
+        "seed": seed,
+        "conditions": decision.settings,
+        "versions": {"python": platform.python_version(), "torch": torch.__version__, "machine": platform.machine()},
+    }
+
+
+def _summary(report: dict[str, Any]) -> str:
+    low, high = report["accuracy_change_interval"]
+    entry = f"late entry at {report['late_entry']}" if report["late_entry"] else "no late entry"
+    measured = (
+        "certified by measured accuracy: no plan; more questions shorten the intervals"
+        if report["plan_certified"] == "none"
+        else f"certified by measured accuracy: plan {report['plan_certified']}: accuracy "
+        f"{report['accuracy_certified']:.3f}, {report['operations_ratio_certified']:.1%} of the operations, "
+        f"{report['time_ratio_certified']:.1%} of the prefill time"
+    )
+    return (
+        f"conditions: {entry}; plan {report['plan']}: accuracy {report['accuracy_plan']:.3f} against "
+        f"{report['accuracy_full']:.3f} (change in [{low:+.3f}, {high:+.3f}]), "
+        f"{report['operations_ratio']:.1%} of the operations, {report['time_ratio']:.1%} of the prefill time\n"
+        f"{measured}\n"
+        f"blank image {report['accuracy_blank']:.3f}, best constant answer {report['accuracy_chance']:.3f}"
+    )
+
+
+def _for_people(decision: Decision) -> Table:
+    names = ("layer", "distance", "distance_from_entry", "close", "redundant", "ratio", "attention_small", "decision")
+    return Table({name: decision.layers[name] for name in names})
+
+
+def _bar(progress: bool) -> Bar[Any]:
+    from tqdm import tqdm
+
+    def bar(items: Iterable[Any], name: str) -> Iterable[Any]:
+        shown: Iterable[Any] = tqdm(items, desc=name, disable=None if progress else True)
+        return shown
+
+    return bar

@@ -1,0 +1,126 @@
+"""A run on disk: tables, figures, report.json and one self-contained HTML page, nothing to fetch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vlm.demo.figures import demo_figures
+from vlm.evaluation.accuracy import TOLERANCE
+from vlm.plans.plan import INDEX_CONVENTION
+from vlm.record_log import write_whole
+from vlm.reports.html_parts import document, figure
+from vlm.reports.table_formats import html
+
+if TYPE_CHECKING:
+    from vlm.demo.loop import Outcome
+
+_CAPTIONS = {
+    "redundancy": "Mean cosine distance between a layer's input and output, and the fraction of tokens within t.",
+    "attention": "Share of the asking token's attention that falls on the image.",
+    "sweep": "Accuracy on held-out images against the entry or exit layer, with image-level 95% intervals.",
+}
+
+
+def save(outcome: Outcome, folder: str | Path) -> list[Path]:
+    """Write tables, figures, the page and report.json; each file whole or not at all."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = [
+        outcome.record.table().save(folder / "redundancy.csv"),
+        outcome.attention.table().save(folder / "attention.csv"),
+        outcome.decision.layers.save(folder / "layers.csv"),
+        outcome.sweep.save(folder / "sweep.csv"),
+        outcome.comparison.save(folder / "comparison.csv"),
+    ]
+    figures = demo_figures(outcome, folder)
+    page = folder / "index.html"
+    write_whole(page, demo_page(outcome, figures))
+    report = folder / "report.json"
+    write_whole(report, json.dumps(outcome.report, indent=2) + "\n")
+    return [*written, *figures, page, report]
+
+
+def demo_page(outcome: Outcome, figures: Sequence[Path]) -> str:
+    """The demo's findings as one HTML page."""
+    report, decision = outcome.report, outcome.decision
+    verdict = (
+        f"The conditions allow vision tokens to enter at layer {report['late_entry']}."
+        if report["late_entry"]
+        else "The conditions allow <b>no late entry</b>: " + escape(_first_failure(outcome)) + "."
+    )
+    body = [
+        f"<h1>Which layers can the image skip? Model {escape(report['model'])}</h1>",
+        f"<p class='lead'>Plan <b>{escape(report['plan'])}</b>: accuracy {_interval(report, 'accuracy_plan')} against "
+        f"{_interval(report, 'accuracy_full')} without skipping, {report['operations_ratio']:.1%} of the operations, "
+        f"{report['time_ratio']:.1%} of the prefill time. Blank image: {_interval(report, 'accuracy_blank')}, "
+        f"best constant answer {report['accuracy_chance']:.3f}.</p>",
+        f"<p>{verdict} {_exit_verdict(outcome)}</p>",
+        f"<p>{_certified(report)}</p>",
+        f"<p>{escape(INDEX_CONVENTION)} Measured on {decision.settings['images']} images, validated on "
+        f"{report['images']} others; intervals count images, not questions or tokens. Those of the conditions hold "
+        f"together with probability {decision.settings['confidence']:g}; each accuracy interval holds with that "
+        "probability by itself.</p>",
+        "<h2>Plans side by side</h2>",
+        html(outcome.comparison),
+        "<p>“Change” is the paired difference to no skip. Operations are those of the decoder for one prompt; time "
+        "includes the vision tower and what Python adds, which weighs heavily on a model this small.</p>",
+        *(figure(path, _CAPTIONS.get(path.stem, path.stem)) for path in figures),
+        "<h2>Conditions per layer</h2>",
+        html(decision.layers),
+        "<ol start='0'>" + "".join(f"<li>{escape(r)}</li>" for r in decision.reasons()) + "</ol>",
+        "<h2>Every entry and exit layer</h2>",
+        html(outcome.sweep),
+    ]
+    return document(f"skipit: {report['model']}", body)
+
+
+def _certified(report: dict[str, Any]) -> str:
+    """What the accuracies of the measurement images certify, without any condition."""
+    if report["plan_certified"] == "none":
+        return (
+            f"Measured instead of concluded: on the measurement images no plan could be certified to cost at most "
+            f"{TOLERANCE:g} of accuracy at either end; more questions shorten the intervals."
+        )
+    return (
+        "Measured instead of concluded: on the measurement images, skipping "
+        f"<b>{escape(report['plan_certified'])}</b> is certified to cost at most {TOLERANCE:g} of accuracy at each "
+        f"end, entry and exit. On the held-out images it reaches {_interval(report, 'accuracy_certified')} with "
+        f"{report['operations_ratio_certified']:.1%} of the operations and {report['time_ratio_certified']:.1%} of the "
+        "prefill time. The conditions are sufficient, not necessary: where this plan skips more than theirs, a layer "
+        "looks at the image without needing it."
+    )
+
+
+def _first_failure(outcome: Outcome) -> str:
+    row = next(outcome.decision.layers.rows())
+    failed = [
+        f"redundancy {row['redundant']} ({row['close']:.2f} of vision tokens are close)"
+        if row["redundant"] != "holds"
+        else "",
+        f"small attention {row['attention_small']} (ratio {row['ratio']:.2f})"
+        if row["attention_small"] != "holds"
+        else "",
+    ]
+    return "at layer 0, " + " and ".join(part for part in failed if part)
+
+
+def _exit_verdict(outcome: Outcome) -> str:
+    exit_layer, depth = outcome.decision.early_exit, outcome.record.depth
+    if exit_layer < depth:
+        return f"They allow vision tokens to leave at layer {exit_layer} of {depth}."
+    last = list(outcome.decision.layers.rows())[-1]
+    if last["attention_small"] == "undecided":
+        return "They allow <b>no early exit</b>: whether the last layer's attention is small is undecided."
+    return (
+        f"They allow <b>no early exit</b>: the last layer still puts {last['ratio']:.2f} of the asking token's "
+        "attention on the image, more than the limit."
+    )
+
+
+def _interval(report: dict[str, Any], key: str) -> str:
+    low, high = report[f"{key}_interval"]
+    return f"{report[key]:.3f} [{low:.3f}, {high:.3f}]"

@@ -1,0 +1,1 @@
+"""Running a model under a plan: hooks, shortened layers, caches and token bookkeeping."""

@@ -1,0 +1,125 @@
+"""Really skip: in the layers of a plan the sequence is physically shorter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+from vlm.engine.flash_attention import refuse_packed
+from vlm.engine.hooks import Engine, attached
+from vlm.engine.kv_cache import PartialLayer, cache_in, refuse_cache
+from vlm.engine.layer_forward import shortened
+from vlm.engine.sublayers import replacements
+from vlm.engine.token_pruning import ranking
+from vlm.models.attention_kinds import check_attention
+from vlm.models.families import Family, exact_length
+from vlm.plans.plan import LayerPlan, SkipPlan
+from vlm.plans.ranges import EVERYTHING
+
+
+@contextmanager
+def skipping(model: Any, plan: SkipPlan | str, *, family: Family | None = None) -> Iterator[SkipPlan]:
+    """Run a model with some tokens bypassing some decoder layers.
+
+    Inside the context the model's own forward and `generate` run unchanged, but each layer of the plan sees
+    only the tokens that do not bypass it: fewer operations, less time, a smaller cache. A token that
+    bypasses a layer keeps its state and its position and is invisible to the others there. On exit the
+    model is as before.
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+        A vision-language model with eager, sdpa or flash attention.
+    plan : SkipPlan or str
+        What to skip; the empty plan changes nothing.
+    family : Family, optional
+        For a model that is not of a known family.
+
+    Yields
+    ------
+    SkipPlan
+        The plan with the model's depth written in.
+
+    Raises
+    ------
+    ValueError
+        The plan names layers beyond the last, or another plan is already active on this model.
+    NotImplementedError
+        A cache or attention implementation that is not supported, or layers on several devices.
+    """
+    plan = SkipPlan.parse(plan) if isinstance(plan, str) else plan
+    if not isinstance(plan, SkipPlan):
+        raise TypeError(f"plan: expected a SkipPlan or its text form, got {type(plan).__name__}")
+    with attached(model, family) as engine, engine.hold_plan(plan):
+        depth = engine.parts.depth
+        engine.plan = plan = plan.resolved(depth)
+        steps = plan.steps(depth)
+        layers = engine.parts.layers
+        forwards = {
+            i: shortened(engine, i, layers[i].forward, step) for i, step in enumerate(steps) if _fewer_tokens(step)
+        }
+        replaced = {layers[i]: forward for i, forward in forwards.items()} | replacements(engine, steps)
+        _refuse_unsupported(engine, forwards)
+        limit = exact_length(engine.parts.text_config, frozenset(forwards))
+        with (
+            engine.check_calls(lambda given: _check_call(given, engine, forwards, limit)),
+            engine.replace_forwards(replaced),
+            engine.route_attention() if forwards and engine.flash else nullcontext(),
+            engine.watch_attention(ranking(plan.pruned)) if plan.pruned else nullcontext(),
+        ):
+            yield plan
+
+
+def _fewer_tokens(step: LayerPlan) -> bool:
+    """Whether some token does not attend in this layer, so that its sequence or its cache is shorter."""
+    everybody = step.vision == "run" and step.text and step.kept == EVERYTHING and not step.pruned
+    return not (everybody and step.attention)
+
+
+def _refuse_unsupported(engine: Engine, forwards: Mapping[int, Any]) -> None:
+    for index in forwards:
+        layer = engine.parts.layers[index]
+        if layer.training and getattr(layer, "gradient_checkpointing", False):
+            raise NotImplementedError(
+                "skipping: gradient checkpointing is not supported in the layers of a plan; turn it off first"
+            )
+    devices = sorted({str(weight.device) for layer in engine.parts.layers for weight in layer.parameters()})
+    if forwards and len(devices) > 1:
+        raise NotImplementedError(
+            f"skipping: expected all decoder layers on one device, got {', '.join(devices)}; "
+            "a model split over devices or offloaded (device_map) runs only without a plan, so load it on one device"
+        )
+    check_attention(engine.attention_name)
+
+
+def _check_call(given: Mapping[str, Any], engine: Engine, forwards: Mapping[int, Any], limit: int | None) -> None:
+    """Refuse before anything has run what would come out wrong under this plan."""
+    wanted = given.get("output_attentions")
+    if forwards and (wanted or (wanted is None and getattr(engine.parts.text_config, "output_attentions", False))):
+        raise NotImplementedError(
+            "skipping: output_attentions is not supported under a plan, since skipped layers have smaller maps or "
+            "none; measure with vlm.attention"
+        )
+    if forwards and engine.flash:
+        refuse_packed(given)
+    if engine.plan:
+        refuse_cache(cache_in(given))
+    if forwards:
+        _check_length(given, limit)
+    for index, layer in enumerate(getattr(cache_in(given), "layers", ())):
+        if isinstance(layer, PartialLayer) and index not in forwards and layer.logical:
+            raise RuntimeError(
+                f"skipping: layer {index} of this cache was filled under a skip plan that the plan {engine.plan} does "
+                "not include; continue with the same plan, or start a new cache"
+            )
+
+
+def _check_length(given: Mapping[str, Any], limit: int | None) -> None:
+    ids, cache = given.get("input_ids"), cache_in(given)
+    length = 0 if ids is None else ids.shape[1] + (0 if cache is None else cache.get_seq_length())
+    if limit is not None and length > limit:
+        raise NotImplementedError(
+            f"skipping: {length} tokens; this model scales queries by their row number from {limit + 1} tokens on in "
+            "layers without rotary embedding, so these cannot be shortened exactly; leave them out of the plan"
+        )

@@ -1,0 +1,1 @@
+"""Answers and accuracy under a plan: generation, protocols, timing, and lmms-eval."""

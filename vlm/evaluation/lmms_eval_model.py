@@ -1,0 +1,255 @@
+"""Skip plans inside lmms-eval: the model `skipit` of that harness, found through its entry-point group.
+
+`lmms-eval --model skipit --model_args pretrained=llava-hf/llava-1.5-7b-hf,plan=vision:0-4+24-32 --tasks mmstar`
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from PIL import Image
+
+try:
+    from lmms_eval.api.model import lmms
+    from lmms_eval.protocol import ChatMessages
+except ModuleNotFoundError as error:
+    if (error.name or "").split(".")[0] != "lmms_eval":
+        raise
+    raise ImportError("vlm.evaluation.lmms_eval_model needs lmms-eval: pip install 'skipit[lmms-eval]'") from error
+
+from vlm.engine.skipping import skipping
+from vlm.evaluation.batch_failures import TooLarge, in_halves
+from vlm.models.loading import load
+from vlm.models.prompts import MARK, inputs
+from vlm.plans.plan import SkipPlan
+
+Prompt = tuple[str, list[Image.Image]]
+
+
+class SkipIt(lmms):  # type: ignore[misc]
+    """A model under a skip plan, as lmms-eval wants models.
+
+    Parameters come from ``--model_args``. The harness splits them at commas and keys its caches by their text, so a
+    plan is written out in them: ranges are joined with ``+``, modalities with ``/``.
+
+    Parameters
+    ----------
+    pretrained : str
+        What `vlm.load` takes: "tiny", a folder or a hub id.
+    plan : str
+        A plan's text form, optionally with its digest to be checked: ``"vision:0-4+24-32@804bc65ee2aa"``.
+    batch_size : int or str
+        Prompts per call; halved where memory does not suffice.
+    device : str, optional
+        Default: the rank's own GPU if there is one, else the CPU.
+    device_map : str, optional
+        Spread one model over several GPUs, as ``"auto"`` does.
+    dtype, attention, revision : str, optional
+        As in `vlm.load`; dtype by name, such as ``"bfloat16"``.
+    max_batch_size : optional
+        Accepted because the harness passes it; has no effect.
+
+    Raises
+    ------
+    ValueError
+        The plan cannot be read, does not have the digest, or names layers that the model lacks.
+    """
+
+    is_simple = False
+
+    def __init__(
+        self,
+        pretrained: str = "tiny",
+        plan: str = "none",
+        *,
+        batch_size: int | str = 1,
+        device: str | None = None,
+        device_map: str | None = None,
+        dtype: str | None = None,
+        attention: Any = "sdpa",
+        revision: str | None = None,
+        max_batch_size: int | str | None = None,
+    ) -> None:
+        self.plan = read_plan(plan)
+        # The harness names folders of its older cache by this.
+        self.model_name = f"{pretrained}@{self.plan}"
+        super().__init__()
+        self._rank, self._world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+        self.batch_size = int(batch_size)
+        place: dict[str, Any] = {"device_map": device_map} if device_map else {"device": _own_device(device)}
+        self.model, self.processor = load(
+            pretrained,
+            dtype=None if dtype is None else getattr(torch, dtype),
+            attention=attention,
+            revision=revision,
+            **place,
+        )
+        with skipping(self.model, self.plan):
+            pass  # a plan for another model is refused now, not after the data sets are read
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model's inputs go; the harness gathers counts there."""
+        return torch.device(self.model.device)
+
+    def generate_until(self, requests: list[Any]) -> list[str]:
+        """Generated answers, in the order of the requests."""
+        groups: dict[str, list[int]] = {}
+        for number, request in enumerate(requests):
+            groups.setdefault(repr(sorted(request.args[2].items())), []).append(number)
+        answers = [""] * len(requests)
+        with self._bar(len(requests)) as bar:
+            for group in groups.values():
+                for chunk in _chunks(group, self.batch_size):
+                    prompts = [self._prompt(self._messages(requests[number])) for number in chunk]
+                    said = self._generated(prompts, requests[chunk[0]].args[2])
+                    for number, text in zip(chunk, said, strict=True):
+                        answers[number] = text
+                    bar.update(len(chunk))
+        return answers
+
+    def generate_until_multi_round(self, requests: list[Any]) -> list[list[str]]:
+        """The answers of each request's rounds; the task writes each round's messages from those before."""
+        return [self._rounds(request) for request in requests]
+
+    def loglikelihood(self, requests: list[Any]) -> list[tuple[float, bool]]:
+        """Log-probability in nats of each continuation, and whether it is what greedy decoding would say.
+
+        Arguments of a request: context, continuation (or a function of the document), a function of the document to
+        its images, document number, task, split. The harness asks it of no model with chat messages so far.
+        """
+        return [self._loglikelihood(*request.args) for request in requests]
+
+    def _messages(self, request: Any) -> Any:
+        _, to_messages, _, number, task, split = request.args
+        return to_messages(self.task_dict[task][split][number])
+
+    def _rounds(self, request: Any) -> list[str]:
+        _, to_messages, settings, number, task, split = request.args
+        document = self.task_dict[task][split][number]
+        said: list[str] = []
+        messages, known = to_messages(document), None
+        while messages is not None:
+            said += self._generated([self._prompt(messages)], settings)
+            told = to_messages(document, round_idx=len(said), previous_output=list(said), previous_round_info=known)
+            if not (isinstance(told, tuple) and len(told) == 4):
+                break  # a task of one round
+            messages, ended, _, known = told
+            if ended:
+                break
+        return said
+
+    def _prompt(self, messages: Any) -> Prompt:
+        """Text and images of a conversation, in the words of the model's chat template if it has one."""
+        conversation = ChatMessages(messages=messages)
+        images, *others = conversation.extract_media()
+        if any(others):
+            raise NotImplementedError("skipit: expected text and images in the messages, got video or audio")
+        turns = conversation.to_hf_messages()
+        if getattr(self.processor, "chat_template", None) is not None:
+            text = self.processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+        else:
+            image = getattr(self.processor, "image_token", MARK)
+            text = " ".join(part.get("text", image).strip() for turn in turns for part in turn["content"])
+        return text, [_opened(image) for image in images]
+
+    def _generated(self, prompts: Sequence[Prompt], settings: Mapping[str, Any]) -> list[str]:
+        results = in_halves(partial(self._call, settings=settings), prompts)
+        for result in results:
+            if isinstance(result, TooLarge):
+                # An empty answer would be scored as a wrong one.
+                raise RuntimeError(f"skipit: a prompt does not fit into memory: {result.reason}")
+        return [result for result in results if isinstance(result, str)]
+
+    def _call(self, prompts: Sequence[Prompt], attempt: int, settings: Mapping[str, Any]) -> list[str]:
+        images = [image for _, own in prompts for image in own]
+        batch = inputs(self.model, self.processor, [text for text, _ in prompts], images)
+        sampled = bool(settings.get("do_sample", (settings.get("temperature") or 0) > 0))
+        how = {name: settings.get(name) if sampled else None for name in ("temperature", "top_p", "top_k")}
+        tokenizer, ends = self.processor.tokenizer, self.model.generation_config.eos_token_id
+        pad = next(
+            p for p in (tokenizer.pad_token_id, *(ends if isinstance(ends, list) else [ends]), 0) if p is not None
+        )
+        with torch.inference_mode(), skipping(self.model, self.plan):
+            out = self.model.generate(
+                **batch,
+                max_new_tokens=int(settings.get("max_new_tokens", 1024)),
+                num_beams=int(settings.get("num_beams", 1)),
+                do_sample=sampled,
+                pad_token_id=pad,
+                **how,
+            )
+        new = out[:, batch["input_ids"].shape[1] :]
+        said = self.processor.batch_decode(new, skip_special_tokens=True)
+        return [_until(text.strip(), settings.get("until")) for text in said]
+
+    def _loglikelihood(
+        self, context: str, continuation: Any, to_images: Any, number: int, task: str, split: str
+    ) -> tuple[float, bool]:
+        document = self.task_dict[task][split][number]
+        said = continuation if isinstance(continuation, str) else continuation(document)
+        shown = list(to_images(document) or [])
+        content = [*({"type": "image", "url": image} for image in shown), {"type": "text", "text": context}]
+        text, images = self._prompt([{"role": "user", "content": content}])
+        before = inputs(self.model, self.processor, [text], images)["input_ids"][0]
+        batch = inputs(self.model, self.processor, [text + said], images)
+        ids = batch["input_ids"][0]
+        # Tokens may merge where the two texts meet: the continuation starts where the ids first differ.
+        shared = min(len(before), len(ids) - 1)
+        start = int((before[:shared] == ids[:shared]).cumprod(0).sum())
+        with torch.inference_mode(), skipping(self.model, self.plan):
+            logits = self.model(**batch, logits_to_keep=len(ids) - start + 1).logits[0, :-1]
+        target = ids[start:]
+        found = logits.double().log_softmax(-1).gather(1, target[:, None]).sum()
+        return float(found), bool((logits.argmax(-1) == target).all())
+
+    def _bar(self, total: int) -> Any:
+        from tqdm import tqdm
+
+        return tqdm(total=total, desc=f"skipit {self.plan}", disable=self.rank != 0)
+
+
+def read_plan(text: str) -> SkipPlan:
+    """A plan from its text form; a digest after ``@`` must be the plan's own."""
+    written, at, digest = str(text).partition("@")
+    plan = SkipPlan.parse(written)
+    if at and digest.strip() != plan.digest:
+        raise ValueError(f"plan: {written!r} has the digest {plan.digest}, got @{digest}; correct one of them")
+    return plan
+
+
+def _until(text: str, ends: Any) -> str:
+    """The text up to the first of the task's stop strings.
+
+    A blank line is the harness's default for tasks that state none; its own models ignore it, since it cuts off
+    reasoning, and so does this one.
+    """
+    for end in [ends] if isinstance(ends, str) else ends or []:
+        if end and end != "\n\n":
+            text = text.split(end)[0]
+    return text.strip()
+
+
+def _opened(image: Any) -> Image.Image:
+    if isinstance(image, Image.Image):
+        return image.convert("RGB")
+    if isinstance(image, str) and "://" not in image:
+        with Image.open(image) as file:
+            return file.convert("RGB")
+    raise ValueError(f"skipit: expected a PIL image or a local path, got {str(image)[:80]!r}")
+
+
+def _own_device(device: str | None) -> str:
+    """The device asked for; with several ranks, each takes its own GPU."""
+    if device in (None, "cuda"):
+        return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
+    return str(device)
+
+
+def _chunks(numbers: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    for start in range(0, len(numbers), size):
+        yield numbers[start : start + size]

@@ -1,0 +1,1 @@
+"""Experiments on disk: specifications, runs, workers, shards and merging."""

@@ -1,0 +1,93 @@
+"""Verdicts on disk: a file that several processes and threads append to, and that survives any of them."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vlm.record_log import Log, Record
+
+
+class VerdictCache:
+    """Verdicts by the hash of their content, one JSON object per line, each synced to disk when it is known.
+
+    The first verdict on a case stays: a second process that asked at the same time gets the first one's. A line
+    that was cut off by a crash is removed, one that is damaged is passed over, and its case is asked again.
+
+    Parameters
+    ----------
+    path : Path
+        The file; made with its folder when the first verdict is written.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._known: dict[str, Record] = {}
+        self._read_up_to = 0
+        self._one_thread = threading.Lock()
+
+    def find(self, key: str) -> Record | None:
+        """The record of a case, if it was known at the last `refresh` or `remember`."""
+        return self._known.get(key)
+
+    def refresh(self) -> None:
+        """Read what other processes have written since."""
+        if self.path.is_file():
+            with self._one_thread, self.path.open("rb") as file:
+                self._read_on(file.fileno())
+
+    def remember(self, key: str, record: Record) -> Record:
+        """Keep a verdict, unless there is one already; the record that holds from now on.
+
+        Raises
+        ------
+        OSError
+            The disk is full or cannot be written; what was written before is kept.
+        """
+        with self._one_thread:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                self._read_on(descriptor)
+                if key not in self._known:
+                    os.ftruncate(descriptor, self._read_up_to)  # nobody else is writing: a tail is a dead process's
+                    Log(self.path, descriptor).append([{**record, "key": key}])
+                    self._read_on(descriptor)
+            finally:
+                os.close(descriptor)  # and with it the lock
+            return self._known[key]
+
+    def _read_on(self, descriptor: int) -> None:
+        """Take in the whole lines after those that were read before."""
+        size = os.fstat(descriptor).st_size
+        data = os.pread(descriptor, max(0, size - self._read_up_to), self._read_up_to)
+        whole = data.rfind(b"\n") + 1
+        self._read_up_to += whole
+        for piece in data[:whole].split(b"\n"):
+            record = _record(piece)
+            if record is not None:
+                self._known.setdefault(record["key"], record)
+
+
+def cache_file(folder: str | Path, model: str, prompt: str, parameters: Mapping[str, Any]) -> Path:
+    """Where a judge's verdicts are kept: one file per model, prompt version and parameters."""
+    content = json.dumps([model, prompt, dict(parameters)], sort_keys=True)
+    name = re.sub(r"[^\w.-]+", "-", model).strip("-.") or "judge"
+    return Path(folder) / f"{name}-{hashlib.sha256(content.encode()).hexdigest()[:8]}.jsonl"
+
+
+def _record(piece: bytes) -> Record | None:
+    try:
+        record = json.loads(piece)
+    except ValueError:
+        return None
+    good = isinstance(record, dict) and isinstance(record.get("key"), str) and record.get("score") in (0.0, 1.0)
+    return record if good and isinstance(record.get("raw"), str) else None

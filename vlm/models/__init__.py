@@ -1,0 +1,1 @@
+"""Loading and recognising vision-language models: families, prompts, attention implementations, fingerprints."""

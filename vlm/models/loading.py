@@ -1,0 +1,165 @@
+"""Load a vision-language model and its processor: the embedded ones, a local folder, or a hub id."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+if TYPE_CHECKING:
+    import torch
+
+_WEIGHTS = Path(__file__).resolve().parents[1] / "tiny" / "weights"
+EMBEDDED = {
+    "tiny": _WEIGHTS / "plain",
+    "tiny-plain": _WEIGHTS / "plain",
+    "tiny-scaled": _WEIGHTS / "scaled",
+}
+
+Attention = Literal["sdpa", "eager", "flash_attention_2", "flash_attention_3", "flash_attention_4"]
+ATTENTION: tuple[Attention, ...] = get_args(Attention)
+
+
+def load(
+    name_or_path: str | Path = "tiny",
+    *,
+    device: str | torch.device | None = None,
+    device_map: str | dict[str, Any] | None = None,
+    dtype: torch.dtype | None = None,
+    attention: Attention = "sdpa",
+    trust_remote_code: bool = False,
+    revision: str | None = None,
+) -> tuple[Any, Any]:
+    """Load a vision-language model for inference, and its processor.
+
+    Parameters
+    ----------
+    name_or_path : str or Path
+        ``"tiny"`` (default), ``"tiny-plain"`` or ``"tiny-scaled"`` for the embedded models, which need no
+        network; a folder written by ``save_pretrained``; or a hub id such as ``"llava-hf/llava-1.5-7b-hf"``.
+    device : str or torch.device, optional
+        Where the model goes; None leaves it on the CPU.
+    device_map : str or dict, optional
+        Instead of `device`: "auto" spreads the layers of a large model over all visible GPUs; or the device of
+        each module, as transformers takes it. Needs accelerate.
+    dtype : torch.dtype, optional
+        Floating-point type of the weights. None: float32 for the embedded models, else the checkpoint's own.
+    attention : {"sdpa", "eager", "flash_attention_2", "flash_attention_3", "flash_attention_4"}
+        Attention implementation of transformers. Flash attention needs a GPU, its own package and a 16-bit dtype.
+    trust_remote_code : bool
+        Allow the checkpoint to bring Python code. Off by default, and never needed by the embedded models.
+    revision : str, optional
+        Branch, tag or commit on the hub.
+
+    Returns
+    -------
+    model, processor
+        The model in evaluation mode, and a processor that takes ``images=`` and ``text=`` and pads on the left,
+        so that the last position of every row is where the answer comes.
+
+    Raises
+    ------
+    ImportError
+        torch, transformers or Pillow is missing; accelerate, with ``device_map``; the package of a flash attention.
+    FileNotFoundError
+        ``name_or_path`` is written as a path, and no such folder exists.
+    ValueError
+        The checkpoint is no vision-language model, it has no processor for images, ``attention`` is unknown, or
+        both ``device`` and ``device_map`` are given.
+    OSError
+        From transformers: the hub does not know the id, or cannot be reached.
+    """
+    if attention not in ATTENTION:
+        raise ValueError(f"attention: expected one of {', '.join(ATTENTION)}, got {attention!r}")
+    if device is not None and device_map is not None:
+        raise ValueError(f"device, device_map: expected one of them, got {device!r} and {device_map!r}")
+    if device_map is not None and find_spec("accelerate") is None:
+        raise ImportError("device_map needs accelerate: pip install accelerate")
+    try:
+        import PIL  # noqa: F401
+        import torch
+        from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+    except ImportError as error:
+        raise ImportError(f"vlm.load needs {error.name}: pip install 'skipit[vlm]'") from error
+
+    source = _source(name_or_path)
+    embedded = source in EMBEDDED.values()
+    if embedded:
+        dtype = torch.float32 if dtype is None else dtype
+    known: dict[str, Any] = {"trust_remote_code": trust_remote_code, "revision": revision or "main"}
+    known["local_files_only"] = isinstance(source, Path)
+
+    config = AutoConfig.from_pretrained(source, **known)
+    remote = getattr(config, "auto_map", None) or {}
+    if type(config) not in AutoModelForImageTextToText._model_mapping and not (
+        trust_remote_code and "AutoModelForImageTextToText" in remote
+    ):
+        raise ValueError(
+            f"name_or_path: expected a vision-language model (image and text to text), got {str(name_or_path)!r}, "
+            f"a checkpoint of type {config.model_type!r}; choose one that transformers' "
+            "AutoModelForImageTextToText loads, such as a LLaVA or Qwen2-VL checkpoint"
+        )
+    lacking = (
+        f"name_or_path: expected a processor for images and text beside {str(name_or_path)!r}, got {{}}; "
+        "save the model's own processor into the same folder"
+    )
+    try:
+        processor = AutoProcessor.from_pretrained(source, **known)
+    except OSError as error:  # the configuration was found, so the place exists and can be reached
+        raise ValueError(lacking.format("none")) from error
+    if not hasattr(processor, "image_processor") or not hasattr(processor, "tokenizer"):
+        raise ValueError(lacking.format(f"only a {type(processor).__name__}"))
+    processor.tokenizer.padding_side = "left"
+    try:
+        with _quiet() if embedded else nullcontext():
+            model = AutoModelForImageTextToText.from_pretrained(
+                source,
+                dtype="auto" if dtype is None else dtype,
+                attn_implementation=attention,
+                device_map=device_map,
+                **known,
+            )
+    except ImportError as error:
+        if "flash" not in attention:
+            raise
+        raise ImportError(
+            f"attention={attention!r} needs a GPU and its own package (flash_attention_2: pip install flash-attn), "
+            f"or take 'sdpa': {error}"
+        ) from error
+    if device is not None:
+        model = model.to(device)
+    return model.eval(), processor
+
+
+def _source(name_or_path: str | Path) -> str | Path:
+    """The folder of an embedded or local model, or the hub id as it came."""
+    if isinstance(name_or_path, str) and name_or_path in EMBEDDED:
+        return EMBEDDED[name_or_path]
+    path = Path(name_or_path).expanduser()
+    if path.is_dir():
+        return path
+    name = str(name_or_path)
+    # A hub id is "name" or "owner/name"; anything else can only have meant a folder.
+    if isinstance(name_or_path, Path) or path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
+        raise FileNotFoundError(
+            f"name_or_path: no folder {name!r}; expected one written by save_pretrained, a hub id 'owner/name', "
+            f"or one of {', '.join(EMBEDDED)}"
+        )
+    return name
+
+
+class _quiet:
+    """No progress bar for a model that loads in a moment; the caller's setting comes back."""
+
+    def __enter__(self) -> None:
+        from transformers.utils import logging
+
+        self._was_shown = logging.is_progress_bar_enabled()
+        logging.disable_progress_bar()
+
+    def __exit__(self, *raised: object) -> None:
+        from transformers.utils import logging
+
+        if self._was_shown:
+            logging.enable_progress_bar()

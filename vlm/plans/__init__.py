@@ -1,0 +1,1 @@
+"""Skip plans: what they say, their text form, and what they cost."""

@@ -1,0 +1,234 @@
+"""What the decoder costs under a plan, counted from the model's own layers and the token counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import inf
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from vlm.models.families import Family, anatomy
+from vlm.plans.plan import LayerPlan, SkipPlan
+from vlm.plans.ranges import size_below
+
+
+@dataclass(frozen=True, eq=False)
+class Operations:
+    """Floating-point operations of the decoder (a multiply-add counts two).
+
+    Attributes
+    ----------
+    layers : ndarray (depth,)
+        Each decoder layer: linear maps of the tokens that go through it, and its attention products.
+    head : float
+        The output matrix on the tokens whose logits are asked for.
+    """
+
+    layers: NDArray[np.float64]
+    head: float
+
+    @property
+    def total(self) -> float:
+        return float(self.layers.sum()) + self.head
+
+
+@dataclass(frozen=True, eq=False)
+class Cost:
+    """What a plan costs for one batch of prompts of equal length.
+
+    Attributes
+    ----------
+    prefill : Operations
+        The prompt, without a cache before it.
+    decode : Operations
+        One generated token, with the prompt and what was generated before it in the cache.
+    cache_bytes : ndarray (depth,)
+        Keys and values held after the prompt and what was generated. Text tokens and image tokens that run or are
+        frozen are held where their layer attends; ragged batches also hold their filler. A sliding window counts as
+        filled up with them, which under a plan is an estimate: who is in it depends on where the image is.
+    prefill_weight_bytes, decode_weight_bytes : int
+        Weights of decoder layers and output matrix that are read at least once; embeddings are looked up, not read.
+    """
+
+    prefill: Operations
+    decode: Operations
+    cache_bytes: NDArray[np.float64]
+    prefill_weight_bytes: int
+    decode_weight_bytes: int
+
+    def __str__(self) -> str:
+        return (
+            f"prefill {self.prefill.total / 1e9:.3g} Gflop, decode {self.decode.total / 1e9:.3g} Gflop a token, "
+            f"cache {self.cache_bytes.sum() / 1e6:.3g} MB, weights {self.prefill_weight_bytes / 1e6:.3g} MB in prefill "
+            f"and {self.decode_weight_bytes / 1e6:.3g} MB in decode"
+        )
+
+
+def plan_cost(
+    model: Any,
+    *,
+    vision: int,
+    text: int,
+    plan: SkipPlan | str | None = None,
+    batch: int = 1,
+    generated: int = 0,
+    head_tokens: int = 1,
+    family: Family | None = None,
+) -> Cost:
+    """Count operations, cache and weights of prompt and decoding, for every kind of plan.
+
+    Attention is counted as the full rectangle of its queries and keys, as the kernels without a causal short cut
+    compute it. Norms, rotary embedding, softmax and moving tokens are left out (below 1%). Where a keep follows a
+    pruning, how many tokens are in both depends on the picture: the most that can be is counted. Of a mixture of
+    experts all are counted.
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+        A vision-language model; its weights are not read, so it may live on the meta device.
+    vision, text : int
+        Number of image and of text tokens of one prompt.
+    plan : SkipPlan or str, optional
+        What is skipped.
+    batch : int
+        Prompts at once.
+    generated : int
+        Tokens decoded before the one that `decode` counts.
+    head_tokens : int
+        Tokens of each prompt whose logits are computed: 1 when generating, all of them in a plain forward.
+    """
+    if vision < 0 or text < 0 or vision + text == 0:
+        raise ValueError(f"vision, text: expected numbers of tokens >= 0, not both 0, got {vision} and {text}")
+    if batch < 1 or generated < 0:
+        raise ValueError(f"batch, generated: expected at least 1 and 0, got {batch} and {generated}")
+    parts = anatomy(model, family)
+    plan = SkipPlan.parse(plan) if isinstance(plan, str) else plan or SkipPlan()
+    steps = plan.steps(parts.depth)
+    asked = {layer - 1 for layer, _ in plan.resolved(parts.depth).pruned} if vision else set()
+    shapes = [_shape(layer, parts.text_config, index) for index, layer in enumerate(parts.layers)]
+    counts = [_tokens(step, vision, text) for step in steps]
+    new = [int(step.text) for step in steps]
+    prompt = [
+        _operations(shape, step, running, running + frozen, running + frozen)
+        + (index in asked) * shape.ranking * (running + frozen)
+        for index, (shape, step, (running, frozen)) in enumerate(zip(shapes, steps, counts, strict=True))
+    ]
+    held = [
+        min(running + frozen + generated * one, shape.window) * step.attention
+        for shape, step, (running, frozen), one in zip(shapes, steps, counts, new, strict=True)
+    ]
+    token = [_operations(s, p, n, n, h + 1) for s, p, n, h in zip(shapes, steps, new, held, strict=True)]
+    head = parts.model.get_output_embeddings()  # type: ignore[operator]
+    head_bytes = _bytes(head.parameters())
+    size = model.dtype.itemsize
+    return Cost(
+        Operations(batch * np.array(prompt), 2.0 * head.weight.numel() * head_tokens * batch),
+        Operations(batch * np.array(token), 2.0 * head.weight.numel() * batch),
+        batch * size * np.array([s.cached * float(h) for s, h in zip(shapes, held, strict=True)]),
+        head_bytes + sum(_touched(s, p, sum(c)) for s, p, c in zip(shapes, steps, counts, strict=True)),
+        head_bytes + sum(_touched(*row) for row in zip(shapes, steps, new, strict=True)),
+    )
+
+
+def operations(
+    model: Any,
+    *,
+    vision: int,
+    text: int,
+    plan: SkipPlan | str | None = None,
+    head_tokens: int = 1,
+    family: Family | None = None,
+) -> Operations:
+    """Operations of the decoder for one prompt (prefill, no cache), as :func:`plan_cost` counts them.
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+        A vision-language model; its weights are not read, so it may live on the meta device.
+    vision, text : int
+        Number of image and of text tokens.
+    plan : SkipPlan or str, optional
+        What is skipped.
+    head_tokens : int
+        Tokens whose logits are computed: 1 when generating, all of them in a plain forward.
+    """
+    return plan_cost(model, vision=vision, text=text, plan=plan, head_tokens=head_tokens, family=family).prefill
+
+
+def operations_ratio(
+    model: Any, plan: SkipPlan | str, *, vision: int, text: int, head_tokens: int = 1, family: Family | None = None
+) -> float:
+    """Operations under the plan over operations without one, in [0, 1]."""
+    full = operations(model, vision=vision, text=text, head_tokens=head_tokens, family=family)
+    short = operations(model, vision=vision, text=text, plan=plan, head_tokens=head_tokens, family=family)
+    return short.total / full.total
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """Sizes of one decoder layer: weights by what multiplies them, widths of attention, bytes of its halves."""
+
+    queries: float
+    keys: float
+    feed_forward: float
+    width: float
+    cached: int
+    window: float
+    attention_bytes: int
+    feed_forward_bytes: int
+
+    @property
+    def ranking(self) -> float:
+        """Operations per key of one query's scores."""
+        return 2.0 * self.width
+
+
+def _shape(layer: nn.Module, config: Any, index: int) -> _Shape:
+    linear = {name: m.in_features * m.out_features for name, m in layer.named_modules() if isinstance(m, nn.Linear)}
+    experts = sum(p.numel() for p in layer.parameters() if p.ndim == 3)
+    attention = {name: size for name, size in linear.items() if name.startswith("self_attn.")}
+    keys = sum(size for name, size in attention.items() if name.endswith((".k_proj", ".v_proj")))
+    head_width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    kind = (getattr(config, "layer_types", None) or ["full_attention"] * (index + 1))[index]
+    window = {"sliding_attention": "sliding_window", "chunked_attention": "attention_chunk_size"}.get(kind)
+    first = ("self_attn.", "input_layernorm.")
+    return _Shape(
+        queries=float(sum(attention.values()) - keys),
+        keys=float(keys),
+        feed_forward=float(sum(linear.values()) - sum(attention.values()) + experts),
+        width=float(config.num_attention_heads * head_width),
+        cached=2 * config.num_key_value_heads * head_width,
+        window=inf if window is None else getattr(config, window) - 1,
+        attention_bytes=_bytes(p for name, p in layer.named_parameters() if name.startswith(first)),
+        feed_forward_bytes=_bytes(p for name, p in layer.named_parameters() if not name.startswith(first)),
+    )
+
+
+def _tokens(step: LayerPlan, vision: int, text: int) -> tuple[int, int]:
+    """Tokens of a prompt that run through a layer, and image tokens that are only keys and values there."""
+    images = min([size_below(step.kept, vision)] + [round(fraction * vision) for _, fraction in step.pruned])
+    running = text * step.text + images * (step.vision == "run")
+    return running, images * (step.vision == "frozen")
+
+
+def _operations(shape: _Shape, step: LayerPlan, rows: int, made: int, seen: float) -> float:
+    """Queries of `rows` tokens, keys and values of `made`, attention over `seen` keys, feed-forward."""
+    if rows == 0:
+        # Frozen tokens of a call without text are still stored for what follows.
+        return 2.0 * shape.keys * made
+    attention = 2.0 * (shape.queries * rows + shape.keys * made) + 4.0 * shape.width * rows * seen
+    return step.attention * attention + step.mlp * 2.0 * shape.feed_forward * rows
+
+
+def _touched(shape: _Shape, step: LayerPlan, tokens: int) -> int:
+    """Bytes of the weights that these tokens go through."""
+    halves = step.attention * shape.attention_bytes + step.mlp * shape.feed_forward_bytes
+    return halves if tokens else 0
+
+
+def _bytes(parameters: Iterable[nn.Parameter]) -> int:
+    return sum(p.numel() * p.element_size() for p in parameters)

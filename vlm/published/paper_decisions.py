@@ -1,0 +1,42 @@
+"""The decision rule on the published numbers, as far as they allow it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from redundancy import checks
+from vlm.published.paper_tables import cells
+from vlm.table import Table
+
+
+def decisions(*, delta: float = 0.05) -> Table:
+    """The latest entry that the published redundancy of vision tokens allows, and what it cost.
+
+    Entry at a listed layer is allowed while P(distance <= 0.05) >= 1 - delta at it and at all listed layers before
+    it, by point estimates: `vlm.decide` without its second condition, since the visual attention ratio was published
+    as a figure only, and without intervals, since no numbers of items were published.
+
+    Parameters
+    ----------
+    delta : float
+        Fraction of vision tokens that may be far, in [0, 1].
+
+    Returns
+    -------
+    Table
+        model, group, late_entry (0: none), accuracy, reference, change.
+    """
+    checks.probability(delta, name="delta")
+    late = cells().where(kind="late entry")
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    stopped = set()
+    for row in late.rows():  # layers rise within a model and group
+        key = row["model"], row["dataset"]
+        reference = row["reference"]
+        start = {"late_entry": 0, "accuracy": reference, "reference": reference, "change": 0.0}
+        rows.setdefault(key, {"model": key[0], "group": key[1], **start})
+        if row["closeness"] < 1 - delta - 1e-12:
+            stopped.add(key)
+        elif key not in stopped:
+            rows[key] |= {"late_entry": row["layer"], "accuracy": row["accuracy"], "change": row["change"]}
+    return Table.from_rows(list(rows.values()))

@@ -1,0 +1,164 @@
+"""Do published selection rules choose what the theory calls redundant? Overlap and rank correlation, with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.stats import hypergeom, kendalltau, rankdata
+
+from redundancy import checks
+from redundancy.array_types import FloatArray
+from redundancy.units import unit_means
+from vlm.evaluation.accuracy import Score, score_accuracy
+from vlm.selectors.ranking import Ranking, Units, lowest
+from vlm.table import Table
+
+
+def agreement(
+    theory: Ranking,
+    others: Sequence[Ranking],
+    *,
+    number: int | None = None,
+    images: ArrayLike | None = None,
+    draws: int = 1000,
+    confidence: float = 0.95,
+    rng: np.random.Generator | int | None = 0,
+) -> Table:
+    """Compare rankings of layers with the theory's: chosen layers at equal number, and rank correlation.
+
+    Intervals are percentiles of a bootstrap over images: all rankings are recomputed from the same redrawn
+    images. They say how the measurement varies, not what another model would show; against the chance that
+    unrelated rankings agree on so few layers stand `p_shared` and `p_kendall`.
+
+    Parameters
+    ----------
+    theory : Ranking
+        :func:`vlm.selectors.redundancy`.
+    others : sequence of Ranking
+        Of the same samples; a ranking of one sample (a rule that does not look at the data) stays fixed.
+    number : int, optional
+        How many layers are chosen; half of them by default.
+    images : array (samples,), optional
+        Image of each sample, the unit of sampling; without it every sample counts as its own.
+
+    Returns
+    -------
+    Table
+        One row per ranking: method; layers (chosen); shared, with shared_low and shared_high, number of chosen
+        layers that the theory chooses too; shared_by_chance (expected of a random choice) and p_shared
+        (probability that a random choice shares as many or more); jaccard, in [0, 1]; spearman with
+        spearman_low and spearman_high, and kendall, in [-1, 1], NaN where one ranking is constant; p_kendall
+        (one-sided, exact without ties); below_last with below_last_low and below_last_high: spearman without the
+        last layer, after which nobody reads image states, so that what changes them there cannot matter.
+    """
+    checks.probability(confidence, name="confidence")
+    depth, samples = theory.depth, len(theory.layer_scores)
+    number = depth // 2 if number is None else number
+    if not 0 < number <= depth:
+        raise ValueError(f"number: expected 1 to {depth} layers, got {number}")
+    for other in others:
+        if other.depth != depth or len(other.layer_scores) not in (1, samples):
+            raise ValueError(
+                f"{other.method}: expected scores of {samples} samples (or 1) and {depth} layers, got shape "
+                f"{other.layer_scores.shape}; measure all rankings on the same prompts"
+            )
+    index, sizes = checks.group_index(images, samples)
+    counts = np.random.default_rng(rng).multinomial(sizes.size, np.full(sizes.size, 1 / sizes.size), size=draws)
+    weights = np.vstack([np.ones(sizes.size), counts]) / sizes.size
+    tail = (1 - confidence) / 2
+
+    def redrawn(ranking: Ranking) -> tuple[FloatArray, list[frozenset[int]]]:
+        """Mean layer scores (draws + 1, depth) and chosen layers: of the images as they are, then of each redraw."""
+        if len(ranking.scores) == 1:
+            chosen = frozenset(_chosen(ranking, ranking.scores[0], ranking.layer_scores[0], number))
+            return np.repeat(ranking.layer_scores, draws + 1, axis=0), [chosen] * (draws + 1)
+        parts = ranking.scores.reshape(samples, -1), ranking.layer_scores
+        means, layers = (weights @ unit_means(part, index, sizes) for part in parts)
+        means = means.reshape(-1, *ranking.scores.shape[1:])
+        return layers, [frozenset(_chosen(ranking, *both, number)) for both in zip(means, layers, strict=True)]
+
+    theory_scores, theory_chosen = redrawn(theory)
+    rows = []
+    for other in others:
+        scores, chosen = redrawn(other)
+        shared = np.array([len(a & b) for a, b in zip(theory_chosen, chosen, strict=True)])
+        (spearman, low, high), (below, below_low, below_high) = (
+            _interval(_spearman(theory_scores[:, :end], scores[:, :end]), tail) for end in (depth, depth - 1)
+        )
+        kendall = kendalltau(theory_scores[0], scores[0], alternative="greater") if np.isfinite(spearman) else None
+        shared_low, shared_high = np.quantile(shared[1:], [tail, 1 - tail], method="inverted_cdf")
+        rows.append(
+            {
+                "method": other.method,
+                "layers": " ".join(map(str, sorted(chosen[0]))),
+                "shared": int(shared[0]),
+                "shared_low": int(shared_low),
+                "shared_high": int(shared_high),
+                "shared_by_chance": number * number / depth,
+                "p_shared": float(hypergeom.sf(shared[0] - 1, depth, number, number)),
+                "jaccard": float(shared[0] / (2 * number - shared[0])),
+                "spearman": spearman,
+                "spearman_low": low,
+                "spearman_high": high,
+                "kendall": float(kendall.statistic) if kendall is not None else np.nan,
+                "p_kendall": float(kendall.pvalue) if kendall is not None else np.nan,
+                "below_last": below,
+                "below_last_low": below_low,
+                "below_last_high": below_high,
+            }
+        )
+    return Table.from_rows(rows)
+
+
+def token_agreement(
+    attention: Sequence[FloatArray], distances: Sequence[FloatArray], images: ArrayLike, *, confidence: float = 0.95
+) -> dict[str, Score]:
+    """Do the image tokens that a method would remove change least? Per prompt, then over images.
+
+    Parameters
+    ----------
+    attention : one (image tokens,) per prompt
+        The method's score; the lowest are removed.
+    distances : one (image tokens,) per prompt
+        How far each token moves, e.g. its mean cosine distance over the layers after the removal.
+    images : array (prompts,)
+        Image of each prompt.
+
+    Returns
+    -------
+    dict
+        "spearman": mean rank correlation within a prompt, in [-1, 1]; "shared": fraction of the removed half that is
+        among the half that moves least, in [0, 1]; chance is 0 and one half. Certified intervals.
+    """
+    if len(attention) != len(distances) or any(a.shape != d.shape for a, d in zip(attention, distances, strict=True)):
+        raise ValueError("attention, distances: expected one array per prompt each, of equal shapes")
+    pairs = list(zip(attention, distances, strict=True))
+    correlations = [float(_spearman(a, d)) for a, d in pairs]
+    shared = [len(set(lowest(a, len(a) // 2)) & set(lowest(d, len(d) // 2))) / max(1, len(a) // 2) for a, d in pairs]
+    return {
+        "spearman": score_accuracy(correlations, images, low=-1.0, high=1.0, confidence=confidence),
+        "shared": score_accuracy(shared, images, confidence=confidence),
+    }
+
+
+def _chosen(ranking: Ranking, mean: FloatArray, layers: FloatArray, number: int) -> Units:
+    # A sub-layer method's units are no layers: its layers are those with the lowest mean of the two.
+    return ranking.choose(mean, number) if ranking.units == ranking.depth else lowest(layers, number)
+
+
+def _interval(values: FloatArray, tail: float) -> tuple[float, float, float]:
+    """The first value and the percentiles of the others; NaN where any of them is."""
+    low, high = np.quantile(values[1:], [tail, 1 - tail])
+    return float(values[0]), float(low), float(high)
+
+
+def _spearman(a: FloatArray, b: FloatArray) -> FloatArray:
+    """Rank correlation along the last axis; NaN where one side is constant."""
+    ranks = [rankdata(side, axis=-1) for side in (a, b)]
+    x, y = (r - r.mean(axis=-1, keepdims=True) for r in ranks)
+    scale = np.sqrt((x * x).sum(axis=-1) * (y * y).sum(axis=-1))
+    with np.errstate(invalid="ignore"):
+        found: FloatArray = (x * y).sum(axis=-1) / scale
+    return found

@@ -1,0 +1,194 @@
+"""Methods that skip what turns the states least: layers, sub-layers, blocks of layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from redundancy.array_types import FloatArray
+from vlm.engine.forward_call import Call
+from vlm.engine.hooks import attached
+from vlm.engine.last_token import last_tokens
+from vlm.models.families import Family
+from vlm.plans.plan import SkipPlan
+from vlm.selectors.ranking import Ranking, Units, by_layer, lowest
+
+SUBLAYERS = ("attention", "mlp")
+
+
+@dataclass(eq=False)
+class SimilarityRecord:
+    """What :func:`similarity` measured; grows by one entry per forward call, O(layers^2) numbers per sample."""
+
+    depth: int
+    _layers: list[Tensor] = field(default_factory=list)
+    _sublayers: list[Tensor] = field(default_factory=list)
+    _last: list[Tensor] = field(default_factory=list)
+    _middle: Tensor | None = None
+    _done: list[tuple[Tensor, Tensor, Tensor]] = field(default_factory=list)
+
+    def observe_middle(self, call: Call | None, layer: int, middle: Tensor, _: Any) -> None:
+        self._middle = middle
+
+    def observe(self, call: Call, layer: int, before: Tensor, after: Tensor) -> None:
+        if call.past:
+            return
+        if layer == 0:
+            self._layers, self._sublayers, self._last = [], [], [_last_token(call, before)]
+        middle = self._middle
+        if middle is None or middle.shape != before.shape:
+            raise RuntimeError("similarity: a layer ran without or shortened by a plan; measure without a plan")
+        self._layers.append(_mean_cosine(call, before, after))
+        parts = [_mean_cosine(call, before, middle), _mean_cosine(call, middle, after)]
+        self._sublayers.append(torch.stack(parts, dim=-1))
+        self._last.append(_last_token(call, after))
+        self._middle = None
+
+    def finish(self, call: Call) -> None:
+        layers, sublayers, last = self._layers, self._sublayers, self._last
+        self._layers, self._sublayers, self._last, self._middle = [], [], [], None
+        if len(layers) == self.depth:
+            units = F.normalize(torch.stack(last, dim=1), dim=-1)
+            found = torch.stack(layers, dim=1), torch.stack(sublayers, dim=1), units @ units.transpose(1, 2)
+            self._done.append(tuple(part.to("cpu") for part in found))  # type: ignore[arg-type]
+
+    def _all(self, part: int) -> FloatArray:
+        if not self._done:
+            raise ValueError("similarity: nothing recorded yet; call the model inside the context first")
+        return torch.cat([done[part] for done in self._done]).numpy()
+
+    def layer_cosines(self) -> FloatArray:
+        """(samples, depth): mean over all tokens of the cosine of state l and state l+1."""
+        return self._all(0)
+
+    def sublayer_cosines(self) -> FloatArray:
+        """(samples, depth, 2): mean over all tokens of the cosine before and after attention, and the MLP."""
+        return self._all(1)
+
+    def last_token_cosines(self) -> FloatArray:
+        """(samples, depth + 1, depth + 1): cosine of states a and b of the last prompt token."""
+        return self._all(2)
+
+
+@contextmanager
+def similarity(model: Any, *, family: Family | None = None) -> Iterator[SimilarityRecord]:
+    """Measure cosines across layers, sub-layers and blocks of layers while the model runs.
+
+    All states are those of the residual stream; state L is taken before the final norm. Padding is never
+    counted, image tokens are. Call the model once per prompt, without a plan.
+
+    Yields
+    ------
+    SimilarityRecord
+    """
+    with attached(model, family) as engine:
+        record = SimilarityRecord(engine.parts.depth)
+        norms = {i: _norm_before_mlp(layer) for i, layer in enumerate(engine.parts.layers)}
+        with (
+            engine.watch_modules(norms, record.observe_middle),
+            engine.watch_layers(record.observe, record.finish),
+        ):
+            yield record
+
+
+def block_influence(record: SimilarityRecord) -> Ranking:
+    r"""ShortGPT: delete the layers with the least block influence.
+
+    :math:`BI_l = 1 - E[\cos(h_l, h_{l+1})]` over all tokens. The authors delete about a quarter of the layers
+    (Llama-2 7B: 21-29 of 32; 13B: 26-35 of 40) of text models.
+
+    Source: Men et al. 2024, "ShortGPT: Layers in Large Language Models are More Redundant Than You Expect",
+    arXiv 2403.03853.
+    """
+    return by_layer("ShortGPT", "drop layers", 1 - record.layer_cosines(), SkipPlan.drop, usual=0.25)
+
+
+def angular_distance(record: SimilarityRecord) -> Ranking:
+    r"""The deeper-layers rule: remove the block of n layers across which the last token turns least.
+
+    :math:`d(l, n) = \frac1\pi E[\arccos\cos(h_l, h_{l+n})]` at the last prompt token; for a budget of n layers the
+    block with the least d goes. The authors remove up to half of the layers, and heal the model by fine-tuning,
+    which is not done here.
+
+    Source: Gromov et al. 2024, "The Unreasonable Ineffectiveness of the Deeper Layers", arXiv 2403.17887.
+    """
+    angles = np.arccos(np.clip(record.last_token_cosines(), -1.0, 1.0)) / np.pi
+    depth = record.depth
+
+    def block(mean: FloatArray, number: int) -> Units:
+        start = int(np.argmin([mean[start, start + number] for start in range(depth - number + 1)]))
+        return tuple(range(start, start + number))
+
+    single = np.diagonal(angles, offset=1, axis1=1, axis2=2)
+    return Ranking("angular distance", "drop layers", angles, single, depth, block, SkipPlan.drop, depth // 2)
+
+
+def sublayer_similarity(record: SimilarityRecord, sublayer: str = "attention") -> Ranking:
+    r"""LLM-Drop: drop the attention (or MLP) sub-layers, with their norm, that change the states least.
+
+    Score :math:`1 - E[\cos(x, x + f(\mathrm{norm}\,x))]` over all tokens. The authors drop half of the
+    attention sub-layers.
+
+    Parameters
+    ----------
+    sublayer : str
+        "attention" (the authors' advice) or "mlp".
+
+    Source: He et al. 2024, "What Matters in Transformers? Not All Attention is Needed", arXiv 2406.15786.
+    """
+    if sublayer not in SUBLAYERS:
+        raise ValueError(f"sublayer: expected one of {SUBLAYERS}, got {sublayer!r}")
+    scores = 1 - record.sublayer_cosines()[:, :, SUBLAYERS.index(sublayer)]
+    build = SkipPlan.drop_attention if sublayer == "attention" else SkipPlan.drop_mlp
+    return by_layer(f"LLM-Drop ({sublayer})", f"drop {sublayer}", scores, build, usual=0.5)
+
+
+def adaskip(record: SimilarityRecord) -> Ranking:
+    r"""AdaSkip: skip the sub-layers, attention and MLP ranked together, that change the states least.
+
+    Score as in :func:`sublayer_similarity`, averaged over the first 20 prompts by the authors and over all
+    measured ones here; the lowest N of 2L go. The authors rescale the input of a skipped sub-layer by the mean
+    ratio of norms, which is not done here. Unit 2l is the attention of layer l, unit 2l + 1 its MLP.
+
+    Source: He et al. 2025, "AdaSkip: Adaptive Sublayer Skipping for Accelerating Long-Context LLM Inference",
+    arXiv 2501.02336.
+    """
+    scores = 1 - record.sublayer_cosines()
+    samples, depth, _ = scores.shape
+
+    def build(units: Units) -> SkipPlan:
+        layers = [[u // 2 for u in units if u % 2 == part] for part in (0, 1)]
+        return SkipPlan.drop_attention(layers[0]) | SkipPlan.drop_mlp(layers[1])
+
+    flat = scores.reshape(samples, 2 * depth)
+    return Ranking(
+        "AdaSkip", "drop sub-layers", flat, scores.mean(axis=2), 2 * depth, lowest, build, round(0.25 * 2 * depth)
+    )
+
+
+def _norm_before_mlp(layer: nn.Module) -> nn.Module:
+    """The norm whose input is the state between attention and MLP."""
+    for name in ("pre_feedforward_layernorm", "post_attention_layernorm"):
+        module = getattr(layer, name, None)
+        if isinstance(module, nn.Module):
+            return module
+    raise TypeError(f"{type(layer).__name__}: expected a norm between attention and MLP, found none")
+
+
+def _mean_cosine(call: Call, before: Tensor, after: Tensor) -> Tensor:
+    """(batch,) mean cosine over real tokens."""
+    cosines = F.cosine_similarity(before.to(torch.float64), after.to(torch.float64), dim=-1)
+    return torch.where(call.real, cosines, 0.0).sum(dim=1) / call.real.sum(dim=1)
+
+
+def _last_token(call: Call, states: Tensor) -> Tensor:
+    """(batch, width) state of the last real token."""
+    index = last_tokens(call.real).view(-1, 1, 1).expand(-1, 1, states.shape[-1])
+    return states.gather(1, index).squeeze(1).to(torch.float64)

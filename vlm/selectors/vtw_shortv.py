@@ -1,0 +1,126 @@
+"""What a plan does to the answer: divergence of the next-token prediction, and the two methods that choose by it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from redundancy.array_types import FloatArray
+from vlm.engine.last_token import last_logits
+from vlm.engine.skipping import skipping
+from vlm.models.families import Family
+from vlm.plans.plan import SkipPlan
+from vlm.selectors.ranking import Ranking, Units, by_layer
+
+# The depth of the models on which the methods' constants were chosen.
+LLAMA_DEPTH = 32
+
+
+def prediction_divergence(
+    model: Any, batches: Iterable[Mapping[str, Any]], plans: Sequence[SkipPlan], *, family: Family | None = None
+) -> FloatArray:
+    r"""Divergence of the prediction under each plan from the prediction without, at the last prompt token.
+
+    :math:`KL(p_{plan} \| p_{full})` in nats, float64 from the logits on.
+
+    Parameters
+    ----------
+    batches : iterable of mapping
+        Keyword arguments of the model's forward: `input_ids`, `attention_mask`, `pixel_values`, ...
+    plans : sequence of SkipPlan
+
+    Returns
+    -------
+    ndarray (samples, plans), >= 0 up to rounding
+    """
+    rows = []
+    for batch in batches:
+        full = _log_probabilities(model, batch, SkipPlan(), family)
+        columns = []
+        for plan in plans:
+            short = _log_probabilities(model, batch, plan, family)
+            columns.append((short.exp() * (short - full)).nan_to_num(nan=0.0, neginf=-torch.inf).sum(dim=-1))
+        rows.append(torch.stack(columns, dim=1))
+    if not rows:
+        raise ValueError("batches: expected at least one, got none")
+    return torch.cat(rows).cpu().numpy()
+
+
+def withdrawal(divergence: FloatArray, *, eta: float = 0.003, first: int | None = None) -> Ranking:
+    r"""VTW: withdraw all image tokens at the first layer where the answer no longer changes.
+
+    :math:`D_d = E[KL(p_{exit\ at\ d} \| p_{full})]`; the exit layer is the first d >= `first` with D_d <= eta.
+    Its layer score is D_d, the change of the answer when image tokens are missing from layer d on: a curve in
+    the exit layer, not a property of one layer. A budget of n layers is an exit at L - n.
+
+    Parameters
+    ----------
+    divergence : (samples, depth)
+        Column d: :func:`prediction_divergence` under `SkipPlan.early_exit(d)`, d = 0 .. depth - 1.
+    eta : float
+        0.003 for LLaVA 1.5 7B, 0.0005 for 13B, 0.0001 for LLaVA-NeXT 7B.
+    first : int, optional
+        First layer that may be chosen; the authors' 5 of 32, carried over to this depth.
+
+    Source: Lin et al. 2024, "Boosting Multimodal Large Language Models with Visual Tokens Withdrawal for Rapid
+    Inference", arXiv 2405.05803 (about 20 samples; the README uses layer 15 for the 7B model).
+    """
+    if divergence.ndim != 2 or not divergence.size:
+        raise ValueError(f"divergence: expected shape (samples, depth) of at least one sample, got {divergence.shape}")
+    depth = divergence.shape[1]
+    first = round(5 * depth / LLAMA_DEPTH) if first is None else first
+    small = np.flatnonzero(divergence.mean(axis=0)[first:] <= eta)
+    exit_layer = first + int(small[0]) if small.size else depth
+
+    def last(_: FloatArray, number: int) -> Units:
+        return tuple(range(depth - number, depth))
+
+    def build(units: Units) -> SkipPlan:
+        return SkipPlan.early_exit(units[0]).resolved(depth) if units else SkipPlan()
+
+    return Ranking("VTW", "withdraw image tokens", divergence, divergence, depth, last, build, usual=depth - exit_layer)
+
+
+def withdrawal_plans(depth: int) -> list[SkipPlan]:
+    """The plans whose divergence :func:`withdrawal` takes."""
+    return [SkipPlan.early_exit(layer) for layer in range(depth)]
+
+
+def layer_contribution(divergence: FloatArray) -> Ranking:
+    r"""ShortV: freeze image tokens in the layers that contribute least to the answer.
+
+    :math:`LC_l = E[KL(p_{frozen\ in\ l\ alone} \| p_{full})]`; the lowest are frozen together: image states pass
+    unchanged but still serve as keys and values for text. The authors freeze about 60% of the layers.
+
+    Parameters
+    ----------
+    divergence : (samples, depth)
+        Column l: :func:`prediction_divergence` under `SkipPlan.freeze(l, l + 1)`.
+
+    Source: Yuan et al. 2025, "ShortV: Efficient Multimodal Large Language Models by Freezing Visual Tokens in
+    Ineffective Layers", arXiv 2504.00502.
+    """
+    return by_layer("ShortV", "freeze image tokens", divergence, frozen_vision, usual=0.6)
+
+
+def contribution_plans(depth: int) -> list[SkipPlan]:
+    """The plans whose divergence :func:`layer_contribution` takes."""
+    return [SkipPlan.freeze(layer, layer + 1) for layer in range(depth)]
+
+
+def frozen_vision(layers: Units) -> SkipPlan:
+    """Image tokens are frozen in these layers."""
+    plan = SkipPlan()
+    for layer in layers:
+        plan = plan | SkipPlan.freeze(layer, layer + 1)
+    return plan
+
+
+def _log_probabilities(model: Any, batch: Mapping[str, Any], plan: SkipPlan, family: Family | None) -> Tensor:
+    """(batch, vocabulary) at the last prompt token of each row."""
+    with torch.inference_mode(), skipping(model, plan, family=family):
+        return torch.log_softmax(last_logits(model, batch), dim=-1)
