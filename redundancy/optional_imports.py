@@ -1,4 +1,4 @@
-"""Optional packages are imported where they are used; a missing one gives one clear line."""
+"""Optional packages are imported where they are used; a missing one gives one line that says what to install."""
 
 from __future__ import annotations
 
@@ -6,10 +6,25 @@ import importlib
 from typing import Any
 
 
-def need(module: str, *, extra: str) -> Any:
-    """Import an optional module, or say which extra brings it."""
+def optional_import(module: str, *, extra: str, purpose: str) -> Any:
+    """Import an optional module, or say which extra provides it.
+
+    Parameters
+    ----------
+    module : str
+        Dotted name, such as ``"matplotlib.pyplot"``.
+    extra : str
+        The extra of this distribution that installs it.
+    purpose : str
+        What needs it; the error begins with it.
+
+    Raises
+    ------
+    ImportError
+        ``"{purpose} needs {package}: pip install 'skipit[{extra}]'"``, when the package is missing.
+    """
     try:
         return importlib.import_module(module)
-    except ImportError as error:
-        package = module.partition(".")[0]
-        raise ImportError(f"needs {package}: pip install 'skipit[{extra}]'") from error
+    except ModuleNotFoundError as error:
+        package = error.name or module.partition(".")[0]
+        raise ImportError(f"{purpose} needs {package}: pip install 'skipit[{extra}]'") from error

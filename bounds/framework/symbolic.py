@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from redundancy.optional_imports import need
+from redundancy.optional_imports import optional_import
 
 _PRETTY = {
     "epsilon": r"\varepsilon",
@@ -73,7 +73,7 @@ _PRETTY = {
 
 def sp() -> Any:
     """The sympy module."""
-    return need("sympy", extra="symbolic")
+    return optional_import("sympy", extra="symbolic", purpose="the symbolic form of a theorem")
 
 
 def symbols(names: str) -> Any:

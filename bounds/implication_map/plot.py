@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from redundancy.optional_imports import need
+from redundancy.optional_imports import optional_import
 
 if TYPE_CHECKING:
     from bounds.implication_map.derive import ImplicationMap
@@ -33,7 +33,7 @@ PLACES: dict[str, tuple[float, float]] = {
 
 def draw(found: ImplicationMap, ax: Any = None) -> Any:
     """Draw what is given (filled) and what follows (open), with the statement on each arrow."""
-    plt = need("matplotlib.pyplot", extra="plot")
+    plt = optional_import("matplotlib.pyplot", extra="plot", purpose="the map of implications")
     if ax is None:
         _, ax = plt.subplots(figsize=(11, 6.5), layout="constrained")
     shown = {name: PLACES[name] for name in found if name in PLACES}

@@ -161,10 +161,10 @@ def test_a_world_of_another_kind_is_refused():
 
 
 def test_a_missing_extra_is_one_clear_line():
-    from redundancy.optional_imports import need
+    from redundancy.optional_imports import optional_import
 
-    with pytest.raises(ImportError, match=r"needs nowhere_to_be_found: pip install 'skipit\[plot\]'"):
-        need("nowhere_to_be_found.pyplot", extra="plot")
+    with pytest.raises(ImportError, match=r"^a map needs nowhere_to_be_found: pip install 'skipit\[plot\]'$"):
+        optional_import("nowhere_to_be_found.pyplot", extra="plot", purpose="a map")
 
 
 @pytest.mark.parametrize(
