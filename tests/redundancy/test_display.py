@@ -61,7 +61,7 @@ def test_plain_data_survives_json():
         "value": "inf",
         "name": "a",
         "values": {"a": [1, "nan"], "2": [1, 3]},
-        "hidden": ["low", "p"],
+        "hidden": ["low", "p", True],
     }
     assert plain(found) == found.to_dict()
     with pytest.raises(TypeError, match="expected numbers, text, arrays or mappings of them, got function"):
