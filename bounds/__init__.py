@@ -160,6 +160,7 @@ from bounds.theorems.theorem_6_decoding import (
     functional_hybrid,
     functional_hybrid_from_proximal,
 )
+from redundancy.version import __version__ as __version__
 
 __all__ = [
     "THEOREMS",

@@ -22,6 +22,7 @@ from redundancy.pid.result import PID, PIDTable
 from redundancy.pid.solver import broja
 from redundancy.pid.unique_information import unique_information
 from redundancy.prediction.functional import functional, mmse, risk_difference
+from redundancy.version import __version__ as __version__
 
 __all__ = [
     "PID",

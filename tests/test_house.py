@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -87,7 +88,7 @@ def test_nothing_evaluates_text_or_unpickles():
                 assert not pattern.search(line), f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
 
 
-@pytest.mark.parametrize("package", ["redundancy", "bounds"])
+@pytest.mark.parametrize("package", PACKAGES)
 def test_light_imports(package):
     heavy = ("torch", "transformers", "sympy", "matplotlib")
     code = f"import sys, {package}; print([m for m in {heavy!r} if m in sys.modules])"
@@ -121,6 +122,18 @@ def test_no_private_paths_or_leftovers_are_committed():
             assert "/work/" not in path.read_text(encoding="utf-8"), name
 
 
+def test_the_source_distribution_holds_the_packages_and_no_tests(tmp_path):
+    command = [sys.executable, "-m", "build", "--sdist", "--outdir", str(tmp_path), str(ROOT)]
+    subprocess.run(command, capture_output=True, text=True, check=True)
+    (archive,) = tmp_path.glob("skipit-*.tar.gz")
+    with tarfile.open(archive) as file:
+        tops = {name.split("/")[1] for name in file.getnames() if name.count("/") == 1}
+        inner = [name.split("/", 1)[1] for name in file.getnames() if "/" in name]
+    assert tops >= {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "CITATION.cff", "PKG-INFO"}
+    assert {name.split("/")[0] for name in inner} - tops == {"redundancy", "bounds", "vlm"}
+    assert "vlm/tiny/weights/plain/model.safetensors" in inner
+
+
 def test_wheel_installs_without_extras_and_imports_from_elsewhere(tmp_path):
     def run(*command: str, cwd: Path = tmp_path, check: bool = True) -> subprocess.CompletedProcess[str]:
         clean = {k: v for k, v in os.environ.items() if k not in {"PYTHONPATH", "VIRTUAL_ENV"}}
@@ -146,13 +159,15 @@ def test_wheel_installs_without_extras_and_imports_from_elsewhere(tmp_path):
     missing = run(python, "-c", "import vlm", check=False)
     assert missing.returncode == 1
     assert missing.stderr.strip().splitlines()[-1] == (
-        "ImportError: vlm needs torch and transformers: pip install 'skipit[vlm]'"
+        "ImportError: vlm needs torch, transformers, lazy_loader: pip install 'skipit[vlm]'"
     )
+    assert run(python, "-c", "import bounds; print(bounds.__version__)").stdout.strip() in wheel.name
     listing = run(python, "-m", "zipfile", "-l", str(wheel)).stdout
     for needed in (
         "redundancy/py.typed",
         "bounds/py.typed",
         "vlm/py.typed",
+        "vlm/__init__.pyi",
         "model.safetensors",
         "published/late_entry.csv",
     ):

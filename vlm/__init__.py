@@ -1,60 +1,16 @@
-"""Measure, plan, skip and validate on vision-language models."""
+"""Measure, plan, skip and validate on vision-language models.
 
-from __future__ import annotations
+Public names are loaded when they are first used: ``import vlm`` loads neither torch nor transformers. Which name comes
+from which room stands in ``__init__.pyi``.
+"""
 
-try:
-    import torch as _torch  # noqa: F401
-    import transformers as _transformers  # noqa: F401
-except ModuleNotFoundError as error:
-    if error.name not in ("torch", "transformers"):
-        raise
-    raise ImportError("vlm needs torch and transformers: pip install 'skipit[vlm]'") from error
+from importlib.util import find_spec as _find_spec
 
-from vlm import selectors
-from vlm.decisions.conditions import Decision, decide
-from vlm.decisions.four_regimes import Regimes, regimes
-from vlm.engine.skipping import skipping
-from vlm.measure.attention_ratio import AttentionRecord, attention
-from vlm.measure.attention_removal import RemovalRecord, removal
-from vlm.measure.causal_tracing import Noise, Trace, trace
-from vlm.measure.distances import ProbeRecord, probe
-from vlm.measure.error_propagation import Consequences, consequences
-from vlm.measure.logit_lens import Lens, LensRecord, lens
-from vlm.models.families import FAMILIES, Family
-from vlm.models.loading import load
-from vlm.plans.cost import Cost, Operations, operations, operations_ratio, plan_cost
-from vlm.plans.plan import SkipPlan
-from vlm.table import Table
+_missing = [_name for _name in ("torch", "transformers", "lazy_loader") if _find_spec(_name) is None]
+if _missing:
+    raise ImportError(f"vlm needs {', '.join(_missing)}: pip install 'skipit[vlm]'")
 
-__all__ = [
-    "FAMILIES",
-    "AttentionRecord",
-    "Consequences",
-    "Cost",
-    "Decision",
-    "Family",
-    "Lens",
-    "LensRecord",
-    "Noise",
-    "Operations",
-    "ProbeRecord",
-    "Regimes",
-    "RemovalRecord",
-    "SkipPlan",
-    "Table",
-    "Trace",
-    "attention",
-    "consequences",
-    "decide",
-    "lens",
-    "load",
-    "operations",
-    "operations_ratio",
-    "plan_cost",
-    "probe",
-    "regimes",
-    "removal",
-    "selectors",
-    "skipping",
-    "trace",
-]
+import lazy_loader as _lazy_loader  # noqa: E402
+
+__getattr__, __dir__, _names = _lazy_loader.attach_stub(__name__, __file__)
+__all__ = [_name for _name in _names if not _name.startswith("_")]

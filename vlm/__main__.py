@@ -1,4 +1,7 @@
-"""Command line: `python -m vlm demo | measure | plan | sweep | merge | report`."""
+"""The command line: ``skipit`` or ``python -m vlm``.
+
+Each command imports what it needs when it runs, so that ``--help`` and mistyped flags answer at once.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +26,11 @@ recipes for clusters."""
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m vlm",
+        prog=_program(),
         description="Measure redundancy of a vision-language model's layers, plan, skip, validate.",
         epilog="example: python -m vlm demo --out runs/demo",
     )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and stop")
     commands = parser.add_subparsers(dest="command", required=True)
     _add_demo(commands)
     _add_experiment(commands, "measure", "redundancy and attention of every layer; needs no labels", _measure)
@@ -38,14 +42,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         status: int = given.run(given)
     except KeyboardInterrupt:
-        print("stopped; what is written is kept, and the same command continues", file=sys.stderr)
+        print("stopped; completed records are kept, and the same command continues", file=sys.stderr)
         return 130
     except (ValueError, OSError, RuntimeError, ImportError) as error:
         if not _ours(error):
             traceback.print_exc()
-        print(f"python -m vlm {given.command}: error: {error}", file=sys.stderr)
+        print(f"{_program()} {given.command}: error: {error}", file=sys.stderr)
         return 1
     return status
+
+
+class _Version(argparse.Action):
+    """Print the version; the number is read only when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from vlm.version import __version__
+
+        print(f"skipit {__version__}")
+        parser.exit()
+
+
+def _program() -> str:
+    """The name under which the program was called."""
+    return "skipit" if Path(sys.argv[0]).stem == "skipit" else "python -m vlm"
 
 
 def _demo(given: argparse.Namespace) -> int:
@@ -59,11 +78,11 @@ def _demo(given: argparse.Namespace) -> int:
 
 
 def _measure(given: argparse.Namespace) -> int:
-    from vlm.experiments.measure_run import measure
+    from vlm.experiments.measure_run import measure_run
     from vlm.experiments.measurement_tables import write_tables
 
     spec, how = _spec(given), _how(given)
-    folder = measure(spec, given.out, **how)
+    folder = measure_run(spec, given.out, **how)
     print(f"measurement: {folder}")
     if how["part"].count > 1:
         return _later(folder)

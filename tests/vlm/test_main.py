@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,9 @@ COMMANDS = ("demo", "measure", "plan", "sweep", "merge", "report")
 @pytest.fixture(scope="module")
 def spec(tmp_path_factory):
     return write_spec(tmp_path_factory.mktemp("sets"), items=9, plans=PLANS[:2])
+
+
+HEAVY = ("torch", "transformers", "matplotlib", "sklearn", "sympy")
 
 
 def said(capsys, *command):
@@ -40,6 +46,48 @@ def test_help_explains_every_command(capsys, command):
     if command in ("measure", "sweep"):
         assert f"torchrun --nproc-per-node 8 -m vlm {command}" in text
         assert "--shard 2/8" in text
+
+
+def run_and_list_modules(*command, cwd):
+    """Exit status of a command in a fresh interpreter, and which heavy packages it imported."""
+    code = (
+        "import sys; from vlm.__main__ import main\n"
+        "try: status = main(sys.argv[1:])\n"
+        "except SystemExit as stop: status = stop.code\n"
+        f"print('loaded', status, [m for m in {HEAVY!r} if m in sys.modules])"
+    )
+    root = Path(__file__).resolve().parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    words = [str(word) for word in command]
+    run = subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, check=True, cwd=cwd, env=environment
+    )
+    return run.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("command", "status"),
+    [
+        (("--help",), 0),
+        (("--version",), 0),
+        (("plan", "--help"), 0),
+        (("report", "--help"), 0),
+        (("sweep", "--limt", "3"), 2),
+        (("swep",), 2),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else str(value),
+)
+def test_help_and_mistakes_load_nothing_heavy(tmp_path, command, status):
+    assert run_and_list_modules(*command, cwd=tmp_path) == f"loaded {status} []"
+
+
+def test_the_version_is_that_of_the_distribution(capsys):
+    import redundancy
+
+    with pytest.raises(SystemExit) as stop:
+        main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out == f"skipit {redundancy.__version__}\n"
 
 
 @pytest.mark.parametrize("text", ["mine.jsonl", "jsonl", "mine:jsonl"])

@@ -24,7 +24,7 @@ from vlm.plans.plan import SkipPlan
 from vlm.record_log import Record
 
 
-def measure(
+def measure_run(
     spec: Spec,
     out: str | Path = "runs",
     *,

@@ -12,7 +12,7 @@ import vlm
 import vlm.experiments.worker
 from vlm.datasets import read
 from vlm.evaluation.protocols import PROTOCOLS
-from vlm.experiments.measure_run import measure
+from vlm.experiments.measure_run import measure_run
 from vlm.experiments.measurement_tables import Measured, attention_ratios, decided, redundancy, write_tables
 from vlm.experiments.merging import merged
 from vlm.experiments.shards import Shard
@@ -24,7 +24,7 @@ SPEC = Spec(data=(DataChoice("tiny", limit=30), DataChoice("tiny", seed=3, limit
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return measure(replace(SPEC, plans=("vision:4-",)), tmp_path_factory.mktemp("runs"), progress=False)
+    return measure_run(replace(SPEC, plans=("vision:4-",)), tmp_path_factory.mktemp("runs"), progress=False)
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_the_plan_is_that_of_the_records(folder, direct):
 
 def test_parts_give_the_same_tables(folder, tmp_path):
     for k in (2, 3, 1):
-        parts = measure(SPEC, tmp_path, part=Shard(k, 3), progress=False)
+        parts = measure_run(SPEC, tmp_path, part=Shard(k, 3), progress=False)
     for run in (folder, parts):
         write_tables(run)
     assert parts.name == folder.name
@@ -104,7 +104,7 @@ def test_no_reference_answer_is_read(tmp_path, monkeypatch):
     spec = Spec(data=(DataChoice("tiny", limit=3),))
     unanswered = [replace(item, answers=()) for item in read("tiny", limit=3)]
     monkeypatch.setattr(vlm.experiments.worker, "_read", lambda choice, wanted: unanswered)
-    assert not any(r["failure"] for r in merged(measure(spec, tmp_path, progress=False)))
+    assert not any(r["failure"] for r in merged(measure_run(spec, tmp_path, progress=False)))
 
 
 def test_prompts_without_an_image_say_nothing_about_images(folder):

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from vlm.experiments.measure_run import measure
+from vlm.experiments.measure_run import measure_run
 from vlm.experiments.spec import DataChoice, Spec
 from vlm.experiments.sweep_run import sweep
 from vlm.models.fingerprint import folder_digest, model_identity
@@ -59,11 +59,11 @@ def test_a_hub_id_is_its_commit(monkeypatch):
 def test_overwritten_weights_are_not_mixed_with_the_old_ones(tmp_path):
     model = shutil.copytree(EMBEDDED["tiny"], tmp_path / "model")
     spec = Spec(model=str(model), data=(DataChoice("tiny", limit=4),))
-    for run in (sweep, measure):
+    for run in (sweep, measure_run):
         folder = run(spec, tmp_path / "runs", progress=False)
         assert json.loads((folder / "spec.json").read_text())["versions"]["model"] == model_identity(str(model))
     shutil.copyfile(EMBEDDED["tiny-scaled"] / "model.safetensors", model / "model.safetensors")
-    for run in (sweep, measure):
+    for run in (sweep, measure_run):
         with pytest.raises(RuntimeError, match=r"begun with model digest \w+ \(now digest \w+\); bring that back"):
             run(spec, tmp_path / "runs", progress=False)
 

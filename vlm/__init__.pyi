@@ -1,0 +1,78 @@
+from . import datasets, judges, published, reports, scoring, selectors, tiny
+from .decisions.conditions import Decision, decide
+from .decisions.four_regimes import Regimes, regimes
+from .engine.skipping import skipping
+from .evaluation.accuracy import paired_difference, score_accuracy
+from .evaluation.timing import prefill_times
+from .experiments.measure_run import measure_run
+from .experiments.merging import merged
+from .experiments.spec import Spec, read_spec
+from .experiments.sweep_run import sweep
+from .measure.attention_ratio import AttentionRecord, attention
+from .measure.attention_removal import RemovalRecord, removal
+from .measure.causal_tracing import Noise, Trace, trace
+from .measure.distances import ProbeRecord, probe
+from .measure.error_propagation import Consequences, consequences
+from .measure.logit_lens import Lens, LensRecord, lens
+from .models.families import FAMILIES, Family
+from .models.loading import load
+from .plans.cost import Cost, Operations, operations, operations_ratio, plan_cost
+from .plans.plan import SkipPlan
+from .reports.plots import plot_attention, plot_redundancy, plot_sweep
+from .reports.reading_plots import plot_consequences, plot_lens, plot_regimes, plot_trace
+from .table import Table
+from .version import __version__ as __version__
+
+__all__ = [
+    "FAMILIES",
+    "AttentionRecord",
+    "Consequences",
+    "Cost",
+    "Decision",
+    "Family",
+    "Lens",
+    "LensRecord",
+    "Noise",
+    "Operations",
+    "ProbeRecord",
+    "Regimes",
+    "RemovalRecord",
+    "SkipPlan",
+    "Spec",
+    "Table",
+    "Trace",
+    "attention",
+    "consequences",
+    "datasets",
+    "decide",
+    "judges",
+    "lens",
+    "load",
+    "measure_run",
+    "merged",
+    "operations",
+    "operations_ratio",
+    "paired_difference",
+    "plan_cost",
+    "plot_attention",
+    "plot_consequences",
+    "plot_lens",
+    "plot_redundancy",
+    "plot_regimes",
+    "plot_sweep",
+    "plot_trace",
+    "prefill_times",
+    "probe",
+    "published",
+    "read_spec",
+    "regimes",
+    "removal",
+    "reports",
+    "score_accuracy",
+    "scoring",
+    "selectors",
+    "skipping",
+    "sweep",
+    "tiny",
+    "trace",
+]
