@@ -1,5 +1,6 @@
 """Test-wide rules: the imported packages are this checkout's, and property tests are reproducible."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import hypothesis
@@ -12,10 +13,7 @@ hypothesis.settings.load_profile("repeatable")
 
 def pytest_sessionstart() -> None:
     # Other distributions install top-level packages called `bounds` and `vlm`.
-    import bounds
-    import redundancy
-    import vlm
-
-    for package in (redundancy, bounds, vlm):
-        found = Path(package.__file__).resolve()
-        assert found.is_relative_to(ROOT), f"imported {package.__name__} from {found}, not from this checkout"
+    for name in ("redundancy", "bounds", "vlm"):
+        package = find_spec(name)
+        origin = Path(package.origin).resolve() if package and package.origin else None
+        assert origin and origin.is_relative_to(ROOT), f"imported {name} from {origin}, not from this checkout"
