@@ -9,6 +9,7 @@ import pytest
 
 import bounds
 from bounds import __main__ as command
+from bounds.theorems import catalogue
 from bounds.verification import verify as module
 from bounds.verification.verify import verify
 
@@ -51,7 +52,7 @@ def test_a_false_statement_is_found_out(monkeypatch, capsys):
     true = bounds.functional_from_entropy
     false = replace(true, function=lambda h, b: 0.8 * true(h, b), tight=None, unattained="planted")
     monkeypatch.setattr(module, "THEOREMS", (false,))
-    monkeypatch.setattr(command, "THEOREMS", (false,))
+    monkeypatch.setattr(catalogue, "THEOREMS", (false,))
     assert command.main(["verify", "--instances", "400", "--jobs", "1"]) == 1
     assert "EXCEEDS 1" in capsys.readouterr().out
 
