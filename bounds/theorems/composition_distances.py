@@ -16,17 +16,22 @@ from redundancy.array_types import FloatArray
 ENDS = r"E\,d_{\cos}(X_l,X_m)"
 
 
-def _cosines(epsilons: ArrayLike) -> FloatArray:
-    e = arguments.nonnegative(epsilons, name="epsilons")
-    arguments.same_last_axis(epsilons=e)
+def _cosines(values: ArrayLike, *, name: str = "epsilons") -> FloatArray:
+    e = arguments.nonnegative(values, name=name)
+    arguments.same_last_axis(**{name: e})
     if (e > 2).any():
-        raise ValueError(f"epsilons: expected mean cosine distances in [0, 2], got {e.max()}")
+        raise ValueError(f"{name}: expected cosine distances in [0, 2], got {e.max()}")
     return e
 
 
 def _angles(epsilons: FloatArray) -> FloatArray:
     # arccos(1 - e) without the cancellation of 1 - e.
     return 2.0 * np.arcsin(np.sqrt(0.5 * epsilons))
+
+
+def _cosine_of(angle: FloatArray) -> FloatArray:
+    # 1 - cos(angle) without cancellation; beyond pi nothing can be further away.
+    return arguments.shown(2.0 * np.sin(0.5 * np.minimum(np.pi, angle)) ** 2)
 
 
 def _sum_of_angles() -> Expression:
@@ -80,8 +85,7 @@ def geometric_chain(epsilons: ArrayLike) -> FloatArray:
     >>> print(bounds.geometric_chain([0.025] * 4).round(4))
     0.3755
     """
-    total = np.minimum(np.pi, _angles(_cosines(epsilons)).sum(axis=-1))
-    return arguments.shown(2.0 * np.sin(0.5 * total) ** 2)
+    return _cosine_of(_angles(_cosines(epsilons)).sum(axis=-1))
 
 
 @theorem(
@@ -240,19 +244,70 @@ def chain_threshold(t: ArrayLike) -> FloatArray:
     Returns
     -------
     ndarray (...)
-        The threshold that `proximal_chain` is about. Section 8, (8.4).
+        Threshold on the cosine distance of the ends, to which `proximal_chain` refers.
+
+    Raises
+    ------
+    ValueError
+        If a threshold is not a number in [0, 2], or if there is none.
+
+    See Also
+    --------
+    proximal_chain : probability that the ends are further apart than this threshold.
+    code_threshold : the threshold after quantisation.
+
+    Notes
+    -----
+    The angle is a metric and the cosine distance is not (theory, section 8.2).
+
+    Examples
+    --------
+    Four steps within 0.05 keep the ends within 0.704, not within 0.2:
+
+    >>> import bounds
+    >>> print(bounds.chain_threshold([0.05] * 4).round(4))
+    0.704
     """
-    return geometric_chain(t)
+    return _cosine_of(_angles(_cosines(t, name="t")).sum(axis=-1))
 
 
 def code_threshold(t: ArrayLike, angle: ArrayLike) -> FloatArray:
     """Cosine threshold after both states are replaced by codewords within `angle` radians of them.
 
-    P(d_cos(codewords) > code_threshold(t, angle)) <= P(d_cos(states) > t): the triangle inequality of angles.
+    Parameters
+    ----------
+    t : array in [0, 2]
+        Threshold on the cosine distance of the states.
+    angle : array, >= 0
+        Largest angle between a state and its codeword, in radians.
+
+    Returns
+    -------
+    ndarray
+        P(d_cos(codewords) > code_threshold(t, angle)) <= P(d_cos(states) > t).
+
+    Raises
+    ------
+    ValueError
+        If t is not in [0, 2], if the angle is negative, or if the shapes do not broadcast.
+
+    See Also
+    --------
+    chain_threshold : the threshold of several steps.
+
+    Notes
+    -----
+    Triangle inequality of the angles: both states move by at most `angle` (theory, section 5, "Quantisation").
+
+    Examples
+    --------
+    >>> import bounds
+    >>> print(bounds.code_threshold(0.05, [0.0, 0.1]).round(4))
+    [0.05  0.131]
     """
-    t, rho = _cosines(np.atleast_1d(t)), arguments.nonnegative(angle, name="angle")
-    total = np.minimum(np.pi, _angles(t) + 2.0 * rho)
-    return arguments.shown(np.squeeze(2.0 * np.sin(0.5 * total) ** 2))
+    t, rho = _cosines(np.atleast_1d(t), name="t"), arguments.nonnegative(angle, name="angle")
+    arguments.together(t=t, angle=rho)
+    return arguments.shown(np.squeeze(_cosine_of(_angles(t) + 2.0 * rho)))
 
 
 @theorem(

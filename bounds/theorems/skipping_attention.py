@@ -30,7 +30,36 @@ def _vectors(values: ArrayLike, *, name: str) -> FloatArray:
 
 
 def cross_diameter(values_image: ArrayLike, values_text: ArrayLike) -> FloatArray:
-    """Largest distance between an image value and a text value, from (..., n, d) and (..., k, d)."""
+    """Largest distance between the value vector of an image token and that of a text token.
+
+    Parameters
+    ----------
+    values_image : array (..., n, d)
+        Value vectors of the image tokens.
+    values_text : array (..., k, d)
+        Value vectors of the text tokens.
+
+    Returns
+    -------
+    ndarray (...)
+        Maximum over all pairs of the Euclidean distance.
+
+    Raises
+    ------
+    ValueError
+        If there is no token, or if the dimensions differ.
+
+    See Also
+    --------
+    attention_removal : Attention removal, which multiplies it by the attention mass.
+    attention_removal_heads : Attention removal (heads), which needs it for every head.
+
+    Examples
+    --------
+    >>> import bounds
+    >>> print(bounds.cross_diameter([[1.0, 0.0], [0.0, 2.0]], [[0.0, 0.0]]))
+    2.0
+    """
     image = _vectors(values_image, name="values_image")
     text = _vectors(values_text, name="values_text")
     if image.shape[-1] != text.shape[-1]:

@@ -229,3 +229,19 @@ def test_codes_within_an_angle_stay_proximal(seed):
 def test_chain_threshold_adds_angles():
     t = 1 - np.cos([0.2, 0.5])
     assert bounds.chain_threshold(t) == pytest.approx(1 - math.cos(0.7))
+
+
+def test_what_is_not_a_number_is_refused_by_name():
+    with pytest.raises(ValueError, match=r"^t: expected numbers of one shape, got x; convert them to floats$"):
+        bounds.geometric_from_proximal("x", 0.1)
+    with pytest.raises(ValueError, match=r"^p_far: expected numbers of one shape, got \[\[0\.1\], \[0\.2, 0\.3\]\]"):
+        bounds.geometric_from_proximal(0.1, [[0.1], [0.2, 0.3]])
+    with pytest.raises(ValueError, match=r"^epsilon: expected numbers"):
+        bounds.squared_distance_from_geometric({"a": 1})
+
+
+def test_thresholds_are_refused_under_their_own_name():
+    with pytest.raises(ValueError, match=r"^t: expected cosine distances in \[0, 2\], got 3\.0$"):
+        bounds.chain_threshold([3.0])
+    with pytest.raises(ValueError, match=r"^t: expected cosine distances in \[0, 2\], got 3\.0$"):
+        bounds.code_threshold(3.0, 0.1)

@@ -87,3 +87,41 @@ def test_the_progress_bar_fills(monkeypatch, capsys):
     module.bar(1, 2)
     module.bar(2, 2)
     assert "1/2" in capsys.readouterr().err
+
+
+def test_verify_is_public_and_takes_what_find_returns():
+    verdicts = bounds.verify(bounds.find("Lemma 1"), instances=10, effort=0, jobs=1)
+    assert [v.name for v in verdicts] == ["squared_triangle", "squared_path"]
+    assert all(isinstance(v, bounds.Verdict) and v.holds for v in verdicts)
+    assert "\n" not in repr(verdicts[0])
+    with pytest.raises(ValueError, match="jobs: expected at least 1, got 0"):
+        bounds.verify(jobs=0)
+
+
+def test_statements_are_listed_by_label_as_json(capsys):
+    assert command.main(["list", "Theorem 4", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in rows] == [t.name for t in bounds.find("Theorem 4")]
+    assert rows[0]["statement"].startswith("I(X;Y)")
+
+
+def test_a_wrong_query_is_one_line(capsys):
+    with pytest.raises(SystemExit):
+        command.main(["list", "Theorem 44"])
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert error.startswith("python -m bounds: error: query: expected part of a name")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["list", "--help"], ["verify", "--help"]])
+def test_help_shows_examples(arguments, capsys):
+    with pytest.raises(SystemExit) as stop:
+        command.main(arguments)
+    assert stop.value.code == 0
+    assert "examples:\n  python -m bounds " in capsys.readouterr().out
+
+
+def test_the_version_is_that_of_the_distribution(capsys):
+    with pytest.raises(SystemExit):
+        command.main(["--version"])
+    assert capsys.readouterr().out.startswith("skipit ")
