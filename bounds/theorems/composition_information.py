@@ -175,12 +175,12 @@ def functional_chain(gaps: ArrayLike) -> FloatArray:
     Parameters
     ----------
     gaps : array (..., k), >= 0
-        |mmse(T | X_i) - mmse(T | X_{i+1})|, or upper bounds.
+        ``|mmse(T | X_i) - mmse(T | X_{i+1})|``, or upper bounds.
 
     Returns
     -------
     ndarray (...)
-        Upper bound on |mmse(T | X_l) - mmse(T | X_m)|.
+        Upper bound on ``|mmse(T | X_l) - mmse(T | X_m)|``.
 
     See Also
     --------

@@ -59,7 +59,7 @@ def frozen_head(squared_distance: ArrayLike, lipschitz: ArrayLike) -> FloatArray
     Returns
     -------
     ndarray
-        Upper bound on |sqrt(risk from X) - sqrt(risk from Y)|, in units of Z.
+        Upper bound on ``|sqrt(risk from X) - sqrt(risk from Y)|``, in units of Z.
 
     See Also
     --------
@@ -107,7 +107,7 @@ def frozen_head_from_geometric(epsilon: ArrayLike, lipschitz: ArrayLike) -> Floa
     Returns
     -------
     ndarray
-        Upper bound on |sqrt(risk from X) - sqrt(risk from Y)|, in units of Z.
+        Upper bound on ``|sqrt(risk from X) - sqrt(risk from Y)|``, in units of Z.
 
     See Also
     --------

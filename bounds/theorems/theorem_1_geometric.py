@@ -47,7 +47,7 @@ def functional_from_squared_distance(squared_distance: ArrayLike, lipschitz: Arr
     Returns
     -------
     ndarray
-        Upper bound on |mmse(Z | X) - mmse(Z | Y)|.
+        Upper bound on ``|mmse(Z | X) - mmse(Z | Y)|``.
 
     See Also
     --------
@@ -94,7 +94,7 @@ def functional_from_geometric(epsilon: ArrayLike, lipschitz: ArrayLike, *, exact
     Returns
     -------
     ndarray
-        Upper bound on |mmse(Z | X) - mmse(Z | Y)|.
+        Upper bound on ``|mmse(Z | X) - mmse(Z | Y)|``.
 
     Raises
     ------
@@ -154,7 +154,7 @@ def functional_from_geometric_linear(epsilon: ArrayLike, lipschitz: ArrayLike) -
     Returns
     -------
     ndarray
-        Upper bound on |mmse(Z | X) - mmse(Z | Y)|.
+        Upper bound on ``|mmse(Z | X) - mmse(Z | Y)|``.
 
     See Also
     --------
@@ -209,7 +209,7 @@ def functional_from_proximal(t: ArrayLike, p_far: ArrayLike, lipschitz: ArrayLik
     Returns
     -------
     ndarray
-        Upper bound on |mmse(Z | X) - mmse(Z | Y)|.
+        Upper bound on ``|mmse(Z | X) - mmse(Z | Y)|``.
 
     See Also
     --------

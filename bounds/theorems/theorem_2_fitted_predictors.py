@@ -130,7 +130,7 @@ def empirical_functional_linear(
     Returns
     -------
     ndarray
-        Upper bound on |E ||Z - f(X)||^2 - E ||Z - g(Y)||^2|.
+        Upper bound on ``|E ||Z - f(X)||^2 - E ||Z - g(Y)||^2|``.
 
     See Also
     --------

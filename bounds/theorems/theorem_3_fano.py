@@ -1,6 +1,6 @@
 """Theorem 3: distance-based Fano bounds H(X | Y) by the probability of being far and the size of balls.
 
-X has a finite alphabet inside a codebook V fixed in advance; `size` is |V|, and the ball of y holds the
+X has a finite alphabet inside a codebook V fixed in advance; `size` is ``|V|``, and the ball of y holds the
 N(y) codewords within distance t of y. No symmetry, metric or uniform distribution is needed.
 """
 
@@ -71,7 +71,7 @@ def fano_per_point(law: ArrayLike, p_far: ArrayLike, size: ArrayLike, n_codes: A
     p_far : array (..., n) in [0, 1]
         P(d > t | Y = y).
     size : array (...), >= 1
-        Codewords in the codebook, |V|.
+        Codewords in the codebook, ``|V|``.
     n_codes : array (..., n)
         N(y), codewords within the threshold of y.
 
@@ -83,7 +83,7 @@ def fano_per_point(law: ArrayLike, p_far: ArrayLike, size: ArrayLike, n_codes: A
     Raises
     ------
     ValueError
-        If `law` does not sum to one, if N(y) exceeds |V|, or if a set that holds no codeword has positive
+        If `law` does not sum to one, if N(y) exceeds ``|V|``, or if a set that holds no codeword has positive
         probability.
 
     See Also
@@ -139,7 +139,7 @@ def fano_mean_counts(law: ArrayLike, p_far: ArrayLike, size: ArrayLike, n_codes:
     Raises
     ------
     ValueError
-        If `law` does not sum to one, if N(y) exceeds |V|, or if a set that holds no codeword has positive
+        If `law` does not sum to one, if N(y) exceeds ``|V|``, or if a set that holds no codeword has positive
         probability.
 
     See Also
@@ -189,7 +189,7 @@ def fano(p_far: ArrayLike, size: ArrayLike, n_min: ArrayLike, n_max: ArrayLike) 
     p_far : array in [0, 1]
         P(d > t), exactly.
     size : array, >= 1
-        Codewords in the codebook, |V|.
+        Codewords in the codebook, ``|V|``.
     n_min, n_max : array
         Smallest and largest N(y) over the support of Y; 0 <= n_min <= n_max <= size.
 
@@ -219,7 +219,7 @@ def fano(p_far: ArrayLike, size: ArrayLike, n_min: ArrayLike, n_max: ArrayLike) 
     >>> print(bounds.fano(0.028, 10_000, 1, 1).round(4))
     0.3856
 
-    It falls again beyond p = (|V| - N_min) / (|V| - N_min + N_max), so an upper bound on P_t must not enter:
+    It falls again beyond p = ``(|V| - N_min) / (|V| - N_min + N_max)``, so an upper bound on P_t must not enter:
 
     >>> print(bounds.fano([0.5, 0.9, 1.0], 10, 4, 4).round(4))
     [2.2822 2.0763 1.7918]
@@ -285,7 +285,7 @@ def fano_monotone(p_far_upper: ArrayLike, size: ArrayLike, n_min: ArrayLike, n_m
 
     Examples
     --------
-    It never falls and never exceeds log |V| = 2.3026:
+    It never falls and never exceeds log ``|V|`` = 2.3026:
 
     >>> import bounds
     >>> print(bounds.fano_monotone([0.3, 0.6, 1.0], 10, 4, 4).round(4))
@@ -329,7 +329,7 @@ def fano_covered(p_far: ArrayLike, size: ArrayLike, n_min: ArrayLike, mean_log_c
     p_far : array in [0, 1]
         P(d > t), exactly.
     size : array, >= 1
-        Codewords in the codebook, |V|.
+        Codewords in the codebook, ``|V|``.
     n_min : array in [1, size]
         Smallest N(y).
     mean_log_count : array, >= 0

@@ -47,7 +47,7 @@ def accuracy_from_information(information: ArrayLike) -> FloatArray:
     Parameters
     ----------
     information : array, >= 0
-        I(T; X | Y) in nats, or an upper bound on it. For |acc(X) - acc(Y)| without a Markov chain the
+        I(T; X | Y) in nats, or an upper bound on it. For ``|acc(X) - acc(Y)|`` without a Markov chain the
         larger unique information may stand here.
 
     Returns
@@ -144,7 +144,7 @@ def accuracy_from_two_entropies(entropy_x_given_y: ArrayLike, entropy_y_given_x:
     Returns
     -------
     ndarray
-        Upper bound on |acc(X) - acc(Y)|.
+        Upper bound on ``|acc(X) - acc(Y)|``.
 
     See Also
     --------

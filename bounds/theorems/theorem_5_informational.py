@@ -248,7 +248,7 @@ def functional_from_two_entropies(
     Returns
     -------
     ndarray
-        Upper bound on |mmse(T | X) - mmse(T | Y)|, at most B^2.
+        Upper bound on ``|mmse(T | X) - mmse(T | Y)|``, at most B^2.
 
     See Also
     --------

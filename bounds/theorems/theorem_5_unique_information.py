@@ -90,7 +90,7 @@ def accuracy_from_unique_information(unique: ArrayLike) -> FloatArray:
     Returns
     -------
     ndarray
-        Upper bound on |acc(X) - acc(Y)|.
+        Upper bound on ``|acc(X) - acc(Y)|``.
 
     See Also
     --------
