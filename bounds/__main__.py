@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import json
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+from redundancy.version import __version__
 
 if TYPE_CHECKING:
     from bounds.framework.theorem import AnyTheorem
@@ -45,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=raw,
     )
-    main_parser.add_argument("--version", action="version", version=f"skipit {_version()}")
+    main_parser.add_argument("--version", action="version", version=f"skipit {__version__}")
     commands = main_parser.add_subparsers(dest="command", required=True, metavar="list | verify | table")
     listing = commands.add_parser("list", help="state theorems in LaTeX", epilog=LIST_EXAMPLES, formatter_class=raw)
     listing.add_argument("queries", nargs="*", metavar="QUERY", help=f"{QUERY}; all theorems if left out")
@@ -62,13 +63,6 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument("--json", action="store_true", help="print an array of objects")
     commands.add_parser("table", help="print docs/theory/statements.md")
     return main_parser
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("skipit")
-    except importlib.metadata.PackageNotFoundError:  # a source tree on the path, not installed
-        return "(not installed)"
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -14,7 +14,8 @@ def number(value: ArrayLike, *, name: str) -> FloatArray:
     try:
         out = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError):
-        raise ValueError(f"{name}: expected numbers of one shape, got {short(value)}; convert them to floats") from None
+        got = repr(value) if isinstance(value, str) else short(value)
+        raise ValueError(f"{name}: expected numbers of one shape, got {got}; convert them to floats") from None
     if np.isnan(out).any():
         raise ValueError(f"{name}: expected numbers, got NaN; drop the rows it comes from")
     return out

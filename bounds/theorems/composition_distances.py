@@ -30,7 +30,7 @@ def _angles(epsilons: FloatArray) -> FloatArray:
 
 
 def _cosine_of(angle: FloatArray) -> FloatArray:
-    # 1 - cos(angle) without cancellation; beyond pi nothing can be further away.
+    # 1 - cos(angle) without cancellation; angles beyond pi count as pi.
     return arguments.shown(2.0 * np.sin(0.5 * np.minimum(np.pi, angle)) ** 2)
 
 

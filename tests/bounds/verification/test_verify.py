@@ -1,4 +1,4 @@
-"""`python -m bounds verify`: keys, reproducibility, exit status, and a planted false statement."""
+"""`python -m bounds` and `bounds.verify`: output, reproducibility, exit status, and a planted false statement."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bounds.verification import verify as module
 from bounds.verification.verify import verify
 
 
-def test_json_has_the_promised_keys(capsys):
+def test_json_has_the_documented_keys(capsys):
     status = command.main(["verify", "--quick", "--only", "fano", "--json", "--jobs", "1"])
     rows = json.loads(capsys.readouterr().out)
     assert status == 0
@@ -37,7 +37,7 @@ def test_same_seed_same_numbers_whatever_the_processes():
     chosen = [bounds.functional_from_entropy, bounds.squared_path]
     one = verify(chosen, instances=30, effort=0.05, seed=3, jobs=1)
     assert one == verify(chosen, instances=30, effort=0.05, seed=3, jobs=2)
-    # The same worlds whichever other statements are checked.
+    # The worlds do not depend on which other statements are checked.
     assert one[:1] == verify(chosen[:1], instances=30, effort=0.05, seed=3, jobs=1)
     assert one != verify(chosen, instances=30, effort=0.05, seed=4, jobs=1)
 
@@ -48,7 +48,7 @@ def test_search_can_be_left_out():
     assert verdict.tight is None
 
 
-def test_a_false_statement_is_found_out(monkeypatch, capsys):
+def test_a_false_statement_is_detected(monkeypatch, capsys):
     true = bounds.functional_from_entropy
     false = replace(true, function=lambda h, b: 0.8 * true(h, b), tight=None, unattained="planted")
     monkeypatch.setattr(module, "THEOREMS", (false,))
@@ -124,4 +124,4 @@ def test_help_shows_examples(arguments, capsys):
 def test_the_version_is_that_of_the_distribution(capsys):
     with pytest.raises(SystemExit):
         command.main(["--version"])
-    assert capsys.readouterr().out.startswith("skipit ")
+    assert capsys.readouterr().out == f"skipit {bounds.__version__}\n"
