@@ -8,6 +8,7 @@ import textwrap
 from typing import Protocol
 
 SECTIONS = ("Parameters", "Returns", "Raises", "See Also", "Notes", "References", "Examples")
+WIDTH = 108
 _TITLE = re.compile(rf"^({'|'.join(SECTIONS)})\n-+\n", re.MULTILINE)
 _REFUSED = (
     "ValueError\n"
@@ -66,7 +67,8 @@ def completed(docstring: str, statement: Statement) -> str:
     <BLANKLINE>
         \\omega \\le \\mathsf{D}\\,\\lVert\\Delta h\\rVert
     <BLANKLINE>
-    Assumes nothing further. Arguments broadcast as NumPy arrays do; vectors lie along the last axis.
+    Assumes nothing beyond what is said of the parameters. Arguments broadcast as NumPy arrays do; vectors lie
+    along the last axis.
     <BLANKLINE>
     <BLANKLINE>
     """
@@ -75,11 +77,12 @@ def completed(docstring: str, statement: Statement) -> str:
     notes = (
         f"{statement.label}, {statement.equation}. The form is {_FORMS[statement.form]}.\n\n"
         f".. math::\n\n    {statement.latex}\n\n"
-        f"Assumes {statement.hypotheses}. {_BROADCAST}"
+        f"{textwrap.fill(f'Assumes {statement.hypotheses}. {_BROADCAST}', WIDTH)}"
     )
+    source = statement.source.replace("docs/theory", "the theory pages (docs/theory)")
     texts["Raises"] = _REFUSED + _particular(texts.get("Raises", ""))
     texts["Notes"] = "\n\n".join(filter(None, (texts.get("Notes"), notes)))
-    texts["References"] = "\n".join(textwrap.wrap(f"{statement.source}.", 110))
+    texts["References"] = textwrap.fill(f"{source[0].upper()}{source[1:]}.", WIDTH)
     bodies = [f"{title}\n{'-' * len(title)}\n{texts[title]}" for title in SECTIONS if title in texts]
     return "\n\n".join([head.strip(), *bodies]) + "\n"
 

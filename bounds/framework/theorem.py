@@ -230,8 +230,8 @@ class Theorem(Displayed, Generic[P, R_co]):
 
     @property
     def hypotheses(self) -> str:
-        """The assumptions in words, separated by semicolons; "nothing further" if there are none."""
-        return "; ".join(a.words for a in self.assumes) or "nothing further"
+        """The assumptions in words, separated by semicolons; where there are none, a phrase that says so."""
+        return "; ".join(a.words for a in self.assumes) or "nothing beyond what is said of the parameters"
 
     def check(self, world: World) -> Check:
         """Both sides on a world that meets the assumptions.
