@@ -1,9 +1,9 @@
-"""Theorems that tie the notions of redundancy together, and finite-sample certificates."""
+"""Theorems that relate the notions of redundancy to each other, and finite-sample certificates."""
 
 from bounds.certificates.certify import Certificate, certify, certify_entropy
 from bounds.framework.theorem import Assumption, AssumptionError, Check, Theorem
 from bounds.implication_map.derive import Derived, ImplicationMap, implications
-from bounds.theorems.catalogue import THEOREMS
+from bounds.theorems.catalogue import THEOREMS, find
 from bounds.theorems.composition_distances import (
     chain_threshold,
     code_threshold,
@@ -19,10 +19,9 @@ from bounds.theorems.composition_information import (
     functional_chain,
     information_chain,
 )
+from bounds.theorems.composition_pipeline import functional_from_fano
 from bounds.theorems.lemma_1_triangle import (
     squared_path,
-    squared_sum,
-    squared_sum_gap,
     squared_triangle,
 )
 from bounds.theorems.lemma_2_chord import (
@@ -30,14 +29,13 @@ from bounds.theorems.lemma_2_chord import (
     squared_distance_from_norms,
     squared_distance_from_radii,
 )
+from bounds.theorems.lemma_3_squared_sum import squared_sum, squared_sum_gap
 from bounds.theorems.lemma_4_target_entropy import (
     entropy_difference,
     entropy_difference_bound,
     entropy_difference_of_chain,
 )
 from bounds.theorems.lemma_5_unique_information import (
-    accuracy_from_unique_information,
-    functional_from_unique_information,
     unique_information_from_entropy,
     unique_information_lower,
     unique_information_of_chain,
@@ -135,9 +133,6 @@ from bounds.theorems.theorem_5_accuracy import (
     accuracy_from_information,
     accuracy_from_two_entropies,
 )
-from bounds.theorems.theorem_5_from_fano import (
-    functional_from_fano,
-)
 from bounds.theorems.theorem_5_informational import (
     functional_from_entropy,
     functional_from_entropy_linear,
@@ -152,6 +147,10 @@ from bounds.theorems.theorem_5_targets import (
     functional_from_subgaussian,
     information_from_means,
 )
+from bounds.theorems.theorem_5_unique_information import (
+    accuracy_from_unique_information,
+    functional_from_unique_information,
+)
 from bounds.theorems.theorem_6_decoding import (
     accuracy_from_decoding,
     decoding_from_proximal,
@@ -160,6 +159,7 @@ from bounds.theorems.theorem_6_decoding import (
     functional_hybrid,
     functional_hybrid_from_proximal,
 )
+from bounds.verification.verify import Verdict, verify
 from redundancy.version import __version__ as __version__
 
 __all__ = [
@@ -171,6 +171,7 @@ __all__ = [
     "Derived",
     "ImplicationMap",
     "Theorem",
+    "Verdict",
     "accuracy_from_decoding",
     "accuracy_from_entropy",
     "accuracy_from_information",
@@ -209,6 +210,7 @@ __all__ = [
     "fano_mean_counts",
     "fano_monotone",
     "fano_per_point",
+    "find",
     "frozen_head",
     "frozen_head_from_geometric",
     "frozen_head_log_loss",
@@ -282,4 +284,5 @@ __all__ = [
     "unique_information_of_copy",
     "unique_information_stability",
     "unique_information_upper",
+    "verify",
 ]

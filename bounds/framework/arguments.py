@@ -1,4 +1,4 @@
-"""Validation of numeric arguments: each error says what was expected, what came, what to do."""
+"""Validation of numeric arguments: each error names the argument and says what was expected and what to do."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from redundancy.array_types import FloatArray
+from redundancy.display import short
 
 
 def number(value: ArrayLike, *, name: str) -> FloatArray:
     """A float64 array without NaN."""
-    out = np.asarray(value, dtype=np.float64)
+    try:
+        out = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        got = repr(value) if isinstance(value, str) else short(value)
+        raise ValueError(f"{name}: expected numbers of one shape, got {got}; convert them to floats") from None
     if np.isnan(out).any():
         raise ValueError(f"{name}: expected numbers, got NaN; drop the rows it comes from")
     return out
@@ -22,6 +27,13 @@ def nonnegative(value: ArrayLike, *, name: str) -> FloatArray:
     if (out < 0).any():
         raise ValueError(f"{name}: expected numbers >= 0, got {out.min()}; check the sign")
     return out
+
+
+def nonnegatives(**values: ArrayLike) -> list[FloatArray]:
+    """Numbers >= 0 that broadcast, in the order given."""
+    checked = {name: nonnegative(value, name=name) for name, value in values.items()}
+    together(**checked)
+    return list(checked.values())
 
 
 def positive(value: ArrayLike, *, name: str) -> FloatArray:
@@ -46,7 +58,7 @@ def law(value: ArrayLike, *, name: str) -> FloatArray:
     out = probability(value, name=name)
     if out.ndim == 0 or np.abs(out.sum(axis=-1) - 1.0).max() > 1e-9:
         raise ValueError(
-            f"{name}: expected probabilities along the last axis that sum to one, got shape {out.shape}"
+            f"{name}: expected probabilities that sum to one along the last axis, got shape {out.shape}"
             f"{'' if out.ndim == 0 else f' and a sum of {out.sum(axis=-1).min()}'}; divide by their total"
         )
     return out
@@ -68,7 +80,7 @@ def ordered(low: FloatArray, high: FloatArray, *, names: tuple[str, str]) -> Non
     """low <= high, element by element."""
     together(**{names[0]: low, names[1]: high})
     if (low > high).any():
-        raise ValueError(f"{names[0]} <= {names[1]}: expected this order, got the reverse; exchange them")
+        raise ValueError(f"{names[0]} <= {names[1]}: expected this order, got the opposite; swap them")
 
 
 def together(**arrays: ArrayLike) -> tuple[int, ...]:
@@ -77,20 +89,22 @@ def together(**arrays: ArrayLike) -> tuple[int, ...]:
     try:
         return np.broadcast_shapes(*shapes.values())
     except ValueError:
-        listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
-        raise ValueError(f"expected arguments whose shapes broadcast, got {listed}; insert axes of length 1") from None
+        shown_shapes = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise ValueError(
+            f"expected arguments whose shapes broadcast, got {shown_shapes}; insert axes of length 1"
+        ) from None
 
 
 def same_last_axis(**arrays: FloatArray) -> int:
-    """The common length of the last axis of vector arguments."""
+    """The length of the last axis, the same for all vector arguments."""
     lengths = {name: (a.shape[-1] if a.ndim else 0) for name, a in arrays.items()}
     if len(set(lengths.values())) != 1 or 0 in lengths.values():
-        listed = ", ".join(f"{name} {arrays[name].shape}" for name in arrays)
-        raise ValueError(f"expected vectors along the last axis of one common length >= 1, got {listed}")
+        shown_shapes = ", ".join(f"{name} {arrays[name].shape}" for name in arrays)
+        raise ValueError(f"expected vectors along the last axis of one common length >= 1, got {shown_shapes}")
     return next(iter(lengths.values()))
 
 
 def shown(value: FloatArray) -> FloatArray:
-    """A scalar result as a NumPy scalar, an array as it is."""
+    """A result without dimensions as a NumPy scalar, an array unchanged."""
     out: FloatArray = np.asarray(value)[()]
     return out

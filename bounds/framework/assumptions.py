@@ -1,19 +1,17 @@
-"""The hypotheses of the statements: each defined once, in words, with a test a world can be put to."""
+"""The hypotheses of the theorems: each is defined once, in words, with a test for a finite instance (world)."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from bounds.framework.theorem import Assumption
+from bounds.framework.theorem import Assumption, World
 
 PAPER = "Skip-It? Theoretical Conditions for Layer Skipping in Vision-Language Models, arXiv:2509.25584"
 OURS = "docs/theory"
 _INDEPENDENT = 1e-9  # nats; conditional information below this is rounding
 
 
-def _finite_world(world: Any) -> Any:
+def _finite_world(world: World) -> World:
     return getattr(world, "world", world)
 
 
@@ -50,14 +48,15 @@ LIPSCHITZ_HEAD = Assumption(
 )
 SELF_IN_BALL = Assumption(
     "covered",
-    "at least one code within the threshold of every y that occurs",
+    "at least one codeword within the threshold of every y that occurs",
     lambda w: bool(((~w.far).sum(axis=0)[w.y > 0] >= 1).all()),
 )
 ONE_CODE_PER_BALL = Assumption(
-    "one code per ball",
-    "at most one code within the threshold of every y that occurs",
+    "one codeword per ball",
+    "at most one codeword within the threshold of every y that occurs",
     lambda w: bool(((~w.far).sum(axis=0)[w.y > 0] <= 1).all()),
 )
+LIPSCHITZ_BOTH = (LIPSCHITZ_X, LIPSCHITZ_Y)
 ONE_HOT = Assumption(
     "one-hot",
     "values of T that are the rows of an identity matrix",

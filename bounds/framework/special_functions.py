@@ -1,4 +1,4 @@
-"""The few special functions that the statements are made of, vectorised and accurate near their ends."""
+"""The special functions of the statements, vectorised and accurate near the ends of their domains."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def binary_divergence(
     r, q = np.asarray(r, dtype=np.float64), np.asarray(q, dtype=np.float64)
     s = 1.0 - r if r_complement is None else np.asarray(r_complement, dtype=np.float64)
     p = 1.0 - q if q_complement is None else np.asarray(q_complement, dtype=np.float64)
-    # q - r, taken from the smaller pair: that is where the digits are.
+    # q - r, computed from the smaller pair, which has the more accurate digits.
     gap = np.where(np.minimum(r, q) <= np.minimum(s, p), q - r, s - p)
     return divergence_term(r, q, gap) + divergence_term(s, p, -gap)
 
@@ -68,7 +68,7 @@ def zeta(s: FloatArray) -> FloatArray:
 
 
 def eta(m: FloatArray) -> FloatArray:
-    """eta(m) = zeta(m^2), m in [-1, 1]: what one fair sign tells about a mean m, in nats (D10)."""
+    """eta(m) = zeta(m^2), m in [-1, 1]: the information that one sign of mean m carries, in nats (D10)."""
     return zeta(np.square(m))
 
 
@@ -77,7 +77,7 @@ def psi(information: FloatArray) -> FloatArray:
     nats can explain. psi(I) = 2 I - 2 I^2 / 3 + O(I^3) (D10)."""
     i = np.asarray(information, dtype=np.float64)
     flat, out = i.ravel(), np.empty(i.size)
-    for start in range(0, i.size, _BLOCK):  # blocks stay in cache
+    for start in range(0, i.size, _BLOCK):  # blocks fit into the cache
         block = slice(start, start + _BLOCK)
         out[block] = _psi_block(flat[block])
     return out.reshape(i.shape)
@@ -88,7 +88,7 @@ def _psi_block(i: FloatArray) -> FloatArray:
     small = i < 0.03
     out[small] = _newton(i[small], 2.0 * i[small], _zeta_series, steps=4)
     middle = ~small & (i < LOG2)
-    # (4 p (1 - p))^(1 / log 4) is a well-known near-twin of h_2(p) / log 2.
+    # (4 p (1 - p))^(1 / log 4) is a well-known approximation of h_2(p) / log 2.
     guess = 1.0 - (1.0 - i[middle] / LOG2) ** (2.0 * LOG2)
     out[middle] = _newton(i[middle], guess, _zeta_closed, steps=4)
     return out
@@ -125,8 +125,8 @@ def _zeta_closed(s: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 
 def entropy_modulus(tv: FloatArray, size: FloatArray) -> FloatArray:
-    """omega_k(v) = min(log k, v log k + h_2(v)): how far a (conditional) entropy moves within total
-    variation v on k symbols; v beyond 1 counts as 1."""
+    """omega_k(v) = min(log k, v log k + h_2(v)): the largest change of a (conditional) entropy on k symbols
+    within total variation v; v beyond 1 counts as 1."""
     v = np.minimum(tv, 1.0)
     top = np.log(size)
     # v log k + h_2(v) peaks above log k at k / (k + 1) and falls back to log k at v = 1.

@@ -1,56 +1,110 @@
-"""A theorem is a function that states itself, evaluates itself and checks itself on a world."""
+"""A theorem is a function that states itself, evaluates itself and checks itself on a finite instance (world)."""
 
 from __future__ import annotations
 
+import html
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bounds.framework.docstrings import completed
 from redundancy.array_types import FloatArray
+from redundancy.display import Displayed
 
 if TYPE_CHECKING:
+    from bounds.framework.symbolic import Expression
     from bounds.worlds.families import Family
 
 P = ParamSpec("P")
-R = TypeVar("R")
-Sides = tuple[ArrayLike, ArrayLike]
+R_co = TypeVar("R_co", covariant=True)
+
+Form: TypeAlias = Literal["paper", "sharp", "consequence"]
+Relation: TypeAlias = Literal["<=", ">=", "="]
+World: TypeAlias = Any  # an instance of the class that the theorem's family names, tested at run time
+Sides: TypeAlias = tuple[ArrayLike, ArrayLike]
+Evaluate: TypeAlias = Callable[..., Any]  # the theorem's function: an array, or a tuple of arrays
 
 # Sides below this are rounding; a ratio of two of them says nothing.
 ROUNDING = 1e-8
 TOLERANCE = 1e-7
 
+_SIGNS = {"<=": r"\le", ">=": r"\ge", "=": "="}
 
-@dataclass(frozen=True)
-class Assumption:
-    """A hypothesis defined once, in words, with a test that a world can be put to."""
+
+@dataclass(frozen=True, repr=False)
+class Assumption(Displayed):
+    """A hypothesis of a theorem: defined once, in words, with a test that a world can be put to.
+
+    Attributes
+    ----------
+    name : str
+        Short name.
+    words : str
+        The hypothesis as a noun phrase, for sentences such as "expected a world with ...".
+    holds : callable(world) -> bool
+        Whether a world meets the hypothesis.
+
+    Examples
+    --------
+    >>> import bounds
+    >>> bounds.functional_from_geometric.assumes[0]
+    Assumption(name=unit norm, words=states of norm one)
+    >>> print(bounds.functional_from_geometric.assumes[0])
+    states of norm one
+    """
 
     name: str
     words: str
-    holds: Callable[[Any], bool] = field(repr=False, compare=False)
+    holds: Callable[[World], bool] = field(repr=False, compare=False)
 
     def __str__(self) -> str:
         return self.words
 
+    def to_dict(self) -> dict[str, Any]:
+        """Name and words, as plain text."""
+        return {"name": self.name, "words": self.words}
+
 
 class AssumptionError(ValueError):
-    """A world was put before a theorem whose assumption it does not meet."""
+    """Raised by `Theorem.check` when a world violates one of the theorem's assumptions."""
 
 
-@dataclass(frozen=True, eq=False)
-class Check:
-    """Both sides of a statement on one world; several inequalities at once when it has several."""
+@dataclass(frozen=True, eq=False, repr=False)
+class Check(Displayed):
+    """Both sides of a statement on one world, as arrays: a statement may hold several inequalities.
+
+    Attributes
+    ----------
+    theorem : str
+        Name of the theorem.
+    left, right : ndarray
+        The two sides.
+    relation : {"<=", ">=", "="}
+        How they ought to compare.
+
+    Examples
+    --------
+    >>> import bounds
+    >>> from bounds.worlds import gallery
+    >>> bounds.unique_information_lower.check(gallery.binary_channel(0.2))
+    unique_information_lower: [0.192745 0. ] >= [0.192745 0. ] (slack 0, ratio 1)
+    """
 
     theorem: str
     left: FloatArray
     right: FloatArray
-    relation: str
+    relation: Relation
 
     @property
     def slack(self) -> float:
-        """Smallest amount to spare (of an identity: minus the largest difference); negative if false."""
+        """Smallest difference between the larger and the smaller side; negative if the statement is false.
+
+        For an identity: minus the largest absolute difference.
+        """
         if self.relation == "=":
             return float(-np.abs(self.right - self.left).max())
         small, large = self._ordered()
@@ -58,9 +112,9 @@ class Check:
 
     @property
     def ratio(self) -> float:
-        """Largest smaller side / larger side; 1 means attained. An identity gives 1 + relative residual.
+        """Largest quotient smaller side / larger side; 1 means attained. An identity gives 1 + relative residual.
 
-        A smaller side below 1e-8 counts as zero: it is rounding.
+        A smaller side below 1e-8 counts as zero, because it is rounding.
         """
         if self.relation == "=":
             size = np.maximum(np.maximum(np.abs(self.left), np.abs(self.right)), 1e-6)
@@ -77,75 +131,120 @@ class Check:
 
     @property
     def holds(self) -> bool:
-        """Whether the statement is true here, up to a relative 1e-7."""
+        """Whether the statement is true on this world, up to a relative 1e-7."""
         return self.ratio <= 1.0 + TOLERANCE
 
+    def to_dict(self) -> dict[str, Any]:
+        """The fields with `slack`, `ratio` and `holds`, as plain values."""
+        return {**super().to_dict(), "slack": self.slack, "ratio": self.ratio, "holds": self.holds}
+
     def __repr__(self) -> str:
-        left, right = (np.array2string(np.squeeze(s), precision=6) for s in (self.left, self.right))
+        left, right = (
+            " ".join(np.array2string(np.squeeze(side), precision=6, threshold=8, edgeitems=2).split())
+            for side in (self.left, self.right)
+        )
         return f"{self.theorem}: {left} {self.relation} {right} (slack {self.slack:.3g}, ratio {self.ratio:.6g})"
 
 
-@dataclass(frozen=True, eq=False)
-class Theorem(Generic[P, R]):
+@dataclass(frozen=True, eq=False, repr=False)
+class Theorem(Displayed, Generic[P, R_co]):
     """A statement `left <= function(...)`, `>=` or `=`; call it to evaluate the right side.
 
     Attributes
     ----------
+    function : callable
+        The numeric right side; calling the theorem calls it.
     name : str
         Name by content: `bounds.<name>`.
     label : str
-        The paper's number, and in brackets which form this is.
+        The paper's number, followed by the form in brackets.
     equation : str
         Number in docs/theory.
-    form : str
+    left, right : str
+        The two sides in LaTeX.
+    form : {"paper", "sharp", "consequence"}
         "paper" for the form as published (or its likeliest reading), "sharp" for the best constant or
         strongest form known, "consequence" for the rest.
-    assumes : tuple of Assumption
-        Frozen hypotheses; `check` refuses a world that does not meet them.
     source : str
         Where it comes from.
-    relation : str
-        "<=", ">=" or "=".
+    assumes : tuple of Assumption
+        Hypotheses; `check` refuses a world that does not meet them.
     family : Family
         The worlds it speaks about, drawn at random or searched for a counterexample.
+    sides : callable(world, function) -> (left, right)
+        Both sides on a world.
+    symbolic : callable() -> sympy expression
+        Builds `expr`, independently of the numeric function.
+    relation : {"<=", ">=", "="}
+        How the left side compares with the right side.
+    tight : callable() -> world, or None
+        A world on which the two sides agree, exactly or in the limit.
     unattained : str
         Why no world attains it, where there is no tight example.
+
+    See Also
+    --------
+    bounds.find : theorems by name, label or equation.
+    bounds.verify : search for counterexamples.
+
+    Examples
+    --------
+    >>> import bounds
+    >>> bounds.functional_from_geometric
+    <Theorem 1 (3.3): bounds.functional_from_geometric(epsilon, lipschitz, *, exact=False)>
+    >>> print(bounds.functional_from_geometric.latex)
+    \\lvert\\mathrm{mmse}(Z\\mid X)-\\mathrm{mmse}(Z\\mid Y)\\rvert \\le L^2\\kappa(\\varepsilon)
+    >>> world = bounds.functional_from_geometric.family.random(0)
+    >>> bounds.functional_from_geometric.check(world).holds
+    True
     """
 
-    function: Callable[P, R]
+    function: Callable[P, R_co]
     name: str
     label: str
     equation: str
     left: str
-    form: str
+    right: str
+    form: Form
     source: str
     assumes: tuple[Assumption, ...]
     family: Family
-    sides: Callable[[Any, Callable[..., Any]], Sides] = field(repr=False)
-    symbolic: Callable[[], Any] = field(repr=False)
-    right: str | None = None
-    relation: str = "<="
-    tight: Callable[[], Any] | None = field(default=None, repr=False)
+    sides: Callable[[World, Evaluate], Sides] = field(repr=False)
+    symbolic: Callable[[], Expression] = field(repr=False)
+    relation: Relation = "<="
+    tight: Callable[[], World] | None = field(default=None, repr=False)
     unattained: str = ""
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         return self.function(*args, **kwargs)
 
     @property
-    def expr(self) -> Any:
+    def expr(self) -> Expression:
         """The right side as a sympy expression in the function's parameters (vectors as name_0, name_1)."""
         return self.symbolic()
 
     @property
     def latex(self) -> str:
-        """The statement in LaTeX; the right side is printed from `expr` unless it is a mean over a law."""
-        from bounds.framework.symbolic import latex
+        """The statement in LaTeX."""
+        return f"{self.left} {_SIGNS[self.relation]} {self.right}"
 
-        sign = {"<=": r"\le", ">=": r"\ge", "=": "="}[self.relation]
-        return f"{self.left} {sign} {self.right or latex(self.expr)}"
+    @property
+    def hypotheses(self) -> str:
+        """The assumptions in words, separated by semicolons; where there are none, a phrase that says so."""
+        return "; ".join(a.words for a in self.assumes) or "nothing beyond what is said of the parameters"
 
-    def check(self, world: Any) -> Check:
+    def check(self, world: World) -> Check:
         """Both sides on a world that meets the assumptions.
+
+        Parameters
+        ----------
+        world : instance of `family.kind`
+            For instance from `family.random(rng)` or from `bounds.worlds.gallery`.
+
+        Returns
+        -------
+        Check
+            Both sides, with `slack`, `ratio` and `holds`.
 
         Raises
         ------
@@ -171,19 +270,86 @@ class Theorem(Generic[P, R]):
         )
         return Check(self.name, pair[0], pair[1], self.relation)
 
+    def to_dict(self) -> dict[str, Any]:
+        """What the theorem states, as plain text: no functions, no worlds."""
+        return {
+            "name": self.name,
+            "label": self.label,
+            "equation": self.equation,
+            "form": self.form,
+            "statement": self.latex,
+            "assumes": [a.words for a in self.assumes],
+            "source": self.source,
+            "unattained": self.unattained,
+        }
+
+    def _call(self) -> str:
+        names = [
+            p.replace(annotation=inspect.Parameter.empty) for p in inspect.signature(self.function).parameters.values()
+        ]
+        return f"bounds.{self.name}{inspect.Signature(names)}"
+
     def __repr__(self) -> str:
-        return f"<{self.label} {self.equation}: bounds.{self.name}>"
+        return f"<{self.label} {self.equation}: {self._call()}>"
+
+    def _repr_html_(self) -> str:
+        """The statement in LaTeX with its label, form and assumptions, for notebooks."""
+        label, call, assumed = (
+            html.escape(text) for text in (f"{self.label} {self.equation}", self._call(), self.hypotheses)
+        )
+        return (
+            f"<p><strong>{label}</strong> ({self.form}): <code>{call}</code></p>"
+            f"$${html.escape(self.latex, quote=False)}$$<p>Assumes {assumed}.</p>"
+        )
 
 
-def theorem(**statement: Any) -> Callable[[Callable[P, R]], Theorem[P, R]]:
-    """Turn a numeric function into a theorem object; its fields are those of `Theorem`."""
+AnyTheorem: TypeAlias = Theorem[..., object]
 
-    def wrap(function: Callable[P, R]) -> Theorem[P, R]:
-        made = Theorem(function=function, name=function.__name__, **statement)
-        # A function's name, signature and docstring are the theorem's too.
-        for attribute in ("__doc__", "__module__", "__qualname__", "__name__"):
-            object.__setattr__(made, attribute, getattr(function, attribute))
-        object.__setattr__(made, "__wrapped__", function)
-        return made
+
+def theorem(
+    *,
+    label: str,
+    equation: str,
+    left: str,
+    right: str,
+    form: Form,
+    source: str,
+    assumes: tuple[Assumption, ...],
+    family: Family,
+    sides: Callable[[World, Evaluate], Sides],
+    symbolic: Callable[[], Expression],
+    relation: Relation = "<=",
+    tight: Callable[[], World] | None = None,
+    unattained: str = "",
+) -> Callable[[Callable[P, R_co]], Theorem[P, R_co]]:
+    """Turn a numeric function into a theorem object; the arguments are the fields of `Theorem`.
+
+    The function's docstring holds what is particular to it; errors, statement, assumptions and source are added.
+    """
+
+    def wrap(function: Callable[P, R_co]) -> Theorem[P, R_co]:
+        statement = Theorem(
+            function=function,
+            name=function.__name__,
+            label=label,
+            equation=equation,
+            left=left,
+            right=right,
+            form=form,
+            source=source,
+            assumes=assumes,
+            family=family,
+            sides=sides,
+            symbolic=symbolic,
+            relation=relation,
+            tight=tight,
+            unattained=unattained,
+        )
+        # A function's name, signature and module are the theorem's too; __wrapped__ lets inspect and doctest see it.
+        for attribute in ("__module__", "__qualname__", "__name__"):
+            object.__setattr__(statement, attribute, getattr(function, attribute))
+        object.__setattr__(statement, "__wrapped__", function)
+        object.__setattr__(statement, "__doc__", completed(function.__doc__ or "", statement))
+        return statement
 
     return wrap

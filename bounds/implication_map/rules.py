@@ -14,11 +14,7 @@ from typing import Any
 
 from bounds.theorems.lemma_2_chord import squared_distance_from_geometric
 from bounds.theorems.lemma_4_target_entropy import entropy_difference_bound
-from bounds.theorems.lemma_5_unique_information import (
-    accuracy_from_unique_information,
-    functional_from_unique_information,
-    unique_information_from_entropy,
-)
+from bounds.theorems.lemma_5_unique_information import unique_information_from_entropy
 from bounds.theorems.proposition_1_proximal_geometric import geometric_from_proximal, proximal_from_geometric
 from bounds.theorems.theorem_1_frozen_head import frozen_head, frozen_head_log_loss
 from bounds.theorems.theorem_1_geometric import functional_from_geometric, functional_from_squared_distance
@@ -30,6 +26,10 @@ from bounds.theorems.theorem_3_fano import fano, fano_monotone
 from bounds.theorems.theorem_4_braun_pokutta import information_from_limits
 from bounds.theorems.theorem_5_accuracy import accuracy_from_entropy, accuracy_from_information
 from bounds.theorems.theorem_5_informational import functional_from_entropy, functional_from_information
+from bounds.theorems.theorem_5_unique_information import (
+    accuracy_from_unique_information,
+    functional_from_unique_information,
+)
 from bounds.theorems.theorem_6_decoding import accuracy_from_decoding, decoding_from_proximal, functional_from_decoding
 
 

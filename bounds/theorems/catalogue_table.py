@@ -1,4 +1,4 @@
-"""The generated tables of docs/theory: statements, tightness, the paper's forms against ours."""
+"""The generated table of docs/theory: every statement with its form, assumptions and tightness."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ the right side, `.check(world)` to compare both sides. Form: *paper* as publishe
 
 
 def statement_table() -> str:
-    """Markdown of all statements (needs sympy)."""
+    """All statements as a Markdown table."""
     lines = [HEADER + "| statement | form | says | assumes | tight |", "| --- | --- | --- | --- | --- |"]
     for t in THEOREMS:
         if t.tight is None:
@@ -24,6 +24,6 @@ def statement_table() -> str:
             ratio = t.check(t.tight()).ratio
             tight = "attained" if abs(ratio - 1.0) < 1e-6 else f"{ratio:.5f}, in the limit 1"
         says = t.latex.replace("|", r"\vert ")
-        assumes = "; ".join(a.words for a in t.assumes) or "nothing"
+        assumes = ("; ".join(a.words for a in t.assumes) or "nothing").replace("|", r"\|")
         lines.append(f"| **{t.label}** {t.equation}<br>`{t.name}` | {t.form} | $`{says}`$ | {assumes} | {tight} |")
     return "\n".join(lines) + "\n"

@@ -1,16 +1,14 @@
-"""Section 8: from steps between adjacent layers to the step from the first to the last."""
+"""Composition over layers: from the distances of adjacent layers to the distance of the first and the last."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from bounds.framework import arguments
 from bounds.framework.assumptions import OURS, UNIT_NORM_LAYERS
-from bounds.framework.symbolic import sp, symbols
-from bounds.framework.theorem import theorem
+from bounds.framework.symbolic import Expression, sp, symbols
+from bounds.framework.theorem import World, theorem
 from bounds.worlds.families import LAYERS
 from bounds.worlds.layered import LayeredWorld, adjacent_distances, rotations
 from redundancy.array_types import FloatArray
@@ -18,11 +16,11 @@ from redundancy.array_types import FloatArray
 ENDS = r"E\,d_{\cos}(X_l,X_m)"
 
 
-def _cosines(epsilons: ArrayLike) -> FloatArray:
-    e = arguments.nonnegative(epsilons, name="epsilons")
-    arguments.same_last_axis(epsilons=e)
+def _cosines(values: ArrayLike, *, name: str = "epsilons") -> FloatArray:
+    e = arguments.nonnegative(values, name=name)
+    arguments.same_last_axis(**{name: e})
     if (e > 2).any():
-        raise ValueError(f"epsilons: expected mean cosine distances in [0, 2], got {e.max()}")
+        raise ValueError(f"{name}: expected cosine distances in [0, 2], got {e.max()}")
     return e
 
 
@@ -31,7 +29,12 @@ def _angles(epsilons: FloatArray) -> FloatArray:
     return 2.0 * np.arcsin(np.sqrt(0.5 * epsilons))
 
 
-def _sum_of_angles() -> Any:
+def _cosine_of(angle: FloatArray) -> FloatArray:
+    # 1 - cos(angle) without cancellation; angles beyond pi count as pi.
+    return arguments.shown(2.0 * np.sin(0.5 * np.minimum(np.pi, angle)) ** 2)
+
+
+def _sum_of_angles() -> Expression:
     s = sp()
     return 1 - s.cos(s.Min(s.pi, sum(s.acos(1 - e) for e in symbols("epsilons_0:3"))))
 
@@ -55,21 +58,34 @@ def geometric_chain(epsilons: ArrayLike) -> FloatArray:
     Parameters
     ----------
     epsilons : array (..., k) in [0, 2]
-        E d_cos between adjacent layers, or upper limits; states of norm one.
+        E d_cos between adjacent layers, or upper bounds; states of norm one.
 
     Returns
     -------
     ndarray (...)
-        Upper limit of E d_cos between the first and the last layer. Section 8, (8.2). The sum of the
+        Upper bound on E d_cos between the first and the last layer. The sum of the
         epsilons would be wrong by up to a factor k.
 
-    Raises
-    ------
-    ValueError
-        For NaN, numbers outside [0, 2], or no layer.
+    See Also
+    --------
+    geometric_chain_roots : Composition (roots).
+    geometric_chain_linear : Composition (linear).
+    chain_threshold : the cosine threshold of the whole chain.
+
+    Examples
+    --------
+    Two turns of 60 degrees end at 120 degrees, a distance of 1.5 and not 0.5 + 0.5:
+
+    >>> import bounds
+    >>> print(bounds.geometric_chain([0.5, 0.5]).round(4))
+    1.5
+
+    Four small steps may add up to nearly four times their sum:
+
+    >>> print(bounds.geometric_chain([0.025] * 4).round(4))
+    0.3755
     """
-    total = np.minimum(np.pi, _angles(_cosines(epsilons)).sum(axis=-1))
-    return arguments.shown(2.0 * np.sin(0.5 * total) ** 2)
+    return _cosine_of(_angles(_cosines(epsilons)).sum(axis=-1))
 
 
 @theorem(
@@ -91,17 +107,27 @@ def geometric_chain_roots(epsilons: ArrayLike) -> FloatArray:
     Parameters
     ----------
     epsilons : array (..., k) in [0, 2]
-        E d_cos between adjacent layers, or upper limits; states of norm one.
+        E d_cos between adjacent layers, or upper bounds; states of norm one.
 
     Returns
     -------
     ndarray (...)
-        Upper limit of E d_cos between the ends. Section 8, (8.2); sharp for small angles.
+        Upper bound on E d_cos between the ends; sharp for small angles.
 
-    Raises
-    ------
-    ValueError
-        For NaN, numbers outside [0, 2], or no layer.
+    See Also
+    --------
+    geometric_chain : Composition (angles).
+    geometric_chain_linear : Composition (linear).
+
+    Examples
+    --------
+    Close to the angles for small steps, looser for large ones:
+
+    >>> import bounds
+    >>> print(bounds.geometric_chain_roots([[0.025] * 4, [0.5] * 4]).round(4))
+    [0.4 8. ]
+    >>> print(bounds.geometric_chain([[0.025] * 4, [0.5] * 4]).round(4))
+    [0.3755 2.    ]
     """
     return arguments.shown(np.sqrt(_cosines(epsilons)).sum(axis=-1) ** 2)
 
@@ -125,17 +151,27 @@ def geometric_chain_linear(epsilons: ArrayLike) -> FloatArray:
     Parameters
     ----------
     epsilons : array (..., k) in [0, 2]
-        E d_cos between adjacent layers, or upper limits; states of norm one.
+        E d_cos between adjacent layers, or upper bounds; states of norm one.
 
     Returns
     -------
     ndarray (...)
-        Upper limit of E d_cos between the ends. Section 8, (8.2).
+        Upper bound on E d_cos between the ends.
 
-    Raises
-    ------
-    ValueError
-        For NaN, numbers outside [0, 2], or no layer.
+    See Also
+    --------
+    geometric_chain : Composition (angles).
+    geometric_chain_roots : Composition (roots).
+
+    Examples
+    --------
+    Equal steps lose nothing against the roots, unequal ones do:
+
+    >>> import bounds
+    >>> print(bounds.geometric_chain_linear([[0.1, 0.1], [0.18, 0.02]]).round(4))
+    [0.4 0.4]
+    >>> print(bounds.geometric_chain_roots([[0.1, 0.1], [0.18, 0.02]]).round(4))
+    [0.4  0.32]
     """
     e = _cosines(epsilons)
     return arguments.shown(e.shape[-1] * e.sum(axis=-1))
@@ -163,17 +199,25 @@ def euclidean_chain(lengths: ArrayLike) -> FloatArray:
     Parameters
     ----------
     lengths : array (..., k), >= 0
-        sqrt(E ||X_i - X_{i+1}||^2) of each step, or upper limits.
+        sqrt(E ||X_i - X_{i+1}||^2) of each step, or upper bounds.
 
     Returns
     -------
     ndarray (...)
-        Upper limit of sqrt(E ||X_l - X_m||^2). Section 8, (8.3).
+        Upper bound on sqrt(E ||X_l - X_m||^2).
 
-    Raises
-    ------
-    ValueError
-        For NaN, negative numbers, or no layer.
+    See Also
+    --------
+    geometric_chain : Composition (angles).
+    squared_path : Lemma 1 (path).
+
+    Examples
+    --------
+    Lengths of any states add:
+
+    >>> import bounds
+    >>> print(bounds.euclidean_chain([0.3, 0.4]).round(4))
+    0.7
     """
     d = arguments.nonnegative(lengths, name="lengths")
     arguments.same_last_axis(lengths=d)
@@ -183,8 +227,8 @@ def euclidean_chain(lengths: ArrayLike) -> FloatArray:
 ANGLE = 0.6
 
 
-def _far(w: Any, angle: float) -> float:
-    # Rounding must not call an angle far that equals the limit.
+def _far(w: World, angle: float) -> float:
+    # An angle equal to the threshold must not count as far because of rounding.
     angles = 2.0 * np.arcsin(np.minimum(1.0, np.sqrt(0.5 * w.distances)))
     return float(min(1.0, w.xy[angles > angle * (1.0 + 1e-12)].sum()))
 
@@ -200,19 +244,70 @@ def chain_threshold(t: ArrayLike) -> FloatArray:
     Returns
     -------
     ndarray (...)
-        The threshold that `proximal_chain` is about. Section 8, (8.4).
+        Threshold on the cosine distance of the ends, to which `proximal_chain` refers.
+
+    Raises
+    ------
+    ValueError
+        If a threshold is not a number in [0, 2], or if there is none.
+
+    See Also
+    --------
+    proximal_chain : probability that the ends are further apart than this threshold.
+    code_threshold : the threshold after quantisation.
+
+    Notes
+    -----
+    The angle is a metric and the cosine distance is not (theory, section 8.2).
+
+    Examples
+    --------
+    Four steps within 0.05 keep the ends within 0.704, not within 0.2:
+
+    >>> import bounds
+    >>> print(bounds.chain_threshold([0.05] * 4).round(4))
+    0.704
     """
-    return geometric_chain(t)
+    return _cosine_of(_angles(_cosines(t, name="t")).sum(axis=-1))
 
 
 def code_threshold(t: ArrayLike, angle: ArrayLike) -> FloatArray:
-    """Cosine threshold after both states are replaced by codes within `angle` radians of them.
+    """Cosine threshold after both states are replaced by codewords within `angle` radians of them.
 
-    P(d_cos(codes) > code_threshold(t, angle)) <= P(d_cos(states) > t): the triangle inequality of angles.
+    Parameters
+    ----------
+    t : array in [0, 2]
+        Threshold on the cosine distance of the states.
+    angle : array, >= 0
+        Largest angle between a state and its codeword, in radians.
+
+    Returns
+    -------
+    ndarray
+        P(d_cos(codewords) > code_threshold(t, angle)) <= P(d_cos(states) > t).
+
+    Raises
+    ------
+    ValueError
+        If t is not in [0, 2], if the angle is negative, or if the shapes do not broadcast.
+
+    See Also
+    --------
+    chain_threshold : the threshold of several steps.
+
+    Notes
+    -----
+    Triangle inequality of the angles: both states move by at most `angle` (theory, section 5, "Quantisation").
+
+    Examples
+    --------
+    >>> import bounds
+    >>> print(bounds.code_threshold(0.05, [0.0, 0.1]).round(4))
+    [0.05  0.131]
     """
-    t, rho = _cosines(np.atleast_1d(t)), arguments.nonnegative(angle, name="angle")
-    total = np.minimum(np.pi, _angles(t) + 2.0 * rho)
-    return arguments.shown(np.squeeze(2.0 * np.sin(0.5 * total) ** 2))
+    t, rho = _cosines(np.atleast_1d(t), name="t"), arguments.nonnegative(angle, name="angle")
+    arguments.together(t=t, angle=rho)
+    return arguments.shown(np.squeeze(_cosine_of(_angles(t) + 2.0 * rho)))
 
 
 @theorem(
@@ -237,18 +332,28 @@ def proximal_chain(p_far: ArrayLike) -> FloatArray:
     Parameters
     ----------
     p_far : array (..., k) in [0, 1]
-        P(angle > tau_i) of each step, or upper limits.
+        P(angle > tau_i) of each step, or upper bounds.
 
     Returns
     -------
     ndarray (...)
-        Upper limit of P(angle between the ends > sum of the tau_i); `chain_threshold` turns cosine
-        thresholds into the one of the ends. Section 8, (8.4).
+        Upper bound on P(angle between the ends > sum of the tau_i); `chain_threshold` converts the
+        cosine thresholds of the steps into that of the ends.
 
-    Raises
-    ------
-    ValueError
-        For NaN, numbers outside [0, 1], or no layer.
+    See Also
+    --------
+    chain_threshold : the cosine threshold of the whole chain.
+    geometric_chain : Composition (angles).
+
+    Examples
+    --------
+    Each step far in 2 % of the cases, at thresholds whose angles add up:
+
+    >>> import bounds
+    >>> print(bounds.proximal_chain([0.02, 0.02]).round(4))
+    0.04
+    >>> print(bounds.chain_threshold([0.05, 0.05]).round(4))
+    0.195
     """
     p = arguments.probability(p_far, name="p_far")
     arguments.same_last_axis(p_far=p)

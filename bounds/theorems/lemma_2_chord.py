@@ -1,15 +1,13 @@
-"""Lemma 2: the cosine distance is half a squared chord, and what norms add to it."""
+"""Lemma 2: the cosine distance is half the squared chord, and what unequal norms add to it."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from bounds.framework import arguments
 from bounds.framework.assumptions import OURS, PAPER, UNIT_NORM
-from bounds.framework.symbolic import symbols
+from bounds.framework.symbolic import Expression, symbols
 from bounds.framework.theorem import theorem
 from bounds.worlds import gallery
 from bounds.worlds.families import FREE_POINTS, JOINT
@@ -22,6 +20,7 @@ from redundancy.array_types import FloatArray
     label="Lemma 2",
     equation="(1.7)",
     left=r"E\lVert X-Y\rVert^2",
+    right=r"2\,\varepsilon",
     relation="=",
     form="sharp",
     source=f"{PAPER} as an inequality; {OURS} as an identity",
@@ -37,17 +36,25 @@ def squared_distance_from_geometric(epsilon: ArrayLike) -> FloatArray:
     Parameters
     ----------
     epsilon : array, >= 0
-        E d_cos(X, Y), or an upper limit of it.
+        E d_cos(X, Y), or an upper bound on it.
 
     Returns
     -------
     ndarray
-        E ||X - Y||^2, or an upper limit of it. Lemma 2.
+        E ||X - Y||^2, or an upper bound on it.
 
-    Raises
-    ------
-    ValueError
-        For NaN or negative numbers.
+    See Also
+    --------
+    squared_distance_from_norms : Lemma 2 (any norms).
+    squared_distance_from_radii : Lemma 2 (bounded norms).
+
+    Examples
+    --------
+    Orthogonal and opposite unit vectors:
+
+    >>> import bounds
+    >>> print(bounds.squared_distance_from_geometric([1.0, 2.0]).round(4))
+    [2. 4.]
     """
     return arguments.shown(2.0 * arguments.nonnegative(epsilon, name="epsilon"))
 
@@ -56,7 +63,7 @@ def _norms(w: FiniteWorld) -> tuple[FloatArray, FloatArray]:
     return norm(w.x_points)[:, None], norm(w.y_points)[None, :]
 
 
-def _decomposition() -> Any:
+def _decomposition() -> Expression:
     d, a, b = symbols("cosine norm_x norm_y")
     return (a - b) ** 2 + 2 * a * b * d
 
@@ -65,6 +72,7 @@ def _decomposition() -> Any:
     label="Lemma 2 (any norms)",
     equation="(1.1)",
     left=r"\lVert x-y\rVert^2",
+    right=r"\left(\lVert x\rVert-\lVert y\rVert\right)^2+2\lVert x\rVert\lVert y\rVert\,d_{\cos}(x,y)",
     relation="=",
     form="sharp",
     source=OURS,
@@ -90,12 +98,20 @@ def squared_distance_from_norms(cosine: ArrayLike, norm_x: ArrayLike, norm_y: Ar
     Returns
     -------
     ndarray
-        ||x - y||^2 = (||x|| - ||y||)^2 + 2 ||x|| ||y|| d_cos(x, y). Lemma 2, (1.1).
+        ||x - y||^2 = (||x|| - ||y||)^2 + 2 ||x|| ||y|| d_cos(x, y).
 
-    Raises
-    ------
-    ValueError
-        For NaN, numbers outside these ranges, or shapes that do not broadcast.
+    See Also
+    --------
+    squared_distance_from_geometric : Lemma 2.
+    squared_distance_from_radii : Lemma 2 (bounded norms).
+
+    Examples
+    --------
+    Parallel vectors of norms 1 and 3, then orthogonal ones:
+
+    >>> import bounds
+    >>> print(bounds.squared_distance_from_norms([0.0, 1.0], 1.0, 3.0).round(4))
+    [ 4. 10.]
     """
     d = arguments.number(cosine, name="cosine")
     d = arguments.nonnegative(np.where((d < 0) & (d > -1e-12), 0.0, d), name="cosine")
@@ -104,7 +120,7 @@ def squared_distance_from_norms(cosine: ArrayLike, norm_x: ArrayLike, norm_y: Ar
     return arguments.shown((a - b) ** 2 + 2.0 * a * b * d)
 
 
-def _bounded() -> Any:
+def _bounded() -> Expression:
     e, n, a, b = symbols("epsilon norm_gap radius_x radius_y")
     return n + 2 * a * b * e
 
@@ -138,21 +154,28 @@ def squared_distance_from_radii(
     Parameters
     ----------
     epsilon : array, >= 0
-        E d_cos(X, Y), or an upper limit of it.
+        E d_cos(X, Y), or an upper bound on it.
     norm_gap : array, >= 0
         E (||X|| - ||Y||)^2: a cosine distance alone says nothing about norms.
     radius_x, radius_y : array, >= 0
-        Upper limits of ||X|| and ||Y||.
+        Upper bounds on ||X|| and ||Y||.
 
     Returns
     -------
     ndarray
-        Upper limit of E ||X - Y||^2. Lemma 2.
+        Upper bound on E ||X - Y||^2.
 
-    Raises
-    ------
-    ValueError
-        For NaN, negative numbers, or shapes that do not broadcast.
+    See Also
+    --------
+    squared_distance_from_norms : Lemma 2 (any norms).
+
+    Examples
+    --------
+    With all norms equal to one this is Lemma 2; with norms up to 3 it is nine times as much:
+
+    >>> import bounds
+    >>> print(bounds.squared_distance_from_radii(0.1, 0.0, [1.0, 3.0], [1.0, 3.0]).round(4))
+    [0.2 1.8]
     """
     e, n = arguments.nonnegative(epsilon, name="epsilon"), arguments.nonnegative(norm_gap, name="norm_gap")
     a = arguments.nonnegative(radius_x, name="radius_x")

@@ -24,6 +24,7 @@ def _loss(w: FiniteWorld) -> float:
     label="Lemma 4",
     equation="(1.2)",
     left=r"H(T\mid Y)-H(T\mid X)",
+    right=r"I(T;X\mid Y)-I(T;Y\mid X)",
     relation="=",
     form="sharp",
     source=OURS,
@@ -47,12 +48,20 @@ def entropy_difference(information_tx_given_y: ArrayLike, information_ty_given_x
     Returns
     -------
     ndarray
-        The difference of the best log-losses, in nats. Lemma 4, (1.2).
+        The difference of the best log-losses, in nats.
 
-    Raises
-    ------
-    ValueError
-        For NaN, negative numbers, or shapes that do not broadcast.
+    See Also
+    --------
+    entropy_difference_of_chain : Lemma 4 (Markov chain).
+    entropy_difference_bound : Lemma 4 (no Markov chain).
+
+    Examples
+    --------
+    X knows 0.3 nats about T that Y does not, and Y knows 0.1 that X does not:
+
+    >>> import bounds
+    >>> print(bounds.entropy_difference(0.3, 0.1).round(4))
+    0.2
     """
     a = arguments.nonnegative(information_tx_given_y, name="information_tx_given_y")
     b = arguments.nonnegative(information_ty_given_x, name="information_ty_given_x")
@@ -64,6 +73,7 @@ def entropy_difference(information_tx_given_y: ArrayLike, information_ty_given_x
     label="Lemma 4 (Markov chain)",
     equation="(1.2')",
     left=r"0\le H(T\mid Y)-H(T\mid X)",
+    right=r"\min\left\lbrace H(X\mid Y),\ H(T\mid Y)\right\rbrace",
     form="sharp",
     source=PAPER,
     assumes=(LABEL_CHAIN,),
@@ -81,17 +91,25 @@ def entropy_difference_of_chain(entropy_x_given_y: ArrayLike, entropy_t_given_y:
     Parameters
     ----------
     entropy_x_given_y, entropy_t_given_y : array, >= 0
-        H(X | Y), earlier given later, and H(T | Y) in nats, or upper limits.
+        H(X | Y), earlier given later, and H(T | Y) in nats, or upper bounds.
 
     Returns
     -------
     ndarray
-        Upper limit of H(T | Y) - H(T | X) in nats. Lemma 4.
+        Upper bound on H(T | Y) - H(T | X) in nats.
 
-    Raises
-    ------
-    ValueError
-        For NaN, negative numbers, or shapes that do not broadcast.
+    See Also
+    --------
+    entropy_difference : Lemma 4.
+    entropy_difference_bound : Lemma 4 (no Markov chain).
+
+    Examples
+    --------
+    Whichever entropy is smaller limits the loss:
+
+    >>> import bounds
+    >>> print(bounds.entropy_difference_of_chain([0.1, 0.9], 0.5).round(4))
+    [0.1 0.5]
     """
     h = arguments.nonnegative(entropy_x_given_y, name="entropy_x_given_y")
     top = arguments.nonnegative(entropy_t_given_y, name="entropy_t_given_y")
@@ -102,8 +120,8 @@ def entropy_difference_of_chain(entropy_x_given_y: ArrayLike, entropy_t_given_y:
 @theorem(
     label="Lemma 4 (no Markov chain)",
     equation="(1.2'')",
-    left=r"\lvert H(T\mid Y)-H(T\mid X)\rvert",
-    right=r"H(X\mid Y)\ \text{(upper side)},\ H(Y\mid X)\ \text{(lower side)}",
+    left=r"-H(Y\mid X)\le H(T\mid Y)-H(T\mid X)",
+    right=r"H(X\mid Y)",
     form="sharp",
     source=OURS,
     assumes=(),
@@ -123,11 +141,19 @@ def entropy_difference_bound(entropy: ArrayLike) -> FloatArray:
     Returns
     -------
     ndarray
-        Upper limit of H(T | Y) - H(T | X) (or of its negative). Lemma 4.
+        Upper bound on H(T | Y) - H(T | X) (or of its negative).
 
-    Raises
-    ------
-    ValueError
-        For NaN or negative numbers.
+    See Also
+    --------
+    entropy_difference : Lemma 4.
+    entropy_difference_of_chain : Lemma 4 (Markov chain).
+
+    Examples
+    --------
+    If Y determines X, nothing can be lost:
+
+    >>> import bounds
+    >>> print(bounds.entropy_difference_bound([0.0, 0.25]).round(4))
+    [0.   0.25]
     """
     return arguments.shown(arguments.nonnegative(entropy, name="entropy") * 1.0)

@@ -1,19 +1,18 @@
-"""Section 9.6: what removing or replacing image tokens does to attention, by the mass they carry.
+"""Removing or replacing image tokens in attention: the change by their attention mass (theory, section 9.6).
 
 `mass` is alpha, the softmax weight of one query on image keys (its visual attention ratio). Removing those
-keys renormalises the softmax exactly, provided the scores of the kept keys stay: keep the position ids.
+keys renormalises the softmax exactly, provided that the scores of the remaining keys do not change: keep their
+position ids.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from bounds.framework import arguments
 from bounds.framework.assumptions import OURS
-from bounds.framework.symbolic import sp, symbols
+from bounds.framework.symbolic import Expression, sp, symbols
 from bounds.framework.theorem import theorem
 from bounds.worlds.attention import AttentionWorld
 from bounds.worlds.network_families import ONE_HEAD
@@ -31,7 +30,36 @@ def _vectors(values: ArrayLike, *, name: str) -> FloatArray:
 
 
 def cross_diameter(values_image: ArrayLike, values_text: ArrayLike) -> FloatArray:
-    """Largest distance between an image value and a text value, from (..., n, d) and (..., k, d)."""
+    """Largest distance between the value vector of an image token and that of a text token.
+
+    Parameters
+    ----------
+    values_image : array (..., n, d)
+        Value vectors of the image tokens.
+    values_text : array (..., k, d)
+        Value vectors of the text tokens.
+
+    Returns
+    -------
+    ndarray (...)
+        Maximum over all pairs of the Euclidean distance.
+
+    Raises
+    ------
+    ValueError
+        If there is no token, or if the dimensions differ.
+
+    See Also
+    --------
+    attention_removal : Attention removal, which multiplies it by the attention mass.
+    attention_removal_heads : Attention removal (heads), which needs it for every head.
+
+    Examples
+    --------
+    >>> import bounds
+    >>> print(bounds.cross_diameter([[1.0, 0.0], [0.0, 2.0]], [[0.0, 0.0]]))
+    2.0
+    """
     image = _vectors(values_image, name="values_image")
     text = _vectors(values_text, name="values_text")
     if image.shape[-1] != text.shape[-1]:
@@ -83,12 +111,20 @@ def attention_removal_exact(mass: ArrayLike, mean_image: ArrayLike, mean_text: A
     Returns
     -------
     ndarray (...)
-        ||o - o'||, exactly; no factor 1 / (1 - alpha). Section 9.6, (9.4).
+        ||o - o'||, exactly; no factor 1 / (1 - alpha).
 
-    Raises
-    ------
-    ValueError
-        For NaN, a mass outside [0, 1], or shapes that do not match.
+    See Also
+    --------
+    attention_removal : Attention removal.
+    attention_removal_from_norm : Attention removal (norms).
+
+    Examples
+    --------
+    10 % of the mass on an image mean opposite to the text mean:
+
+    >>> import bounds
+    >>> print(bounds.attention_removal_exact(0.1, [1.0, 0.0], [-1.0, 0.0]).round(4))
+    0.2
     """
     a = arguments.probability(mass, name="mass")
     v = arguments.number(mean_image, name="mean_image")
@@ -98,7 +134,7 @@ def attention_removal_exact(mass: ArrayLike, mean_image: ArrayLike, mean_text: A
     return arguments.shown(a * norm(v - t))
 
 
-def _diameter() -> Any:
+def _diameter() -> Expression:
     a = symbols("mass")
     v, t = symbols("values_image_0_0"), symbols("values_text_0_0")
     return a * sp().Abs(v - t)
@@ -132,12 +168,22 @@ def attention_removal(mass: ArrayLike, values_image: ArrayLike, values_text: Arr
     Returns
     -------
     ndarray (...)
-        alpha times the largest distance between an image and a text value. Section 9.6, (9.4).
+        alpha times the largest distance between an image and a text value.
 
-    Raises
-    ------
-    ValueError
-        For NaN, a mass outside [0, 1], no token, or shapes that do not match.
+    See Also
+    --------
+    attention_removal_exact : Attention removal (identity).
+    attention_removal_from_norm : Attention removal (norms).
+    attention_removal_heads : Attention removal (heads).
+    cross_diameter : largest distance between an image and a text value.
+
+    Examples
+    --------
+    Two image values and one text value in the plane:
+
+    >>> import bounds
+    >>> print(bounds.attention_removal(0.1, [[1.0, 0.0], [0.0, 1.0]], [[0.0, 0.0]]).round(4))
+    0.1
     """
     a = arguments.probability(mass, name="mass")
     largest = cross_diameter(values_image, values_text)
@@ -149,6 +195,7 @@ def attention_removal(mass: ArrayLike, values_image: ArrayLike, values_text: Arr
     label="Attention removal (norms)",
     equation="(9.4), last step",
     left=CHANGE,
+    right=r"2\alpha M,\quad M=\max_i\lVert v_i\rVert",
     form="sharp",
     source=OURS,
     assumes=(),
@@ -170,12 +217,20 @@ def attention_removal_from_norm(mass: ArrayLike, largest: ArrayLike) -> FloatArr
     Returns
     -------
     ndarray
-        Upper limit of ||o - o'||. Section 9.6, (9.4).
+        Upper bound on ||o - o'||.
 
-    Raises
-    ------
-    ValueError
-        For NaN, numbers outside these ranges, or shapes that do not broadcast.
+    See Also
+    --------
+    attention_removal : Attention removal.
+    attention_zeroing : Attention zeroing.
+
+    Examples
+    --------
+    Norms ignore how close the values are to each other; the example of `attention_removal` gives half of this:
+
+    >>> import bounds
+    >>> print(bounds.attention_removal_from_norm(0.1, 1.0).round(4))
+    0.2
     """
     a, m = arguments.probability(mass, name="mass"), arguments.nonnegative(largest, name="largest")
     arguments.together(mass=a, largest=m)
@@ -186,6 +241,7 @@ def attention_removal_from_norm(mass: ArrayLike, largest: ArrayLike) -> FloatArr
     label="Attention zeroing",
     equation="(9.4')",
     left=r"\lVert o-o''\rVert",
+    right=r"\alpha\max_{i\in\mathcal I}\lVert v_i\rVert",
     form="sharp",
     source=OURS,
     assumes=(),
@@ -207,12 +263,20 @@ def attention_zeroing(mass: ArrayLike, largest_image: ArrayLike) -> FloatArray:
     Returns
     -------
     ndarray
-        alpha times that norm. Section 9.6.
+        alpha times that norm.
 
-    Raises
-    ------
-    ValueError
-        For NaN, numbers outside these ranges, or shapes that do not broadcast.
+    See Also
+    --------
+    attention_removal : Attention removal.
+    attention_removal_from_norm : Attention removal (norms).
+
+    Examples
+    --------
+    Setting weights to zero moves the output by at most alpha times the largest image value:
+
+    >>> import bounds
+    >>> print(bounds.attention_zeroing(0.1, 1.0).round(4))
+    0.1
     """
     a = arguments.probability(mass, name="mass")
     m = arguments.nonnegative(largest_image, name="largest_image")

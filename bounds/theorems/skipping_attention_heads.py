@@ -1,15 +1,13 @@
-"""Attention removal over several heads, averaged ratios and replaced image tokens."""
+"""Removing image tokens from several attention heads, averaged ratios, and replaced image tokens."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from bounds.framework import arguments
 from bounds.framework.assumptions import OURS
-from bounds.framework.symbolic import sp, symbols
+from bounds.framework.symbolic import Expression, sp, symbols
 from bounds.framework.theorem import theorem
 from bounds.theorems.skipping_attention import cross_diameter, opposite_values
 from bounds.worlds.attention import AttentionWorld
@@ -22,7 +20,7 @@ def _head_change(w: AttentionWorld) -> FloatArray:
     return norm(np.einsum("hkd,hd->k", w.outputs, w.full - w.removed))
 
 
-def _per_head() -> Any:
+def _per_head() -> Expression:
     a, d, w = symbols("mass_0:3"), symbols("diameters_0:3"), symbols("output_norms_0:3")
     return sum(a[i] * d[i] * w[i] for i in range(3))
 
@@ -58,12 +56,21 @@ def attention_removal_heads(mass: ArrayLike, diameters: ArrayLike, output_norms:
     Returns
     -------
     ndarray (...)
-        Upper limit of the norm of the change. Section 9.6.
+        Upper bound on the norm of the change.
 
-    Raises
-    ------
-    ValueError
-        For NaN, numbers outside these ranges, or shapes that do not match.
+    See Also
+    --------
+    attention_removal_joint : Attention removal (joint output matrix).
+    attention_removal_averaged : Attention removal (averaged mass).
+    attention_removal : Attention removal.
+
+    Examples
+    --------
+    One of two heads reads the image:
+
+    >>> import bounds
+    >>> print(bounds.attention_removal_heads([0.2, 0.0], [1.0, 1.0], [2.0, 2.0]).round(4))
+    0.4
     """
     a, d = arguments.probability(mass, name="mass"), arguments.nonnegative(diameters, name="diameters")
     w = arguments.nonnegative(output_norms, name="output_norms")
@@ -72,7 +79,7 @@ def attention_removal_heads(mass: ArrayLike, diameters: ArrayLike, output_norms:
     return arguments.shown((w * a * d).sum(axis=-1))
 
 
-def _joint() -> Any:
+def _joint() -> Expression:
     a, d = symbols("mass_0:3"), symbols("diameters_0:3")
     return symbols("output_norm") * sp().sqrt(sum((a[i] * d[i]) ** 2 for i in range(3)))
 
@@ -108,12 +115,20 @@ def attention_removal_joint(mass: ArrayLike, diameters: ArrayLike, output_norm: 
     Returns
     -------
     ndarray (...)
-        Upper limit of the norm of the change. Section 9.6.
+        Upper bound on the norm of the change.
 
-    Raises
-    ------
-    ValueError
-        For NaN, numbers outside these ranges, or shapes that do not match.
+    See Also
+    --------
+    attention_removal_heads : Attention removal (heads).
+    attention_removal_averaged : Attention removal (averaged mass).
+
+    Examples
+    --------
+    Two equal heads with one output matrix of norm 2; the sum over heads would be 0.8:
+
+    >>> import bounds
+    >>> print(bounds.attention_removal_joint([0.2, 0.2], [1.0, 1.0], 2.0).round(4))
+    0.5657
     """
     a, d = arguments.probability(mass, name="mass"), arguments.nonnegative(diameters, name="diameters")
     w = arguments.nonnegative(output_norm, name="output_norm")
@@ -157,13 +172,21 @@ def attention_removal_averaged(mean_mass: ArrayLike, heads: ArrayLike, largest: 
     Returns
     -------
     ndarray
-        Upper limit of the norm of the change. A ratio averaged over queries bounds its average only.
-        Section 9.6.
+        Upper bound on the norm of the change. If the ratio is averaged over
+        queries too, only the change averaged over queries is bounded.
 
-    Raises
-    ------
-    ValueError
-        For NaN, numbers outside these ranges, or shapes that do not broadcast.
+    See Also
+    --------
+    attention_removal_heads : Attention removal (heads).
+    attention_removal_joint : Attention removal (joint output matrix).
+
+    Examples
+    --------
+    A head-averaged ratio of 0.01 may still sit in one of 32 heads:
+
+    >>> import bounds
+    >>> print(bounds.attention_removal_averaged(0.01, 32, 1.0).round(4))
+    0.32
     """
     a = arguments.probability(mean_mass, name="mean_mass")
     h, m = arguments.count(heads, name="heads", least=1), arguments.nonnegative(largest, name="largest")
@@ -171,7 +194,7 @@ def attention_removal_averaged(mean_mass: ArrayLike, heads: ArrayLike, largest: 
     return arguments.shown(h * a * m)
 
 
-def _replaced() -> Any:
+def _replaced() -> Expression:
     a, d, b, e = symbols("mass diameter new_mass new_diameter")
     return a * d + b * e
 
@@ -212,12 +235,20 @@ def attention_replacement(
     Returns
     -------
     ndarray
-        Upper limit of ||o - o'||. Section 9.6.
+        Upper bound on ||o - o'||.
 
-    Raises
-    ------
-    ValueError
-        For NaN, numbers outside these ranges, or shapes that do not broadcast.
+    See Also
+    --------
+    attention_removal : Attention removal.
+    late_entry_propagation : Late entry.
+
+    Examples
+    --------
+    The mass before and the mass after both count:
+
+    >>> import bounds
+    >>> print(bounds.attention_replacement(0.1, 1.0, 0.05, 1.0).round(4))
+    0.15
     """
     a, b = arguments.probability(mass, name="mass"), arguments.probability(new_mass, name="new_mass")
     d = arguments.nonnegative(diameter, name="diameter")

@@ -1,12 +1,10 @@
-"""Section 9.7: how the error of skipped layers travels to the end of a residual network.
+"""How the error of skipped layers propagates through a residual network (theory, section 9.7).
 
-Only norms measured in the full run appear. A Lipschitz constant must hold on a region that contains both
-runs; with an empirical estimate in its place the result is a diagnostic, not a certificate.
+Only norms measured in the full run appear. A Lipschitz constant must hold on a region that contains both runs;
+with an empirical estimate in its place the result is a diagnostic, not a certificate.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,14 +13,14 @@ from bounds.framework import arguments
 from bounds.framework.assumptions import EARLY_EXIT as EXIT
 from bounds.framework.assumptions import LATE_ENTRY as ENTRY
 from bounds.framework.assumptions import OURS
-from bounds.framework.symbolic import sp, symbols
-from bounds.framework.theorem import theorem
+from bounds.framework.symbolic import Expression, sp, symbols
+from bounds.framework.theorem import Evaluate, Sides, theorem
 from bounds.worlds.network_families import EARLY_EXIT, LATE_ENTRY, RESIDUAL, TWO_STEPS
 from bounds.worlds.networks import PathWorld, ResidualWorld, TwoStreamWorld, norm
 from redundancy.array_types import FloatArray
 
 
-def _three_layers() -> Any:
+def _three_layers() -> Expression:
     n, lam = symbols("norms_0:3"), symbols("lipschitz_0:3")
     # Layer 0 skipped, 1 and 2 kept.
     return n[0] * lam[1] * lam[2]
@@ -56,12 +54,25 @@ def skip_set_propagation(norms: ArrayLike, lipschitz: ArrayLike, skipped: ArrayL
     Returns
     -------
     ndarray (...)
-        Upper limit of the distance of the two last states. Section 9.7, (9.5).
+        Upper bound on the distance of the two last states.
 
     Raises
     ------
     ValueError
-        For NaN, negative numbers, a `skipped` that is not boolean, or shapes that do not match.
+        If `skipped` is not boolean.
+
+    See Also
+    --------
+    late_entry_propagation : Late entry.
+    early_exit_propagation : Early exit.
+
+    Examples
+    --------
+    The first of three layers is skipped and its error grows by 1.1 in each of the others:
+
+    >>> import bounds
+    >>> print(bounds.skip_set_propagation([0.2, 0.3, 0.3], [1.1, 1.1, 1.1], [True, False, False]).round(4))
+    0.242
     """
     n = arguments.nonnegative(norms, name="norms")
     lam = arguments.nonnegative(lipschitz, name="lipschitz")
@@ -76,23 +87,23 @@ def skip_set_propagation(norms: ArrayLike, lipschitz: ArrayLike, skipped: ArrayL
     return arguments.shown(error)
 
 
-def _entered() -> Any:
+def _entered() -> Expression:
     b, lam = symbols("beta_0:2"), symbols("text_lipschitz_0:2")
     f, m = symbols("image_error"), symbols("blocks_0_0:2_0:2")
     text = b[1] + lam[1] * b[0]
     return m[0] * text + m[1] * f
 
 
-def _entry_sides(w: TwoStreamWorld, bound: Any) -> Any:
+def _entry_sides(w: TwoStreamWorld, bound: Evaluate) -> Sides:
     m = w.entry
     ends = bound(w.beta[:m], w.text_lipschitz[:m], w.image_error(m), w.blocks[m:])
     return [w.text_error(len(w.maps)), w.image_error(len(w.maps))], ends
 
 
 def _one_stream() -> TwoStreamWorld:
-    """Scalars: the image moves the text once, after it was itself moved."""
+    """Scalar states: the image state changes in the skipped layer and then changes the text state once."""
     maps = np.zeros((2, 4, 1, 1))
-    maps[0, 3] = 0.5  # the image grows in the layer that is bypassed
+    maps[0, 3] = 0.5  # the image state grows in the skipped layer
     maps[1, 0], maps[1, 3] = 0.2, 0.3
     return TwoStreamWorld(np.ones(1), np.ones(1), maps, 1, 2)
 
@@ -129,12 +140,21 @@ def late_entry_propagation(
     Returns
     -------
     ndarray (..., 2)
-        Upper limits of the text error and the image error. Section 9.7, (9.6).
+        Upper bounds on the text error and the image error.
 
-    Raises
-    ------
-    ValueError
-        For NaN, negative numbers, or shapes that do not match.
+    See Also
+    --------
+    early_exit_propagation : Early exit.
+    skip_set_propagation : Skipped layers.
+    attention_replacement : Attention to replaced tokens.
+
+    Examples
+    --------
+    One text-only layer, then one full layer: text error first, image error second:
+
+    >>> import bounds
+    >>> print(bounds.late_entry_propagation([0.1], [1.2], 0.5, [[[1.1, 0.2], [0.0, 1.3]]]).round(4))
+    [0.21 0.65]
     """
     e = early_exit_propagation(beta, text_lipschitz)
     f = arguments.nonnegative(image_error, name="image_error")
@@ -148,7 +168,7 @@ def late_entry_propagation(
     return state
 
 
-def _exited() -> Any:
+def _exited() -> Expression:
     b, lam = symbols("beta_0:3"), symbols("text_lipschitz_0:3")
     return b[2] + lam[2] * (b[1] + lam[1] * b[0])
 
@@ -182,12 +202,20 @@ def early_exit_propagation(beta: ArrayLike, text_lipschitz: ArrayLike) -> FloatA
     Returns
     -------
     ndarray (...)
-        Upper limit of the text error. Section 9.7.
+        Upper bound on the text error.
 
-    Raises
-    ------
-    ValueError
-        For NaN, negative numbers, or shapes that do not match.
+    See Also
+    --------
+    late_entry_propagation : Late entry.
+    attention_removal : Attention removal.
+
+    Examples
+    --------
+    Two layers after the exit: 0.1 * 1.2 + 0.1:
+
+    >>> import bounds
+    >>> print(bounds.early_exit_propagation([0.1, 0.1], [1.2, 1.2]).round(4))
+    0.22
     """
     b = arguments.nonnegative(beta, name="beta")
     lam = arguments.nonnegative(text_lipschitz, name="text_lipschitz")
@@ -206,7 +234,7 @@ def _unit_gap(w: PathWorld, offset: float) -> tuple[float, float, float, float]:
     return float(norm(x / r - y / s)), float(norm(x - y)), float(norm(x)), float(norm(y))
 
 
-def _normalised() -> Any:
+def _normalised() -> Expression:
     d, a, b, o = symbols("distance norm_x norm_y offset")
     s = sp()
     return 2 * d / (s.sqrt(a**2 + o) + s.sqrt(b**2 + o))
@@ -244,13 +272,25 @@ def normalisation(distance: ArrayLike, norm_x: ArrayLike, norm_y: ArrayLike, *, 
     Returns
     -------
     ndarray
-        Upper limit of ||x / sqrt(||x||^2 + offset) - y / sqrt(||y||^2 + offset)||; times sqrt(n) for an
-        RMSNorm without gain. Equality iff equal norms or opposite directions. Section 9.7, (9.9).
+        Upper bound on ||x / sqrt(||x||^2 + offset) - y / sqrt(||y||^2 + offset)||; times sqrt(n) for an
+        RMSNorm without gain. Equality iff equal norms or opposite directions.
 
     Raises
     ------
     ValueError
-        For NaN, negative numbers, two zero norms without offset, or shapes that do not broadcast.
+        If both norms are zero and there is no offset.
+
+    See Also
+    --------
+    squared_distance_from_norms : Lemma 2 (any norms).
+
+    Examples
+    --------
+    Vectors of norm 5 that are 1 apart; with an offset the same error counts a little less:
+
+    >>> import bounds
+    >>> print(bounds.normalisation(1.0, 5.0, 5.0, offset=[0.0, 1.0]).round(4))
+    [0.2    0.1961]
     """
     d = arguments.nonnegative(distance, name="distance")
     a, b = arguments.nonnegative(norm_x, name="norm_x"), arguments.nonnegative(norm_y, name="norm_y")

@@ -1,6 +1,6 @@
-"""A softmax whose scores move: attention with perturbed scores, and from hidden error to prediction.
+"""A softmax with perturbed scores: change of attention, and from a hidden error to the prediction.
 
-`omega` is the range of the change of the scores, max - min.
+`omega` is the range of the change of the scores, maximum minus minimum.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ def _even(omega: float) -> SoftmaxWorld:
     label="Changed scores (total variation)",
     equation="(9.7a)",
     left=r"\mathrm{TV}(a,a')",
+    right=r"\tanh(\omega/4)",
     form="sharp",
     source=OURS,
     assumes=(),
@@ -39,7 +40,7 @@ def _even(omega: float) -> SoftmaxWorld:
     tight=lambda: _even(1.5),
 )
 def softmax_total_variation(omega: ArrayLike) -> FloatArray:
-    """Total variation between two softmax laws whose scores differ by a range omega: tanh(omega / 4).
+    """Total variation between two softmax distributions whose scores differ by a range omega: tanh(omega / 4).
 
     Parameters
     ----------
@@ -49,12 +50,20 @@ def softmax_total_variation(omega: ArrayLike) -> FloatArray:
     Returns
     -------
     ndarray in [0, 1]
-        Upper limit of the total variation. Section 9.6, (9.7a).
+        Upper bound on the total variation.
 
-    Raises
-    ------
-    ValueError
-        For NaN or negative numbers.
+    See Also
+    --------
+    softmax_average : Changed scores (output).
+    softmax_divergence : Changed scores (divergence).
+
+    Examples
+    --------
+    Nearly omega / 4 for small changes, one for large ones:
+
+    >>> import bounds
+    >>> print(bounds.softmax_total_variation([0.1, 1.5, 40.0]).round(4))
+    [0.025  0.3584 1.    ]
     """
     return arguments.shown(np.tanh(0.25 * arguments.nonnegative(omega, name="omega")))
 
@@ -63,6 +72,7 @@ def softmax_total_variation(omega: ArrayLike) -> FloatArray:
     label="Changed scores (output)",
     equation="(9.7b)",
     left=r"\left\lVert\sum_i(a_i-a'_i)v_i\right\rVert",
+    right=r"\tanh(\omega/4)\,\mathsf{D}",
     form="sharp",
     source=OURS,
     assumes=(),
@@ -87,12 +97,20 @@ def softmax_average(omega: ArrayLike, diameter: ArrayLike) -> FloatArray:
     Returns
     -------
     ndarray
-        Upper limit of the norm of the change. Section 9.6, (9.7b).
+        Upper bound on the norm of the change.
 
-    Raises
-    ------
-    ValueError
-        For NaN, negative numbers, or shapes that do not broadcast.
+    See Also
+    --------
+    softmax_total_variation : Changed scores (total variation).
+    attention_removal : Attention removal.
+
+    Examples
+    --------
+    Scores that move by 0.4 in range, values at most 2 apart:
+
+    >>> import bounds
+    >>> print(bounds.softmax_average(0.4, 2.0).round(4))
+    0.1993
     """
     w, d = arguments.nonnegative(omega, name="omega"), arguments.nonnegative(diameter, name="diameter")
     arguments.together(omega=w, diameter=d)
@@ -103,6 +121,7 @@ def softmax_average(omega: ArrayLike, diameter: ArrayLike) -> FloatArray:
     label="Changed scores (divergence)",
     equation="(9.7c)",
     left=r"D(a\Vert a')",
+    right=r"\omega^2/8",
     form="sharp",
     source=f"{OURS}; Hoeffding's lemma",
     assumes=(),
@@ -112,7 +131,7 @@ def softmax_average(omega: ArrayLike, diameter: ArrayLike) -> FloatArray:
     tight=lambda: SoftmaxWorld(np.zeros(2), np.array([0.005, -0.005]), np.eye(2)),
 )
 def softmax_divergence(omega: ArrayLike) -> FloatArray:
-    """Relative entropy between two softmax laws whose scores differ by a range omega: omega^2 / 8.
+    """Relative entropy between two softmax distributions whose scores differ by a range omega: omega^2 / 8.
 
     Parameters
     ----------
@@ -122,12 +141,20 @@ def softmax_divergence(omega: ArrayLike) -> FloatArray:
     Returns
     -------
     ndarray
-        Upper limit in nats; sharp as omega -> 0. Section 9.6, (9.7c).
+        Upper bound in nats; sharp as omega -> 0.
 
-    Raises
-    ------
-    ValueError
-        For NaN or negative numbers.
+    See Also
+    --------
+    softmax_total_variation : Changed scores (total variation).
+    logit_range : From hidden error to logits.
+
+    Examples
+    --------
+    Quadratic in the range:
+
+    >>> import bounds
+    >>> print(bounds.softmax_divergence([0.1, 1.0]).round(4))
+    [0.0013 0.125 ]
     """
     w = arguments.nonnegative(omega, name="omega")
     return arguments.shown(0.125 * w * w)
@@ -137,6 +164,7 @@ def softmax_divergence(omega: ArrayLike) -> FloatArray:
     label="From hidden error to logits",
     equation="(9.8a)",
     left=r"\omega",
+    right=r"\mathsf{D}\,\lVert\Delta h\rVert",
     form="sharp",
     source=OURS,
     assumes=(),
@@ -150,7 +178,7 @@ def softmax_divergence(omega: ArrayLike) -> FloatArray:
     tight=lambda: SoftmaxWorld(np.zeros(2), np.ones(2), np.array([[1.0, 0.0], [-1.0, 0.0]])),
 )
 def logit_range(diameter: ArrayLike, distance: ArrayLike) -> FloatArray:
-    """Range of the change of all logits after a hidden error: diameter of the unembedding rows times it.
+    """Range of the change of the logits: diameter of the unembedding rows times the norm of the hidden error.
 
     Parameters
     ----------
@@ -162,12 +190,20 @@ def logit_range(diameter: ArrayLike, distance: ArrayLike) -> FloatArray:
     Returns
     -------
     ndarray
-        Upper limit of omega. Section 9.7, (9.8a).
+        Upper bound on omega.
 
-    Raises
-    ------
-    ValueError
-        For NaN, negative numbers, or shapes that do not broadcast.
+    See Also
+    --------
+    prediction_may_change : From logits to the prediction.
+    softmax_divergence : Changed scores (divergence).
+
+    Examples
+    --------
+    Unembedding rows at most 3 apart, a hidden error of 0.1:
+
+    >>> import bounds
+    >>> print(bounds.logit_range(3.0, 0.1).round(4))
+    0.3
     """
     d, e = arguments.nonnegative(diameter, name="diameter"), arguments.nonnegative(distance, name="distance")
     arguments.together(diameter=d, distance=e)
@@ -203,24 +239,36 @@ def _margin(w: SoftmaxWorld) -> float:
 def prediction_may_change(margin: ArrayLike, omega: ArrayLike) -> FloatArray:
     """1 where a change of the logits by a range omega may change the prediction, else 0.
 
-    Its mean over samples is an upper limit of the share of changed predictions.
+    Its mean over samples is an upper bound on the share of changed predictions.
 
     Parameters
     ----------
     margin : array, >= 0
         Largest logit minus the second largest.
     omega : array, >= 0
-        max - min of the change of the logits, or an upper limit of it.
+        max - min of the change of the logits, or an upper bound on it.
 
     Returns
     -------
     ndarray of 0 and 1
-        Section 9.7, (9.8b).
+        An upper bound on the indicator of a changed prediction.
 
-    Raises
-    ------
-    ValueError
-        For NaN, negative numbers, or shapes that do not broadcast.
+    See Also
+    --------
+    logit_range : From hidden error to logits.
+
+    Examples
+    --------
+    The first of three predictions is safe, the others are not:
+
+    >>> import bounds
+    >>> print(bounds.prediction_may_change([2.0, 0.5, 0.0], 0.5).round(4))
+    [0. 1. 1.]
+
+    At most two thirds of these predictions change:
+
+    >>> print(bounds.prediction_may_change([2.0, 0.5, 0.0], 0.5).mean().round(4))
+    0.6667
     """
     m, w = arguments.nonnegative(margin, name="margin"), arguments.nonnegative(omega, name="omega")
     arguments.together(margin=m, omega=w)

@@ -1,54 +1,46 @@
-"""Theorem 2: the same for fitted predictors, for their risks (4.1) and for their predictions (4.2).
+"""Theorem 2: fitted predictors, their risks (4.1) and their predictions (4.2).
 
 delta_X = E ||f(X) - E[Z | X]||^2 and delta_Y = E ||g(Y) - E[Z | Y]||^2 are the regression errors; L_1 and
-L_2 are those of Theorem 1.
+L_2 are the constants of Theorem 1.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from bounds.framework import arguments
-from bounds.framework.assumptions import LIPSCHITZ_X, LIPSCHITZ_Y, OURS, PAPER, UNIT_NORM
+from bounds.framework.assumptions import LIPSCHITZ_BOTH, OURS, PAPER, UNIT_NORM
 from bounds.framework.special_functions import kappa
+from bounds.framework.symbolic import Expression, sp, symbols
 from bounds.framework.symbolic import kappa as kappa_
-from bounds.framework.symbolic import sp, symbols
-from bounds.framework.theorem import theorem
+from bounds.framework.theorem import Evaluate, Sides, theorem
 from bounds.worlds import gallery
 from bounds.worlds.families import FREE_PREDICTED, PREDICTED
 from bounds.worlds.with_predictors import PredictedWorld
 from redundancy.array_types import FloatArray
 
-BOTH = (LIPSCHITZ_X, LIPSCHITZ_Y)
 NAMES = "epsilon lipschitz_x lipschitz_y delta_x delta_y"
 
 
-def _biased(epsilon: float, shift: float, slope_x: float = 0.0) -> PredictedWorld:
-    """The sign-flip world with a constant error of the predictor from X and none of that from Y."""
+def shifted_sign_flip(epsilon: float, shift: float, slope_x: float = 0.0) -> PredictedWorld:
+    """The sign-flip world, where the predictor from X has a constant error and that from Y none."""
     world = gallery.sign_flip(epsilon, slope_x, 1.0)
     return PredictedWorld(world, world.regression_x + shift, world.regression_y)
 
 
-def _arguments(w: PredictedWorld) -> tuple[float, ...]:
+def quantities(w: PredictedWorld) -> tuple[float, ...]:
     return w.world.geometric, w.world.lipschitz_x, w.world.lipschitz_y, w.delta_x, w.delta_y
 
 
-def _inputs(**named_values: ArrayLike) -> list[FloatArray]:
-    checked = {name: arguments.nonnegative(value, name=name) for name, value in named_values.items()}
-    arguments.together(**checked)
-    return list(checked.values())
-
-
-def _risk_sides(w: PredictedWorld, bound: Any) -> Any:
-    low, high = bound(*_arguments(w))
+def _risk_sides(w: PredictedWorld, bound: Evaluate) -> Sides:
+    low, high = bound(*quantities(w))
     return [w.risk_gap, -w.risk_gap], [high, -low]
 
 
-def _risk_high() -> Any:
+def _risk_high() -> Expression:
     e, _, slope, dx, _ = symbols(NAMES)
     return slope**2 * kappa_(e) + dx
 
@@ -60,11 +52,11 @@ def _risk_high() -> Any:
     right=r"L_2^2\kappa(\varepsilon)+\delta_X,\quad\ge -L_1^2\kappa(\varepsilon)-\delta_Y",
     form="sharp",
     source=OURS,
-    assumes=(UNIT_NORM, *BOTH),
+    assumes=(UNIT_NORM, *LIPSCHITZ_BOTH),
     family=PREDICTED,
     sides=_risk_sides,
     symbolic=_risk_high,
-    tight=lambda: _biased(0.5, 0.3),
+    tight=lambda: shifted_sign_flip(0.5, 0.3),
 )
 def empirical_functional_from_geometric(
     epsilon: ArrayLike, lipschitz_x: ArrayLike, lipschitz_y: ArrayLike, delta_x: ArrayLike, delta_y: ArrayLike
@@ -74,30 +66,40 @@ def empirical_functional_from_geometric(
     Parameters
     ----------
     epsilon : array, >= 0
-        E d_cos(X, Y), or an upper limit of it; states of norm one.
+        E d_cos(X, Y), or an upper bound on it; states of norm one.
     lipschitz_x, lipschitz_y : array, >= 0
         L_1 and L_2.
     delta_x, delta_y : array, >= 0
-        Squared regression errors, or upper limits.
+        Squared regression errors, or upper bounds.
 
     Returns
     -------
     low, high : ndarray
-        Limits of E ||Z - f(X)||^2 - E ||Z - g(Y)||^2. Theorem 2, (4.1).
+        Lower and upper bound on E ||Z - f(X)||^2 - E ||Z - g(Y)||^2.
 
-    Raises
-    ------
-    ValueError
-        For NaN, negative numbers, or shapes that do not broadcast.
+    See Also
+    --------
+    empirical_functional_linear : Theorem 2 (risks, linear), as in the paper.
+    functional_from_geometric : Theorem 1.
+    prediction_gap_from_geometric : Theorem 2 (predictions).
+
+    Examples
+    --------
+    Each side has its own Lipschitz constant and its own regression error:
+
+    >>> import bounds
+    >>> low, high = bounds.empirical_functional_from_geometric(0.1, 1.0, 2.0, 0.01, 0.05)
+    >>> print(low.round(4), high.round(4))
+    -0.24 0.77
     """
-    e, l1, l2, dx, dy = _inputs(
+    e, l1, l2, dx, dy = arguments.nonnegatives(
         epsilon=epsilon, lipschitz_x=lipschitz_x, lipschitz_y=lipschitz_y, delta_x=delta_x, delta_y=delta_y
     )
     cap = kappa(e)
     return arguments.shown(-(l1 * l1) * cap - dy), arguments.shown(l2 * l2 * cap + dx)
 
 
-def _risk_linear() -> Any:
+def _risk_linear() -> Expression:
     e, l1, l2, dx, dy = symbols(NAMES)
     return 2 * sp().Max(l1, l2) ** 2 * e + sp().Max(dx, dy)
 
@@ -106,13 +108,14 @@ def _risk_linear() -> Any:
     label="Theorem 2 (risks, linear)",
     equation="(4.1), last step",
     left=r"\left\lvert E\lVert Z-\hat f(X)\rVert^2-E\lVert Z-\hat g(Y)\rVert^2\right\rvert",
+    right=r"2\max(L_1,L_2)^2\,\varepsilon+\max(\delta_X,\delta_Y)",
     form="paper",
     source=PAPER,
-    assumes=(UNIT_NORM, *BOTH),
+    assumes=(UNIT_NORM, *LIPSCHITZ_BOTH),
     family=PREDICTED,
-    sides=lambda w, bound: (abs(w.risk_gap), bound(*_arguments(w))),
+    sides=lambda w, bound: (abs(w.risk_gap), bound(*quantities(w))),
     symbolic=_risk_linear,
-    tight=lambda: _biased(1e-4, 1e-2),
+    tight=lambda: shifted_sign_flip(1e-4, 1e-2),
 )
 def empirical_functional_linear(
     epsilon: ArrayLike, lipschitz_x: ArrayLike, lipschitz_y: ArrayLike, delta_x: ArrayLike, delta_y: ArrayLike
@@ -127,14 +130,21 @@ def empirical_functional_linear(
     Returns
     -------
     ndarray
-        Upper limit of |E ||Z - f(X)||^2 - E ||Z - g(Y)||^2|. Theorem 2 as in the paper.
+        Upper bound on ``|E ||Z - f(X)||^2 - E ||Z - g(Y)||^2|``.
 
-    Raises
-    ------
-    ValueError
-        For NaN, negative numbers, or shapes that do not broadcast.
+    See Also
+    --------
+    empirical_functional_from_geometric : Theorem 2 (risks).
+
+    Examples
+    --------
+    The paper's form takes the larger of both, here 0.85 instead of 0.77:
+
+    >>> import bounds
+    >>> print(bounds.empirical_functional_linear(0.1, 1.0, 2.0, 0.01, 0.05).round(4))
+    0.85
     """
-    e, l1, l2, dx, dy = _inputs(
+    e, l1, l2, dx, dy = arguments.nonnegatives(
         epsilon=epsilon, lipschitz_x=lipschitz_x, lipschitz_y=lipschitz_y, delta_x=delta_x, delta_y=delta_y
     )
     return arguments.shown(2.0 * np.maximum(l1, l2) ** 2 * e + np.maximum(dx, dy))
@@ -145,7 +155,7 @@ def _polygon() -> PredictedWorld:
     return PredictedWorld(world, 1.3 * world.regression_x, world.regression_y)
 
 
-def _prediction_variance() -> Any:
+def _prediction_variance() -> Expression:
     vx, vy, l1, l2, dx, dy = symbols("variance_x variance_y lipschitz_x lipschitz_y delta_x delta_y")
     s = sp()
     return s.sqrt(dx) + s.sqrt(dy) + l2 * s.sqrt(vy) + l1 * s.sqrt(vx)
@@ -155,9 +165,10 @@ def _prediction_variance() -> Any:
     label="Theorem 2 (predictions, variance form)",
     equation="(4.2)",
     left=r"\sqrt{E\lVert\hat f(X)-\hat g(Y)\rVert^2}",
+    right=r"\sqrt{\delta_X}+\sqrt{\delta_Y}+L_2\sqrt{\mathrm{mmse}(Y\mid X)}+L_1\sqrt{\mathrm{mmse}(X\mid Y)}",
     form="sharp",
     source=OURS,
-    assumes=BOTH,
+    assumes=LIPSCHITZ_BOTH,
     family=FREE_PREDICTED,
     sides=lambda w, bound: (
         math.sqrt(w.disagreement),
@@ -190,20 +201,28 @@ def prediction_gap_from_variance(
     lipschitz_x, lipschitz_y : array, >= 0
         L_1 and L_2.
     delta_x, delta_y : array, >= 0
-        Squared regression errors, or upper limits.
+        Squared regression errors, or upper bounds.
 
     Returns
     -------
     ndarray
-        Upper limit of sqrt(E ||f(X) - g(Y)||^2), in units of Z. Theorem 2, (4.2). Its terms are not known
-        to be attained all at once.
+        Upper bound on sqrt(E ||f(X) - g(Y)||^2), in units of Z. Never attained with
+        all four terms positive (theory, section 17.1).
 
-    Raises
-    ------
-    ValueError
-        For NaN, negative numbers, or shapes that do not broadcast.
+    See Also
+    --------
+    prediction_gap_from_geometric : Theorem 2 (predictions).
+    squared_prediction_gap_from_geometric : Theorem 2 (predictions, squared).
+
+    Examples
+    --------
+    Regression errors of 0.01 each, and a later state that the earlier one determines:
+
+    >>> import bounds
+    >>> print(bounds.prediction_gap_from_variance(0.04, 0.0, 1.0, 1.0, 0.01, 0.01).round(4))
+    0.4
     """
-    vx, vy, l1, l2, dx, dy = _inputs(
+    vx, vy, l1, l2, dx, dy = arguments.nonnegatives(
         variance_x=variance_x,
         variance_y=variance_y,
         lipschitz_x=lipschitz_x,
@@ -214,7 +233,7 @@ def prediction_gap_from_variance(
     return arguments.shown(np.sqrt(dx) + np.sqrt(dy) + l2 * np.sqrt(vy) + l1 * np.sqrt(vx))
 
 
-def _prediction() -> Any:
+def _prediction() -> Expression:
     e, l1, l2, dx, dy = symbols(NAMES)
     s = sp()
     return s.sqrt(dx) + s.sqrt(dy) + (l1 + l2) * s.sqrt(kappa_(e))
@@ -227,11 +246,11 @@ def _prediction() -> Any:
     right=r"\sqrt{\delta_X}+\sqrt{\delta_Y}+(L_1+L_2)\sqrt{\kappa(\varepsilon)}",
     form="sharp",
     source=OURS,
-    assumes=(UNIT_NORM, *BOTH),
+    assumes=(UNIT_NORM, *LIPSCHITZ_BOTH),
     family=PREDICTED,
-    sides=lambda w, bound: (math.sqrt(w.disagreement), bound(*_arguments(w))),
+    sides=lambda w, bound: (math.sqrt(w.disagreement), bound(*quantities(w))),
     symbolic=_prediction,
-    tight=lambda: _biased(1e-6, 0.0, 1.0),
+    tight=lambda: shifted_sign_flip(1e-6, 0.0, 1.0),
 )
 def prediction_gap_from_geometric(
     epsilon: ArrayLike, lipschitz_x: ArrayLike, lipschitz_y: ArrayLike, delta_x: ArrayLike, delta_y: ArrayLike
@@ -246,14 +265,23 @@ def prediction_gap_from_geometric(
     Returns
     -------
     ndarray
-        Upper limit of sqrt(E ||f(X) - g(Y)||^2), in units of Z. Theorem 2, (4.2).
+        Upper bound on sqrt(E ||f(X) - g(Y)||^2), in units of Z.
 
-    Raises
-    ------
-    ValueError
-        For NaN, negative numbers, or shapes that do not broadcast.
+    See Also
+    --------
+    prediction_gap_from_variance : Theorem 2 (predictions, variance form).
+    squared_prediction_gap_from_geometric : Theorem 2 (predictions, squared).
+    regression_gap_from_geometric : Theorem 2 (exact regressions).
+
+    Examples
+    --------
+    The same from a mean cosine distance of 0.02:
+
+    >>> import bounds
+    >>> print(bounds.prediction_gap_from_geometric(0.02, 1.0, 1.0, 0.01, 0.01).round(4))
+    0.598
     """
-    e, l1, l2, dx, dy = _inputs(
+    e, l1, l2, dx, dy = arguments.nonnegatives(
         epsilon=epsilon, lipschitz_x=lipschitz_x, lipschitz_y=lipschitz_y, delta_x=delta_x, delta_y=delta_y
     )
     return arguments.shown(np.sqrt(dx) + np.sqrt(dy) + (l1 + l2) * np.sqrt(kappa(e)))

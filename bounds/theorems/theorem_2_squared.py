@@ -1,23 +1,21 @@
-"""Theorem 2 for squared differences of predictions: forms linear in epsilon, looser than (4.2)."""
+"""Theorem 2 for squared differences of predictions: linear in epsilon, looser than (4.2)."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from bounds.framework import arguments
-from bounds.framework.assumptions import OURS, UNIT_NORM
-from bounds.framework.symbolic import sp, symbols
-from bounds.framework.theorem import theorem
-from bounds.theorems.theorem_2_fitted_predictors import BOTH, NAMES, _arguments, _biased, _inputs
+from bounds.framework.assumptions import LIPSCHITZ_BOTH, OURS, UNIT_NORM
+from bounds.framework.symbolic import Expression, sp, symbols
+from bounds.framework.theorem import World, theorem
+from bounds.theorems.theorem_2_fitted_predictors import NAMES, quantities, shifted_sign_flip
 from bounds.worlds import gallery
 from bounds.worlds.families import JOINT, PREDICTED
 from redundancy.array_types import FloatArray
 
 
-def _squared() -> Any:
+def _squared() -> Expression:
     e, l1, l2, dx, dy = symbols(NAMES)
     u = symbols("share")
     s = sp()
@@ -28,13 +26,14 @@ def _squared() -> Any:
     label="Theorem 2 (predictions, squared)",
     equation="(4.3)",
     left=r"E\lVert\hat f(X)-\hat g(Y)\rVert^2",
+    right=r"(1+s)\left(\sqrt{\delta_X}+\sqrt{\delta_Y}\right)^2+2\left(1+\tfrac1s\right)(L_1+L_2)^2\varepsilon",
     form="consequence",
     source=OURS,
-    assumes=(UNIT_NORM, *BOTH),
+    assumes=(UNIT_NORM, *LIPSCHITZ_BOTH),
     family=PREDICTED,
-    sides=lambda w, bound: ([w.disagreement] * 2, [bound(*_arguments(w), share=s) for s in (0.5, 1e6)]),
+    sides=lambda w, bound: ([w.disagreement] * 2, [bound(*quantities(w), share=s) for s in (0.5, 1e6)]),
     symbolic=_squared,
-    tight=lambda: _biased(1e-6, 0.0, 1.0),
+    tight=lambda: shifted_sign_flip(1e-6, 0.0, 1.0),
 )
 def squared_prediction_gap_from_geometric(
     epsilon: ArrayLike,
@@ -57,15 +56,25 @@ def squared_prediction_gap_from_geometric(
     Returns
     -------
     ndarray
-        (1 + s) (sqrt(delta_X) + sqrt(delta_Y))^2 + 2 (1 + 1 / s) (L_1 + L_2)^2 epsilon. Theorem 2, (4.3).
+        (1 + s) (sqrt(delta_X) + sqrt(delta_Y))^2 + 2 (1 + 1 / s) (L_1 + L_2)^2 epsilon.
 
-    Raises
-    ------
-    ValueError
-        For NaN, negative numbers, share <= 0, or shapes that do not broadcast.
+    See Also
+    --------
+    prediction_gap_from_geometric : Theorem 2 (predictions).
+    squared_prediction_gap_linear : Theorem 2 (predictions, linear).
+
+    Examples
+    --------
+    The best share gives the square of `prediction_gap_from_geometric` up to kappa(epsilon) <= 2 epsilon:
+
+    >>> import bounds
+    >>> print(bounds.squared_prediction_gap_from_geometric(0.02, 1.0, 1.0, 0.01, 0.01, share=[1.0, 2.0]).round(4))
+    [0.4  0.36]
+    >>> print((bounds.prediction_gap_from_geometric(0.02, 1.0, 1.0, 0.01, 0.01) ** 2).round(4))
+    0.3576
     """
     s = arguments.positive(share, name="share")
-    e, l1, l2, dx, dy, _ = _inputs(
+    e, l1, l2, dx, dy, _ = arguments.nonnegatives(
         epsilon=epsilon,
         lipschitz_x=lipschitz_x,
         lipschitz_y=lipschitz_y,
@@ -77,7 +86,7 @@ def squared_prediction_gap_from_geometric(
     return arguments.shown(fitted + 2.0 * (1.0 + 1.0 / s) * (l1 + l2) ** 2 * e)
 
 
-def _three_three_six() -> Any:
+def _three_three_six() -> Expression:
     e, l1, l2, dx, dy = symbols(NAMES)
     return 3 * dx + 3 * dy + 6 * (l1 + l2) ** 2 * e
 
@@ -86,13 +95,14 @@ def _three_three_six() -> Any:
     label="Theorem 2 (predictions, linear)",
     equation="(4.4)",
     left=r"E\lVert\hat f(X)-\hat g(Y)\rVert^2",
+    right=r"3\delta_X+3\delta_Y+6(L_1+L_2)^2\varepsilon",
     form="consequence",
     source=OURS,
-    assumes=(UNIT_NORM, *BOTH),
+    assumes=(UNIT_NORM, *LIPSCHITZ_BOTH),
     family=PREDICTED,
-    sides=lambda w, bound: (w.disagreement, bound(*_arguments(w))),
+    sides=lambda w, bound: (w.disagreement, bound(*quantities(w))),
     symbolic=_three_three_six,
-    unattained="would need all four terms of (4.2) attained at once, which is not known to be possible",
+    unattained="would need all four terms of (4.2) attained at once, which is impossible (section 17.1)",
 )
 def squared_prediction_gap_linear(
     epsilon: ArrayLike, lipschitz_x: ArrayLike, lipschitz_y: ArrayLike, delta_x: ArrayLike, delta_y: ArrayLike
@@ -107,25 +117,33 @@ def squared_prediction_gap_linear(
     Returns
     -------
     ndarray
-        Upper limit of E ||f(X) - g(Y)||^2. Theorem 2, (4.4).
+        Upper bound on E ||f(X) - g(Y)||^2.
 
-    Raises
-    ------
-    ValueError
-        For NaN, negative numbers, or shapes that do not broadcast.
+    See Also
+    --------
+    squared_prediction_gap_from_geometric : Theorem 2 (predictions, squared).
+    regression_gap_from_geometric : Theorem 2 (exact regressions).
+
+    Examples
+    --------
+    Looser than the form with a share, which gives 0.36 at s = 2:
+
+    >>> import bounds
+    >>> print(bounds.squared_prediction_gap_linear(0.02, 1.0, 1.0, 0.01, 0.01).round(4))
+    0.54
     """
-    e, l1, l2, dx, dy = _inputs(
+    e, l1, l2, dx, dy = arguments.nonnegatives(
         epsilon=epsilon, lipschitz_x=lipschitz_x, lipschitz_y=lipschitz_y, delta_x=delta_x, delta_y=delta_y
     )
     return arguments.shown(3.0 * dx + 3.0 * dy + 6.0 * (l1 + l2) ** 2 * e)
 
 
-def _regressions() -> Any:
+def _regressions() -> Expression:
     e, l1, l2 = symbols("epsilon lipschitz_x lipschitz_y")
     return 2 * (l1 + l2) ** 2 * e
 
 
-def _regression_gap(w: Any) -> float:
+def _regression_gap(w: World) -> float:
     gap = ((w.regression_x[:, None] - w.regression_y[None, :]) ** 2).sum(axis=-1)
     return float((w.xy * gap).sum())
 
@@ -134,9 +152,10 @@ def _regression_gap(w: Any) -> float:
     label="Theorem 2 (exact regressions)",
     equation="(4.5)",
     left=r"E\lVert E[Z\mid X]-E[Z\mid Y]\rVert^2",
+    right=r"2(L_1+L_2)^2\varepsilon",
     form="sharp",
     source=OURS,
-    assumes=(UNIT_NORM, *BOTH),
+    assumes=(UNIT_NORM, *LIPSCHITZ_BOTH),
     family=JOINT,
     sides=lambda w, bound: (_regression_gap(w), bound(w.geometric, w.lipschitz_x, w.lipschitz_y)),
     symbolic=_regressions,
@@ -148,19 +167,27 @@ def regression_gap_from_geometric(epsilon: ArrayLike, lipschitz_x: ArrayLike, li
     Parameters
     ----------
     epsilon : array, >= 0
-        E d_cos(X, Y), or an upper limit of it; states of norm one.
+        E d_cos(X, Y), or an upper bound on it; states of norm one.
     lipschitz_x, lipschitz_y : array, >= 0
         L_1 and L_2.
 
     Returns
     -------
     ndarray
-        Upper limit of E ||E[Z | X] - E[Z | Y]||^2. Theorem 2, (4.5).
+        Upper bound on E ||E[Z | X] - E[Z | Y]||^2.
 
-    Raises
-    ------
-    ValueError
-        For NaN, negative numbers, or shapes that do not broadcast.
+    See Also
+    --------
+    prediction_gap_from_geometric : Theorem 2 (predictions).
+    functional_from_geometric : Theorem 1.
+
+    Examples
+    --------
+    Without regression errors:
+
+    >>> import bounds
+    >>> print(bounds.regression_gap_from_geometric(0.02, 1.0, 1.0).round(4))
+    0.16
     """
-    e, l1, l2 = _inputs(epsilon=epsilon, lipschitz_x=lipschitz_x, lipschitz_y=lipschitz_y)
+    e, l1, l2 = arguments.nonnegatives(epsilon=epsilon, lipschitz_x=lipschitz_x, lipschitz_y=lipschitz_y)
     return arguments.shown(2.0 * (l1 + l2) ** 2 * e)

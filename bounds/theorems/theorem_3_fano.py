@@ -1,12 +1,10 @@
 """Theorem 3: distance-based Fano bounds H(X | Y) by the probability of being far and the size of balls.
 
-X has a finite alphabet inside a codebook V fixed in advance; `size` is |V|, and the ball of y holds the
-N(y) codes within distance t of y. No symmetry, metric or uniform law is needed.
+X has a finite alphabet inside a codebook V fixed in advance; `size` is ``|V|``, and the ball of y holds the
+N(y) codewords within distance t of y. No symmetry, metric or uniform distribution is needed.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,7 +13,7 @@ from scipy.special import xlogy
 from bounds.framework import arguments
 from bounds.framework.assumptions import OURS, SELF_IN_BALL
 from bounds.framework.special_functions import binary_entropy
-from bounds.framework.symbolic import h2, sp, symbols
+from bounds.framework.symbolic import Expression, h2, sp, symbols
 from bounds.framework.theorem import theorem
 from bounds.worlds import gallery
 from bounds.worlds.families import CODES, COVERED_CODES
@@ -34,7 +32,7 @@ def balls(w: FiniteWorld) -> tuple[FloatArray, FloatArray, FloatArray]:
     held = w.y > 0
     p_far = np.minimum((w.xy * w.far).sum(axis=0)[held] / w.y[held], 1.0)
     counts = (~w.far).sum(axis=0)[held].astype(float)
-    # A ball that holds every code, or none, leaves no doubt about being far.
+    # If a ball holds every codeword, or none, the probability of being far is exactly 0 or 1.
     p_far = np.where(counts == len(w.x_points), 0.0, np.where(counts == 0, 1.0, p_far))
     return w.y[held] / w.y[held].sum(), p_far, counts
 
@@ -44,7 +42,7 @@ def _counts(w: FiniteWorld) -> tuple[int, float, float]:
     return len(w.x_points), n.min(), n.max()
 
 
-def _per_point() -> Any:
+def _per_point() -> Expression:
     law, p = symbols("law_0:3"), symbols("p_far_0:3")
     size, n, log = symbols("size"), symbols("n_codes_0:3"), sp().log
     return sum(law[i] * (h2(p[i]) + p[i] * log(size - n[i]) + (1 - p[i]) * log(n[i])) for i in range(3))
@@ -73,26 +71,39 @@ def fano_per_point(law: ArrayLike, p_far: ArrayLike, size: ArrayLike, n_codes: A
     p_far : array (..., n) in [0, 1]
         P(d > t | Y = y).
     size : array (...), >= 1
-        Codes in the codebook, |V|.
+        Codewords in the codebook, ``|V|``.
     n_codes : array (..., n)
-        N(y), codes within the threshold of y.
+        N(y), codewords within the threshold of y.
 
     Returns
     -------
     ndarray (...)
-        Upper limit of H(X | Y). Theorem 3, (F0).
+        Upper bound on H(X | Y).
 
     Raises
     ------
     ValueError
-        For NaN, numbers outside these ranges, N(y) > |V|, a positive chance of a set without codes, or
-        shapes that do not match.
+        If `law` does not sum to one, if N(y) exceeds ``|V|``, or if a set that holds no codeword has positive
+        probability.
+
+    See Also
+    --------
+    fano_mean_counts : Theorem 3 (mean counts).
+    fano : Theorem 3, as in the paper.
+
+    Examples
+    --------
+    Two later states, one of which determines the codeword:
+
+    >>> import bounds
+    >>> print(bounds.fano_per_point([0.5, 0.5], [0.0, 0.4], 10, [1, 3]).round(4))
+    1.0553
     """
     q, p, rest, n = _per_y(law, p_far, size, n_codes)
     return arguments.shown((q * (binary_entropy(p) + xlogy(p, rest) + xlogy(1.0 - p, n))).sum(axis=-1))
 
 
-def _mean_counts() -> Any:
+def _mean_counts() -> Expression:
     law, p = symbols("law_0:3"), symbols("p_far_0:3")
     size, n, log = symbols("size"), symbols("n_codes_0:3"), sp().log
     total = sum(law[i] * p[i] for i in range(3))
@@ -123,12 +134,26 @@ def fano_mean_counts(law: ArrayLike, p_far: ArrayLike, size: ArrayLike, n_codes:
     Returns
     -------
     ndarray (...)
-        Upper limit of H(X | Y). Theorem 3, (F1).
+        Upper bound on H(X | Y).
 
     Raises
     ------
     ValueError
-        As in `fano_per_point`.
+        If `law` does not sum to one, if N(y) exceeds ``|V|``, or if a set that holds no codeword has positive
+        probability.
+
+    See Also
+    --------
+    fano_per_point : Theorem 3 (per point).
+    fano : Theorem 3, as in the paper.
+
+    Examples
+    --------
+    Averaging the probabilities first costs a little: `fano_per_point` gives 1.0553 nats:
+
+    >>> import bounds
+    >>> print(bounds.fano_mean_counts([0.5, 0.5], [0.0, 0.4], 10, [1, 3]).round(4))
+    1.2192
     """
     q, p, rest, n = _per_y(law, p_far, size, n_codes)
     total = np.minimum((q * p).sum(axis=-1), 1.0)
@@ -136,7 +161,7 @@ def fano_mean_counts(law: ArrayLike, p_far: ArrayLike, size: ArrayLike, n_codes:
     return arguments.shown(binary_entropy(total) + logs)
 
 
-def _published() -> Any:
+def _published() -> Expression:
     p, size, low, high = symbols("p_far size n_min n_max")
     return h2(p) + p * sp().log((size - low) / high) + sp().log(high)
 
@@ -157,34 +182,59 @@ def _published() -> Any:
 def fano(p_far: ArrayLike, size: ArrayLike, n_min: ArrayLike, n_max: ArrayLike) -> FloatArray:
     """H(X | Y) from P_t and the smallest and largest ball, as published, in nats.
 
-    Not monotone in p_far: with an upper limit of P_t use `fano_monotone`.
+    Not monotone in p_far: with an upper bound on P_t use `fano_monotone`.
 
     Parameters
     ----------
     p_far : array in [0, 1]
         P(d > t), exactly.
     size : array, >= 1
-        Codes in the codebook, |V|.
+        Codewords in the codebook, ``|V|``.
     n_min, n_max : array
         Smallest and largest N(y) over the support of Y; 0 <= n_min <= n_max <= size.
 
     Returns
     -------
     ndarray
-        Upper limit of H(X | Y). Theorem 3, (F2). Where a ball holds all codes or all balls are empty the
-        trivial log size.
+        Upper bound on H(X | Y); log size where a ball holds all codewords or all balls are empty.
 
     Raises
     ------
     ValueError
-        For NaN, numbers outside these ranges, counts out of order, or shapes that do not broadcast.
+        Unless n_min <= n_max <= size.
+
+    See Also
+    --------
+    fano_monotone : Theorem 3 (monotone).
+    fano_per_point : Theorem 3 (per point).
+    fano_covered : Theorem 3 (every y covered).
+    braun_pokutta : Theorem 4, as in the paper.
+    entropy_from_proximity : Theorem 4 (conditional entropy).
+
+    Examples
+    --------
+    A codebook of 10,000 codewords, one per ball, and 2.8 % of the pairs far:
+
+    >>> import bounds
+    >>> print(bounds.fano(0.028, 10_000, 1, 1).round(4))
+    0.3856
+
+    It falls again beyond p = ``(|V| - N_min) / (|V| - N_min + N_max)``, so an upper bound on P_t must not enter:
+
+    >>> print(bounds.fano([0.5, 0.9, 1.0], 10, 4, 4).round(4))
+    [2.2822 2.0763 1.7918]
+
+    Attained on a cycle of nine codewords:
+
+    >>> print(round(bounds.fano.check(bounds.fano.tight()).ratio, 6))
+    1.0
     """
     p, v, low, high = _global(p_far, size, n_min, n_max, name="p_far")
     value = binary_entropy(p) + xlogy(p, np.maximum(v - low, 1.0)) + xlogy(1.0 - p, np.maximum(high, 1.0))
     return arguments.shown(np.where(_trivial(v, low, high), np.log(v), value))
 
 
-def _monotone() -> Any:
+def _monotone() -> Expression:
     p, size, low, high = symbols("p_far_upper size n_min n_max")
     s = sp()
     far = size - low
@@ -209,24 +259,37 @@ def _monotone() -> Any:
     tight=_cycle,
 )
 def fano_monotone(p_far_upper: ArrayLike, size: ArrayLike, n_min: ArrayLike, n_max: ArrayLike) -> FloatArray:
-    """H(X | Y) from an upper limit of P_t, in nats: the only form that may be fed a confidence limit.
+    """H(X | Y) from an upper bound on P_t, in nats: the only form that accepts a confidence limit.
 
     Parameters
     ----------
     p_far_upper : array in [0, 1]
-        Upper limit of P(d > t).
+        Upper bound on P(d > t).
     size, n_min, n_max : array
         As in `fano`.
 
     Returns
     -------
     ndarray
-        Upper limit of H(X | Y), non-decreasing in p_far_upper, at most log size. Theorem 3, (5.1).
+        Upper bound on H(X | Y), non-decreasing in p_far_upper, at most log size.
 
     Raises
     ------
     ValueError
-        As in `fano`.
+        Unless n_min <= n_max <= size.
+
+    See Also
+    --------
+    fano : Theorem 3, as in the paper.
+    functional_from_fano : Pipeline (proximal, informational, functional).
+
+    Examples
+    --------
+    It never falls and never exceeds log ``|V|`` = 2.3026:
+
+    >>> import bounds
+    >>> print(bounds.fano_monotone([0.3, 0.6, 1.0], 10, 4, 4).round(4))
+    [2.1188 2.3026 2.3026]
     """
     p, v, low, high = _global(p_far_upper, size, n_min, n_max, name="p_far_upper")
     far = v - low
@@ -236,7 +299,7 @@ def fano_monotone(p_far_upper: ArrayLike, size: ArrayLike, n_min: ArrayLike, n_m
     return arguments.shown(np.where(_trivial(v, low, high), top, np.minimum(top, value)))
 
 
-def _covered() -> Any:
+def _covered() -> Expression:
     p, size, low, mean = symbols("p_far size n_min mean_log_count")
     return h2(p) + p * sp().log(size - low) + mean
 
@@ -255,7 +318,7 @@ def _covered() -> Any:
         bound(w.p_far, *_counts(w)[:2], balls(w)[0] @ np.log(balls(w)[2])),
     ),
     symbolic=_covered,
-    # Balls of one code each: the mean logarithm vanishes and nothing is given away.
+    # Balls of one codeword each: the mean logarithm is zero and the bound is attained.
     tight=lambda: gallery.cyclic_codebook(7, 0, 0.4),
 )
 def fano_covered(p_far: ArrayLike, size: ArrayLike, n_min: ArrayLike, mean_log_count: ArrayLike) -> FloatArray:
@@ -266,7 +329,7 @@ def fano_covered(p_far: ArrayLike, size: ArrayLike, n_min: ArrayLike, mean_log_c
     p_far : array in [0, 1]
         P(d > t), exactly.
     size : array, >= 1
-        Codes in the codebook, |V|.
+        Codewords in the codebook, ``|V|``.
     n_min : array in [1, size]
         Smallest N(y).
     mean_log_count : array, >= 0
@@ -275,12 +338,27 @@ def fano_covered(p_far: ArrayLike, size: ArrayLike, n_min: ArrayLike, mean_log_c
     Returns
     -------
     ndarray
-        Upper limit of H(X | Y). Theorem 3, (F3).
+        Upper bound on H(X | Y).
 
     Raises
     ------
     ValueError
-        For NaN, numbers outside these ranges, or shapes that do not broadcast.
+        Unless n_min <= size.
+
+    See Also
+    --------
+    fano : Theorem 3, as in the paper.
+    fano_mean_counts : Theorem 3 (mean counts).
+
+    Examples
+    --------
+    With balls of one codeword each it is Fano's inequality:
+
+    >>> import bounds
+    >>> print(bounds.fano_covered(0.1, 10, 1, 0.0).round(4))
+    0.5448
+    >>> print(bounds.fano(0.1, 10, 1, 1).round(4))
+    0.5448
     """
     p = arguments.probability(p_far, name="p_far")
     v = arguments.count(size, name="size", least=1)
@@ -293,7 +371,7 @@ def fano_covered(p_far: ArrayLike, size: ArrayLike, n_min: ArrayLike, mean_log_c
 
 
 def _trivial(size: FloatArray, low: FloatArray, high: FloatArray) -> NDArray[np.bool_]:
-    # One ball holds every code, or none holds any: then nothing but the alphabet is known.
+    # One ball holds every codeword, or all are empty: then only the alphabet is known.
     trivial: NDArray[np.bool_] = (low == size) | (high == 0) | (size == 1)
     return trivial
 
@@ -323,7 +401,7 @@ def _per_y(
     rest = v - n
     if ((q * p > 0) & (rest == 0)).any() or ((q * (1.0 - p) > 0) & (n == 0)).any():
         raise ValueError(
-            "p_far: expected 0 where a ball holds every code and 1 where it holds none, got other values; "
-            "count the codes within t and P(d > t) with the same threshold"
+            "p_far: expected 0 where a ball holds every codeword and 1 where it holds none, got other values; "
+            "use the same threshold t for the counts and for P(d > t)"
         )
     return q, p, np.maximum(rest, 1.0), np.maximum(n, 1.0)

@@ -6,15 +6,13 @@ p(y) = P(d(X, y) <= t) for X alone, between p_min and p_max over the support of 
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike
 
 from bounds.framework import arguments
 from bounds.framework.assumptions import OURS
 from bounds.framework.special_functions import binary_divergence, divergence_term
-from bounds.framework.symbolic import divergence, h2, sp, symbols
+from bounds.framework.symbolic import Expression, divergence, h2, sp, symbols
 from bounds.framework.theorem import theorem
 from bounds.worlds import exact_quantities, gallery
 from bounds.worlds.families import CODES
@@ -34,13 +32,13 @@ def _close(w: FiniteWorld) -> tuple[FloatArray, FloatArray, FloatArray]:
     r = np.clip((w.xy * ~w.far).sum(axis=0)[held] / w.y[held], 0.0, 1.0)
     near, occurs = ~w.far[:, held], w.x > 0
     ball = np.clip(w.x @ near / w.x.sum(), 0.0, 1.0)
-    # Certain events are exactly certain, whatever the rounding of the sum.
+    # Certain events get probability exactly 1, whatever the rounding of the sum.
     ball = np.where(near[occurs].all(axis=0), 1.0, np.where(near[occurs].any(axis=0), ball, 0.0))
     return w.y[held] / w.y[held].sum(), r, ball
 
 
 def _pair(w: FiniteWorld) -> tuple[float, float, dict[str, float]]:
-    # Complements are summed apart, so that neither r nor q near one loses its digits.
+    # Complements are summed separately, so that r and q near one keep their digits.
     independent = w.x[:, None] * w.y
     far_joint, far_product = float(w.xy[w.far].sum()), float(independent[w.far].sum())
     r = 1.0 if far_joint == 0 else min(1.0, float(w.xy[~w.far].sum()))
@@ -55,7 +53,7 @@ def _distance_laws(w: FiniteWorld) -> tuple[FloatArray, FloatArray]:
     return joint / joint.sum(), product / product.sum()
 
 
-def _laws() -> Any:
+def _laws() -> Expression:
     a, b = symbols("joint_0:3"), symbols("product_0:3")
     return sum(a[i] * sp().log(a[i] / b[i]) for i in range(3))
 
@@ -64,7 +62,7 @@ def _laws() -> Any:
     label="Theorem 4 (any partition)",
     equation="(6.2)",
     left=r"I(X;Y)",
-    right=r"D\left(\text{law of }d(X,Y)\,\Vert\,\text{law of }d(X,Y')\right)",
+    right=r"D\left(P_{d(X,Y)}\,\Vert\,P_{d(X,Y')}\right),\quad Y'\text{ an independent copy of }Y",
     relation=">=",
     form="sharp",
     source=OURS,
@@ -75,7 +73,7 @@ def _laws() -> Any:
     tight=lambda: gallery.cyclic_codebook(9, 0, 0.25),
 )
 def information_from_distance_laws(joint: ArrayLike, product: ArrayLike) -> FloatArray:
-    """I(X; Y) from the law of the distance of matched and of independent pairs, in nats.
+    """I(X; Y) from the distribution of the distance of matched and of independent pairs, in nats.
 
     Dominates every threshold at once; any finite partition of the pairs will do in place of the distance.
 
@@ -87,12 +85,30 @@ def information_from_distance_laws(joint: ArrayLike, product: ArrayLike) -> Floa
     Returns
     -------
     ndarray (...)
-        Lower limit of I(X; Y); infinite if a cell is impossible for independent pairs only. Theorem 4, (6.2).
+        Lower bound on I(X; Y); infinite if a cell is impossible for independent pairs only.
 
     Raises
     ------
     ValueError
-        For NaN, numbers that are not laws, or shapes that do not match.
+        If `joint` or `product` does not sum to one.
+
+    See Also
+    --------
+    information_from_proximity : Theorem 4 (data processing).
+    information_per_point : Theorem 4 (per point).
+
+    Examples
+    --------
+    Matched pairs are close more often than independent ones:
+
+    >>> import bounds
+    >>> print(bounds.information_from_distance_laws([0.7, 0.2, 0.1], [0.1, 0.3, 0.6]).round(4))
+    1.1019
+
+    A single threshold after the first cell sees less of it:
+
+    >>> print(bounds.information_from_proximity(0.7, 0.1).round(4))
+    1.0326
     """
     p, q = arguments.law(joint, name="joint"), arguments.law(product, name="product")
     arguments.same_last_axis(joint=p, product=q)
@@ -100,7 +116,7 @@ def information_from_distance_laws(joint: ArrayLike, product: ArrayLike) -> Floa
     return arguments.shown(divergence_term(p, q, q - p).sum(axis=-1))
 
 
-def _per_point() -> Any:
+def _per_point() -> Expression:
     law, r, ball = symbols("law_0:3"), symbols("r_0:3"), symbols("p_ball_0:3")
     return sum(law[i] * divergence(r[i], ball[i]) for i in range(3))
 
@@ -134,12 +150,25 @@ def information_per_point(law: ArrayLike, r: ArrayLike, p_ball: ArrayLike) -> Fl
     Returns
     -------
     ndarray (...)
-        Lower limit of I(X; Y). Theorem 4, first step of (6.1).
+        Lower bound on I(X; Y).
 
     Raises
     ------
     ValueError
-        For NaN, numbers outside these ranges, or shapes that do not match.
+        If `law` does not sum to one.
+
+    See Also
+    --------
+    information_from_proximity : Theorem 4 (data processing).
+    information_from_distance_laws : Theorem 4 (any partition).
+
+    Examples
+    --------
+    Two later states whose balls hold 10 % and 40 % of the earlier states:
+
+    >>> import bounds
+    >>> print(bounds.information_per_point([0.5, 0.5], [0.9, 0.9], [0.1, 0.4]).round(4))
+    1.1542
     """
     p, close = arguments.law(law, name="law"), arguments.probability(r, name="r")
     ball = arguments.probability(p_ball, name="p_ball")
@@ -184,12 +213,26 @@ def information_from_proximity(
     Returns
     -------
     ndarray
-        Lower limit of I(X; Y); infinite if q is 0 or 1 and r is not. Theorem 4, (6.1).
+        Lower bound on I(X; Y); infinite if q is 0 or 1 and r is not.
 
-    Raises
-    ------
-    ValueError
-        For NaN, numbers outside [0, 1], or shapes that do not broadcast.
+    See Also
+    --------
+    information_per_point : Theorem 4 (per point).
+    information_from_ball_range : Theorem 4 (clamped).
+    information_from_limits : Theorem 4 (limits).
+
+    Examples
+    --------
+    90 % of matched and 10 % of independent pairs are close:
+
+    >>> import bounds
+    >>> print(bounds.information_from_proximity(0.9, 0.1).round(4))
+    1.7578
+
+    Independent states have r = q and share nothing:
+
+    >>> print(bounds.information_from_proximity(0.3, 0.3).round(4))
+    0.0
     """
     close, base = arguments.probability(r, name="r"), arguments.probability(q, name="q")
     far = None if r_complement is None else arguments.probability(r_complement, name="r_complement")
@@ -203,7 +246,7 @@ def information_from_proximity(
     return arguments.shown(binary_divergence(close, base, far, off))
 
 
-def _clamped() -> Any:
+def _clamped() -> Expression:
     r, low, high = symbols("r p_min p_max")
     s = sp()
     return s.Piecewise((divergence(r, high), r > high), (divergence(r, low), r < low), (0, True))
@@ -236,19 +279,32 @@ def information_from_ball_range(r: ArrayLike, p_min: ArrayLike, p_max: ArrayLike
     Returns
     -------
     ndarray
-        Lower limit of I(X; Y). Theorem 4, third step of (6.1). Without the clamp d(r || p_max) is false
+        Lower bound on I(X; Y). Without the clamp d(r || p_max) is false
         for r < p_max.
 
     Raises
     ------
     ValueError
-        For NaN, numbers outside [0, 1], p_min > p_max, or shapes that do not broadcast.
+        If p_min exceeds p_max.
+
+    See Also
+    --------
+    information_from_proximity : Theorem 4 (data processing).
+    braun_pokutta : Theorem 4, as in the paper.
+
+    Examples
+    --------
+    Nothing follows where r lies between the ball probabilities:
+
+    >>> import bounds
+    >>> print(bounds.information_from_ball_range([0.9, 0.3], 0.1, 0.4).round(4))
+    [0.5507 0.    ]
     """
     close, low, high = _range(r, p_min, p_max)
     return arguments.shown(binary_divergence(close, np.clip(close, low, high)))
 
 
-def _braun_pokutta() -> Any:
+def _braun_pokutta() -> Expression:
     r, low, high = symbols("r p_min p_max")
     log = sp().log
     return r * log(1 / high) + (1 - r) * log(1 / (1 - low)) - h2(r)
@@ -281,16 +337,32 @@ def braun_pokutta(r: ArrayLike, p_min: ArrayLike, p_max: ArrayLike) -> FloatArra
     Returns
     -------
     ndarray
-        Lower limit of I(X; Y). Theorem 4, last step of (6.1).
+        Lower bound on I(X; Y).
 
     Raises
     ------
     ValueError
-        For NaN, numbers outside [0, 1], p_min > p_max, or shapes that do not broadcast.
+        If p_min exceeds p_max.
+
+    See Also
+    --------
+    information_from_ball_range : Theorem 4 (clamped).
+    information_from_proximity : Theorem 4 (data processing).
+    fano : Theorem 3, as in the paper.
+
+    Examples
+    --------
+    The paper's form is weaker than the clamped one, and vacuous where it is negative:
+
+    >>> import bounds
+    >>> print(bounds.braun_pokutta([0.9, 0.3], 0.1, 0.4).round(4))
+    [ 0.5101 -0.2622]
+    >>> print(bounds.information_from_ball_range([0.9, 0.3], 0.1, 0.4).round(4))
+    [0.5507 0.    ]
     """
     close, low, high = _range(r, p_min, p_max)
     far, outside = 1.0 - close, 1.0 - low
-    # r log(r / p) and its twin, each split into a non-negative term and a difference: sum of (p_min - p_max).
+    # Both terms r log(r / p) are split into a non-negative part and a difference; the differences add to p_min - p_max.
     terms = divergence_term(close, high, high - close) + divergence_term(far, outside, close - low)
     return arguments.shown(terms - (high - low))
 
@@ -315,31 +387,38 @@ def braun_pokutta(r: ArrayLike, p_min: ArrayLike, p_max: ArrayLike) -> FloatArra
     tight=_cycle,
 )
 def information_from_limits(r_lower: ArrayLike, q_upper: ArrayLike) -> FloatArray:
-    """I(X; Y) from a lower limit of r and an upper limit of q, in nats: what confidence limits may enter.
+    """I(X; Y) from a lower bound on r and an upper bound on q, in nats; accepts confidence limits.
 
     Parameters
     ----------
     r_lower : array in [0, 1]
-        Lower limit of P(d <= t) for matched pairs.
+        Lower bound on P(d <= t) for matched pairs.
     q_upper : array in [0, 1]
-        Upper limit of P(d <= t) for independent pairs.
+        Upper bound on P(d <= t) for independent pairs.
 
     Returns
     -------
     ndarray
-        d(r_lower || q_upper) if r_lower > q_upper, else 0. Theorem 4, (6.3).
+        d(r_lower || q_upper) if r_lower > q_upper, else 0.
 
-    Raises
-    ------
-    ValueError
-        For NaN, numbers outside [0, 1], or shapes that do not broadcast.
+    See Also
+    --------
+    information_from_proximity : Theorem 4 (data processing).
+
+    Examples
+    --------
+    Confidence limits that overlap certify nothing:
+
+    >>> import bounds
+    >>> print(bounds.information_from_limits([0.8, 0.2], [0.2, 0.3]).round(4))
+    [0.8318 0.    ]
     """
     r, q = arguments.probability(r_lower, name="r_lower"), arguments.probability(q_upper, name="q_upper")
     arguments.together(r_lower=r, q_upper=q)
     return arguments.shown(binary_divergence(r, np.minimum(r, q)))
 
 
-def _entropy_left() -> Any:
+def _entropy_left() -> Expression:
     h, r, q = symbols("entropy_x r q")
     return h - divergence(r, q)
 
@@ -370,12 +449,23 @@ def entropy_from_proximity(entropy_x: ArrayLike, r: ArrayLike, q: ArrayLike) -> 
     Returns
     -------
     ndarray
-        Upper limit of H(X | Y). Theorem 4, (6.4).
+        Upper bound on H(X | Y).
 
-    Raises
-    ------
-    ValueError
-        For NaN, numbers outside these ranges, or shapes that do not broadcast.
+    See Also
+    --------
+    information_from_proximity : Theorem 4 (data processing).
+    fano : Theorem 3, as in the paper.
+
+    Examples
+    --------
+    Uniform on nine codewords, 70 % of the pairs close, balls of three codewords: Theorem 3 says the same:
+
+    >>> import math
+    >>> import bounds
+    >>> print(bounds.entropy_from_proximity(math.log(9), 0.7, 1 / 3).round(4))
+    1.9174
+    >>> print(bounds.fano(0.3, 9, 3, 3).round(4))
+    1.9174
     """
     h = arguments.nonnegative(entropy_x, name="entropy_x")
     bound = information_from_proximity(r, q)

@@ -1,8 +1,6 @@
-"""Theorem 5 for the 0-1 loss: how much accuracy the other state can add (section 7.5)."""
+"""Theorem 5 for the 0-1 loss: how much accuracy the other state can add (theory, section 7.5)."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -10,7 +8,7 @@ from numpy.typing import ArrayLike
 from bounds.framework import arguments
 from bounds.framework.assumptions import OURS
 from bounds.framework.special_functions import LOG2
-from bounds.framework.symbolic import sp, symbols
+from bounds.framework.symbolic import Expression, sp, symbols
 from bounds.framework.theorem import theorem
 from bounds.worlds import exact_quantities, gallery
 from bounds.worlds.families import JOINT
@@ -34,6 +32,7 @@ def difference(w: FiniteWorld) -> float:
     label="Theorem 5 (accuracy, information)",
     equation="(7.9)",
     left=GAIN,
+    right=r"\sqrt{I(T;X\mid Y)/2}",
     form="sharp",
     source=OURS,
     assumes=(),
@@ -48,18 +47,27 @@ def accuracy_from_information(information: ArrayLike) -> FloatArray:
     Parameters
     ----------
     information : array, >= 0
-        I(T; X | Y) in nats, or an upper limit of it. For |acc(X) - acc(Y)| without a Markov chain the
+        I(T; X | Y) in nats, or an upper bound on it. For ``|acc(X) - acc(Y)|`` without a Markov chain the
         larger unique information may stand here.
 
     Returns
     -------
     ndarray
-        Upper limit of acc(X, Y) - acc(Y). Section 7.5; asymptotically sharp as I -> 0.
+        Upper bound on acc(X, Y) - acc(Y); asymptotically sharp as I -> 0.
 
-    Raises
-    ------
-    ValueError
-        For NaN or negative numbers.
+    See Also
+    --------
+    accuracy_from_entropy : Theorem 5 (accuracy, entropy).
+    accuracy_from_unique_information : Theorem 5 (accuracy, unique information).
+    accuracy_from_decoding : Theorem 6 (decoding, accuracy).
+
+    Examples
+    --------
+    0.02 nats are worth at most 10 points of accuracy:
+
+    >>> import bounds
+    >>> print(bounds.accuracy_from_information(0.02).round(4))
+    0.1
     """
     return arguments.shown(np.sqrt(0.5 * arguments.nonnegative(information, name="information")))
 
@@ -68,6 +76,7 @@ def accuracy_from_information(information: ArrayLike) -> FloatArray:
     label="Theorem 5 (accuracy, entropy)",
     equation="(7.9)",
     left=GAIN,
+    right=r"\frac{H(X\mid Y)}{2\log2}",
     form="sharp",
     source=OURS,
     assumes=(),
@@ -82,22 +91,31 @@ def accuracy_from_entropy(entropy: ArrayLike) -> FloatArray:
     Parameters
     ----------
     entropy : array, >= 0
-        H(X | Y) in nats, or an upper limit of it.
+        H(X | Y) in nats, or an upper bound on it.
 
     Returns
     -------
     ndarray
-        Upper limit of acc(X, Y) - acc(Y). Section 7.5; attained by a fair bit.
+        Upper bound on acc(X, Y) - acc(Y); attained by a fair bit.
 
-    Raises
-    ------
-    ValueError
-        For NaN or negative numbers.
+    See Also
+    --------
+    accuracy_from_information : Theorem 5 (accuracy, information).
+    accuracy_from_two_entropies : Theorem 5 (accuracy, no Markov chain).
+
+    Examples
+    --------
+    Losing a fair bit costs at most half of the answers:
+
+    >>> import math
+    >>> import bounds
+    >>> print(bounds.accuracy_from_entropy(math.log(2)).round(4))
+    0.5
     """
     return arguments.shown(arguments.nonnegative(entropy, name="entropy") / (2.0 * LOG2))
 
 
-def _larger() -> Any:
+def _larger() -> Expression:
     s = sp()
     return s.Max(*symbols("entropy_x_given_y entropy_y_given_x")) / (2 * s.log(2))
 
@@ -106,6 +124,7 @@ def _larger() -> Any:
     label="Theorem 5 (accuracy, no Markov chain)",
     equation="(7.10)",
     left=r"\lvert\mathrm{acc}(X)-\mathrm{acc}(Y)\rvert",
+    right=r"\frac{\max\left\lbrace H(X\mid Y),H(Y\mid X)\right\rbrace}{2\log2}",
     form="sharp",
     source=OURS,
     assumes=(),
@@ -120,17 +139,25 @@ def accuracy_from_two_entropies(entropy_x_given_y: ArrayLike, entropy_y_given_x:
     Parameters
     ----------
     entropy_x_given_y, entropy_y_given_x : array, >= 0
-        H(X | Y) and H(Y | X) in nats, or upper limits.
+        H(X | Y) and H(Y | X) in nats, or upper bounds.
 
     Returns
     -------
     ndarray
-        Upper limit of |acc(X) - acc(Y)|. Section 7.5.
+        Upper bound on ``|acc(X) - acc(Y)|``.
 
-    Raises
-    ------
-    ValueError
-        For NaN, negative numbers, or shapes that do not broadcast.
+    See Also
+    --------
+    accuracy_from_entropy : Theorem 5 (accuracy, entropy).
+    accuracy_from_unique_information : Theorem 5 (accuracy, unique information).
+
+    Examples
+    --------
+    The larger entropy decides:
+
+    >>> import bounds
+    >>> print(bounds.accuracy_from_two_entropies(0.02, 0.1).round(4))
+    0.0721
     """
     h = arguments.nonnegative(entropy_x_given_y, name="entropy_x_given_y")
     other = arguments.nonnegative(entropy_y_given_x, name="entropy_y_given_x")

@@ -1,8 +1,6 @@
-"""Theorem 5 for targets of known range, diameter, classes or tails; and the step behind its exact form."""
+"""Theorem 5 for targets of known range, diameter, classes or tails, and the inequality behind its exact form."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -10,9 +8,9 @@ from numpy.typing import ArrayLike
 from bounds.framework import arguments
 from bounds.framework.assumptions import IN_UNIT_BALL, ONE_HOT, OURS, SCALAR, TWO_VALUES
 from bounds.framework.special_functions import LOG2, eta, psi
+from bounds.framework.symbolic import Expression, sp, symbols
 from bounds.framework.symbolic import eta as eta_
 from bounds.framework.symbolic import psi as psi_
-from bounds.framework.symbolic import sp, symbols
 from bounds.framework.theorem import theorem
 from bounds.theorems.theorem_5_informational import GAIN, functional_from_information
 from bounds.worlds import gallery
@@ -25,6 +23,7 @@ from redundancy.array_types import FloatArray
     label="Theorem 5 (range)",
     equation="(7.5)",
     left=GAIN,
+    right=r"\tfrac14(\beta-\alpha)^2\,\psi\left(I(T;X\mid Y)\right)",
     form="sharp",
     source=OURS,
     assumes=(SCALAR,),
@@ -42,19 +41,29 @@ def functional_from_range(information: ArrayLike, spread: ArrayLike) -> FloatArr
     Parameters
     ----------
     information : array, >= 0
-        I(T; X | Y) in nats, or an upper limit of it.
+        I(T; X | Y) in nats, or an upper bound on it.
     spread : array, >= 0
         Length of the interval that holds T.
 
     Returns
     -------
     ndarray
-        Upper limit of mmse(T | Y) - mmse(T | X, Y). Theorem 5, (7.5).
+        Upper bound on mmse(T | Y) - mmse(T | X, Y).
 
-    Raises
-    ------
-    ValueError
-        For NaN, negative numbers, or shapes that do not broadcast.
+    See Also
+    --------
+    functional_from_information : Theorem 5 (information).
+    functional_from_diameter : Theorem 5 (diameter).
+
+    Examples
+    --------
+    A score in [0, 1] has B = 1/2:
+
+    >>> import bounds
+    >>> print(bounds.functional_from_range(0.1, 1.0).round(4))
+    0.0483
+    >>> print(bounds.functional_from_information(0.1, 0.5).round(4))
+    0.0483
     """
     length = arguments.nonnegative(spread, name="spread")
     i = arguments.nonnegative(information, name="information")
@@ -66,6 +75,7 @@ def functional_from_range(information: ArrayLike, spread: ArrayLike) -> FloatArr
     label="Theorem 5 (diameter)",
     equation="(7.6)",
     left=GAIN,
+    right=r"\tfrac12\mathsf{D}^2\,I(T;X\mid Y)",
     form="sharp",
     source=OURS,
     assumes=(),
@@ -80,26 +90,36 @@ def functional_from_diameter(information: ArrayLike, diameter: ArrayLike) -> Flo
     Parameters
     ----------
     information : array, >= 0
-        I(T; X | Y) in nats, or an upper limit of it.
+        I(T; X | Y) in nats, or an upper bound on it.
     diameter : array, >= 0
         Largest distance between two values of T; never worse than 2 B^2 I, since it is at most 2 B.
 
     Returns
     -------
     ndarray
-        Upper limit of mmse(T | Y) - mmse(T | X, Y). Theorem 5, (7.6).
+        Upper bound on mmse(T | Y) - mmse(T | X, Y).
 
-    Raises
-    ------
-    ValueError
-        For NaN, negative numbers, or shapes that do not broadcast.
+    See Also
+    --------
+    functional_from_information_linear : Theorem 5 (information, linear).
+    functional_from_range : Theorem 5 (range).
+    brier_from_information : Theorem 5 (one-hot).
+
+    Examples
+    --------
+    One-hot targets have diameter sqrt(2), hence the bound I itself:
+
+    >>> import math
+    >>> import bounds
+    >>> print(bounds.functional_from_diameter(0.1, math.sqrt(2)).round(4))
+    0.1
     """
     d, i = arguments.nonnegative(diameter, name="diameter"), arguments.nonnegative(information, name="information")
     arguments.together(information=i, diameter=d)
     return arguments.shown(0.5 * d * d * i)
 
 
-def _brier() -> Any:
+def _brier() -> Expression:
     i, h, k = symbols("information entropy classes")
     s = sp()
     return s.Min((1 - 1 / k) * psi_(i), i, (1 - 1 / k) * h / s.log(2))
@@ -114,6 +134,10 @@ def _one_hot_channel() -> FiniteWorld:
     label="Theorem 5 (one-hot)",
     equation="(7.7)",
     left=GAIN,
+    right=(
+        r"\min\left\lbrace\left(1-\tfrac1K\right)\psi(I),\ I,\ \left(1-\tfrac1K\right)H(X\mid Y)/\log2\right\rbrace,"
+        r"\quad I=I(T;X\mid Y)"
+    ),
     form="sharp",
     source=OURS,
     assumes=(ONE_HOT,),
@@ -131,21 +155,30 @@ def brier_from_information(information: ArrayLike, entropy: ArrayLike, classes: 
     Parameters
     ----------
     information : array, >= 0
-        I(T; X | Y) in nats, or an upper limit of it; infinity if unknown.
+        I(T; X | Y) in nats, or an upper bound on it; infinity if unknown.
     entropy : array, >= 0
-        H(X | Y) in nats, or an upper limit of it; infinity if unknown.
+        H(X | Y) in nats, or an upper bound on it; infinity if unknown.
     classes : array, >= 2
         Number of classes K.
 
     Returns
     -------
     ndarray
-        Upper limit of the difference of Brier scores (squared errors of one-hot T). Theorem 5, (7.7).
+        Upper bound on the difference of Brier scores (squared errors of one-hot T).
 
-    Raises
-    ------
-    ValueError
-        For NaN, numbers outside these ranges, or shapes that do not broadcast.
+    See Also
+    --------
+    functional_from_information : Theorem 5 (information).
+    functional_from_diameter : Theorem 5 (diameter).
+    accuracy_from_information : Theorem 5 (accuracy, information).
+
+    Examples
+    --------
+    Two, four and many classes, with the entropy unknown:
+
+    >>> import bounds
+    >>> print(bounds.brier_from_information(0.1, float("inf"), [2, 4, 1000]).round(4))
+    [0.0966 0.1    0.1   ]
     """
     i, h = arguments.nonnegative(information, name="information"), arguments.nonnegative(entropy, name="entropy")
     k = arguments.count(classes, name="classes", least=2)
@@ -158,6 +191,7 @@ def brier_from_information(information: ArrayLike, entropy: ArrayLike, classes: 
     label="Theorem 5 (sub-Gaussian)",
     equation="(7.8)",
     left=GAIN,
+    right=r"2\sigma^2\,I(T;X\mid Y)",
     form="sharp",
     source=OURS,
     assumes=(TWO_VALUES,),
@@ -172,19 +206,26 @@ def functional_from_subgaussian(information: ArrayLike, sigma: ArrayLike) -> Flo
     Parameters
     ----------
     information : array, >= 0
-        I(T; X | Y) in nats, or an upper limit of it.
+        I(T; X | Y) in nats, or an upper bound on it.
     sigma : array, >= 0
         Every projection of T given Y = y is sigma^2-sub-Gaussian.
 
     Returns
     -------
     ndarray
-        Upper limit of mmse(T | Y) - mmse(T | X, Y). Theorem 5, (7.8).
+        Upper bound on mmse(T | Y) - mmse(T | X, Y).
 
-    Raises
-    ------
-    ValueError
-        For NaN, negative numbers, or shapes that do not broadcast.
+    See Also
+    --------
+    functional_from_information_linear : Theorem 5 (information, linear).
+
+    Examples
+    --------
+    A Gaussian target of unit variance has no radius B, but sigma = 1:
+
+    >>> import bounds
+    >>> print(bounds.functional_from_subgaussian(0.1, 1.0).round(4))
+    0.2
     """
     s, i = arguments.nonnegative(sigma, name="sigma"), arguments.nonnegative(information, name="information")
     arguments.together(information=i, sigma=s)
@@ -201,7 +242,7 @@ def _two_point_sigma(w: FiniteWorld) -> float:
     return float(np.ptp(w.values) * np.sqrt(square.max()))
 
 
-def _means() -> Any:
+def _means() -> Expression:
     law, m, centre = symbols("law_0:3"), symbols("means_0:3"), symbols("centre")
     return sum(law[i] * eta_(m[i]) for i in range(3)) - eta_(centre)
 
@@ -242,12 +283,24 @@ def information_from_means(law: ArrayLike, means: ArrayLike, centre: ArrayLike) 
     Returns
     -------
     ndarray (...)
-        Lower limit of I(T; X): the step that makes psi exact. Theorem 5, (7.4).
+        Lower bound on I(T; X): the step that makes psi exact.
 
     Raises
     ------
     ValueError
-        For NaN, numbers outside these ranges, or shapes that do not match.
+        If `law` does not sum to one.
+
+    See Also
+    --------
+    functional_from_information : Theorem 5 (information).
+
+    Examples
+    --------
+    A sign whose conditional means are +-0.8 shares this many nats with X, and more if they are +-1:
+
+    >>> import bounds
+    >>> print(bounds.information_from_means([0.5, 0.5], [[0.8, 0.8], [1.0, 1.0]], [0.0, 0.0]).round(4))
+    [0.3681 0.6931]
     """
     p, m = arguments.law(law, name="law"), arguments.probability(means, name="means")
     c = arguments.probability(centre, name="centre")

@@ -1,1 +1,1 @@
-"""Checking every theorem on every world, and the search for counterexamples."""
+"""Verification of every theorem on random worlds, and the search for counterexamples."""

@@ -1,24 +1,21 @@
-"""Hunting for a counterexample: many random worlds, then optimisers over laws and values."""
+"""Search for a counterexample: many random worlds, then optimisers over distributions and values."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from bounds.framework.theorem import AssumptionError, Theorem
+from bounds.framework.theorem import AnyTheorem, AssumptionError, World
 from bounds.worlds.families import ABSENT, Variant
 from bounds.worlds.finite import decompose_together
 from redundancy.array_types import FloatArray
 
 STARTS = 3
-SEARCHED = 2  # variants searched, the smallest ones: the others are left to random draws
+SEARCHED = 2  # number of variants searched, the smallest ones; the others are only drawn at random
 
 
-def random_worst(
-    theorems: Sequence[Theorem[Any, Any]], instances: int, rng: np.random.Generator
-) -> list[tuple[int, float]]:
+def random_worst(theorems: Sequence[AnyTheorem], instances: int, rng: np.random.Generator) -> list[tuple[int, float]]:
     """Check theorems of one family on the same random worlds: (worlds checked, worst ratio) of each."""
     counts, worst = [0] * len(theorems), [0.0] * len(theorems)
     family = theorems[0].family
@@ -33,16 +30,16 @@ def random_worst(
     return list(zip(counts, worst, strict=True))
 
 
-def search_worst(theorem: Theorem[Any, Any], evaluations: int, rng: np.random.Generator) -> float:
+def search_worst(theorem: AnyTheorem, evaluations: int, rng: np.random.Generator) -> float:
     """Largest ratio found by L-BFGS-B, then Nelder-Mead, from the best of some random worlds."""
     from scipy import optimize
 
-    minimize: Any = optimize.minimize
+    minimize: Callable[..., optimize.OptimizeResult] = optimize.minimize  # its stub knows fewer options
     best = 0.0
 
     def loss(vector: FloatArray, variant: Variant) -> float:
         nonlocal best
-        # Absent probabilities stay absent; everything else stays in a range without overflow.
+        # Probabilities that are zero stay zero; all other numbers are clipped to a range without overflow.
         inside = np.where(vector < 0.5 * ABSENT, ABSENT, np.clip(vector, -300.0, 300.0))
         ratio = _ratio(theorem, variant.world(inside)) or 0.0
         best = max(best, ratio)
@@ -57,13 +54,13 @@ def search_worst(theorem: Theorem[Any, Any], evaluations: int, rng: np.random.Ge
         starts.append((loss(vector, variant), i, vector, variant))
     budget = (evaluations - draws) // (2 * STARTS)
     for _, _, vector, variant in sorted(starts, key=lambda s: s[:2])[:STARTS]:
-        found = minimize(loss, vector, args=(variant,), method="L-BFGS-B", options={"maxfun": budget, "eps": 1e-6})
+        first = minimize(loss, vector, args=(variant,), method="L-BFGS-B", options={"maxfun": budget, "eps": 1e-6})
         options = {"maxfev": budget, "adaptive": True, "xatol": 1e-12, "fatol": 1e-14}
-        minimize(loss, found.x, args=(variant,), method="Nelder-Mead", options=options)
+        minimize(loss, first.x, args=(variant,), method="Nelder-Mead", options=options)
     return best
 
 
-def _ratio(theorem: Theorem[Any, Any], world: Any) -> float | None:
+def _ratio(theorem: AnyTheorem, world: World) -> float | None:
     try:
         return theorem.check(world).ratio
     except AssumptionError:

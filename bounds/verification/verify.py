@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from bounds.framework.theorem import TOLERANCE, Theorem
+from bounds.framework.theorem import TOLERANCE, AnyTheorem
 from bounds.theorems.catalogue import THEOREMS
 from bounds.verification.search import random_worst, search_worst
+from redundancy.display import Displayed
 
 Progress = Callable[[int, int], None]
 CHUNK = 500  # random worlds per task
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What became of one statement: smaller side / larger side, at most 1 if it is true.
+@dataclass(frozen=True, repr=False)
+class Verdict(Displayed):
+    """Result of the search for a counterexample to one statement.
+
+    Ratios are smaller side / larger side: at most 1 if the statement is true, and 1 where it is attained.
 
     Attributes
     ----------
@@ -30,11 +33,22 @@ class Verdict:
     instances : int
         Random worlds checked.
     random : float
-        Worst ratio on random worlds.
+        Largest ratio on random worlds.
     search : float or None
-        Worst ratio found by the optimisers; None if they were not run.
+        Largest ratio that the optimisers reached; None if they were not run.
     tight : float or None
         Ratio on the tight example; None if the statement has none.
+
+    See Also
+    --------
+    verify : computes verdicts.
+
+    Examples
+    --------
+    >>> import bounds
+    >>> (verdict,) = bounds.verify(bounds.find("Lemma 2 (any norms)"), instances=5, effort=0, jobs=1)
+    >>> verdict.name, verdict.instances, verdict.holds
+    ('squared_distance_from_norms', 5, True)
     """
 
     name: str
@@ -51,12 +65,33 @@ class Verdict:
 
     @property
     def holds(self) -> bool:
-        """Whether nothing exceeds 1 + 1e-7."""
+        """Whether no ratio exceeds 1 + 1e-7."""
         return self.worst <= 1.0 + TOLERANCE
 
 
+class SearchTask(NamedTuple):
+    """An adversarial search for one theorem."""
+
+    name: str
+    seed: int
+    evaluations: int
+
+
+class RandomTask(NamedTuple):
+    """Random worlds of one family, for all theorems about it."""
+
+    names: tuple[str, ...]
+    seed: int
+    chunk: int
+    instances: int
+
+
+Task: TypeAlias = SearchTask | RandomTask
+Ratios: TypeAlias = list[tuple[int, float]]  # number of worlds checked and largest ratio, of each name of a task
+
+
 def verify(
-    theorems: Sequence[Theorem[Any, Any]] = THEOREMS,
+    theorems: Sequence[AnyTheorem] = THEOREMS,
     *,
     instances: int = 2000,
     effort: float = 1.0,
@@ -64,21 +99,22 @@ def verify(
     jobs: int | None = None,
     progress: Progress | None = None,
 ) -> list[Verdict]:
-    """Hunt for counterexamples of every given statement; reproducible for a seed, whatever `jobs`.
+    """Search for counterexamples to theorems; reproducible for a seed, whatever `jobs`.
 
     Parameters
     ----------
     theorems : sequence of Theorem
-        Members of `bounds.THEOREMS`.
+        Members of `bounds.THEOREMS`, for instance from `bounds.find`; by default all of them.
     instances : int
         Random worlds per statement.
     effort : float
         Scales the optimisers' evaluations; 0 leaves the search out.
     seed : int
-        Of all random draws.
+        Seed of all random draws.
     jobs : int, optional
         Processes; by default one per core.
     progress : callable(done, total), optional
+        Called after every task.
 
     Returns
     -------
@@ -88,25 +124,42 @@ def verify(
     Raises
     ------
     ValueError
-        If instances < 1 or effort < 0.
+        If instances < 1, effort < 0 or jobs < 1.
+
+    See Also
+    --------
+    find : theorems by name, label or equation.
+
+    Notes
+    -----
+    A statement without a counterexample is not thereby proved; the proofs are in docs/theory.
+
+    Examples
+    --------
+    >>> import bounds
+    >>> verdicts = bounds.verify(bounds.find("Lemma 1"), instances=20, effort=0, jobs=1)
+    >>> [(v.name, v.instances, v.holds) for v in verdicts]
+    [('squared_triangle', 20, True), ('squared_path', 20, True)]
     """
     if instances < 1:
         raise ValueError(f"instances: expected at least 1, got {instances}")
     if effort < 0:
         raise ValueError(f"effort: expected a number >= 0, got {effort}")
-    tasks: list[tuple[Any, ...]] = []
+    if jobs is not None and jobs < 1:
+        raise ValueError(f"jobs: expected at least 1, got {jobs}; leave it out for one process per core")
+    tasks: list[Task] = []
     if effort > 0:
-        tasks += [("search", t.name, seed, int(effort * t.family.effort)) for t in theorems]
+        tasks += [SearchTask(t.name, seed, int(effort * t.family.effort)) for t in theorems]
     for names in _by_family(theorems):
         for chunk, start in enumerate(range(0, instances, CHUNK)):
-            tasks.append(("random", names, seed, chunk, min(CHUNK, instances - start)))
+            tasks.append(RandomTask(names, seed, chunk, min(CHUNK, instances - start)))
     counts = dict.fromkeys((t.name for t in theorems), 0)
     random, search = dict.fromkeys(counts, 0.0), dict.fromkeys(counts, 0.0)
-    for done, (task, result) in enumerate(_results(tasks, jobs), start=1):
-        if task[0] == "search":
-            search[task[1]] = result
+    for done, (task, ratios) in enumerate(_results(tasks, jobs), start=1):
+        if isinstance(task, SearchTask):
+            ((_, search[task.name]),) = ratios
         else:
-            for name, (count, worst) in zip(task[1], result, strict=True):
+            for name, (count, worst) in zip(task.names, ratios, strict=True):
                 counts[name] += count
                 random[name] = max(random[name], worst)
         if progress is not None:
@@ -124,16 +177,16 @@ def verify(
     ]
 
 
-def _by_family(theorems: Sequence[Theorem[Any, Any]]) -> list[tuple[str, ...]]:
+def _by_family(theorems: Sequence[AnyTheorem]) -> list[tuple[str, ...]]:
     groups: dict[str, list[str]] = {}
     for t in theorems:
         groups.setdefault(t.family.name, []).append(t.name)
     return [tuple(names) for names in groups.values()]
 
 
-def _results(tasks: list[tuple[Any, ...]], jobs: int | None) -> Any:
+def _results(tasks: list[Task], jobs: int | None) -> Iterator[tuple[Task, Ratios]]:
     workers = min(jobs or os.cpu_count() or 1, len(tasks))
-    if workers == 1:
+    if workers <= 1:
         for task in tasks:
             yield task, _run(task)
         return
@@ -143,20 +196,19 @@ def _results(tasks: list[tuple[Any, ...]], jobs: int | None) -> Any:
             yield waiting[future], future.result()
 
 
-def _run(task: tuple[Any, ...]) -> Any:
-    named = {t.name: t for t in THEOREMS}
-    if task[0] == "search":
-        _, name, seed, evaluations = task
-        return search_worst(named[name], evaluations, np.random.default_rng([seed, 1, *name.encode()]))
-    _, names, seed, chunk, instances = task
-    theorems = [named[name] for name in names]
+def _run(task: Task) -> Ratios:
+    by_name = {t.name: t for t in THEOREMS}
+    if isinstance(task, SearchTask):
+        rng = np.random.default_rng([task.seed, 1, *task.name.encode()])
+        return [(task.evaluations, search_worst(by_name[task.name], task.evaluations, rng))]
+    theorems = [by_name[name] for name in task.names]
     # Seeded by the family, so that a statement meets the same worlds whichever others are checked.
     key = theorems[0].family.name.encode()
-    return random_worst(theorems, instances, np.random.default_rng([seed, 0, chunk, *key]))
+    return random_worst(theorems, task.instances, np.random.default_rng([task.seed, 0, task.chunk, *key]))
 
 
 def bar(done: int, total: int) -> None:
-    """A progress bar on standard error, when that is a terminal."""
+    """A progress bar on standard error, if that is a terminal."""
     if sys.stderr.isatty():
         filled = 40 * done // total
         end = "\n" if done == total else ""

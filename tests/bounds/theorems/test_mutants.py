@@ -1,4 +1,4 @@
-"""Planted errors are caught: for every theorem a law must fail on a wrong constant, sign or dropped term."""
+"""Planted errors are caught: every theorem fails with a wrong constant, a wrong sign or a missing term."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def scaled(function, factor):
     return wrong
 
 
-# Statements that no world attains are still close enough for a constant this wrong to show.
+# No world attains these statements; a constant as wrong as this one is still noticed.
 FACTOR = {"squared_prediction_gap_linear": 0.5, "functional_from_entropy_linear": 0.6}
 
 
-# Equalities checked as two inequalities, through a certified interval.
+# Equalities, checked as two inequalities with a certified interval.
 EQUALITIES = {"unique_information_of_copy", "unique_information_of_chain"}
 
 
@@ -58,7 +58,7 @@ def h2(p):
     return special_functions.binary_entropy(np.asarray(p, dtype=float))
 
 
-# Dropped terms, wrong arguments, wrong logarithms: one or more per chapter.
+# Missing terms, wrong arguments, wrong logarithms: at least one per file.
 MUTANTS = {
     "geometric_from_proximal": {
         "distance at most 1": lambda t, p, d_max=2.0: t + (1 - t) * p,
@@ -156,5 +156,5 @@ def test_a_planted_error_is_caught(name, mutant):
     assert fails(replace(getattr(bounds, name), function=MUTANTS[name][mutant]), draws=400)
 
 
-def test_the_laws_pass_on_the_originals():
+def test_the_originals_pass():
     assert not any(fails(theorem, draws=3) for theorem in THEOREMS)

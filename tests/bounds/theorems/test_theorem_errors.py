@@ -1,4 +1,4 @@
-"""Bad input to every statement: a clear error that names the argument and the remedy."""
+"""Invalid input to every statement: the error names the argument, what was expected and the remedy."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def ids(theorem):
 
 
 def spoilt(theorem, name, value):
-    """Valid arguments, one of them with a bad entry."""
+    """Valid arguments, except for one entry of one of them."""
     good = strategies.draw_arguments(theorem, np.random.default_rng(5))
     bad = np.array(good[name], dtype=float)
     bad.flat[0] = value
@@ -81,7 +81,7 @@ def test_shapes_that_do_not_broadcast_are_refused(theorem):
         (lambda: bounds.geometric_from_proximal([0.1, 0.2], [0.1, 0.2, 0.3]), r"t \(2,\), p_far \(3,\)"),
         (lambda: bounds.braun_pokutta(0.5, 0.6, 0.4), "p_min <= p_max"),
         (lambda: bounds.fano_per_point([0.5, 0.4], [0.1, 0.1], 5, [1, 1]), "sum to one"),
-        (lambda: bounds.fano_per_point([1.0], [0.1], 5, [5]), "0 where a ball holds every code"),
+        (lambda: bounds.fano_per_point([1.0], [0.1], 5, [5]), "0 where a ball holds every codeword"),
         (lambda: bounds.fano_per_point([0.5, 0.5], [0.1], 5, [1, 1]), "one common length"),
         (lambda: bounds.geometric_from_thresholds([0.2, 0.1], [0.1, 0.1]), "ascending"),
         (lambda: bounds.geometric_from_thresholds([0.2], [0.1]), "at least two"),
@@ -106,7 +106,7 @@ def coinciding():
 
 
 def only_far():
-    """The ball of the only y that occurs holds no code."""
+    """The ball of the only y that occurs holds no codeword."""
     x, y = np.array([[1.0, 0.0]]), np.array([[-1.0, 0.0]])
     return gallery.FiniteWorld(np.ones((1, 1, 1)), np.zeros((1, 1)), x, y, 0.3)
 
@@ -144,7 +144,7 @@ OUTSIDE = {
 
 
 @pytest.mark.parametrize("name", OUTSIDE)
-def test_a_world_that_does_not_meet_an_assumption_is_refused(name):
+def test_a_world_that_violates_an_assumption_is_refused(name):
     with pytest.raises(AssumptionError, match=r"expected a world with .*does not meet it"):
         getattr(bounds, name).check(OUTSIDE[name])
 
@@ -213,19 +213,35 @@ def test_the_sum_of_distances_is_not_a_bound():
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_codes_within_an_angle_stay_proximal(seed):
+def test_codewords_within_an_angle_stay_proximal(seed):
     rng = np.random.default_rng(seed)
     states = families.away_from_zero(rng.normal(size=(2, 400, 3)))
     angle = 0.15
     shift = families.away_from_zero(states + 0.07 * rng.normal(size=states.shape))
-    kept = np.arccos(np.clip((states * shift).sum(-1), -1, 1)) <= angle
-    codes = np.where(kept[..., None], shift, states)
+    near = np.arccos(np.clip((states * shift).sum(-1), -1, 1)) <= angle
+    codewords = np.where(near[..., None], shift, states)
     t = rng.uniform(0.01, 1.0)
     far = (1 - (states[0] * states[1]).sum(-1) > t).mean()
-    far_codes = (1 - (codes[0] * codes[1]).sum(-1) > bounds.code_threshold(t, angle)).mean()
-    assert far_codes <= far
+    far_codewords = (1 - (codewords[0] * codewords[1]).sum(-1) > bounds.code_threshold(t, angle)).mean()
+    assert far_codewords <= far
 
 
 def test_chain_threshold_adds_angles():
     t = 1 - np.cos([0.2, 0.5])
     assert bounds.chain_threshold(t) == pytest.approx(1 - math.cos(0.7))
+
+
+def test_what_is_not_a_number_is_refused_by_name():
+    with pytest.raises(ValueError, match=r"^t: expected numbers of one shape, got 'x'; convert them to floats$"):
+        bounds.geometric_from_proximal("x", 0.1)
+    with pytest.raises(ValueError, match=r"^p_far: expected numbers of one shape, got \[\[0\.1\], \[0\.2, 0\.3\]\]"):
+        bounds.geometric_from_proximal(0.1, [[0.1], [0.2, 0.3]])
+    with pytest.raises(ValueError, match=r"^epsilon: expected numbers"):
+        bounds.squared_distance_from_geometric({"a": 1})
+
+
+def test_thresholds_are_refused_under_their_own_name():
+    with pytest.raises(ValueError, match=r"^t: expected cosine distances in \[0, 2\], got 3\.0$"):
+        bounds.chain_threshold([3.0])
+    with pytest.raises(ValueError, match=r"^t: expected cosine distances in \[0, 2\], got 3\.0$"):
+        bounds.code_threshold(3.0, 0.1)

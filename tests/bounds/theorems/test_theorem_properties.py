@@ -1,4 +1,4 @@
-"""Four laws over all theorem objects: true, numeric equals symbolic, states itself, not vacuous."""
+"""Properties of all theorem objects: true, numeric equals symbolic, states itself, not vacuous."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_holds_on_worlds_that_meet_its_assumptions(theorem):
     holds()
 
 
-# Differences of two numbers: their digits are relative to the larger of the two.
+# Differences of two numbers: their precision is relative to the larger of the two.
 DIFFERENCES = {
     "squared_sum_gap",
     "entropy_difference",
@@ -95,7 +95,7 @@ def test_is_not_vacuous(theorem):
         assert theorem.unattained
     else:
         assert theorem.check(theorem.tight()).ratio >= 0.999
-    # Typical worlds make the statement say something: its smaller side is not zero, its larger finite.
+    # On typical worlds the statement is informative: its smaller side is positive and its larger side finite.
     rng = np.random.default_rng(3)
     checks = [theorem.check(theorem.family.random(rng)) for _ in range(12)]
     assert sum(c.ratio > 0 and np.isfinite(c.right).all() for c in checks) >= 2
@@ -138,5 +138,5 @@ def test_monotone_fano_never_falls_and_covers_the_published_form(p, q, size, dat
     first, second = sorted((p, q))
     upper = bounds.fano_monotone(second, size, low, high)
     assert bounds.fano_monotone(first, size, low, high) <= upper + 1e-15
-    # Whatever the true P_t below the limit, F2 there (or log |V|) is covered.
+    # For every true P_t below the bound, F2 at P_t (or log |V|) is covered.
     assert min(bounds.fano(first, size, low, high), np.log(size)) <= upper + 1e-12

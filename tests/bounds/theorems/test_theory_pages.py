@@ -1,4 +1,4 @@
-"""docs/theory keeps up with the code: the generated table is current, every statement's number is on a page."""
+"""docs/theory agrees with the code: the generated table is current, every equation number is on a page."""
 
 from __future__ import annotations
 
