@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -177,7 +178,16 @@ def clopper_pearson(values: ArrayLike, *, alpha: float) -> FloatArray:
     return _shaped(limit * (1 + 1e-12), shape)
 
 
-METHODS: Mapping[str, Callable[..., FloatArray]] = {
+Method = Literal[
+    "betting",
+    "hoeffding",
+    "chernoff-kl",
+    "anderson-dkw",
+    "empirical-bernstein",
+    "hoeffding-bentkus",
+    "clopper-pearson",
+]
+METHODS: Mapping[Method, Callable[..., FloatArray]] = {
     "betting": betting,
     "hoeffding": hoeffding,
     "chernoff-kl": chernoff_kl,
@@ -189,7 +199,7 @@ METHODS: Mapping[str, Callable[..., FloatArray]] = {
 
 
 def upper_limit(
-    values: ArrayLike, *, alpha: float, method: str = "betting", support: tuple[float, float] = (0.0, 1.0)
+    values: ArrayLike, *, alpha: float, method: Method = "betting", support: tuple[float, float] = (0.0, 1.0)
 ) -> FloatArray:
     """Upper limit, at error probability alpha per column, of the mean of units in `support`.
 
@@ -216,7 +226,7 @@ def upper_limit(
 
 
 def lower_limit(
-    values: ArrayLike, *, alpha: float, method: str = "betting", support: tuple[float, float] = (0.0, 1.0)
+    values: ArrayLike, *, alpha: float, method: Method = "betting", support: tuple[float, float] = (0.0, 1.0)
 ) -> FloatArray:
     """Lower limit of the mean: the reflected units' upper limit. Arguments as in :func:`upper_limit`."""
     low, high = support
@@ -225,7 +235,7 @@ def lower_limit(
 
 
 def interval(
-    values: ArrayLike, *, alpha: float, method: str = "betting", support: tuple[float, float] = (0.0, 1.0)
+    values: ArrayLike, *, alpha: float, method: Method = "betting", support: tuple[float, float] = (0.0, 1.0)
 ) -> tuple[FloatArray, FloatArray]:
     """Two-sided limits (low, high): one-sided ones at alpha / 2 each.
 
@@ -257,7 +267,7 @@ def to_unit(values: ArrayLike, support: tuple[float, float]) -> FloatArray:
     return np.clip((a - low) / (high - low), 0.0, 1.0)
 
 
-def _method(name: str) -> Callable[..., FloatArray]:
+def _method(name: Method) -> Callable[..., FloatArray]:
     checks.one_of(name, tuple(METHODS), name="method")
     return METHODS[name]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -176,11 +177,12 @@ def test_cluster_deviation_covers_all_thresholds_at_once_in_the_full_study(n):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", ["image", "token"])
-def test_certify_covers_for_every_layer_of_a_family(target):
+@pytest.mark.parametrize("weighting", ["image", "token"])
+def test_certify_covers_for_every_layer_of_a_family(weighting):
     # Eight "layers" certified together, two-sided: no more than ALPHA of the families have any miss.
-    truth = exact_mean()[0 if target == "image" else 1]
+    truth = exact_mean()[0 if weighting == "image" else 1]
     rng = np.random.default_rng(2)
+    token_mean = partial(bounds.certify_token_mean, max_rows=MAX_TOKENS)
     misses = 0
     for _ in range(300):
         wrong = False
@@ -194,7 +196,8 @@ def test_certify_covers_for_every_layer_of_a_family(target):
                 support=(0.0, 1.0),
                 unit_of_sampling="image",
             )
-            made = bounds.certify(estimate, 1 - ALPHA, family=8, target=target, max_rows=MAX_TOKENS)
+            certify = bounds.certify_mean if weighting == "image" else token_mean
+            made = certify(estimate, 1 - ALPHA, simultaneous=8)
             wrong |= not made.low <= truth <= made.high
         misses += wrong
     assert_covers(misses, 300, 2)
@@ -213,7 +216,7 @@ def test_information_limit_covers(correlation, runs, n):
         x = np.sqrt(0.5) * (shared + rng.normal(size=(3 * n, 2)))
         y = correlation * x + np.sqrt(1 - correlation**2) * rng.normal(size=x.shape)
         close = rd.proximal(x, y, t=[0.5, 1.0], distance="euclidean", groups=groups, baseline=True, rng=rng)
-        made = bounds.certify(close, 1 - ALPHA, target="information")
+        made = bounds.certify_information(close, 1 - ALPHA)
         misses += made.low > truth
     assert_covers(misses, runs, 4)
 

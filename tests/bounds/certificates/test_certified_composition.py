@@ -35,8 +35,8 @@ def test_pushed_limits_cover_together():
     missed, gaps, entropies = 0, [], []
     for _ in range(runs):
         x, y, image = sample(rng, 60)
-        distance = bounds.certify(rd.geometric(x, y, groups=image), 1 - alpha, side="upper", family=2)
-        close = bounds.certify(rd.proximal(x, y, t=NEAR, groups=image), 1 - alpha, side="lower", family=2)
+        distance = bounds.certify(rd.geometric(x, y, groups=image), 1 - alpha, side="upper", simultaneous=2)
+        close = bounds.certify(rd.proximal(x, y, t=NEAR, groups=image), 1 - alpha, side="lower", simultaneous=2)
         gap = float(bounds.functional_from_geometric(distance.high, lipschitz=1.0))
         entropy = float(bounds.fano_monotone(1 - close.low, POINTS, 1, 1))
         missed += gap < GAP or entropy < ENTROPY

@@ -69,12 +69,12 @@ def test_one_sided_limits_are_tighter_and_leave_the_other_end():
     assert (upper.low, lower.high) == (0.0, 2.0)
 
 
-def test_a_family_divides_alpha():
-    made = bounds.certify(GEOMETRIC, 0.9, method="hoeffding", family=64)
+def test_simultaneous_certificates_divide_alpha():
+    made = bounds.certify(GEOMETRIC, 0.9, method="hoeffding", simultaneous=64)
     alone = bounds.certify(GEOMETRIC, 1 - 0.1 / 64, method="hoeffding")
     assert made.high == pytest.approx(alone.high, abs=1e-12)
     assert made.confidence == 0.9
-    assert "the other 63 statements" in made.guarantee
+    assert "together with 63 other certificates" in made.guarantee
 
 
 def test_token_weighted_target():
@@ -83,20 +83,20 @@ def test_token_weighted_target():
     x = rng.normal(size=(groups.size, 4))
     y = x + 0.3 * rng.normal(size=x.shape)
     estimate = rd.geometric(x, y, groups=groups)
-    made = bounds.certify(estimate, target="token", max_rows=9)
+    made = bounds.certify(estimate, weighting="token", max_rows=9)
     assert made.estimate == pytest.approx(rd.geometric(x, y).value)
     assert made.low <= made.estimate <= made.high
     assert "no image has more than 9 rows" in made.guarantee
-    assert bounds.certify(estimate, target="token", max_rows=9, method="hoeffding").high > made.high
+    assert bounds.certify(estimate, weighting="token", max_rows=9, method="hoeffding").high > made.high
     # Where all images are of one size both targets are the same number.
-    token = bounds.certify(SINGLE, target="token", max_rows=5)
+    token = bounds.certify(SINGLE, weighting="token", max_rows=5)
     assert (token.low, token.high) == pytest.approx(
         (bounds.certify(SINGLE).low, bounds.certify(SINGLE).high), abs=1e-12
     )
 
 
 def test_shuffling_makes_a_sorted_file_harmless_and_is_reproducible():
-    rising = Estimate(0.5, "accuracy", per_unit=np.repeat([0.0, 1.0], 100), support=(0.0, 1.0))
+    rising = Estimate(0.5, "mean", per_unit=np.repeat([0.0, 1.0], 100), support=(0.0, 1.0))
     sorted_order = bounds.certify(rising, shuffle=False)
     assert sorted_order.high < 0.5  # read in order, the bets see a drift that no iid sample has
     assert sorted_order.low < sorted_order.high
@@ -194,7 +194,7 @@ def test_mmse_has_an_upper_limit_only():
     made = bounds.certify(risk, side="upper")
     assert risk.value < made.high < 1.0
     with pytest.raises(ValueError, match="not available for cross-fitted"):
-        bounds.certify(risk, side="upper", target="token", max_rows=3)
+        bounds.certify(risk, side="upper", weighting="token", max_rows=3)
 
 
 # Information
@@ -203,7 +203,7 @@ def test_mmse_has_an_upper_limit_only():
 def test_information_limit_is_the_divergence_at_the_two_clopper_pearson_ends():
     x, y, _ = states(400, 1)
     close = rd.proximal(x, y, t=0.05, baseline=True, rng=0)
-    made = bounds.certify(close, 0.9, target="information", method="clopper-pearson")
+    made = bounds.certify_information(close, 0.9, method="clopper-pearson")
     r = confidence.lower_limit(close.per_unit, alpha=0.05, method="clopper-pearson")
     q = confidence.upper_limit(close.baseline.per_unit, alpha=0.05, method="clopper-pearson")
     assert close.baseline.n == 200
@@ -218,9 +218,9 @@ def test_information_limit_is_the_divergence_at_the_two_clopper_pearson_ends():
 
 
 def test_several_thresholds_keep_the_best_information_limit():
-    made = bounds.certify(PROXIMAL, target="information")
+    made = bounds.certify_information(PROXIMAL)
     singles = [
-        bounds.certify(rd.proximal(X, Y, t=t, groups=G, baseline=True, rng=0), 1 - 0.05 / 3, target="information")
+        bounds.certify_information(rd.proximal(X, Y, t=t, groups=G, baseline=True, rng=0), 1 - 0.05 / 3)
         for t in (0.01, 0.02, 0.05)
     ]
     assert made.low == pytest.approx(max(c.low for c in singles), rel=1e-9)
@@ -229,18 +229,18 @@ def test_several_thresholds_keep_the_best_information_limit():
 def test_independent_states_certify_no_information():
     rng = np.random.default_rng(3)
     x, y = rng.normal(size=(2, 300, 3))
-    assert bounds.certify(rd.proximal(x, y, t=0.5, baseline=True, rng=0), target="information").low == 0.0
+    assert bounds.certify_information(rd.proximal(x, y, t=0.5, baseline=True, rng=0)).low == 0.0
 
 
 def test_information_refusals():
     with pytest.raises(ValueError, match="'proximal' without baseline"):
-        bounds.certify(SINGLE, target="information")
+        bounds.certify_information(SINGLE)
     with pytest.raises(ValueError, match="got 'geometric'"):
-        bounds.certify(GEOMETRIC, target="information")
-    with pytest.raises(ValueError, match="only a lower limit exists"):
-        bounds.certify(PROXIMAL, target="information", side="upper")
-    with pytest.raises(ValueError, match="'dkw' is for the proximal curve"):
-        bounds.certify(PROXIMAL, target="information", method="dkw")
+        bounds.certify_information(GEOMETRIC)
+    with pytest.raises(ValueError, match="method: expected one of betting"):
+        bounds.certify_information(PROXIMAL, method="dkw")
+    with pytest.raises(TypeError, match="side"):
+        bounds.certify_information(PROXIMAL, side="upper")  # there is a lower bound only
 
 
 # Entropy
@@ -332,7 +332,7 @@ def test_plugin_entropy_estimates_are_certified_on_a_stated_alphabet():
     assert from_estimate.method == "mcdiarmid"
     alone = bounds.certify(entropy(x), size=3)
     assert alone.low < math.log(3) == alone.high
-    assert "the entropy in nats of the code" in alone.guarantee
+    assert "the entropy in nats of the codeword" in alone.guarantee
     with pytest.raises(ValueError, match="fixed before seeing the data"):
         bounds.certify(conditional_entropy(x, y))
     with pytest.raises(ValueError, match="corrections have no guarantee"):
@@ -364,18 +364,19 @@ def test_entropy_refusals():
     x = np.array([0, 1, 1])
     with pytest.raises(ValueError, match=r"y: expected codes in 0\.\.1"):
         bounds.certify_entropy(x, x + 1, size=2)
-    with pytest.raises(ValueError, match="expected integer codes"):
-        bounds.certify_entropy(x * 1.0, x, size=2)
-    with pytest.raises(ValueError, match="codes of the same rows"):
+    for codes in (x * 1.0, x == 1):
+        with pytest.raises(TypeError, match="expected integer codes"):
+            bounds.certify_entropy(codes, x, size=2)
+    with pytest.raises(ValueError, match="codewords of the same rows"):
         bounds.certify_entropy(x, x[:2], size=2)
     with pytest.raises(ValueError, match="at least two units"):
         bounds.certify_entropy(x, x, size=2, groups=[0, 0, 0])
-    with pytest.raises(ValueError, match="only an upper limit exists"):
+    with pytest.raises(ValueError, match="only an upper bound exists"):
         bounds.certify_entropy(x, x, size=2, side="lower")
     with pytest.raises(ValueError, match="mix"):
         bounds.certify_entropy(x, x, size=2, mix=0.0)
-    with pytest.raises(ValueError, match="family"):
-        bounds.certify_entropy(x, x, size=2, family=0)
+    with pytest.raises(ValueError, match="simultaneous"):
+        bounds.certify_entropy(x, x, size=2, simultaneous=0)
     with pytest.raises(ValueError, match="method: expected one of"):
         bounds.certify_entropy(x, x, size=2, method="bootstrap")
 
@@ -386,11 +387,11 @@ def test_entropy_refusals():
 def test_the_sentence_says_unit_number_and_assumption():
     made = bounds.certify(GEOMETRIC)
     assert made.guarantee.startswith("With probability at least 0.95 over the draw of 60 images, the mean cosine")
-    assert "the images are independent draws from one law" in made.guarantee
+    assert "the images are independent draws from one distribution" in made.guarantee
     rows = bounds.certify(rd.geometric(X, Y))
     assert "no two rows come from one image" in rows.guarantee
     assert "distance is at most t = 0.02" in bounds.certify(SINGLE).guarantee
-    assert "at confidence 0.95 (betting, n = 60)" in repr(made)
+    assert repr(made).endswith("at confidence 0.95 (betting, n = 60 images)")
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, 0.123456, 1.99999, 3.3e-9, -0.123456, 1234567.0])
@@ -405,19 +406,88 @@ def test_refusals():
         bounds.certify(GEOMETRIC, 1.0)
     with pytest.raises(ValueError, match="method: expected one of"):
         bounds.certify(GEOMETRIC, method="wald")
-    with pytest.raises(ValueError, match="target: expected one of"):
-        bounds.certify(GEOMETRIC, target="row")
+    with pytest.raises(ValueError, match="weighting: expected one of"):
+        bounds.certify(GEOMETRIC, weighting="row")
     with pytest.raises(ValueError, match="side: expected one of"):
         bounds.certify(GEOMETRIC, side="left")
-    with pytest.raises(ValueError, match="family"):
-        bounds.certify(GEOMETRIC, family=0)
+    with pytest.raises(ValueError, match="simultaneous"):
+        bounds.certify(GEOMETRIC, simultaneous=0)
     with pytest.raises(ValueError, match="expected a proximal estimate"):
         bounds.certify(GEOMETRIC, method="dkw")
     with pytest.raises(ValueError, match="give max_rows"):
-        bounds.certify(GEOMETRIC, target="token")
+        bounds.certify(GEOMETRIC, weighting="token")
     with pytest.raises(TypeError, match="expected a redundancy Estimate, got float"):
         bounds.certify(0.3)
     with pytest.raises(ValueError, match="keeps no per-unit values"):
-        bounds.certify(Estimate(1.2, "ksg", unit="nats"))
+        bounds.certify(Estimate(1.2, "mutual information", unit="nats"))
     with pytest.raises(ValueError, match="NaN"):
         bounds.certify(Estimate(0.1, "geometric", per_unit=np.array([0.1, np.nan]), support=(0.0, 2.0)))
+
+
+def test_an_option_of_another_certifier_is_refused_by_name():
+    refused = [
+        ({"max_rows": 5}, "max_rows: not a parameter of certify_mean"),
+        ({"size": 5}, "size: not a parameter of certify_mean, which certifies this geometric estimate"),
+        ({"weighting": "token", "max_rows": 5, "size": 3}, "size: not a parameter of certify_token_mean"),
+        ({"family": 2}, "family: not a parameter"),
+    ]
+    for options, message in refused:
+        with pytest.raises(TypeError, match=message):
+            bounds.certify(GEOMETRIC, **options)
+    with pytest.raises(TypeError, match="shuffle: not a parameter of certify_curve"):
+        bounds.certify(PROXIMAL, method="dkw", shuffle=False)
+    with pytest.raises(ValueError, match="weighting: expected 'image' for certify_curve"):
+        bounds.certify(PROXIMAL, method="dkw", weighting="token")
+    with pytest.raises(TypeError, match="d_max: not a parameter of certify_plugin_entropy"):
+        bounds.certify(entropy(np.array([0, 1, 1])), size=2, d_max=1.0)
+
+
+def test_certify_calls_the_certifier_that_fits():
+    pairs = [
+        (bounds.certify(GEOMETRIC, side="upper"), bounds.certify_mean(GEOMETRIC, side="upper")),
+        (
+            bounds.certify(GEOMETRIC, weighting="token", max_rows=5),
+            bounds.certify_token_mean(GEOMETRIC, max_rows=5),
+        ),
+        (bounds.certify(PROXIMAL, 0.9, method="dkw"), bounds.certify_curve(PROXIMAL, 0.9)),
+    ]
+    for chosen, direct in pairs:
+        assert chosen.to_dict() == direct.to_dict()
+
+
+def test_an_unknown_quantity_is_refused_with_what_is_certified():
+    misspelt = Estimate(0.5, "geometric", per_unit=np.array([0.2, 0.8]), support=(0.0, 1.0))
+    object.__setattr__(misspelt, "quantity", "geometrik")
+    with pytest.raises(ValueError, match=r"expected one of mean, geometric, .*got 'geometrik'.*quantity='mean'"):
+        bounds.certify(misspelt)
+    assert bounds.certify_mean(misspelt).low < 0.5  # whoever names the function knows that it is a mean
+
+
+def test_assumptions_are_a_field():
+    independent = "the images are independent draws from one distribution"
+    assert bounds.certify(GEOMETRIC).assumptions == (independent,)
+    assert bounds.certify(GEOMETRIC, d_max=1.5).assumptions == (independent, "no distance exceeds 1.5")
+    values = np.array([0.1, -0.2, 0.3])
+    own = Estimate(0.1, "functional", per_unit=values, support=(-1.0, 1.0), unit_of_sampling="image")
+    assert bounds.certify(own).assumptions == (independent, "the predictors were fitted on other data")
+    folds = Estimate(
+        0.1,
+        "functional",
+        per_unit=values,
+        support=(-1.0, 1.0),
+        unit_of_sampling="image",
+        details={"fold_of_unit": np.array([0, 1, 1])},
+    )
+    assert bounds.certify(folds).assumptions == (independent,)
+
+
+def test_a_certificate_shows_itself():
+    single, several = bounds.certify(GEOMETRIC), bounds.certify(PROXIMAL)
+    assert "\n" not in repr(several)
+    assert len(repr(several)) < 160
+    assert f"{single:.2f}" == f"[{single.low:.2f}, {single.high:.2f}]"
+    assert f"{single}" == repr(single)
+    with pytest.raises(TypeError, match="expected a certificate of one number"):
+        format(several, ".2f")
+    assert "<th scope='row'>guarantee</th>" in single._repr_html_()
+    assert several.to_dict()["low"] == several.low.tolist()

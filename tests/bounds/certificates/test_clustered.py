@@ -104,7 +104,7 @@ def test_bad_input_is_refused_in_words():
         clustered.token_weighted(m, [0, 4], max_rows=4, alpha=0.05)
     with pytest.raises(ValueError, match="one number of tokens per image"):
         clustered.token_weighted(m, [3], max_rows=4, alpha=0.05)
-    with pytest.raises(ValueError, match="token-weighted target: expected one of betting, hoeffding"):
+    with pytest.raises(ValueError, match="token-weighted mean: expected one of betting, hoeffding"):
         clustered.token_weighted(m, rows, max_rows=4, alpha=0.05, method="chernoff-kl")
     with pytest.raises(ValueError, match="at least one unit"):
         clustered.dkw_deviation(0, alpha=0.05)
