@@ -7,7 +7,8 @@ from bounds.certificates.entropy import certify_entropy, certify_plugin_entropy
 from bounds.certificates.information import certify_information
 from bounds.certificates.means import certify_curve, certify_mean, certify_token_mean
 from bounds.framework.theorem import Assumption, AssumptionError, Check, Theorem
-from bounds.implication_map.derive import Derived, ImplicationMap, implications
+from bounds.implication_map.derive import implications
+from bounds.implication_map.result import Derived, ImplicationMap
 from bounds.theorems.catalogue import THEOREMS
 from bounds.theorems.composition_distances import (
     chain_threshold,

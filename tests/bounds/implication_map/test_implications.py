@@ -162,6 +162,23 @@ def test_it_prints_and_draws_itself(tmp_path):
     assert (tmp_path / "map.png").stat().st_size > 10_000
 
 
+def test_results_show_themselves():
+    found = bounds.implications(t=0.05, p_far=certificate("far", 0.0, 0.03), lipschitz_x=1.0)
+    assert repr(found).startswith("ImplicationMap(given p_far, t, lipschitz_x; ")
+    assert "\n" not in repr(found)
+    assert repr(found["functional"]) in str(found)
+    assert f"{found['p_far']:.2f}" == "[0.00, 0.03]"
+    table = found.to_dict()
+    assert table["given"] == ["p_far", "t", "lipschitz_x"]
+    assert table["derived"]["functional"]["high"] == found["functional"].high
+    assert "<td>0.95</td>" in found._repr_html_()
+
+
+def test_a_truth_value_is_not_a_number():
+    with pytest.raises(TypeError, match="expected a number or a certificate, got bool"):
+        bounds.implications(geometric=True)
+
+
 # Section 10: what does not imply what.
 def test_informational_does_not_imply_geometric():
     w = gallery.opposite()
