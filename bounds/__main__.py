@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from dataclasses import asdict
+from pathlib import Path
 
 from bounds.theorems.catalogue import THEOREMS
 from bounds.verification.verify import Verdict, bar, verify
@@ -16,6 +17,7 @@ EXAMPLES = """examples:
   python -m bounds verify --only fano --json     statements whose name contains "fano", as JSON
   python -m bounds table > docs/theory/statements.md
   python -m bounds list --only information       what they say, in LaTeX
+  python -m bounds coverage --runs 200           how often the intervals of bounds.confidence miss, simulated
 """
 
 
@@ -35,7 +37,10 @@ def main(arguments: list[str] | None = None) -> int:
     listing = commands.add_parser("list", help="state every theorem (needs sympy)")
     listing.add_argument("--only", action="append", help="part of a name; may be repeated")
     commands.add_parser("table", help="docs/theory/statements.md, generated (needs sympy)")
+    _add_coverage(commands)
     options = parser.parse_args(arguments)
+    if options.command == "coverage":
+        return _coverage(options)
     if options.command == "table":
         from bounds.theorems.catalogue_table import statement_table
 
@@ -60,6 +65,24 @@ def main(arguments: list[str] | None = None) -> int:
     )
     print(json.dumps([asdict(v) for v in verdicts], indent=1) if options.json else table(verdicts))
     return 0 if all(v.holds for v in verdicts) else 1
+
+
+def _add_coverage(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The grammar of `coverage`."""
+    study = commands.add_parser("coverage", help="simulate miscoverage and width of all confidence intervals")
+    study.add_argument("--runs", type=int, default=2000, help="samples for each cell (2000)")
+    study.add_argument("--write", type=Path, metavar="PAGE", help="Markdown page whose generated part is replaced")
+
+
+def _coverage(options: argparse.Namespace) -> int:
+    """Run `coverage`; the exit status says whether all intervals cover."""
+    from bounds.verification.coverage import run_command
+
+    try:
+        return run_command(options.runs, options.write)
+    except (ValueError, FileNotFoundError) as error:
+        print(f"python -m bounds coverage: error: {error}", file=sys.stderr)
+        return 2
 
 
 def table(verdicts: list[Verdict]) -> str:

@@ -12,45 +12,78 @@ import pytest
 import bounds
 import redundancy as rd
 from bounds import confidence
+from bounds.__main__ import main
 from bounds.certificates import clustered
+from bounds.verification import coverage
+from bounds.worlds.clustered_images import MAX_TOKENS, draw_images, exact_mean, exact_survival
+from bounds.worlds.distributions import DISTRIBUTIONS
 from redundancy.estimate import Estimate
-from tests.coverage import study
-from tests.coverage.laws import LAWS, MAX_TOKENS, draw_images, exact_mean, exact_survival
 
-ALPHA = study.ALPHA
+ALPHA = coverage.ALPHA
 
 
 def assert_covers(misses, runs, tests, alpha=ALPHA):
-    assert not study.suspicious(misses, runs, alpha=alpha, tests=tests), (
+    assert not coverage.suspicious(misses, runs, alpha=alpha, tests=tests), (
         f"{misses} misses in {runs} runs at nominal {alpha:g}"
     )
 
 
-# The table of section 9.1 over ten laws
+# Every method over ten distributions (theory, section 9.1)
+
+
+def page():
+    """The page that holds the generated tables."""
+    docs = Path(__file__).parents[3] / "docs"
+    (text,) = (t for t in (p.read_text(encoding="utf-8") for p in docs.rglob("*.md")) if coverage.BEGIN in t)
+    return text
+
+
+def named(name):
+    """A distribution of the study by its name."""
+    return next(d for d in DISTRIBUTIONS if d.name == name)
 
 
 def test_no_method_misses_too_often_in_the_reduced_study():
-    cells = list(study.study(250, sizes=(30, 100)))
-    assert len({c.law for c in cells}) >= 8
+    cells = list(coverage.study(250, sizes=(30, 100)))
+    assert len({c.distribution for c in cells}) >= 8
     assert {c.method for c in cells} == set(confidence.METHODS)
-    assert not study.alarms(cells)
+    assert not coverage.alarms(cells)
 
 
 @pytest.mark.slow
 def test_no_method_misses_too_often_in_the_full_study():
-    cells = list(study.study(2000))
-    assert not study.alarms(cells)
+    cells = list(coverage.study(2000))
+    assert not coverage.alarms(cells)
     # The page prints exactly this study.
-    page = (Path(__file__).parents[2] / "docs" / "certificates.md").read_text(encoding="utf-8")
-    assert study.report(cells) in page
+    assert coverage.report(cells) in page()
 
 
 def test_the_page_keeps_the_place_of_the_generated_tables():
-    page = (Path(__file__).parents[2] / "docs" / "certificates.md").read_text(encoding="utf-8")
-    between = page.split(study.BEGIN)[1].split(study.END)[0]
-    for name in [law.name for law in LAWS] + list(confidence.METHODS):
+    between = page().split(coverage.BEGIN)[1].split(coverage.END)[0]
+    for name in [d.name for d in DISTRIBUTIONS] + list(confidence.METHODS):
         assert name in between
     assert "tests: none." in between
+
+
+def test_the_command_prints_the_study_or_writes_it_into_a_page(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(coverage, "SIZES", (30,))
+    monkeypatch.setattr(coverage, "DISTRIBUTIONS", DISTRIBUTIONS[:3])
+    assert main(["coverage", "--runs", "20"]) == 0
+    text = capsys.readouterr().out.rstrip("\n")
+    assert text.startswith("Miscoverage in % of 20 runs")
+    target = tmp_path / "page.md"
+    target.write_text(f"before\n{coverage.BEGIN}\nold\n{coverage.END}\nafter\n", encoding="utf-8")
+    assert main(["coverage", "--runs", "20", "--write", str(target)]) == 0
+    assert target.read_text(encoding="utf-8") == f"before\n{coverage.BEGIN}\n\n{text}\n\n{coverage.END}\nafter\n"
+
+
+def test_the_command_refuses_in_words(tmp_path, capsys):
+    assert main(["coverage", "--runs", "0"]) == 2
+    assert "--runs: expected at least 1, got 0" in capsys.readouterr().err
+    page = tmp_path / "page.md"
+    page.write_text("no markers", encoding="utf-8")
+    with pytest.raises(ValueError, match="expected a page with the lines"):
+        coverage.write_report("text", page)
 
 
 def test_the_study_catches_a_method_that_is_not_valid(monkeypatch):
@@ -62,14 +95,16 @@ def test_the_study_catches_a_method_that_is_not_valid(monkeypatch):
         return np.clip(d.mean(axis=0) + norm.isf(alpha) * d.std(axis=0) / np.sqrt(len(d)), 0, 1)
 
     monkeypatch.setattr(confidence, "METHODS", {**confidence.METHODS, "wald": wald})
-    cells = [study.cell(law, "wald", 30, 250, 0) for law in LAWS]
-    assert "0 or 1, P(1) = 0.01" in {c.law for c in study.alarms(cells)}
+    cells = [coverage.cell(d, "wald", 30, 250, 0) for d in DISTRIBUTIONS]
+    assert "0 or 1, P(1) = 0.01" in {c.distribution for c in coverage.alarms(cells)}
 
 
 def test_intervals_are_not_trivially_wide():
     # A valid interval may be useless; at n = 1000 each method must locate a mean of 1/31.
-    law = next(law for law in LAWS if law.name == "Beta(1, 30)")
-    widths = {m: study.cell(law, m, 1000, 50, 1).width for m in confidence.METHODS if m != "clopper-pearson"}
+    distribution = named("Beta(1, 30)")
+    widths = {
+        m: coverage.cell(distribution, m, 1000, 50, 1).width for m in confidence.METHODS if m != "clopper-pearson"
+    }
     assert max(widths.values()) < 0.1
     assert widths["betting"] < 0.25 * widths["hoeffding"]
 
@@ -119,7 +154,7 @@ def cluster_misses(method, n, runs, seed=0):
     return misses
 
 
-def test_exact_truths_of_the_image_law():
+def test_exact_means_of_the_images():
     images = draw_images(np.random.default_rng(0), 40_000)
     far = (images.distances > THRESHOLD).astype(float)
     for truth, values in ((exact_survival(THRESHOLD), far), (exact_mean(), images.distances)):
@@ -129,7 +164,7 @@ def test_exact_truths_of_the_image_law():
 
 def test_token_level_clopper_pearson_is_caught():
     misses = cluster_misses(PLANTED, 100, 200)
-    assert study.suspicious(misses, 200, alpha=ALPHA, tests=len(PROCEDURES))
+    assert coverage.suspicious(misses, 200, alpha=ALPHA, tests=len(PROCEDURES))
     assert misses / 200 > 0.3
     with pytest.raises(AssertionError, match="misses in 200 runs"):
         assert_covers(misses, 200, len(PROCEDURES))
@@ -141,7 +176,7 @@ def test_cluster_limits_cover_in_the_reduced_study(method):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("n", study.SIZES)
+@pytest.mark.parametrize("n", coverage.SIZES)
 @pytest.mark.parametrize("method", PROCEDURES)
 def test_cluster_limits_cover_in_the_full_study(method, n):
     runs = 1000 if n < 1000 else 300
@@ -168,7 +203,7 @@ def test_cluster_deviation_covers_all_thresholds_at_once():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("n", study.SIZES)
+@pytest.mark.parametrize("n", coverage.SIZES)
 def test_cluster_deviation_covers_all_thresholds_at_once_in_the_full_study(n):
     assert_covers(uniform_misses(n, 300), 300, 3)
 
@@ -281,12 +316,12 @@ def test_cross_fitted_risk_difference_covers_the_risk_of_what_was_fitted(runs, n
 
 def test_betting_may_be_watched_while_the_data_come_in():
     # Stopping at the most flattering moment is allowed: K is compared with 1/alpha at every unit.
-    law = next(law for law in LAWS if law.name == "0 or 1, P(1) = 0.5")
+    distribution = named("0 or 1, P(1) = 0.5")
     rng = np.random.default_rng(6)
-    d = law.draw(rng, (100, 400))
+    d = distribution.draw(rng, (100, 400))
     ones = np.ones_like(d.T)
     stake = confidence._stakes(d.T, ones, ALPHA)
-    capital = confidence._log_capital(d.T, ones, stake, np.full(400, law.mean))
+    capital = confidence._log_capital(d.T, ones, stake, np.full(400, distribution.mean))
     ever = int((capital.max(axis=1) >= np.log(1 / ALPHA)).sum())
     assert_covers(ever, 400, 1)
     assert ever > (capital[:, -1] >= np.log(1 / ALPHA)).sum()  # watching does find more
