@@ -214,7 +214,7 @@ def certificate_of(
             simultaneous=budget.simultaneous,
             assumptions=assumed,
         ),
-        quantity=quantity,
+        quantity=str(quantity),
         estimate=float(value) if np.ndim(value) == 0 else value,
         n=sample.n,
         unit_of_sampling=sample.unit_of_sampling,

@@ -1,4 +1,4 @@
-"""certify: what is covered, what is said, what is refused; entropy and information by enumeration and by hand."""
+"""Certificates: intervals, sentences and refusals; entropy and information by enumeration and by hand."""
 
 from __future__ import annotations
 
@@ -31,36 +31,41 @@ SINGLE = rd.proximal(X, Y, t=0.02, groups=G)
 
 @pytest.mark.parametrize("method", [m for m in confidence.METHODS if m != "clopper-pearson"])
 def test_interval_is_that_of_the_image_means(method):
-    made = bounds.certify(GEOMETRIC, 0.9, method=method, shuffle=False)
+    certificate = bounds.certify(GEOMETRIC, 0.9, method=method, shuffle=False)
     low, high = confidence.interval(GEOMETRIC.per_unit, alpha=0.1, method=method, support=(0.0, 2.0))
-    assert made.low == pytest.approx(low, abs=1e-12)
-    assert made.high == pytest.approx(high, abs=1e-12)
-    assert made.low <= GEOMETRIC.value <= made.high
-    assert (made.n, made.confidence, made.method, made.unit_of_sampling) == (60, 0.9, method, "image")
+    assert certificate.low == pytest.approx(low, abs=1e-12)
+    assert certificate.high == pytest.approx(high, abs=1e-12)
+    assert certificate.low <= GEOMETRIC.value <= certificate.high
+    assert (certificate.n, certificate.confidence, certificate.method, certificate.unit_of_sampling) == (
+        60,
+        0.9,
+        method,
+        "image",
+    )
 
 
 def test_several_thresholds_share_alpha():
-    made = bounds.certify(PROXIMAL, 0.94)
+    certificate = bounds.certify(PROXIMAL, 0.94)
     alone = [bounds.certify(rd.proximal(X, Y, t=t, groups=G), 0.98, method="betting") for t in (0.01, 0.02, 0.05)]
-    np.testing.assert_allclose(made.low, [c.low for c in alone], rtol=1e-9)
-    np.testing.assert_allclose(made.high, [c.high for c in alone], rtol=1e-9)
-    assert ".low and .high" in made.guarantee
+    np.testing.assert_allclose(certificate.low, [c.low for c in alone], rtol=1e-9)
+    np.testing.assert_allclose(certificate.high, [c.high for c in alone], rtol=1e-9)
+    assert ".low and .high" in certificate.guarantee
 
 
 def test_all_thresholds_at_once_cost_the_same_at_every_threshold():
-    made = bounds.certify(PROXIMAL, method="dkw")
+    certificate = bounds.certify(PROXIMAL, method="dkw")
     few = bounds.certify(SINGLE, method="dkw")
-    assert made.low[1] == pytest.approx(few.low, abs=1e-14)
+    assert certificate.low[1] == pytest.approx(few.low, abs=1e-14)
     from bounds.certificates.clustered import dkw_deviation
 
     s = dkw_deviation(60, alpha=0.025)
-    np.testing.assert_allclose(made.high, np.minimum(1, PROXIMAL.value + s), atol=1e-12)
+    np.testing.assert_allclose(certificate.high, np.minimum(1, PROXIMAL.value + s), atol=1e-12)
     rows = rd.proximal(X[::5], Y[::5], t=0.02)
     plain = bounds.certify(rows, method="dkw", side="upper")
     assert plain.high - rows.value == pytest.approx(dkw_deviation(60, alpha=0.05, clustered=False))
 
 
-def test_one_sided_limits_are_tighter_and_leave_the_other_end():
+def test_one_sided_bounds_are_tighter_and_leave_the_other_end_at_its_range():
     both = bounds.certify(GEOMETRIC, method="chernoff-kl")
     upper = bounds.certify(GEOMETRIC, method="chernoff-kl", side="upper")
     lower = bounds.certify(GEOMETRIC, method="chernoff-kl", side="lower")
@@ -70,25 +75,25 @@ def test_one_sided_limits_are_tighter_and_leave_the_other_end():
 
 
 def test_simultaneous_certificates_divide_alpha():
-    made = bounds.certify(GEOMETRIC, 0.9, method="hoeffding", simultaneous=64)
+    certificate = bounds.certify(GEOMETRIC, 0.9, method="hoeffding", simultaneous=64)
     alone = bounds.certify(GEOMETRIC, 1 - 0.1 / 64, method="hoeffding")
-    assert made.high == pytest.approx(alone.high, abs=1e-12)
-    assert made.confidence == 0.9
-    assert "together with 63 other certificates" in made.guarantee
+    assert certificate.high == pytest.approx(alone.high, abs=1e-12)
+    assert certificate.confidence == 0.9
+    assert "together with 63 other certificates" in certificate.guarantee
 
 
-def test_token_weighted_target():
+def test_every_token_counts_the_same():
     rng = np.random.default_rng(1)
     groups = np.repeat(np.arange(80), rng.integers(1, 10, 80))
     x = rng.normal(size=(groups.size, 4))
     y = x + 0.3 * rng.normal(size=x.shape)
     estimate = rd.geometric(x, y, groups=groups)
-    made = bounds.certify(estimate, weighting="token", max_rows=9)
-    assert made.estimate == pytest.approx(rd.geometric(x, y).value)
-    assert made.low <= made.estimate <= made.high
-    assert "no image has more than 9 rows" in made.guarantee
-    assert bounds.certify(estimate, weighting="token", max_rows=9, method="hoeffding").high > made.high
-    # Where all images are of one size both targets are the same number.
+    certificate = bounds.certify(estimate, weighting="token", max_rows=9)
+    assert certificate.estimate == pytest.approx(rd.geometric(x, y).value)
+    assert certificate.low <= certificate.estimate <= certificate.high
+    assert "no image has more than 9 rows" in certificate.guarantee
+    assert bounds.certify(estimate, weighting="token", max_rows=9, method="hoeffding").high > certificate.high
+    # Where all images have the same size both means are the same number.
     token = bounds.certify(SINGLE, weighting="token", max_rows=5)
     assert (token.low, token.high) == pytest.approx(
         (bounds.certify(SINGLE).low, bounds.certify(SINGLE).high), abs=1e-12
@@ -109,9 +114,9 @@ def test_unbounded_distances_need_d_max():
     far = rd.geometric(X, Y, distance="euclidean", groups=G)
     with pytest.raises(ValueError, match="give the largest possible distance as d_max"):
         bounds.certify(far)
-    made = bounds.certify(far, d_max=10.0)
-    assert made.low <= far.value <= made.high <= 10.0
-    assert "no distance exceeds 10" in made.guarantee
+    certificate = bounds.certify(far, d_max=10.0)
+    assert certificate.low <= far.value <= certificate.high <= 10.0
+    assert "no distance exceeds 10" in certificate.guarantee
     with pytest.raises(ValueError, match="widen the support"):
         bounds.certify(far, d_max=0.01)
     # Knowing that all inner products are >= 0 halves the range of the cosine distance.
@@ -128,9 +133,9 @@ def test_unbounded_distances_need_d_max():
 def test_binary_units_allow_clopper_pearson():
     rows = rd.proximal(X[::5], Y[::5], t=0.02)
     k = int(rows.per_unit.sum())
-    made = bounds.certify(rows, method="clopper-pearson")
-    assert binom.sf(k - 1, 60, made.low) <= 0.025 + 1e-12
-    assert binom.cdf(k, 60, made.high) <= 0.025 + 1e-12
+    certificate = bounds.certify(rows, method="clopper-pearson")
+    assert binom.sf(k - 1, 60, certificate.low) <= 0.025 + 1e-12
+    assert binom.cdf(k, 60, certificate.high) <= 0.025 + 1e-12
     with pytest.raises(ValueError, match="expected units that are 0 or 1, got fractions"):
         bounds.certify(SINGLE, method="clopper-pearson")
 
@@ -147,26 +152,26 @@ def predictable(seed=2, images=200, per_image=3):
     return z, x, y, groups, Ridge()
 
 
-def test_cross_fitted_risk_differences_get_one_limit_per_fold():
+def test_cross_fitted_risk_differences_get_one_interval_per_fold():
     z, x, y, groups, ridge = predictable()
     gap = rd.functional(z, x, y, ridge, folds=4, groups=groups, rng=0, target_range=(0, 1))
-    made = bounds.certify(gap, method="hoeffding")
+    certificate = bounds.certify(gap, method="hoeffding")
     fold = gap.details["fold_of_unit"]
     slack = [np.mean(fold == k) * 2 * np.sqrt(np.log(8 / 0.05) / (2 * np.sum(fold == k))) for k in range(4)]
-    assert made.high == pytest.approx(gap.value + np.sum(slack), abs=1e-12)
-    assert made.low == pytest.approx(gap.value - np.sum(slack), abs=1e-12)
-    assert "averaged over the 4 cross-fitted predictors" in made.guarantee
-    assert "fitted on other data" not in made.guarantee
+    assert certificate.high == pytest.approx(gap.value + np.sum(slack), abs=1e-12)
+    assert certificate.low == pytest.approx(gap.value - np.sum(slack), abs=1e-12)
+    assert "averaged over the 4 cross-fitted predictors" in certificate.guarantee
+    assert "fitted on other data" not in certificate.guarantee
 
 
-def test_frozen_predictors_get_one_limit():
+def test_frozen_predictors_get_one_interval():
     z, x, y, groups, ridge = predictable()
     ridge.fit(x[:300], z[:300])
     rest = slice(300, None)
     gap = rd.functional(z[rest], x[rest], y[rest], (ridge, ridge), folds=None, groups=groups[rest], target_range=(0, 1))
-    made = bounds.certify(gap)
-    assert made.low <= gap.value <= made.high
-    assert "the predictors were fitted on other data" in made.guarantee
+    certificate = bounds.certify(gap)
+    assert certificate.low <= gap.value <= certificate.high
+    assert "the predictors were fitted on other data" in certificate.guarantee
     wrong = (z[rest] > 0.5) != (ridge.predict(x[rest]) > 0.5)
     skip = (z[rest] > 0.5) != (ridge.predict(y[rest]) > 0.5)
     paired = rd.risk_difference(wrong, skip, largest_loss=1.0, groups=groups[rest])
@@ -179,20 +184,20 @@ def test_unbounded_losses_need_a_range():
     gap = rd.functional(z, x, y, ridge, groups=groups, rng=0)
     with pytest.raises(ValueError, match="give target_range to redundancy"):
         bounds.certify(gap)
-    made = bounds.certify(gap, largest_loss=4.0)
-    assert "no loss exceeds 4" in made.guarantee
+    certificate = bounds.certify(gap, largest_loss=4.0)
+    assert "no loss exceeds 4" in certificate.guarantee
     with pytest.raises(ValueError, match="largest_loss: makes no sense"):
         bounds.certify(GEOMETRIC, largest_loss=4.0)
 
 
-def test_mmse_has_an_upper_limit_only():
+def test_mmse_has_an_upper_bound_only():
     z, x, _, groups, ridge = predictable()
     risk = rd.mmse(z, x, ridge, groups=groups, rng=0, target_range=(0, 1))
     for side in ("both", "lower"):
         with pytest.raises(ValueError, match=r"necessarily trivial.*section 9\.2"):
             bounds.certify(risk, side=side)
-    made = bounds.certify(risk, side="upper")
-    assert risk.value < made.high < 1.0
+    certificate = bounds.certify(risk, side="upper")
+    assert risk.value < certificate.high < 1.0
     with pytest.raises(ValueError, match="not available for cross-fitted"):
         bounds.certify(risk, side="upper", weighting="token", max_rows=3)
 
@@ -200,30 +205,30 @@ def test_mmse_has_an_upper_limit_only():
 # Information
 
 
-def test_information_limit_is_the_divergence_at_the_two_clopper_pearson_ends():
+def test_information_bound_is_the_divergence_at_the_two_clopper_pearson_ends():
     x, y, _ = states(400, 1)
     close = rd.proximal(x, y, t=0.05, baseline=True, rng=0)
-    made = bounds.certify_information(close, 0.9, method="clopper-pearson")
+    certificate = bounds.certify_information(close, 0.9, method="clopper-pearson")
     r = confidence.lower_limit(close.per_unit, alpha=0.05, method="clopper-pearson")
     q = confidence.upper_limit(close.baseline.per_unit, alpha=0.05, method="clopper-pearson")
     assert close.baseline.n == 200
     exact = r * np.log(r / q) + (1 - r) * np.log((1 - r) / (1 - q))
-    assert made.low == pytest.approx(exact, rel=1e-9)
-    assert made.low <= exact
-    assert made.high == math.inf
-    assert made.unit == "nats"
-    assert 0 < made.low <= made.estimate
+    assert certificate.low == pytest.approx(exact, rel=1e-9)
+    assert certificate.low <= exact
+    assert certificate.high == math.inf
+    assert certificate.unit == "nats"
+    assert 0 < certificate.low <= certificate.estimate
     # Gaussian truth: 8 / 2 log(1 + 1 / .04) nats.
-    assert made.low < 4 * np.log(26)
+    assert certificate.low < 4 * np.log(26)
 
 
-def test_several_thresholds_keep_the_best_information_limit():
-    made = bounds.certify_information(PROXIMAL)
+def test_several_thresholds_keep_the_best_information_bound():
+    certificate = bounds.certify_information(PROXIMAL)
     singles = [
         bounds.certify_information(rd.proximal(X, Y, t=t, groups=G, baseline=True, rng=0), 1 - 0.05 / 3)
         for t in (0.01, 0.02, 0.05)
     ]
-    assert made.low == pytest.approx(max(c.low for c in singles), rel=1e-9)
+    assert certificate.low == pytest.approx(max(c.low for c in singles), rel=1e-9)
 
 
 def test_independent_states_certify_no_information():
@@ -246,15 +251,15 @@ def test_information_refusals():
 # Entropy
 
 
-def test_mcdiarmid_limits_by_hand():
+def test_mcdiarmid_bounds_by_hand():
     x = np.array([0, 0, 1, 1, 1, 0])
     y = np.array([0, 0, 0, 1, 1, 1])
-    made = bounds.certify_entropy(x, y, 0.9, size=2, method="mcdiarmid")
+    certificate = bounds.certify_entropy(x, y, 0.9, size=2, method="mcdiarmid")
     plugin = -(2 * 2 / 6 * np.log(2 / 3) + 2 * 1 / 6 * np.log(1 / 3))
-    assert made.estimate == pytest.approx(plugin)
+    assert certificate.estimate == pytest.approx(plugin)
     change = (6 * np.log(6) - 5 * np.log(5)) * np.sqrt(np.log(20) / 12)
     low, high = entropy_bounds.mcdiarmid_entropy(plugin, shape=(2, 2), n=6, alpha_low=0.05, alpha_high=0.05)
-    assert (made.low, made.high) == (low, high)
+    assert (certificate.low, certificate.high) == (low, high)
     assert low == max(0.0, plugin - change)
     assert high == pytest.approx(min(np.log(2), plugin + np.log(1 + 3 / 6) + change))
 
@@ -285,15 +290,15 @@ def test_bounded_difference_of_images_by_random_search():
     rng = np.random.default_rng(4)
     for _ in range(300):
         n, kx, ky = rng.integers(2, 6), rng.integers(2, 5), rng.integers(1, 4)
-        laws = rng.dirichlet(np.full(kx * ky, rng.choice([0.05, 0.3, 1.0])), size=n + 1).reshape(n + 1, kx, ky)
-        before = entropy_bounds.plugin_conditional_entropy(laws[:n].sum(axis=0))
-        after = entropy_bounds.plugin_conditional_entropy(laws[1:].sum(axis=0))
+        tables = rng.dirichlet(np.full(kx * ky, rng.choice([0.05, 0.3, 1.0])), size=n + 1).reshape(n + 1, kx, ky)
+        before = entropy_bounds.plugin_conditional_entropy(tables[:n].sum(axis=0))
+        after = entropy_bounds.plugin_conditional_entropy(tables[1:].sum(axis=0))
         v = 1 / n
         change = -v * np.log(v) - (1 - v) * np.log(1 - v) + v * np.log(kx)
         assert abs(after - before) <= change + 1e-12
 
 
-def test_entropy_limits_of_images_are_wider_than_of_rows():
+def test_entropy_bounds_of_images_are_wider_than_of_rows():
     rng = np.random.default_rng(5)
     x = rng.integers(0, 4, 600)
     y = np.where(rng.random(600) < 0.9, x, rng.integers(0, 4, 600))
@@ -305,7 +310,7 @@ def test_entropy_limits_of_images_are_wider_than_of_rows():
         assert "60 images" in images.guarantee
 
 
-def test_cross_entropy_limit_covers_a_known_entropy_and_beats_mcdiarmid():
+def test_cross_entropy_bound_covers_a_known_entropy_and_beats_mcdiarmid():
     rng = np.random.default_rng(6)
     flip, k, n = 0.1, 16, 4000
     x = rng.integers(0, k, n)
@@ -319,8 +324,8 @@ def test_cross_entropy_limit_covers_a_known_entropy_and_beats_mcdiarmid():
 
 
 def test_entropy_needs_no_more_than_one_row_for_mcdiarmid():
-    made = bounds.certify_entropy([1], [0], size=3, method="mcdiarmid")
-    assert (made.low, made.high) == (0.0, math.log(3))
+    certificate = bounds.certify_entropy([1], [0], size=3, method="mcdiarmid")
+    assert (certificate.low, certificate.high) == (0.0, math.log(3))
 
 
 def test_plugin_entropy_estimates_are_certified_on_a_stated_alphabet():
@@ -381,17 +386,19 @@ def test_entropy_refusals():
         bounds.certify_entropy(x, x, size=2, method="bootstrap")
 
 
-# Words and refusals
+# Sentences and refusals
 
 
 def test_the_sentence_says_unit_number_and_assumption():
-    made = bounds.certify(GEOMETRIC)
-    assert made.guarantee.startswith("With probability at least 0.95 over the draw of 60 images, the mean cosine")
-    assert "the images are independent draws from one distribution" in made.guarantee
+    certificate = bounds.certify(GEOMETRIC)
+    assert certificate.guarantee.startswith(
+        "With probability at least 0.95 over the draw of 60 images, the mean cosine"
+    )
+    assert "the images are independent draws from one distribution" in certificate.guarantee
     rows = bounds.certify(rd.geometric(X, Y))
     assert "no two rows come from one image" in rows.guarantee
     assert "distance is at most t = 0.02" in bounds.certify(SINGLE).guarantee
-    assert repr(made).endswith("at confidence 0.95 (betting, n = 60 images)")
+    assert repr(certificate).endswith("at confidence 0.95 (betting, n = 60 images)")
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, 0.123456, 1.99999, 3.3e-9, -0.123456, 1234567.0])

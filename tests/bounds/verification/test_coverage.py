@@ -116,7 +116,7 @@ GRID = np.linspace(0.0, 1.0, 101)
 
 
 def upper_limits(method, images, rng):
-    """Upper limit of one procedure, and which truth it is about: (limit, 'image' or 'token', target)."""
+    """Upper limit of a procedure, and the mean it is for: (limit, quantity, 0 image-averaged or 1 token-weighted)."""
     far = (images.distances > THRESHOLD).astype(float)
     if method == "token-level clopper-pearson":  # the planted, invalid one
         return confidence.clopper_pearson(far, alpha=ALPHA), "survival", 1
@@ -128,8 +128,8 @@ def upper_limits(method, images, rng):
             images.means(far), images.sizes, max_rows=MAX_TOKENS, alpha=ALPHA, method=method.split()[-1]
         )
         return limit, "survival", 1
-    name, target = method.split(" of ")
-    if target == "mean distance":
+    name, quantity = method.split(" of ")
+    if quantity == "mean distance":
         return confidence.upper_limit(images.means(images.distances), alpha=ALPHA, method=name), "mean", 0
     return confidence.upper_limit(images.means(far), alpha=ALPHA, method=name), "survival", 0
 
@@ -145,21 +145,21 @@ PROCEDURES = [
 
 
 def cluster_misses(method, n, runs, seed=0):
-    truth = {"survival": exact_survival(THRESHOLD), "mean": exact_mean()}
+    exact = {"survival": exact_survival(THRESHOLD), "mean": exact_mean()}
     rng = np.random.default_rng([seed, n])
     misses = 0
     for _ in range(runs):
-        limit, quantity, target = upper_limits(method, draw_images(rng, n), rng)
-        misses += float(limit) < truth[quantity][target]
+        limit, quantity, weighting = upper_limits(method, draw_images(rng, n), rng)
+        misses += float(limit) < exact[quantity][weighting]
     return misses
 
 
 def test_exact_means_of_the_images():
     images = draw_images(np.random.default_rng(0), 40_000)
     far = (images.distances > THRESHOLD).astype(float)
-    for truth, values in ((exact_survival(THRESHOLD), far), (exact_mean(), images.distances)):
-        assert images.means(values).mean() == pytest.approx(truth[0], abs=0.01)
-        assert values.mean() == pytest.approx(truth[1], abs=0.01)
+    for exact, values in ((exact_survival(THRESHOLD), far), (exact_mean(), images.distances)):
+        assert images.means(values).mean() == pytest.approx(exact[0], abs=0.01)
+        assert values.mean() == pytest.approx(exact[1], abs=0.01)
 
 
 def test_token_level_clopper_pearson_is_caught():
@@ -186,7 +186,7 @@ def test_cluster_limits_cover_in_the_full_study(method, n):
 
 
 def uniform_misses(n, runs):
-    truth = np.array([exact_survival(t)[0] for t in GRID])
+    exact = np.array([exact_survival(t)[0] for t in GRID])
     s = clustered.dkw_deviation(n, alpha=ALPHA)
     rng = np.random.default_rng([1, n])
     misses = 0
@@ -194,7 +194,7 @@ def uniform_misses(n, runs):
         images = draw_images(rng, n)
         far = (images.distances[:, None] > GRID).astype(float)
         share = np.column_stack([images.means(column) for column in far.T]).mean(axis=0)
-        misses += bool((truth > share + s).any())
+        misses += bool((exact > share + s).any())
     return misses
 
 
@@ -213,9 +213,9 @@ def test_cluster_deviation_covers_all_thresholds_at_once_in_the_full_study(n):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("weighting", ["image", "token"])
-def test_certify_covers_for_every_layer_of_a_family(weighting):
+def test_simultaneous_certificates_cover_together(weighting):
     # Eight "layers" certified together, two-sided: no more than ALPHA of the families have any miss.
-    truth = exact_mean()[0 if weighting == "image" else 1]
+    exact = exact_mean()[0 if weighting == "image" else 1]
     rng = np.random.default_rng(2)
     token_mean = partial(bounds.certify_token_mean, max_rows=MAX_TOKENS)
     misses = 0
@@ -232,18 +232,18 @@ def test_certify_covers_for_every_layer_of_a_family(weighting):
                 unit_of_sampling="image",
             )
             certify = bounds.certify_mean if weighting == "image" else token_mean
-            made = certify(estimate, 1 - ALPHA, simultaneous=8)
-            wrong |= not made.low <= truth <= made.high
+            certificate = certify(estimate, 1 - ALPHA, simultaneous=8)
+            wrong |= not certificate.low <= exact <= certificate.high
         misses += wrong
     assert_covers(misses, 300, 2)
 
 
 @pytest.mark.parametrize(("runs", "n"), [(60, 40), pytest.param(500, 150, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("correlation", [0.0, 0.9])
-def test_information_limit_covers(correlation, runs, n):
+def test_information_bound_covers(correlation, runs, n):
     # Images of three rows that share a common part; a random row's two states are jointly Gaussian.
     rng = np.random.default_rng([3, n])
-    truth = -np.log1p(-(correlation**2))  # two dimensions of -log(1 - c^2) / 2 each
+    exact = -np.log1p(-(correlation**2))  # two dimensions of -log(1 - c^2) / 2 each
     groups = np.repeat(np.arange(n), 3)
     misses = 0
     for _ in range(runs):
@@ -251,31 +251,31 @@ def test_information_limit_covers(correlation, runs, n):
         x = np.sqrt(0.5) * (shared + rng.normal(size=(3 * n, 2)))
         y = correlation * x + np.sqrt(1 - correlation**2) * rng.normal(size=x.shape)
         close = rd.proximal(x, y, t=[0.5, 1.0], distance="euclidean", groups=groups, baseline=True, rng=rng)
-        made = bounds.certify_information(close, 1 - ALPHA)
-        misses += made.low > truth
+        certificate = bounds.certify_information(close, 1 - ALPHA)
+        misses += certificate.low > exact
     assert_covers(misses, runs, 4)
 
 
 @pytest.mark.parametrize(("runs", "n"), [(60, 40), pytest.param(1000, 200, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("method", ["mcdiarmid", "cross-entropy"])
 @pytest.mark.parametrize("clustered", [False, True])
-def test_entropy_limits_cover(method, clustered, runs, n):
+def test_entropy_bounds_cover(method, clustered, runs, n):
     rng = np.random.default_rng([4, n])
     joint = np.array([[8, 1, 0], [1, 5, 1], [0, 2, 4], [1, 0, 1.0]])
     joint /= joint.sum()
     marginal = joint.sum(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        truth = -np.nansum(joint * np.log(joint / marginal))
+        exact = -np.nansum(joint * np.log(joint / marginal))
     groups = np.repeat(np.arange(n), 4) if clustered else None
     misses = 0
     for _ in range(runs):
         # All four rows of an image are the same row: the worst dependence.
         cell = rng.choice(12, size=n, p=joint.ravel())
         cell = np.repeat(cell, 4) if clustered else cell
-        made = bounds.certify_entropy(
+        certificate = bounds.certify_entropy(
             cell // 3, cell % 3, 1 - ALPHA, size=(4, 3), method=method, groups=groups, rng=rng
         )
-        misses += not made.low <= truth <= made.high
+        misses += not certificate.low <= exact <= certificate.high
     assert_covers(misses, runs, 8)
 
 
@@ -304,13 +304,13 @@ def test_cross_fitted_risk_difference_covers_the_risk_of_what_was_fitted(runs, n
         z = (rng.random(n) < p[x]).astype(float)
         CellMeans.fitted = []
         gap = rd.functional(z, x[:, None], x[:, None] // 2, CellMeans(), folds=3, rng=rng, target_range=(0, 1))
-        made = bounds.certify(gap, 1 - ALPHA)
+        certificate = bounds.certify(gap, 1 - ALPHA)
         f, g = np.array(CellMeans.fitted[:3]), np.array(CellMeans.fitted[3:])
         risk = (p * (1 - f) ** 2 + (1 - p) * f**2).mean(axis=1)
         later = g[:, np.arange(4) // 2]
         later_risk = (p * (1 - later) ** 2 + (1 - p) * later**2).mean(axis=1)
         share = np.bincount(gap.details["fold_of_unit"]) / n
-        misses += not made.low <= share @ (later_risk - risk) <= made.high
+        misses += not certificate.low <= share @ (later_risk - risk) <= certificate.high
     assert_covers(misses, runs, 2)
 
 
