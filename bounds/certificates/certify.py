@@ -22,6 +22,11 @@ MEANS = (
     "mmse",
     "cross-entropy",
     "usable information",
+    "accuracy",
+    "score",
+    "visual attention ratio",
+    "probability gained",
+    "answers that may change",
 )
 ENTROPIES = ("entropy", "conditional entropy", "informational")
 Certifier = Callable[..., Certificate]
