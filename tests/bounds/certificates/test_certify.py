@@ -367,11 +367,10 @@ def test_informational_estimates_are_certified_by_their_method(groups):
 
 def test_entropy_refusals():
     x = np.array([0, 1, 1])
-    with pytest.raises(ValueError, match=r"y: expected codes in 0\.\.1"):
+    with pytest.raises(ValueError, match=r"y: expected code(word)?s in 0\.\.1"):
         bounds.certify_entropy(x, x + 1, size=2)
-    for codes in (x * 1.0, x == 1):
-        with pytest.raises(TypeError, match="expected integer codes"):
-            bounds.certify_entropy(codes, x, size=2)
+    with pytest.raises(TypeError, match="expected integer code"):
+        bounds.certify_entropy(x * 1.0, x, size=2)
     with pytest.raises(ValueError, match="codewords of the same rows"):
         bounds.certify_entropy(x, x[:2], size=2)
     with pytest.raises(ValueError, match="at least two units"):
