@@ -1,8 +1,14 @@
 """Theorems that relate the notions of redundancy to each other, and finite-sample certificates."""
 
-from bounds.certificates.certify import Certificate, certify, certify_entropy
+from bounds.certificates.certificate import Certificate
+from bounds.certificates.certify import certify
+from bounds.certificates.clustered import dkw_deviation, image_event, one_row_per_group
+from bounds.certificates.entropy import certify_entropy, certify_plugin_entropy
+from bounds.certificates.information import certify_information
+from bounds.certificates.means import certify_curve, certify_mean, certify_token_mean
 from bounds.framework.theorem import Assumption, AssumptionError, Check, Theorem
-from bounds.implication_map.derive import Derived, ImplicationMap, implications
+from bounds.implication_map.derive import implications
+from bounds.implication_map.result import Derived, ImplicationMap
 from bounds.theorems.catalogue import THEOREMS, find
 from bounds.theorems.composition_distances import (
     chain_threshold,
@@ -188,11 +194,17 @@ __all__ = [
     "braun_pokutta",
     "brier_from_information",
     "certify",
+    "certify_curve",
     "certify_entropy",
+    "certify_information",
+    "certify_mean",
+    "certify_plugin_entropy",
+    "certify_token_mean",
     "chain_threshold",
     "code_threshold",
     "cross_diameter",
     "decoding_from_proximal",
+    "dkw_deviation",
     "early_exit_propagation",
     "empirical_functional_from_geometric",
     "empirical_functional_linear",
@@ -247,6 +259,7 @@ __all__ = [
     "geometric_chain_roots",
     "geometric_from_proximal",
     "geometric_from_thresholds",
+    "image_event",
     "implications",
     "information_chain",
     "information_from_ball_range",
@@ -258,6 +271,7 @@ __all__ = [
     "late_entry_propagation",
     "logit_range",
     "normalisation",
+    "one_row_per_group",
     "prediction_gap_from_geometric",
     "prediction_gap_from_variance",
     "prediction_may_change",

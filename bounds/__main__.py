@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from redundancy.version import __version__
@@ -21,6 +22,7 @@ EXAMPLES = """examples:
   python -m bounds verify                        every statement, 2000 random worlds each, and a long search
   python -m bounds verify --only fano --json     statements whose name contains "fano", as JSON
   python -m bounds table > docs/theory/statements.md
+  python -m bounds coverage --runs 200           how often the intervals of bounds.confidence miss, simulated
 """
 VERIFY_EXAMPLES = """examples:
   python -m bounds verify --quick --jobs 1
@@ -47,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=raw,
     )
     main_parser.add_argument("--version", action="version", version=f"skipit {__version__}")
-    commands = main_parser.add_subparsers(dest="command", required=True, metavar="list | verify | table")
+    commands = main_parser.add_subparsers(dest="command", required=True, metavar="list | verify | table | coverage")
     listing = commands.add_parser("list", help="state theorems in LaTeX", epilog=LIST_EXAMPLES, formatter_class=raw)
     listing.add_argument("queries", nargs="*", metavar="QUERY", help=f"{QUERY}; all theorems if left out")
     listing.add_argument("--only", action="append", default=[], metavar="QUERY", help="the same; may be repeated")
@@ -62,6 +64,7 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument("--jobs", type=int, help="processes (one per core)")
     check.add_argument("--json", action="store_true", help="print an array of objects")
     commands.add_parser("table", help="print docs/theory/statements.md")
+    _add_coverage(commands)
     return main_parser
 
 
@@ -69,6 +72,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     grammar = parser()
     options = grammar.parse_args(arguments)
+    if options.command == "coverage":
+        return _coverage(options)
     if options.command == "table":
         from bounds.theorems.catalogue_table import statement_table
 
@@ -113,6 +118,24 @@ def _verify(options: argparse.Namespace) -> int:
     )
     print(json.dumps([v.to_dict() for v in verdicts], indent=1) if options.json else table(verdicts))
     return 0 if all(v.holds for v in verdicts) else 1
+
+
+def _add_coverage(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The grammar of `coverage`."""
+    study = commands.add_parser("coverage", help="simulate miscoverage and width of all confidence intervals")
+    study.add_argument("--runs", type=int, default=2000, help="samples for each cell (2000)")
+    study.add_argument("--write", type=Path, metavar="PAGE", help="Markdown page whose generated part is replaced")
+
+
+def _coverage(options: argparse.Namespace) -> int:
+    """Run `coverage`; the exit status says whether all intervals cover."""
+    from bounds.verification.coverage import run_command
+
+    try:
+        return run_command(options.runs, options.write)
+    except (ValueError, FileNotFoundError) as error:
+        print(f"python -m bounds coverage: error: {error}", file=sys.stderr)
+        return 2
 
 
 def table(verdicts: Sequence[Verdict]) -> str:

@@ -15,5 +15,6 @@ def pytest_sessionstart() -> None:
     # Other distributions install top-level packages called `bounds` and `vlm`.
     for name in ("redundancy", "bounds", "vlm"):
         package = find_spec(name)
-        origin = Path(package.origin).resolve() if package and package.origin else None
-        assert origin and origin.is_relative_to(ROOT), f"imported {name} from {origin}, not from this checkout"
+        assert package is not None, f"{name} is not importable from {ROOT}"
+        origin = Path(package.origin or "nowhere").resolve()
+        assert origin.is_relative_to(ROOT), f"{name} would come from {origin}, not from this checkout"

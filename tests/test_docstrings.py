@@ -13,7 +13,18 @@ ROOT = Path(__file__).resolve().parents[1]
 ROOTS = ("redundancy", "bounds", "vlm")
 PUBLIC_ROOMS = tuple(f"vlm.{n}" for n in ("datasets", "judges", "published", "reports", "scoring", "selectors", "tiny"))
 # Values and aliases without a docstring of their own.
-DATA = {"THEOREMS", "FAMILIES", "DATASETS", "GROUPS", "SCORERS", "MODELS", "ANSWERS", "KINDS", "IMAGE_KINDS", "Distance"}
+DATA = {
+    "THEOREMS",
+    "FAMILIES",
+    "DATASETS",
+    "GROUPS",
+    "SCORERS",
+    "MODELS",
+    "ANSWERS",
+    "KINDS",
+    "IMAGE_KINDS",
+    "Distance",
+}
 
 
 def public() -> list[tuple[str, object]]:

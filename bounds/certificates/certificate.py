@@ -1,22 +1,74 @@
-"""What a certificate is: an interval, its confidence, and the sentence that says what it means."""
+"""The certificate: an interval, its confidence, its assumptions, and one sentence that says what is guaranteed."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from bounds.certificates import guarantee_text
+from redundancy import checks
 from redundancy.array_types import FloatArray
-from redundancy.estimate import Estimate
+from redundancy.display import Displayed, short
+
+Side = Literal["both", "upper", "lower"]
+Interval = tuple[FloatArray, FloatArray]
 
 
-@dataclass(frozen=True, eq=False)
-class Certificate:
+@dataclass(frozen=True, eq=False, repr=False)
+class Certificate(Displayed):
     """An interval [low, high] that covers the true value with probability at least `confidence`.
 
-    Both ends are rounded outward. `guarantee` says in one sentence what is guaranteed, for which unit of
-    sampling, under which assumption. A one-sided certificate has the end of the range on its other side.
+    Both ends are rounded outward. The functions `bounds.certify*` return it, and `bounds.implications` accepts it
+    wherever a number may stand.
+
+    Attributes
+    ----------
+    low, high : float or ndarray (k,)
+        Ends of the interval, in `unit`; k of them for k thresholds, which hold together. A one-sided certificate
+        has the end of the quantity's range on its other side.
+    confidence : float
+        Probability, over the draw of the sample, that every interval of the certificate covers its true value. With
+        `simultaneous=m` it is the probability that all m certificates hold.
+    method : str
+        How the interval was computed, for instance "betting".
+    guarantee : str
+        What is guaranteed, for which unit of sampling, and under which assumptions: one sentence.
+    quantity : str
+        What is certified, for instance "geometric" or "mutual information".
+    estimate : float or ndarray (k,)
+        The measured value.
+    n : int
+        Number of independent units of sampling.
+    unit_of_sampling : str
+        "image" or "row".
+    unit : str
+        Physical unit of the ends: "1" (dimensionless), "nats", ...
+    assumptions : tuple of str
+        Everything that the guarantee supposes and that the data cannot verify, beginning with independence.
+
+    See Also
+    --------
+    certify : Chooses the certificate that fits an estimate.
+    implications : Pushes certificates through the theorems.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import bounds
+    >>> import redundancy as rd
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.normal(size=(400, 8))
+    >>> y = x + 0.2 * rng.normal(size=x.shape)
+    >>> certificate = bounds.certify(rd.geometric(x, y))
+    >>> certificate
+    geometric in [0.01535, 0.04246] at confidence 0.95 (betting, n = 400 rows)
+    >>> f"{certificate:.3f}"
+    '[0.015, 0.042]'
+    >>> certificate.assumptions
+    ('the rows are independent draws from one distribution (so no two rows come from one image)',)
     """
 
     low: float | FloatArray
@@ -29,50 +81,143 @@ class Certificate:
     n: int
     unit_of_sampling: str = "row"
     unit: str = "1"
+    assumptions: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        interval = f"{self.quantity} in [{self.low}, {self.high}]"
-        return f"{interval} at confidence {self.confidence:g} ({self.method}, n = {self.n})"
+        if np.ndim(self.low) == 0:
+            low = guarantee_text.outward(float(self.low), up=False)
+            high = guarantee_text.outward(float(self.high), up=True)
+            interval = f"[{low}, {high}]"
+        else:
+            interval = f"[{short(self.low)}, {short(self.high)}]"
+        unit = "" if self.unit == "1" else f" {self.unit}"
+        sample = f"n = {self.n} {self.unit_of_sampling}s"
+        return f"{self.quantity} in {interval}{unit} at confidence {self.confidence:g} ({self.method}, {sample})"
+
+    def __format__(self, specification: str) -> str:
+        """The interval with both ends in a number's format, for instance ``f"{certificate:.3f}"``."""
+        if not specification:
+            return str(self)
+        if np.ndim(self.low):
+            raise TypeError(
+                f"format: expected a certificate of one number for the specification {specification!r}, got "
+                f"{np.size(self.low)}; format .low and .high one by one"
+            )
+        return f"[{format(self.low, specification)}, {format(self.high, specification)}]"
+
+
+@dataclass(frozen=True)
+class ErrorBudget:
+    """How much error probability a certificate may spend, and on which ends of its interval.
+
+    Attributes
+    ----------
+    confidence : float
+        1 - alpha, in (0, 1).
+    side : {"both", "upper", "lower"}
+        A one-sided bound spends all of its error probability on one end.
+    simultaneous : int
+        Number of certificates that hold together: alpha is divided by it.
+    """
+
+    confidence: float
+    side: Side = "both"
+    simultaneous: int = 1
+
+    def __post_init__(self) -> None:
+        checks.probability(self.confidence, name="confidence", open_ends=True)
+        checks.one_of(self.side, ("both", "upper", "lower"), name="side")
+        if self.simultaneous < 1:
+            raise ValueError(
+                f"simultaneous: expected the number of certificates that hold together, >= 1, got {self.simultaneous}"
+            )
+
+    @property
+    def alpha(self) -> float:
+        """Error probability of this one certificate."""
+        return (1.0 - self.confidence) / self.simultaneous
+
+    @property
+    def per_end(self) -> float:
+        """Error probability of each end of the interval."""
+        return self.alpha / (2 if self.side == "both" else 1)
+
+    def sided(self, interval: tuple[float | FloatArray, float | FloatArray], ends: tuple[float, float]) -> Interval:
+        """The interval with the end that was not asked for moved to the end of the quantity's range."""
+        low, high = (np.asarray(end, dtype=np.float64) for end in interval)
+        if self.side == "upper":
+            low = np.full_like(low, ends[0])
+        if self.side == "lower":
+            high = np.full_like(high, ends[1])
+        return low, high
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What was drawn: `n` independent units, images or rows."""
+
+    n: int
+    unit_of_sampling: str
+
+    @property
+    def independence(self) -> str:
+        """The assumption under which every certificate holds."""
+        alone = " (so no two rows come from one image)" if self.unit_of_sampling == "row" else ""
+        return f"the {self.unit_of_sampling}s are independent draws from one distribution{alone}"
 
 
 def certificate_of(
-    estimate: Estimate,
-    *,
-    low: FloatArray,
-    high: FloatArray,
+    interval: Interval,
     value: float | FloatArray,
-    confidence: float,
-    method: str,
-    side: str,
-    family: int,
-    assumptions: list[str],
+    budget: ErrorBudget,
+    sample: Sample,
+    *,
     what: str,
-    quantity: str | None = None,
-    unit: str | None = None,
+    quantity: str,
+    method: str,
+    unit: str = "1",
+    assumptions: Sequence[str] = (),
 ) -> Certificate:
-    """The certificate of an estimate's interval [low, high], with its sentence."""
-    scalar = np.ndim(low) == 0
-    bottom: float | FloatArray = float(low) if scalar else low
-    top: float | FloatArray = float(high) if scalar else high
+    """Put an interval together with the sentence that says what it guarantees.
+
+    Parameters
+    ----------
+    interval : (array, array)
+        Both ends, rounded outward, of shape () or (k,).
+    value : float or array (k,)
+        The estimate.
+    budget : ErrorBudget
+        Confidence, side, and the number of certificates that hold together.
+    sample : Sample
+        Number and kind of the independent units.
+    what : str
+        The certified number in words, the subject of the sentence.
+    quantity, method, unit : str
+        As in :class:`Certificate`.
+    assumptions : sequence of str
+        Assumptions beside the independence of the units.
+    """
+    low, high = ((float(end) if np.ndim(end) == 0 else end) for end in interval)
+    assumed = (sample.independence, *assumptions)
     return Certificate(
-        low=bottom,
-        high=top,
-        confidence=confidence,
+        low=low,
+        high=high,
+        confidence=budget.confidence,
         method=method,
         guarantee=guarantee_text.sentence(
-            confidence=confidence,
-            n=estimate.n,
-            unit=estimate.unit_of_sampling,
             what=what,
-            low=bottom,
-            high=top,
-            side=side,
-            assumptions=assumptions,
-            family=family,
+            drawn=f"{sample.n} {sample.unit_of_sampling}s",
+            low=low,
+            high=high,
+            confidence=budget.confidence,
+            side=budget.side,
+            simultaneous=budget.simultaneous,
+            assumptions=assumed,
         ),
-        quantity=quantity or estimate.quantity,
+        quantity=str(quantity),
         estimate=float(value) if np.ndim(value) == 0 else value,
-        n=estimate.n,
-        unit_of_sampling=estimate.unit_of_sampling,
-        unit=estimate.unit if unit is None else unit,
+        n=sample.n,
+        unit_of_sampling=sample.unit_of_sampling,
+        unit=unit,
+        assumptions=assumed,
     )

@@ -1,32 +1,67 @@
-"""Limits when the unit of sampling is an image and the measurements are its dependent tokens (section 9.1).
+"""Confidence limits where the unit of sampling is an image and its tokens depend on each other (theory, section 9.1).
 
-The image-averaged target needs nothing new: apply `bounds.confidence` to the images' means. Here are the
-token-weighted target, the deviation that holds for all thresholds at once, and the two ways to binary units.
+The image-averaged mean needs nothing new: apply `bounds.confidence` to the images' means. Here are the
+token-weighted mean, the deviation that holds for all thresholds at once, and the two ways to binary units.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from bounds.confidence import ROUNDING, betting, deviation
 from redundancy import checks
-from redundancy.array_types import FloatArray
+from redundancy.array_types import FloatArray, IntArray
 from redundancy.estimate import Estimate
+
+TokenMethod = Literal["betting", "hoeffding"]
+TOKEN_METHODS: tuple[TokenMethod, ...] = ("betting", "hoeffding")
 
 
 def dkw_deviation(n: int, *, alpha: float, clustered: bool = True) -> float:
-    """Deviation s with P(sup_t (S(t) - S_n(t)) > s) <= alpha, rounded up.
+    """Deviation between a survival function and its empirical version that holds for all thresholds at once.
 
-    For rows (clustered=False) DKW with Massart's constant: s = sqrt(log(1/alpha) / (2 n)). For clusters (9.1)
-    with the best s_0 = sqrt(log(1/alpha) / (2 n)) put in, which leaves
+    Parameters
+    ----------
+    n : int
+        Number of independent units.
+    alpha : float
+        Error probability in (0, 1); values above 1/2 are read as 1/2, as the inequality needs.
+    clustered : bool
+        True for images, whose unit is the fraction of rows beyond the threshold; False for single rows.
+
+    Returns
+    -------
+    float
+        s with P(sup_t (S(t) - S_n(t)) > s) <= alpha, rounded up.
+
+    Raises
+    ------
+    ValueError
+        No unit, or a probability outside (0, 1).
+
+    See Also
+    --------
+    certify_curve : The band around a proximal estimate.
+
+    Notes
+    -----
+    For rows s = sqrt(log(1/alpha) / (2 n)), the Dvoretzky-Kiefer-Wolfowitz inequality with Massart's constant. For
+    images the infimum of (9.1), taken at s_0 = sqrt(log(1/alpha) / (2 n)), is
 
         s = s_0 + sqrt(pi / (8 n)) erfcx(sqrt(log(1/alpha))).
 
-    Both need alpha <= 1/2; a larger alpha is read as 1/2.
+    Examples
+    --------
+    >>> import bounds
+    >>> round(bounds.dkw_deviation(200, alpha=0.05), 4)
+    0.0993
+    >>> round(bounds.dkw_deviation(200, alpha=0.05, clustered=False), 4)
+    0.0865
     """
     from scipy.special import erfcx
 
@@ -37,16 +72,16 @@ def dkw_deviation(n: int, *, alpha: float, clustered: bool = True) -> float:
     s = deviation(n, alpha)
     if clustered:
         s += math.sqrt(math.pi / (8 * n)) * float(erfcx(math.sqrt(-math.log(alpha))))
-    return s * (1 + ROUNDING)
+    return float(s * (1 + ROUNDING))
 
 
 def token_weighted(
-    means: ArrayLike, rows: ArrayLike, *, max_rows: float, alpha: float, method: str = "betting"
+    means: ArrayLike, rows: ArrayLike, *, max_rows: float, alpha: float, method: TokenMethod = "betting"
 ) -> FloatArray:
-    """Upper limit of E[sum of an image's tokens] / E[tokens of an image], the token-weighted target.
+    """Upper confidence limit of E[sum over an image's tokens] / E[tokens of an image].
 
     With n_i tokens of mean M_i in [0, 1] the padded mean (n_i M_i + (max_rows - n_i) theta) / max_rows has
-    expectation theta exactly at the target.
+    expectation theta exactly at the token-weighted mean.
 
     Parameters
     ----------
@@ -58,11 +93,16 @@ def token_weighted(
         Largest number of tokens an image can have, known before seeing the sample.
     alpha : float
         Error probability of each column.
-    method : str
-        "betting" (prod (1 + lambda_i n_i (theta - M_i) / max_rows) >= 1/alpha rejects theta) or "hoeffding"
-        ((mean of n_i M_i + max_rows s) / mean of n_i).
+    method : {"betting", "hoeffding"}
+        "betting" rejects theta where prod (1 + lambda_i n_i (theta - M_i) / max_rows) >= 1/alpha; "hoeffding" is
+        (mean of n_i M_i + max_rows s) / mean of n_i.
+
+    Returns
+    -------
+    ndarray (...)
+        Rounded up, at most 1.
     """
-    checks.one_of(method, ("betting", "hoeffding"), name="method for the token-weighted target")
+    checks.one_of(method, TOKEN_METHODS, name="method for the token-weighted mean")
     m = np.asarray(means, dtype=np.float64)
     weight = _weights(rows, max_rows, m.shape[0])
     weight = np.broadcast_to(weight.reshape(-1, *[1] * (m.ndim - 1)), m.shape)
@@ -86,18 +126,51 @@ def _weights(rows: ArrayLike, max_rows: float, n: int) -> FloatArray:
     return r / max_rows
 
 
-def one_row_per_group(groups: ArrayLike, *, rng: np.random.Generator | int | None = None) -> NDArray[np.int64]:
-    """Indices of one uniformly drawn row of each image: independent, so Clopper-Pearson applies to them."""
+def one_row_per_group(groups: ArrayLike, *, rng: np.random.Generator | int | None = None) -> IntArray:
+    """Draw one row of each image uniformly, so that the rows drawn are independent.
+
+    Parameters
+    ----------
+    groups : array (rows,)
+        Image of each row.
+    rng : Generator, int or None
+        Draws the rows.
+
+    Returns
+    -------
+    ndarray (images,) of int
+        Indices of the rows drawn, in the sorted order of the images' labels.
+
+    Raises
+    ------
+    ValueError
+        Groups of the wrong shape.
+
+    See Also
+    --------
+    image_event : The second way to units that are 0 or 1.
+
+    Notes
+    -----
+    A row drawn uniformly has the image-averaged distribution, and Clopper-Pearson applies to whether it is close
+    (theory, section 9.1).
+
+    Examples
+    --------
+    >>> import bounds
+    >>> bounds.one_row_per_group(["b", "a", "b", "b", "a"], rng=0)
+    array([4, 2])
+    """
     labels = np.asarray(groups)
     index, sizes = checks.group_index(labels, labels.shape[0] if labels.ndim else 0)
     shuffled = np.random.default_rng(rng).permutation(index.size)
     _, first = np.unique(index[shuffled], return_index=True)
     assert first.size == sizes.size
-    return shuffled[first]
+    return np.asarray(shuffled[first])
 
 
 def image_event(estimate: Estimate, *, at_least: float) -> Estimate:
-    """The share of images in which at least this fraction of the tokens is close: binary units.
+    """Share of the images in which at least a given fraction of the tokens is close: units that are 0 or 1.
 
     Parameters
     ----------
@@ -105,9 +178,38 @@ def image_event(estimate: Estimate, *, at_least: float) -> Estimate:
         From `redundancy.proximal` with `groups`.
     at_least : float
         Fraction in [0, 1], fixed in advance.
+
+    Returns
+    -------
+    Estimate
+        Of quantity "proximal image event"; its `per_unit` values are 0 or 1, so that "clopper-pearson" applies.
+
+    Raises
+    ------
+    ValueError
+        Anything but a proximal estimate; a fraction outside [0, 1].
+
+    See Also
+    --------
+    one_row_per_group : The second way to binary units.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import bounds
+    >>> import redundancy as rd
+    >>> rng = np.random.default_rng(0)
+    >>> image = np.repeat(np.arange(100), 5)
+    >>> x = rng.normal(size=(500, 8))
+    >>> close = rd.proximal(x, x + 0.2 * rng.normal(size=x.shape), t=0.02, groups=image)
+    >>> event = bounds.image_event(close, at_least=0.6)
+    >>> event.value
+    0.64
+    >>> bounds.certify(event, method="clopper-pearson")
+    proximal image event in [0.5378, 0.7336] at confidence 0.95 (clopper-pearson, n = 100 images)
     """
     if estimate.quantity != "proximal" or estimate.per_unit is None:
-        raise ValueError(f"image_event: expected a proximal Estimate, got {estimate.quantity!r}")
+        raise ValueError(f"image_event: expected a proximal Estimate, got {str(estimate.quantity)!r}")
     gamma = checks.probability(at_least, name="at_least")
     happened = (estimate.per_unit >= gamma).astype(np.float64)
     value = happened.mean(axis=0)

@@ -1,15 +1,22 @@
-"""Limits of a conditional entropy of codes (section 9.3), as a certificate."""
+"""Certificates of entropies and conditional entropies of codewords (theory, section 9.3)."""
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from typing import Literal
 
-from bounds.certificates import entropy_bounds, guarantee_text
-from bounds.certificates.certificate import Certificate
+import numpy as np
+from numpy.typing import ArrayLike
+
+from bounds.certificates import entropy_bounds
+from bounds.certificates.certificate import Certificate, ErrorBudget, Sample, Side, certificate_of
 from redundancy import checks
+from redundancy.array_types import FloatArray, IntArray
 from redundancy.estimate import Estimate
+from redundancy.information.codebook import checked_codes
 from redundancy.units import unit_means
+
+ALPHABETS_FIXED = "the alphabets were fixed before seeing the data"
+CONDITIONAL = "the conditional entropy in nats of the earlier symbol given the later one"
 
 
 def certify_entropy(
@@ -19,101 +26,154 @@ def certify_entropy(
     *,
     size: int | tuple[int, int],
     groups: ArrayLike | None = None,
-    method: str = "cross-entropy",
-    side: str = "both",
-    family: int = 1,
+    method: Literal["cross-entropy", "mcdiarmid"] = "cross-entropy",
+    side: Side = "both",
+    simultaneous: int = 1,
     mix: float = 0.01,
     rng: np.random.Generator | int | None = 0,
 ) -> Certificate:
-    """Limits of H(X | Y), earlier codes given later ones, from samples on alphabets fixed in advance (9.3).
+    """Confidence interval for H(X | Y), the earlier codeword given the later one, from samples.
 
     Parameters
     ----------
-    x, y : array (n,)
-        Integer codes of the earlier and the later state, in 0..size-1.
-    confidence, side, family
-        As in :func:`certify`.
+    x, y : array (n,) of int
+        Codewords of the earlier and the later state, in 0..size-1.
+    confidence, side, simultaneous
+        As in :func:`certify_mean`.
     size : int or (int, int)
-        Sizes of the two alphabets, known before seeing the sample (the codebook's, not those found).
+        Sizes of the two alphabets, known before seeing the sample (the codebook's, not the number of symbols seen).
     groups : array (n,), optional
         Image of each row; then H(X | Y) is that of a random row of a random image, and only images count
         as independent.
     method : {"cross-entropy", "mcdiarmid"}
-        "cross-entropy" (9.3.4): half of the units fit a conditional law, the other half bounds its log-loss by
-        betting; upper limit only, usually the shorter one. "mcdiarmid" (9.2): plug-in with bias and bounded
-        differences; both sides.
+        "cross-entropy": half of the units fit a conditional distribution, the other half bounds its log-loss by
+        betting; upper bound only, usually the tighter one. "mcdiarmid": plug-in with bias and bounded differences;
+        both sides.
     mix : float
-        Weight of the uniform law in the fitted one (cross-entropy), in (0, 1).
+        Weight of the uniform distribution in the fitted one (cross-entropy), in (0, 1).
     rng : Generator, int or None
         Splits the units (cross-entropy).
 
     Returns
     -------
     Certificate
-        nats, within [0, log |X|]; `.estimate` is the plug-in (mcdiarmid) or the held-out log-loss.
+        In nats, within [0, log |X|]; `.estimate` is the plug-in (mcdiarmid) or the held-out log-loss.
 
     Raises
     ------
+    TypeError
+        Codewords that are not integers.
     ValueError
-        Codes outside their alphabet, fewer than two units, a lower limit from cross-entropy.
+        Codewords outside their alphabet, fewer than two units, a lower bound from cross-entropy.
+
+    See Also
+    --------
+    certify : Of an estimate from `redundancy.informational` or `redundancy.entropy`.
+    fano_monotone : An upper bound on the same entropy from distances.
+
+    Notes
+    -----
+    "mcdiarmid" is (9.2). "cross-entropy" rests on H(X | Y) <= E[-log q(X | Y)] for every conditional distribution q,
+    here q = (1 - mix) q_0 + mix / |X| with q_0 fitted on other data (theory, section 9.3, item 4).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import bounds
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.integers(0, 8, 2000)
+    >>> y = np.where(rng.random(2000) < 0.95, x, rng.integers(0, 8, 2000))
+    >>> bounds.certify_entropy(x, y, size=8)
+    conditional entropy in [0, 0.3769] nats at confidence 0.95 (cross-entropy, n = 2000 rows)
+    >>> bounds.certify_entropy(x, y, size=8, method="mcdiarmid")
+    conditional entropy in [0, 0.5369] nats at confidence 0.95 (mcdiarmid, n = 2000 rows)
     """
-    checks.probability(confidence, name="confidence", open_ends=True)
+    budget = ErrorBudget(confidence, side, simultaneous)
     checks.one_of(method, ("cross-entropy", "mcdiarmid"), name="method")
-    checks.one_of(side, ("both", "upper", "lower"), name="side")
-    if family < 1:
-        raise ValueError(f"family: expected the number of certificates made together, >= 1, got {family}")
     shape = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
-    a, b = _codes(x, shape[0], "x"), _codes(y, shape[1], "y")
+    a, b = checked_codes(x, shape[0], name="x"), checked_codes(y, shape[1], name="y")
     if a.shape != b.shape:
-        raise ValueError(f"x and y: expected codes of the same rows, got {a.size} and {b.size}")
+        raise ValueError(f"x and y: expected codewords of the same rows, got {a.size} and {b.size}")
     index, sizes = checks.group_index(groups, a.size)
-    n, alpha = sizes.size, (1.0 - confidence) / family
-    top = float(np.log(shape[0]))
     if method == "mcdiarmid":
         joint = np.zeros(shape)
         np.add.at(joint, (a, b), 1.0 / sizes[index])
-        spent = alpha / 2 if side == "both" else alpha
         value = entropy_bounds.plugin_conditional_entropy(joint)
-        low, high = entropy_bounds.mcdiarmid_entropy(
-            value, shape=shape, n=n, alpha_low=spent, alpha_high=spent, rows=sizes.astype(np.float64)
-        )
-        low, high = (0.0 if side == "upper" else low), (top if side == "lower" else high)
+        interval = _mcdiarmid(value, shape, sizes.size, budget, rows=sizes.astype(np.float64))
     else:
         if side == "lower":
-            raise ValueError("method 'cross-entropy': only an upper limit exists; use method='mcdiarmid'")
+            raise ValueError("method 'cross-entropy': only an upper bound exists; use method='mcdiarmid'")
         checks.probability(mix, name="mix", open_ends=True)
-        if n < 2:
-            raise ValueError("method 'cross-entropy': expected at least two units, one to fit and one to test, got 1")
-        held_out = np.zeros(n, dtype=bool)
-        held_out[np.random.default_rng(rng).permutation(n)[: (n + 1) // 2]] = True
-        test = held_out[index]
-        q = entropy_bounds.fit_conditional(a[~test], b[~test], shape)
-        loss = -np.log((1 - mix) * q[a, b] + mix / shape[0])
-        losses = unit_means(loss, index, sizes)[held_out]
-        side, low = "upper", 0.0
-        high = entropy_bounds.cross_entropy_upper_limit(losses, size=shape[0], mix=mix, alpha=alpha)
-        value = float(losses.mean())
-    return _certificate(
-        (low, high),
+        budget = ErrorBudget(confidence, "upper", simultaneous)
+        losses = _held_out_losses(a, b, shape, index, sizes, mix=mix, rng=rng)
+        high = entropy_bounds.cross_entropy_upper_limit(losses, size=shape[0], mix=mix, alpha=budget.alpha)
+        value, interval = float(losses.mean()), (0.0, high)
+    return certificate_of(
+        budget.sided(interval, (0.0, float(np.log(shape[0])))),
         value,
-        confidence=confidence,
+        budget,
+        Sample(sizes.size, "row" if groups is None else "image"),
+        what=CONDITIONAL,
+        quantity="conditional entropy",
         method=method,
-        n=n,
-        unit="row" if groups is None else "image",
-        side=side,
-        family=family,
+        unit="nats",
+        assumptions=[ALPHABETS_FIXED],
     )
 
 
 def certify_plugin_entropy(
     estimate: Estimate,
-    confidence: float,
+    confidence: float = 0.95,
     *,
-    size: int | tuple[int, int] | None,
-    side: str,
-    family: int,
+    size: int | tuple[int, int] | None = None,
+    method: Literal["mcdiarmid"] = "mcdiarmid",
+    side: Side = "both",
+    simultaneous: int = 1,
 ) -> Certificate:
-    """What `certify` returns for a plug-in entropy or conditional entropy: the limits (9.2)."""
+    """Confidence interval for an entropy or a conditional entropy from its plug-in estimate.
+
+    Parameters
+    ----------
+    estimate : Estimate
+        From `redundancy.entropy`, `conditional_entropy` or `informational` with method "plugin".
+    confidence, side, simultaneous
+        As in :func:`certify_mean`.
+    size : int or (int, int)
+        Sizes of the alphabets of X and Y, fixed before seeing the data; not needed where the estimate states it.
+    method : {"mcdiarmid"}
+        The only method for estimates; :func:`certify_entropy` has another one for samples.
+
+    Returns
+    -------
+    Certificate
+        In nats, within [0, log |X|].
+
+    Raises
+    ------
+    ValueError
+        A bias-corrected or exact entropy, which has no such guarantee, or an alphabet of unknown size.
+
+    See Also
+    --------
+    certify_entropy : From the codewords themselves, usually tighter.
+
+    Notes
+    -----
+    The interval is (9.2), around the plug-in entropy by bounded differences.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import bounds
+    >>> import redundancy as rd
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.integers(0, 8, 2000)
+    >>> y = np.where(rng.random(2000) < 0.95, x, rng.integers(0, 8, 2000))
+    >>> bounds.certify_plugin_entropy(rd.informational(x, y, size=8), side="upper")
+    informational in [0, 0.5111] nats at confidence 0.95 (mcdiarmid, n = 2000 rows)
+    """
+    budget = ErrorBudget(confidence, side, simultaneous)
+    checks.one_of(method, ("mcdiarmid",), name="method")
     size = estimate.settings.get("size") if size is None else size
     if estimate.settings.get("method", "plugin") != "plugin" or estimate.settings.get("kind") == "pmf":
         raise ValueError(
@@ -122,75 +182,50 @@ def certify_plugin_entropy(
         )
     if size is None:
         raise ValueError(
-            "certify: an entropy needs size=(size of X, size of Y), fixed before seeing the data; the symbols that "
-            "happened to be seen under-count it"
+            "certify: an entropy needs size=(size of X, size of Y), fixed before seeing the data; the number of "
+            "symbols seen is too small"
         )
-    if estimate.quantity == "entropy":
-        shape = (size, 1) if isinstance(size, int) else (int(size[0]), 1)
-    else:
-        shape = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+    alone = estimate.quantity == "entropy"
+    shape = (size, 1 if alone else size) if isinstance(size, int) else (int(size[0]), 1 if alone else int(size[1]))
     n = estimate.n if estimate.per_unit is not None else int(estimate.details["n"])
-    spent = (1.0 - confidence) / family / (2 if side == "both" else 1)
     value = float(estimate)
-    low, high = entropy_bounds.mcdiarmid_entropy(
-        value, shape=shape, n=n, alpha_low=spent, alpha_high=spent, rows=estimate.rows
-    )
-    low, high = (0.0 if side == "upper" else low), (float(np.log(shape[0])) if side == "lower" else high)
-    return _certificate(
-        (low, high),
+    return certificate_of(
+        budget.sided(_mcdiarmid(value, shape, n, budget, rows=estimate.rows), (0.0, float(np.log(shape[0])))),
         value,
-        confidence=confidence,
-        method="mcdiarmid",
-        n=n,
-        unit=estimate.unit_of_sampling,
-        side=side,
-        family=family,
+        budget,
+        Sample(n, estimate.unit_of_sampling),
+        what="the entropy in nats of the codeword" if alone else CONDITIONAL,
         quantity=estimate.quantity,
-    )
-
-
-def _certificate(
-    interval: tuple[float, float],
-    value: float,
-    *,
-    confidence: float,
-    method: str,
-    n: int,
-    unit: str,
-    side: str,
-    family: int,
-    quantity: str = "conditional entropy",
-) -> Certificate:
-    low, high = interval
-    what = "the conditional entropy in nats of the earlier code given the later one"
-    return Certificate(
-        low=low,
-        high=high,
-        confidence=confidence,
         method=method,
-        guarantee=guarantee_text.sentence(
-            confidence=confidence,
-            n=n,
-            unit=unit,
-            what="the entropy in nats of the code" if quantity == "entropy" else what,
-            low=low,
-            high=high,
-            side=side,
-            assumptions=["the alphabets were fixed before seeing the data"],
-            family=family,
-        ),
-        quantity=quantity,
-        estimate=value,
-        n=n,
-        unit_of_sampling=unit,
         unit="nats",
+        assumptions=[ALPHABETS_FIXED],
     )
 
 
-def _codes(codes: ArrayLike, size: int, name: str) -> NDArray[np.int64]:
-    a = np.asarray(codes)
-    if a.ndim != 1 or a.size == 0 or a.dtype.kind not in "iub":
-        raise ValueError(f"{name}: expected integer codes, shape (n,), got dtype {a.dtype} and shape {a.shape}")
-    if a.min() < 0 or a.max() >= size:
-        raise ValueError(f"{name}: expected codes in 0..{size - 1}, got {a.min()} to {a.max()}; check size")
-    return a.astype(np.int64)
+def _mcdiarmid(
+    plugin: float, shape: tuple[int, int], n: int, budget: ErrorBudget, *, rows: FloatArray | None
+) -> tuple[float, float]:
+    alpha = budget.per_end
+    return entropy_bounds.mcdiarmid_entropy(plugin, shape=shape, n=n, alpha_low=alpha, alpha_high=alpha, rows=rows)
+
+
+def _held_out_losses(
+    x: IntArray,
+    y: IntArray,
+    shape: tuple[int, int],
+    index: IntArray,
+    sizes: IntArray,
+    *,
+    mix: float,
+    rng: np.random.Generator | int | None,
+) -> FloatArray:
+    """Mean of -log q(x | y) over the rows of each held-out unit, q fitted on the other half of the units."""
+    n = sizes.size
+    if n < 2:
+        raise ValueError("method 'cross-entropy': expected at least two units, one to fit and one to test, got 1")
+    held_out = np.zeros(n, dtype=bool)
+    held_out[np.random.default_rng(rng).permutation(n)[: (n + 1) // 2]] = True
+    fit = ~held_out[index]
+    q = entropy_bounds.fit_conditional(x[fit], y[fit], shape)
+    loss = -np.log((1 - mix) * q[x, y] + mix / shape[0])
+    return unit_means(loss, index, sizes)[held_out]

@@ -1,4 +1,4 @@
-"""Finite-sample limits of H(X | Y) on finite alphabets: McDiarmid (9.2) and cross-entropy (9.3.4)."""
+"""Confidence limits of H(X | Y) on finite alphabets: bounded differences (9.2) and cross-entropy."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from bounds.confidence import deviation, upper_limit
+from bounds.confidence import Method, deviation, upper_limit
 from redundancy.array_types import FloatArray, IntArray
 
 _ROUNDING = 1e-12
@@ -29,19 +29,20 @@ def mcdiarmid_entropy(
     alpha_high: float,
     rows: FloatArray | None = None,
 ) -> tuple[float, float]:
-    """Limits of H(X | Y) around its plug-in estimate, by bounded differences (9.2).
+    """Confidence limits of H(X | Y) around its plug-in estimate, by bounded differences (9.2).
 
     Replacing one unit moves the plug-in by at most c; then H - (plug-in) lies between -n c s(alpha_low) and
     log(1 + (K - 1) / n) + n c s(alpha_high), s(a) = sqrt(log(1/a) / (2 n)), K the number of cells. For single
     rows n c = n log n - (n - 1) log(n - 1). An image with several rows replaces a share 1/n of the table, so
-    n c = n h_2(1/n) + log |X| (9.3.1); with N rows shared equally also N log N - (N - 1) log(N - 1).
+    n c = n h_2(1/n) + log |X| by the modulus of continuity (theory, section 9.3, item 1); with N rows shared equally
+    also N log N - (N - 1) log(N - 1).
 
     Parameters
     ----------
     plugin : float
         Plug-in entropy of the table in which each unit counts the same.
     shape : (int, int)
-        Sizes of the alphabets of X and Y, fixed in advance: not what the sample happened to show.
+        Sizes of the alphabets of X and Y, fixed in advance, not the numbers of symbols seen.
     n : int
         Number of independent units.
     alpha_low, alpha_high : float
@@ -51,7 +52,8 @@ def mcdiarmid_entropy(
 
     Returns
     -------
-    (low, high) in nats, within [0, log |X|].
+    (float, float)
+        In nats, within [0, log |X|].
     """
     size = shape[0]
     change = _replacement(n)
@@ -68,12 +70,12 @@ def mcdiarmid_entropy(
 
 
 def _replacement(n: int) -> float:
-    """n log n - (n - 1) log(n - 1): n times what one of n rows can move the plug-in entropy."""
+    """n log n - (n - 1) log(n - 1): n times the most that replacing one of n rows can move the plug-in entropy."""
     return n * math.log(n) - (n - 1) * math.log(n - 1) if n > 1 else 0.0
 
 
 def fit_conditional(x: IntArray, y: IntArray, shape: tuple[int, int]) -> FloatArray:
-    """A smoothed estimate q0(x | y), (size of X, size of Y): counts drawn towards the marginal of X."""
+    """A smoothed estimate q_0(x | y), (size of X, size of Y): counts shrunk towards the marginal of X."""
     counts = np.zeros(shape)
     np.add.at(counts, (x, y), 1.0)
     marginal = (counts.sum(axis=1) + 0.5) / (counts.sum() + 0.5 * shape[0])
@@ -81,14 +83,23 @@ def fit_conditional(x: IntArray, y: IntArray, shape: tuple[int, int]) -> FloatAr
 
 
 def cross_entropy_upper_limit(
-    losses: FloatArray, *, size: int, mix: float, alpha: float, method: str = "betting"
+    losses: FloatArray, *, size: int, mix: float, alpha: float, method: Method = "betting"
 ) -> float:
-    """Upper limit of H(X | Y) <= E[-log q(X | Y)], q = (1 - mix) q0 + mix / size, q0 fitted on other data (9.3.4).
+    """Upper confidence limit of H(X | Y) <= E[-log q(X | Y)] (theory, section 9.3, item 4).
 
     Parameters
     ----------
     losses : array (n,)
-        Mean of -log q over the rows of each held-out image.
+        Mean of -log q over the rows of each held-out image, q = (1 - mix) q_0 + mix / size with q_0 fitted on
+        other data.
+    size : int
+        Size of the alphabet of X.
+    mix : float
+        Weight of the uniform distribution in q.
+    alpha : float
+        Error probability.
+    method : str
+        As in :func:`bounds.confidence.upper_limit`.
     """
     support = cross_entropy_support(size, mix)
     limit = float(upper_limit(losses, alpha=alpha, method=method, support=support))
@@ -96,5 +107,5 @@ def cross_entropy_upper_limit(
 
 
 def cross_entropy_support(size: int, mix: float) -> tuple[float, float]:
-    """Range of -log((1 - mix) q0 + mix / size) for q0 in [0, 1]."""
+    """Range of -log((1 - mix) q_0 + mix / size) for q_0 in [0, 1]."""
     return -math.log1p(-mix * (1 - 1 / size)), math.log(size / mix)

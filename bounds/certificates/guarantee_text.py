@@ -1,10 +1,10 @@
-"""The one sentence of a certificate: what is guaranteed, for which unit of sampling, under which assumption."""
+"""The sentence of a certificate: what is guaranteed, for which unit of sampling, under which assumptions."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Literal
 
 import numpy as np
 
@@ -13,24 +13,35 @@ from redundancy.array_types import FloatArray
 
 def sentence(
     *,
-    confidence: float,
-    n: int,
-    unit: str,
     what: str,
+    drawn: str,
     low: float | FloatArray,
     high: float | FloatArray,
-    side: str,
-    assumptions: Sequence[str] = (),
-    family: int = 1,
+    confidence: float,
+    side: Literal["both", "upper", "lower"],
+    simultaneous: int,
+    assumptions: Sequence[str],
 ) -> str:
-    """The guarantee, with the numbers (rounded outward) where there is a single one."""
-    given = [f"the {unit}s are independent draws from one law", *assumptions]
-    if unit == "row":
-        given[0] += " (so no two rows come from one image)"
-    together = f", together with the other {family - 1} statements of its family" if family > 1 else ""
+    """The guarantee as one sentence; a single interval appears in it with its ends rounded outward.
+
+    Parameters
+    ----------
+    what : str
+        The certified number in words.
+    drawn : str
+        The sample in words, for instance "60 images".
+    low, high : float or array
+        Ends of the interval.
+    confidence, side, simultaneous
+        As in :func:`bounds.certify_mean`.
+    assumptions : sequence of str
+        What the guarantee supposes.
+    """
+    others = simultaneous - 1
+    together = f", together with {others} other certificate{'s' if others > 1 else ''}" if others else ""
     return (
-        f"With probability at least {confidence:.12g} over the draw of {n} {unit}s, {what} "
-        f"{_range(low, high, side)}{together}, provided that {'; '.join(given)}."
+        f"With probability at least {confidence:.12g} over the draw of {drawn}, {what} "
+        f"{_range(low, high, side)}{together}, provided that {'; '.join(assumptions)}."
     )
 
 
@@ -46,7 +57,7 @@ def _range(low: float | FloatArray, high: float | FloatArray, side: str) -> str:
 
 
 def outward(value: float, *, up: bool) -> str:
-    """Four significant digits, rounded up or down."""
+    """A number with four significant digits, rounded up or down."""
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
     scale = 10.0 ** (3 - math.floor(math.log10(abs(value))))
@@ -54,28 +65,53 @@ def outward(value: float, *, up: bool) -> str:
     return f"{rounded:.4g}"
 
 
-def meaning(quantity: str, settings: Mapping[str, Any], *, target: str, unit: str, method: str, folds: int) -> str:
-    """The certified quantity in words."""
-    each = "every row counting the same" if target == "token" else f"every {unit} counting the same"
-    distance = settings.get("distance", "row")
-    t = settings.get("t")
-    level = f"t = {t:g}" if isinstance(t, float) else "t"
-    if method == "dkw":
-        level = "t, for all thresholds t at once,"
-    elif not isinstance(t, float):
-        level = "t, for all the thresholds measured,"
+def mean_in_words(quantity: str, settings: Mapping[str, object], *, unit: str, folds: int = 0) -> str:
+    """What the mean of an estimate's units estimates.
+
+    Parameters
+    ----------
+    quantity : str
+        `Estimate.quantity`.
+    settings : mapping
+        `Estimate.settings`; the distance, the threshold and the like are named.
+    unit : str
+        What counts the same: "image" or "row".
+    folds : int
+        Number of cross-fitted predictors; 0 for given ones.
+    """
+    each = f"every {unit} counting the same"
     fitted = f"the {folds} cross-fitted predictors" if folds else "the given predictors"
-    return {
-        "geometric": f"the mean {distance} distance ({each})",
-        "proximal": f"the probability ({each}) that the {distance} distance is at most {level}",
+    texts = {
+        "geometric": f"the mean {_distance(settings)} distance ({each})",
+        "proximal": _closeness(settings, each, _threshold(settings)),
         "proximal image event": (
             f"the probability that in at least {settings.get('at_least', 1):g} of an image's tokens the "
-            f"{distance} distance is at most {level}"
+            f"{_distance(settings)} distance is at most {_threshold(settings)}"
         ),
         "mmse": f"the mean squared error of the best predictor, at most the average risk of {fitted},",
         "functional": f"the risk of predicting from y minus that from x, averaged over {fitted},",
         "cross-entropy": (
-            "the cross-entropy in nats of the fitted conditional law, which is never below the conditional entropy "
-            "of the earlier code given the later one,"
+            "the cross-entropy in nats of the fitted conditional distribution, which is never below the conditional "
+            "entropy of the earlier symbol given the later one,"
         ),
-    }.get(quantity, f"the mean {quantity} ({each})")
+        "mean": f"the mean ({each})",
+    }
+    return texts.get(str(quantity), f"the mean {quantity} ({each})")
+
+
+def curve_in_words(settings: Mapping[str, object], *, unit: str) -> str:
+    """What a curve of the proximal estimate over all thresholds estimates."""
+    return _closeness(settings, f"every {unit} counting the same", "t, for all thresholds t at once,")
+
+
+def _closeness(settings: Mapping[str, object], each: str, threshold: str) -> str:
+    return f"the probability ({each}) that the {_distance(settings)} distance is at most {threshold}"
+
+
+def _threshold(settings: Mapping[str, object]) -> str:
+    t = settings.get("t")
+    return f"t = {t:g}" if isinstance(t, float) else "t, for all the thresholds measured,"
+
+
+def _distance(settings: Mapping[str, object]) -> str:
+    return str(settings.get("distance", "row"))

@@ -1,93 +1,48 @@
-"""The implication map: from what is known to everything that follows, by the tightest route."""
+"""Derive everything that follows from given quantities, by the tightest route."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
 from bounds.framework.assumptions import LABEL_CHAIN, LATER_CHAIN, UNIT_NORM
+from bounds.implication_map.result import QUANTITIES, Derived, ImplicationMap
 from bounds.implication_map.rules import RULES, Rule
+from redundancy.array_types import FloatArray
 
-# Every quantity: what it is, and the range it cannot leave.
-QUANTITIES: dict[str, tuple[str, float, float]] = {
-    "geometric": ("mean cosine distance E d(X, Y)", 0.0, 2.0),
-    "p_far": ("P(d(X, Y) > t)", 0.0, 1.0),
-    "t": ("threshold t", 0.0, math.inf),
-    "independent_close": ("P(d <= t) of independent pairs", 0.0, 1.0),
-    "squared_distance": ("E ||X - Y||^2", 0.0, math.inf),
-    "lipschitz_x": ("L_1, of x -> E[T | x, y]", 0.0, math.inf),
-    "lipschitz_y": ("L_2, of y -> E[T | x, y]", 0.0, math.inf),
-    "lipschitz_head": ("Lipschitz constant of the frozen predictor", 0.0, math.inf),
-    "lipschitz_logits": ("Lipschitz constant of the frozen logits", 0.0, math.inf),
-    "delta_x": ("squared regression error from X", 0.0, math.inf),
-    "delta_y": ("squared regression error from Y", 0.0, math.inf),
-    "radius": ("radius B of T", 0.0, math.inf),
-    "size": ("codes |V|", 1.0, math.inf),
-    "n_min": ("smallest ball N_min", 0.0, math.inf),
-    "n_max": ("largest ball N_max", 0.0, math.inf),
-    "entropy_x": ("H(X), nats", 0.0, math.inf),
-    "entropy_x_given_y": ("H(earlier | later) = H(X | Y), nats", 0.0, math.inf),
-    "entropy_y_given_x": ("H(later | earlier) = H(Y | X), nats", 0.0, math.inf),
-    "information_xy": ("I(X; Y), nats", 0.0, math.inf),
-    "information_tx_given_y": ("I(T; X | Y), nats", 0.0, math.inf),
-    "unique_x": ("U(T: X without Y), nats", 0.0, math.inf),
-    "unique_y": ("U(T: Y without X), nats", 0.0, math.inf),
-    "decoding_error": ("error of decoding X from Y", 0.0, 1.0),
-    "functional": ("mmse(T | Y) - mmse(T | X)", -math.inf, math.inf),
-    "risk_gap": ("risk of f(X) - risk of g(Y)", -math.inf, math.inf),
-    "prediction_gap": ("root mean square of f(X) - g(Y)", 0.0, math.inf),
-    "root_risk_gap": ("|root risk from X - root risk from Y|, frozen head", 0.0, math.inf),
-    "head_log_loss_gap": ("|log-loss from X - log-loss from Y|, frozen head, nats", 0.0, math.inf),
-    "accuracy_gap": ("accuracy from X - accuracy from Y", -1.0, 1.0),
-    "log_loss_gap": ("H(T | Y) - H(T | X), nats", -math.inf, math.inf),
-}
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
+
+Chain = Literal["T-X-Y", "X-Y-T"]
 
 
-@dataclass(frozen=True)
-class Derived:
-    """What is known of one quantity, and how.
-
-    Attributes
-    ----------
-    quantity : str
-        A key of `QUANTITIES`.
-    low, high : float
-        The interval, rounded outward; infinite where nothing is known.
-    confidence : float
-        1 for exact inputs; else 1 minus the added error probabilities of every certificate that a route to
-        this quantity used, the routes that lost included, so that choosing the tightest is covered.
-    route : tuple of str
-        Theorems used, in order; empty for an input.
-    assumptions : tuple of str
-    guarantee : str
-        One sentence.
-    """
-
-    quantity: str
-    low: float
-    high: float
-    confidence: float
-    route: tuple[str, ...]
-    assumptions: tuple[str, ...]
-    guarantee: str
+class Certified(Protocol):
+    """An interval with its confidence: a `Certificate` or a `Derived`."""
 
     @property
-    def method(self) -> str:
-        """The route in words."""
-        return " -> ".join(self.route) or "given"
+    def low(self) -> float | FloatArray: ...
+    @property
+    def high(self) -> float | FloatArray: ...
+    @property
+    def confidence(self) -> float: ...
+    @property
+    def quantity(self) -> str: ...
+    @property
+    def guarantee(self) -> str: ...
 
-    def __repr__(self) -> str:
-        sure = "" if self.confidence == 1.0 else f" at confidence {self.confidence:g}"
-        return f"{QUANTITIES[self.quantity][0]} in [{self.low:.6g}, {self.high:.6g}]{sure} ({self.method})"
+
+Known = float | np.integer | Certified
 
 
 @dataclass(frozen=True)
-class _Limit:
-    """One end of an interval: its value, the theorems and inputs behind it, whether the value is exact."""
+class _End:
+    """One end of an interval: its value, the theorems and inputs behind it, whether the value is exact.
+
+    `used` names the certificates behind it, `needs` the assumptions.
+    """
 
     value: float
     route: tuple[str, ...] = ()
@@ -96,49 +51,10 @@ class _Limit:
     exact: bool = False
 
 
-@dataclass(frozen=True)
-class ImplicationMap(Mapping[str, Derived]):
-    """Everything that follows; a mapping from quantity to `Derived` that prints and draws itself."""
-
-    given: tuple[str, ...]
-    derived: Mapping[str, Derived]
-    arrows: tuple[tuple[str, str, str], ...]
-
-    def __getitem__(self, quantity: str) -> Derived:
-        if quantity not in QUANTITIES:
-            raise KeyError(f"{quantity}: expected one of {', '.join(QUANTITIES)}")
-        if quantity not in self.derived:
-            raise KeyError(f"{quantity}: nothing follows about it from {', '.join(self.given)}")
-        return self.derived[quantity]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.derived)
-
-    def __len__(self) -> int:
-        return len(self.derived)
-
-    def __str__(self) -> str:
-        shown = [d for d in self.derived.values() if d.quantity not in self.given or d.route]
-        lines = [f"given: {', '.join(self.given)}"]
-        for d in shown:
-            lines.append(f"  {d!r}")
-            if d.assumptions:
-                lines.append(f"      assuming {'; '.join(d.assumptions)}")
-        return "\n".join(lines)
-
-    __repr__ = __str__
-
-    def plot(self, ax: Any = None) -> Any:
-        """Draw the map (needs matplotlib): what is given, what follows, and by which statement."""
-        from bounds.implication_map.plot import draw
-
-        return draw(self, ax)
-
-
 def implications(
-    *, chain: str | None = None, unit_norm: bool = True, proximal: Any = None, **known: Any
+    *, chain: Chain | None = None, unit_norm: bool = True, proximal: Known | None = None, **known: Known | None
 ) -> ImplicationMap:
-    """Derive every notion of redundancy that follows from what is known, by the tightest route.
+    """Derive every notion of redundancy that follows from known quantities, each by the tightest route.
 
     Parameters
     ----------
@@ -150,8 +66,8 @@ def implications(
     proximal : number or certificate, optional
         P(d(X, Y) <= t), as `redundancy.proximal` measures it; p_far is its complement.
     **known : number, Certificate or Derived
-        Quantities by name, the keys of `QUANTITIES`. A plain number is exact. A certificate stands for its
-        interval; each theorem gets the end that keeps it valid, and error probabilities add up.
+        Known quantities by name (listed below). A plain number is exact. A certificate stands for its interval: each
+        theorem gets the end that keeps it valid, and error probabilities add up.
 
     Returns
     -------
@@ -161,20 +77,55 @@ def implications(
     Raises
     ------
     ValueError
-        For an unknown name or chain, numbers outside their range, several values at once, or intervals
-        that contradict each other.
+        An unknown name or chain, numbers outside their range, arrays, intervals that contradict each other.
     TypeError
-        For a value that is neither a number nor a certificate.
+        A value that is neither a number nor a certificate.
+
+    See Also
+    --------
+    certify : Turns a measured redundancy into a certificate.
 
     Notes
     -----
-    An upper limit of P(d > t) reaches Fano only through its monotone form (5.1). Lipschitz constants of a
-    regression function cannot be verified from data: they are assumptions.
+    Quantities, with T the target, X the earlier and Y the later state:
+
+    * distances: `geometric` (mean cosine distance), `squared_distance` E ||X - Y||^2, `p_far` P(d > t) at the
+      threshold `t`, `independent_close` P(d <= t) of independent pairs;
+    * informations in nats: `entropy_x` H(X), `entropy_x_given_y`, `entropy_y_given_x`, `information_xy`,
+      `information_tx_given_y` I(T; X | Y), `unique_x`, `unique_y`;
+    * codewords: `size` of the alphabet, `n_min` and `n_max` codewords within t of one, `decoding_error`;
+    * prediction: `functional` mmse(T | Y) - mmse(T | X), `accuracy_gap`, `log_loss_gap`, `radius` of T,
+      `lipschitz_x` and `lipschitz_y` of E[T | x, y];
+    * fitted and frozen predictors: `delta_x`, `delta_y`, `risk_gap`, `prediction_gap`, `lipschitz_head`,
+      `root_risk_gap`, `lipschitz_logits`, `head_log_loss_gap`.
+
+    Which notion implies which: theory, section 10. An upper bound on P(d > t) reaches Theorem 3 only through its
+    monotone form (5.1). Lipschitz constants of a regression function cannot be verified from data: they are
+    assumptions.
+
+    Examples
+    --------
+    >>> import bounds
+    >>> found = bounds.implications(t=0.05, p_far=0.028, lipschitz_x=1.0, radius=1.0, size=10_000, n_min=1, n_max=1)
+    >>> f"{found['functional'].high:.4f}"
+    '0.1089'
+    >>> f"{found['entropy_x_given_y']:.4f}"
+    '[0.0000, 0.3856]'
+
+    A certificate in place of a number:
+
+    >>> import numpy as np
+    >>> import redundancy as rd
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.normal(size=(500, 8))
+    >>> distance = bounds.certify(rd.geometric(x, x + 0.1 * rng.normal(size=x.shape)), side="upper")
+    >>> bounds.implications(geometric=distance, lipschitz_x=1.0, lipschitz_y=1.0)["functional"]
+    mmse(T | Y) - mmse(T | X) in [-0.0388758, 0.0388758] at confidence 0.95 (functional_from_geometric)
     """
     if chain not in (None, "T-X-Y", "X-Y-T"):
         raise ValueError(f"chain: expected None, 'T-X-Y' or 'X-Y-T', got {chain!r}")
-    ends: dict[str, _Limit] = {}
-    alphas: dict[str, float] = {}
+    ends: dict[str, _End] = {}
+    alphas: dict[str, float] = {}  # error probability of each given certificate
     sentences: dict[str, str] = {}
     if proximal is not None:
         if "p_far" in known:
@@ -189,7 +140,7 @@ def implications(
     if not ends:
         raise ValueError("implications: expected at least one known quantity, for instance geometric=0.02")
     given = tuple(name for name in QUANTITIES if f"{name}.high" in ends)
-    candidates: dict[str, frozenset[str]] = {end: limit.used for end, limit in ends.items()}
+    candidates: dict[str, frozenset[str]] = {name: end.used for name, end in ends.items()}
     arrows: dict[tuple[str, str, str], None] = {}
     for _ in range(len(QUANTITIES)):  # no route visits a quantity twice
         if not _pass(ends, candidates, arrows, chain, unit_norm):
@@ -203,64 +154,68 @@ def implications(
 
 
 def _pass(
-    ends: dict[str, _Limit],
+    ends: dict[str, _End],
     candidates: dict[str, frozenset[str]],
     arrows: dict[tuple[str, str, str], None],
     chain: str | None,
     unit_norm: bool,
 ) -> bool:
+    """Apply every rule once; whether an end or its dependence on certificates changed.
+
+    `candidates` maps each end to all certificates that a route to it used, whether or not the route won.
+    """
     changed = False
     for rule in RULES:
         if (rule.chain and rule.chain != chain) or (rule.unit_norm and not unit_norm):
             continue
-        inputs = [_read(ends, end) for end in rule.reads]
-        if any(limit is None for limit in inputs):
+        inputs = [end for end in (_read(ends, name) for name in rule.reads) if end is not None]
+        if len(inputs) < len(rule.reads):
             continue
-        limits = [limit for limit in inputs if limit is not None]
         upper = rule.gives.endswith(".high")
-        value = _outward(float(rule.function(*(limit.value for limit in limits))), upper=upper)
+        value = _outward(float(rule.function(*(end.value for end in inputs))), upper=upper)
         if not math.isfinite(value):
             continue
         quantity = rule.gives.partition(".")[0]
-        value = min(value, QUANTITIES[quantity][2]) if upper else max(value, QUANTITIES[quantity][1])
-        for end in rule.reads:
-            arrows[(end.partition(".")[0], quantity, rule.theorem)] = None
-        used = frozenset().union(*(limit.used for limit in limits))
+        value = min(value, QUANTITIES[quantity].high) if upper else max(value, QUANTITIES[quantity].low)
+        for name in rule.reads:
+            arrows[(name.partition(".")[0], quantity, rule.theorem)] = None
+        used = frozenset().union(*(end.used for end in inputs))
         union = candidates.get(rule.gives, frozenset()) | used
-        # What a read end's own choice depended on is part of this one's.
-        union = union.union(*(candidates.get(_end(end), frozenset()) for end in rule.reads))
+        # The choice of this end also depends on everything that the choice of its inputs depended on.
+        union = union.union(*(candidates.get(_key(name), frozenset()) for name in rule.reads))
         if union != candidates.get(rule.gives):
             candidates[rule.gives], changed = union, True
         old = ends.get(rule.gives)
         if old is None or (value < old.value if upper else value > old.value):
-            ends[rule.gives] = _Limit(value, _route(limits, rule), used, _needs(limits, rule))
+            ends[rule.gives] = _End(value, _route(inputs, rule), used, _needs(inputs, rule))
             changed = True
     return changed
 
 
-def _end(end: str) -> str:
-    return end.replace(".exact", ".high")
+def _key(name: str) -> str:
+    return name.replace(".exact", ".high")
 
 
-def _read(ends: dict[str, _Limit], end: str) -> _Limit | None:
-    limit = ends.get(_end(end))
-    if end.endswith(".exact") and limit is not None and not limit.exact:
+def _read(ends: dict[str, _End], name: str) -> _End | None:
+    """An end by its name; "quantity.exact" is there only where the quantity is known exactly."""
+    end = ends.get(_key(name))
+    if name.endswith(".exact") and end is not None and not end.exact:
         return None
-    return limit
+    return end
 
 
-def _route(limits: list[_Limit], rule: Rule) -> tuple[str, ...]:
-    steps = [step for limit in limits for step in limit.route]
+def _route(inputs: list[_End], rule: Rule) -> tuple[str, ...]:
+    steps = [step for end in inputs for step in end.route]
     return tuple(dict.fromkeys([*steps, rule.theorem]))
 
 
-def _needs(limits: list[_Limit], rule: Rule) -> frozenset[str]:
+def _needs(inputs: list[_End], rule: Rule) -> frozenset[str]:
     own = {"T-X-Y": {LABEL_CHAIN.words}, "X-Y-T": {LATER_CHAIN.words}}.get(rule.chain, set())
     if rule.unit_norm:
         own = own | {UNIT_NORM.words}
-    if any("lipschitz" in end for end in rule.reads):
+    if any("lipschitz" in name for name in rule.reads):
         own = own | {"the stated Lipschitz constants"}
-    return frozenset(own).union(*(limit.needs for limit in limits))
+    return frozenset(own).union(*(end.needs for end in inputs))
 
 
 def _outward(value: float, *, upper: bool) -> float:
@@ -270,8 +225,13 @@ def _outward(value: float, *, upper: bool) -> float:
     return value + abs(value) * 2e-12 * (1.0 if upper else -1.0)
 
 
-def _complement(proximal: Any) -> Any:
-    if isinstance(proximal, (int, float, np.number)):
+def _is_number(value: Known) -> TypeIs[float | np.integer]:
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+
+
+def _complement(proximal: Known) -> Known:
+    """P(d > t) from P(d <= t), rounded outward."""
+    if _is_number(proximal):
         return 1.0 - float(proximal)
     low, high = _interval("proximal", proximal)
     return Derived(
@@ -285,9 +245,8 @@ def _complement(proximal: Any) -> Any:
     )
 
 
-def _interval(name: str, value: Any) -> tuple[float, float]:
-    needed = ("low", "high", "confidence", "guarantee", "quantity")
-    if not all(hasattr(value, field) for field in needed):
+def _interval(name: str, value: Certified) -> tuple[float, float]:
+    if not all(hasattr(value, field) for field in ("low", "high", "confidence", "guarantee", "quantity")):
         raise TypeError(
             f"{name}: expected a number or a certificate, got {type(value).__name__}; "
             "turn an estimate into a certificate with bounds.certify"
@@ -297,10 +256,11 @@ def _interval(name: str, value: Any) -> tuple[float, float]:
     return float(value.low), float(value.high)
 
 
-def _enter(name: str, value: Any, ends: dict[str, _Limit], alphas: dict[str, float], sentences: dict[str, str]) -> None:
+def _enter(name: str, value: Known, ends: dict[str, _End], alphas: dict[str, float], sentences: dict[str, str]) -> None:
+    """Put a given quantity among the ends, and its error probability and guarantee where it has them."""
     _, bottom, top = QUANTITIES[name]
-    exact = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-    if exact:
+    exact = _is_number(value)
+    if _is_number(value):
         low = high = float(value)
     else:
         low, high = _interval(name, value)
@@ -312,19 +272,20 @@ def _enter(name: str, value: Any, ends: dict[str, _Limit], alphas: dict[str, flo
     if high < bottom or low > top or (exact and not bottom <= low <= top):
         raise ValueError(f"{name}: expected a value in [{bottom:g}, {top:g}], got [{low:g}, {high:g}]")
     used = frozenset() if exact else frozenset({name})
-    ends[f"{name}.low"] = _Limit(max(low, bottom), used=used, exact=exact)
-    ends[f"{name}.high"] = _Limit(min(high, top), used=used, exact=exact)
+    ends[f"{name}.low"] = _End(max(low, bottom), used=used, exact=exact)
+    ends[f"{name}.high"] = _End(min(high, top), used=used, exact=exact)
 
 
 def _derived(
     name: str,
-    ends: dict[str, _Limit],
+    ends: dict[str, _End],
     candidates: dict[str, frozenset[str]],
     alphas: dict[str, float],
     sentences: dict[str, str],
 ) -> Derived:
+    """What is known about a quantity once no rule changes anything."""
     words, bottom, top = QUANTITIES[name]
-    low, high = (ends.get(f"{name}.{side}", _Limit(end)) for side, end in (("low", bottom), ("high", top)))
+    low, high = (ends.get(f"{name}.{side}", _End(end)) for side, end in (("low", bottom), ("high", top)))
     if low.value > high.value:
         raise ValueError(
             f"{name}: the inputs contradict each other: they give at least {low.value:g} "

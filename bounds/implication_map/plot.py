@@ -1,15 +1,28 @@
-"""Drawing the implication map with matplotlib."""
+"""Draw the implication map with matplotlib."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Iterable, Mapping
+from typing import TYPE_CHECKING, Protocol
 
 from redundancy.optional_imports import optional_import
 
 if TYPE_CHECKING:
-    from bounds.implication_map.derive import ImplicationMap
+    from matplotlib.axes import Axes
 
-# Columns from what is measured to what is asked; others stay at the left edge.
+
+class Interval(Protocol):
+    """What is drawn of a quantity: its interval and the theorems that lead to it."""
+
+    @property
+    def low(self) -> float: ...
+    @property
+    def high(self) -> float: ...
+    @property
+    def route(self) -> tuple[str, ...]: ...
+
+
+# From what is measured (left) to what is asked (right); a quantity without a place is not drawn.
 PLACES: dict[str, tuple[float, float]] = {
     "p_far": (0.0, 3.0),
     "geometric": (0.0, 1.0),
@@ -31,23 +44,41 @@ PLACES: dict[str, tuple[float, float]] = {
 }
 
 
-def draw(found: ImplicationMap, ax: Any = None) -> Any:
-    """Draw what is given (filled) and what follows (open), with the statement on each arrow."""
+def draw(
+    derived: Mapping[str, Interval],
+    given: Collection[str],
+    arrows: Iterable[tuple[str, str, str]],
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw what is given (filled) and what follows (open), with the theorem on each arrow.
+
+    Parameters
+    ----------
+    derived : mapping from str to Derived
+        Interval and route of each quantity.
+    given : collection of str
+        The quantities that were given.
+    arrows : iterable of (str, str, str)
+        From which quantity, to which, by which theorem; drawn where the theorem is on the tightest route.
+    ax : matplotlib Axes, optional
+        Where to draw; a new figure by default.
+    """
     plt = optional_import("matplotlib.pyplot", extra="plot", purpose="the map of implications")
     if ax is None:
         _, ax = plt.subplots(figsize=(11, 6.5), layout="constrained")
-    shown = {name: PLACES[name] for name in found if name in PLACES}
-    for source, target, theorem in found.arrows:
-        if source in shown and target in shown and theorem in found[target].route:
-            (x0, y0), (x1, y1) = shown[source], shown[target]
+    assert ax is not None
+    places = {name: PLACES[name] for name in derived if name in PLACES}
+    for source, target, theorem in arrows:
+        if source in places and target in places and theorem in derived[target].route:
             style = {"arrowstyle": "-|>", "color": "0.45", "shrinkA": 32, "shrinkB": 34}
-            ax.annotate("", (x1, y1), (x0, y0), arrowprops={**style, "connectionstyle": "arc3,rad=0.06"})
-    for name, (x, y) in shown.items():
-        known = found[name]
-        face = "#cfe3f5" if name in found.given else "white"
-        text = f"{name.replace('_', ' ')}\n[{known.low:.3g}, {known.high:.3g}]"
-        if known.route:
-            text += f"\n{known.route[-1]}"
+            style["connectionstyle"] = "arc3,rad=0.06"
+            ax.annotate("", places[target], places[source], arrowprops=style)
+    for name, (x, y) in places.items():
+        interval = derived[name]
+        text = f"{name.replace('_', ' ')}\n[{interval.low:.3g}, {interval.high:.3g}]"
+        if interval.route:
+            text += f"\n{interval.route[-1]}"
+        face = "#cfe3f5" if name in given else "white"
         box = {"boxstyle": "round,pad=0.4", "facecolor": face, "edgecolor": "#2b5d8a"}
         ax.text(x, y, text, ha="center", va="center", fontsize=7.5, bbox=box)
     ax.set_xlim(-0.5, 3.6)

@@ -1,8 +1,8 @@
-"""The arrows of the implication map: which statement leads from which limits to which.
+"""The arrows of the implication map: which theorem leads from which intervals to which.
 
 A rule reads ends of intervals ("p_far.high") and gives one end of another. Every function here is monotone
-in the ends it reads, so that limits may stand for exact values; the published Fano bound, which is not,
-reads "p_far.exact" and therefore never meets a limit.
+in the ends it reads, so that bounds may stand for exact values; the published Fano bound, which is not,
+reads "p_far.exact" and is therefore never fed with a bound.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import SupportsFloat
 
 from bounds.theorems.lemma_2_chord import squared_distance_from_geometric
 from bounds.theorems.lemma_4_target_entropy import entropy_difference_bound
@@ -35,17 +35,18 @@ from bounds.theorems.theorem_6_decoding import accuracy_from_decoding, decoding_
 
 @dataclass(frozen=True)
 class Rule:
-    """One arrow.
+    """One step from intervals to an interval, by one theorem.
 
     Attributes
     ----------
     theorem : str
-        Name in `bounds`, or of the definition used.
+        Its name in `bounds`.
     reads : tuple of str
         Ends of quantities, "name.high", "name.low" or "name.exact", passed to `function` in this order.
     gives : str
-        The end it bounds.
+        The end that it bounds.
     function : callable
+        The theorem in numbers.
     chain : str
         The Markov chain it needs: "T-X-Y", "X-Y-T" or "" for none.
     unit_norm : bool
@@ -55,16 +56,16 @@ class Rule:
     theorem: str
     reads: tuple[str, ...]
     gives: str
-    function: Callable[..., Any]
+    function: Callable[..., SupportsFloat]
     chain: str = ""
     unit_norm: bool = False
 
 
-def _minus(function: Callable[..., Any]) -> Callable[..., float]:
+def _minus(function: Callable[..., SupportsFloat]) -> Callable[..., float]:
     return lambda *args: -float(function(*args))
 
 
-def _one_code(p_far: float, n_max: float) -> float:
+def _single_codeword(p_far: float, n_max: float) -> float:
     return float(decoding_from_proximal(p_far)) if n_max <= 1 else math.inf
 
 
@@ -154,7 +155,7 @@ RULES: tuple[Rule, ...] = (
         "functional.low",
         _minus(functional_from_unique_information),
     ),
-    Rule("decoding_from_proximal", (FAR, "n_max.exact"), "decoding_error.high", _one_code),
+    Rule("decoding_from_proximal", (FAR, "n_max.exact"), "decoding_error.high", _single_codeword),
     Rule("functional_from_decoding", ("decoding_error.high", B), "functional.high", functional_from_decoding),
     # Other losses: acc(X) - acc(Y) and H(T | Y) - H(T | X).
     Rule("accuracy_from_decoding", ("decoding_error.high",), "accuracy_gap.high", accuracy_from_decoding),

@@ -1,1 +1,1 @@
-"""Synthetic instances whose quantities are known exactly; theorems are checked and estimators tested on them."""
+"""Finite instances (worlds) whose quantities are known exactly: theorems are checked and estimators tested on them."""

@@ -1,4 +1,4 @@
-"""One query over image and text keys, and two softmax laws: the worlds of the attention statements."""
+"""Instances for the attention theorems: heads over image and text keys, and a softmax distribution that changes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from redundancy.array_types import FloatArray
+from redundancy.display import Displayed
 
 
 def softmax(scores: FloatArray) -> FloatArray:
@@ -23,19 +24,24 @@ def mean_value(weights: FloatArray, values: FloatArray) -> FloatArray:
     return out
 
 
-@dataclass(frozen=True, eq=False)
-class AttentionWorld:
-    """H heads of one query; the first n_image keys are image tokens, the others text.
+@dataclass(frozen=True, eq=False, repr=False)
+class AttentionWorld(Displayed):
+    """H attention heads of one query; the first n_image keys are image tokens, the others text.
 
     Attributes
     ----------
     scores : ndarray (H, n)
+        Attention scores before the softmax.
     values : ndarray (H, n, d)
+        Value vectors.
     n_image : int
+        Number of image tokens.
     outputs : ndarray (H, k, d)
         Output matrix of each head.
-    new_scores : ndarray (H, n_image), new_values : ndarray (H, n_image, d)
-        What replaces the image tokens (late entry).
+    new_scores : ndarray (H, n_image)
+        Scores of the tokens that replace the image tokens (late entry).
+    new_values : ndarray (H, n_image, d)
+        Their value vectors.
     """
 
     scores: FloatArray
@@ -73,36 +79,38 @@ class AttentionWorld:
 
     @property
     def removed(self) -> FloatArray:
-        """Output without the image keys, softmax renormalised."""
+        """Output without the image keys, the softmax renormalised, shape (H, d)."""
         return mean_value(softmax(self.scores[:, self.n_image :]), self.text)
 
     @property
     def zeroed(self) -> FloatArray:
-        """Output with image weights set to zero, not renormalised."""
+        """Output with image weights set to zero, not renormalised, shape (H, d)."""
         return mean_value(self.weights[:, self.n_image :], self.text)
 
     @cached_property
     def replaced_weights(self) -> FloatArray:
-        """Weights with the image keys replaced."""
+        """Attention weights with the image keys replaced, shape (H, n)."""
         return softmax(np.concatenate([self.new_scores, self.scores[:, self.n_image :]], axis=1))
 
     @property
     def replaced(self) -> FloatArray:
-        """Output with the image tokens replaced."""
+        """Output with the image tokens replaced, shape (H, d)."""
         values = np.concatenate([self.new_values, self.text], axis=1)
         return mean_value(self.replaced_weights, values)
 
 
-@dataclass(frozen=True, eq=False)
-class SoftmaxWorld:
-    """A softmax law, a change of its scores, and the values or hidden states behind it.
+@dataclass(frozen=True, eq=False, repr=False)
+class SoftmaxWorld(Displayed):
+    """A softmax distribution, a change of its scores, and vectors that go with its entries.
 
     Attributes
     ----------
     scores : ndarray (n,)
+        Scores before the change.
     change : ndarray (n,)
+        What is added to them.
     values : ndarray (n, d)
-        Averaged with the law; or the rows of an unembedding.
+        Vectors averaged with the distribution, or the rows of an unembedding matrix.
     """
 
     scores: FloatArray
@@ -111,15 +119,15 @@ class SoftmaxWorld:
 
     @property
     def omega(self) -> float:
-        """Range of the change."""
+        """Range of the change: its largest entry minus its smallest."""
         return float(self.change.max() - self.change.min())
 
     @property
     def before(self) -> FloatArray:
-        """The law."""
+        """The distribution before the change."""
         return softmax(self.scores)
 
     @property
     def after(self) -> FloatArray:
-        """The changed law."""
+        """The distribution after the change."""
         return softmax(self.scores + self.change)

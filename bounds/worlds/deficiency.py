@@ -1,4 +1,4 @@
-"""How well the earlier state can be simulated from the later one for the purpose of the target."""
+"""Deficiency: how well the earlier state can be simulated from the later one for predicting the target."""
 
 from __future__ import annotations
 
@@ -9,16 +9,21 @@ from redundancy.array_types import FloatArray
 
 
 def deficiency(tx: FloatArray, ty: FloatArray) -> float:
-    """Least total variation between (T, X) and (T, X'), X' drawn from Y by a kernel: a linear programme.
+    """Least total variation between (T, X) and (T, X'), over all X' drawn from Y by a kernel: a linear programme.
 
-    The programme's solution is re-evaluated as a kernel, so that the value returned is attained by one.
+    The solution is normalised and re-evaluated as a kernel, so that a kernel attains the value returned.
 
     Parameters
     ----------
     tx : ndarray (n_t, n_x)
-        Law of (T, X).
+        Joint distribution of (T, X).
     ty : ndarray (n_t, n_y)
-        Law of (T, Y).
+        Joint distribution of (T, Y).
+
+    Returns
+    -------
+    float
+        In [0, 1]; 0 where X can be simulated from Y.
     """
     from scipy.optimize import linprog
 
@@ -28,9 +33,9 @@ def deficiency(tx: FloatArray, ty: FloatArray) -> float:
     rows = np.concatenate([simulate, -np.eye(tx.size)], axis=1)
     sums = np.concatenate([np.kron(np.eye(n_y), np.ones(n_x)), np.zeros((n_y, tx.size))], axis=1)
     cost = np.concatenate([np.zeros(n_y * n_x), np.ones(tx.size)])
-    found = linprog(cost, A_ub=rows, b_ub=tx.ravel(), A_eq=sums, b_eq=np.ones(n_y), method="highs")
-    if found.x is None:
-        raise RuntimeError(f"deficiency: the linear programme ended with {found.message!r}")
-    kernel = np.clip(found.x[: n_y * n_x].reshape(n_y, n_x), 0.0, None)
+    solution = linprog(cost, A_ub=rows, b_ub=tx.ravel(), A_eq=sums, b_eq=np.ones(n_y), method="highs")
+    if solution.x is None:
+        raise RuntimeError(f"deficiency: the linear programme ended with {solution.message!r}")
+    kernel = np.clip(solution.x[: n_y * n_x].reshape(n_y, n_x), 0.0, None)
     kernel /= kernel.sum(axis=1, keepdims=True)
     return exact_quantities.total_variation(ty @ kernel, tx)

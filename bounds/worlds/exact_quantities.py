@@ -1,6 +1,6 @@
-"""Entropies, informations and prediction errors of finite joint laws, exactly, in nats.
+"""Exact entropies, informations (nats) and prediction errors of finite joint distributions.
 
-A law is an array of probabilities with one axis per variable. Terms are summed so that small results
+A distribution is an array of probabilities with one axis per variable. Terms are summed so that small results
 keep their relative accuracy: a divergence is a sum of non-negative terms, an error is centred first.
 """
 
@@ -30,30 +30,30 @@ def excess_log(u: FloatArray) -> FloatArray:
 
 
 def relative_entropy(p: FloatArray, q: FloatArray) -> float:
-    """D(p || q) of two laws on the same cells; infinite where q vanishes and p does not."""
+    """D(p || q) of two distributions on the same cells; infinite where q vanishes and p does not."""
     p, q = np.asarray(p, dtype=np.float64), np.asarray(q, dtype=np.float64)
     if bool((q[p > 0] == 0).any()):
         return float(np.inf)
-    held = p > 0
-    a, b = p[held], q[held]
-    # Both laws have mass one, so sum(q - p) = 0 may be added to every term.
+    positive = p > 0
+    a, b = p[positive], q[positive]
+    # Both distributions have mass one, so sum(q - p) = 0 may be added to every term.
     u = (b - a) / a
     near = np.abs(u) < 0.3
     # Far from 0, u has lost the digits of a ratio b / a that is tiny.
     terms = np.where(near, a * excess_log(np.where(near, u, 0.0)), a * (np.log(a) - np.log(b)) + (b - a))
-    return float(terms.sum() + q[~held].sum())
+    return float(terms.sum() + q[~positive].sum())
 
 
 def entropy(pmf: FloatArray) -> float:
-    """H of a law with any number of axes."""
+    """H of a distribution with any number of axes."""
     return max(0.0, float(-xlogy(pmf, pmf).sum()))  # a certain symbol may weigh 1 + 1e-16
 
 
 def conditional_entropy(pmf: FloatArray) -> float:
     """H(A | B) for pmf[a, b]."""
     total = np.broadcast_to(pmf.sum(axis=0), pmf.shape)
-    held = pmf > 0
-    return max(0.0, float(-(pmf[held] * np.log(pmf[held] / total[held])).sum()))
+    positive = pmf > 0
+    return max(0.0, float(-(pmf[positive] * np.log(pmf[positive] / total[positive])).sum()))
 
 
 def mutual_information(pmf: FloatArray) -> float:
@@ -91,7 +91,7 @@ def variance(pmf: FloatArray, values: FloatArray) -> float:
 
 
 def bayes_accuracy(pmf: FloatArray) -> float:
-    """Probability that the best guess of T from A is right, for pmf[t, a]."""
+    """Largest probability of predicting T from A correctly, for pmf[t, a]."""
     return float(pmf.max(axis=0).sum())
 
 

@@ -1,6 +1,6 @@
-"""Families of worlds: how to draw one at random, and how a free vector of numbers becomes one.
+"""Families of finite instances (worlds): how to draw one at random, and how a vector of numbers becomes one.
 
-A family turns logits (a law) and free numbers (values, points, ...) into a world that meets a hypothesis
+A family turns logits (of a distribution) and free numbers (values, points, ...) into a world that meets a hypothesis
 by construction. Random draws are dense, sparse or near-deterministic; an optimiser searches the same
 vectors for a counterexample.
 """
@@ -12,25 +12,34 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import prod
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from bounds.worlds.finite import FiniteWorld
+from bounds.worlds.finite import FiniteWorld, Rng
 from bounds.worlds.layered import LayeredWorld, from_kernels, from_maps
 from bounds.worlds.pair import PairWorld
 from bounds.worlds.points import on_sphere
 from bounds.worlds.with_predictors import PredictedWorld
 from redundancy.array_types import FloatArray
 
-Build = Callable[[FloatArray, FloatArray], Any]
+World: TypeAlias = Any  # an instance of the class that the family names as its `kind`
+Build = Callable[[FloatArray, FloatArray], World]
 TINY = 1e-60  # smaller probabilities are zero: products of a few of them must not underflow
 ABSENT = -1e4  # a logit that far down is a probability of exactly zero
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One size of a family: numbers of logits and of free numbers, and what they become."""
+    """One size of a family.
+
+    Attributes
+    ----------
+    logits, free : int
+        Number of logits of the distribution, and of the other numbers.
+    build : callable
+        `build(logits, free)` returns the world.
+    """
 
     logits: int
     free: int
@@ -41,21 +50,34 @@ class Variant:
         """Length of the search vector."""
         return self.logits + self.free
 
-    def world(self, vector: FloatArray) -> Any:
-        """The world of a search vector."""
+    def world(self, vector: FloatArray) -> World:
+        """The world that a search vector describes."""
         return self.build(vector[: self.logits], vector[self.logits :])
 
 
 @dataclass(frozen=True)
 class Family:
-    """Worlds of one kind that meet one hypothesis; the first variant is the smallest."""
+    """Worlds of one class that meet one hypothesis by construction.
+
+    Attributes
+    ----------
+    name : str
+        What they are. The random draws of `bounds.verify` are seeded with it: another name, other draws.
+    kind : type
+        Their class.
+    variants : tuple of Variant
+        Their sizes, the smallest first.
+    effort : int
+        Evaluations of a search for a counterexample; fewer where a world is slow to solve.
+    decomposed : callable
+        The finite worlds inside one of this family whose BROJA decomposition a theorem needs.
+    """
 
     name: str
     kind: type
     variants: tuple[Variant, ...]
-    effort: int = 600  # evaluations of an adversarial search; fewer where a world is slow to solve
-    # The worlds inside one of this family that statements ask to decompose.
-    decomposed: Callable[[Any], tuple[FiniteWorld, ...]] = lambda _: ()
+    effort: int = 600
+    decomposed: Callable[[World], tuple[FiniteWorld, ...]] = lambda _: ()
 
     def vector(self, rng: np.random.Generator, variant: Variant) -> FloatArray:
         """A random search vector: dense, sparse or near-deterministic."""
@@ -66,21 +88,20 @@ class Family:
         free = rng.standard_normal(variant.free) * (1.0, 0.3)[rng.integers(2)]
         return np.concatenate([logits, free])
 
-    def random(self, rng: np.random.Generator | int | None = None) -> Any:
+    def random(self, rng: Rng = None) -> World:
         """A random world of any variant."""
         generator = np.random.default_rng(rng)
         variant = self.variants[generator.integers(len(self.variants))]
         return variant.world(self.vector(generator, variant))
 
 
-def softmax_law(logits: FloatArray, shape: tuple[int, ...]) -> FloatArray:
-    """A law on all cells; logits that are all absent become uniform."""
-    law: FloatArray = softmax_rows(logits, (1, logits.size)).reshape(shape)
-    return law
+def softmax_pmf(logits: FloatArray, shape: tuple[int, ...]) -> FloatArray:
+    """A distribution on all cells; logits that are all absent become uniform."""
+    return softmax_rows(logits, (1, logits.size)).reshape(shape)
 
 
 def softmax_rows(logits: FloatArray, shape: tuple[int, int]) -> FloatArray:
-    """A law per row."""
+    """One distribution for each row."""
     table = logits.reshape(shape)
     e = np.exp(table - table.max(axis=1, keepdims=True))
     e[e < TINY] = 0.0
@@ -117,36 +138,40 @@ def away_from_zero(points: FloatArray) -> FloatArray:
     return on_sphere(nonzero(points))
 
 
+Structure = Literal["joint", "t-x-y", "x-y-t", "t=x"]
+# Numbers of symbols of T, X and Y, dimension of T's values, dimension of the points.
 SIZES = ((2, 2, 2, 1, 2), (2, 3, 2, 1, 2), (3, 3, 3, 2, 3), (2, 5, 4, 2, 2))
 
 
-def finite(law: str, *, sphere: bool = True, sizes: tuple[tuple[int, ...], ...] = SIZES) -> tuple[Variant, ...]:
-    """Variants of FiniteWorld; `law` is "joint", "t-x-y", "x-y-t" or "t=x"."""
-    return tuple(_finite(law, sphere, *size) for size in sizes)
+def finite(
+    structure: Structure, *, sphere: bool = True, sizes: tuple[tuple[int, ...], ...] = SIZES
+) -> tuple[Variant, ...]:
+    """Variants of FiniteWorld: any joint distribution, a Markov chain, or T = X; points on the sphere or anywhere."""
+    return tuple(_finite(structure, sphere, *size) for size in sizes)
 
 
-def _finite(law: str, sphere: bool, n_t: int, n_x: int, n_y: int, m: int, d: int) -> Variant:
-    if law == "t=x":
+def _finite(structure: Structure, sphere: bool, n_t: int, n_x: int, n_y: int, m: int, d: int) -> Variant:
+    if structure == "t=x":
         n_t = n_x
     logits = {
         "joint": n_t * n_x * n_y,
         "t-x-y": n_t * n_x + n_x * n_y,
         "x-y-t": n_t * n_y + n_x * n_y,
         "t=x": n_x * n_y,
-    }[law]
+    }[structure]
 
     def build(z: FloatArray, free: FloatArray) -> FiniteWorld:
         values, x, y, t = take(free, (n_t, m), (n_x, d), (n_y, d), (1,))
-        if law == "joint":
-            pmf = softmax_law(z, (n_t, n_x, n_y))
-        elif law == "t-x-y":
-            tx = softmax_law(z[: n_t * n_x], (n_t, n_x))
+        if structure == "joint":
+            pmf = softmax_pmf(z, (n_t, n_x, n_y))
+        elif structure == "t-x-y":
+            tx = softmax_pmf(z[: n_t * n_x], (n_t, n_x))
             pmf = tx[:, :, None] * softmax_rows(z[n_t * n_x :], (n_x, n_y))
-        elif law == "x-y-t":
-            ty = softmax_law(z[: n_t * n_y], (n_t, n_y))
+        elif structure == "x-y-t":
+            ty = softmax_pmf(z[: n_t * n_y], (n_t, n_y))
             pmf = ty[:, None, :] * softmax_rows(z[n_t * n_y :], (n_y, n_x)).T
         else:
-            pmf = np.eye(n_x)[:, :, None] * softmax_law(z, (n_x, n_y))
+            pmf = np.eye(n_x)[:, :, None] * softmax_pmf(z, (n_x, n_y))
         x, y = (away_from_zero(x), away_from_zero(y)) if sphere else (nonzero(x), nonzero(y))
         return FiniteWorld(pmf, values, x, y, squash(float(t[0]), 2.0))
 
@@ -207,13 +232,14 @@ LOGITS_FREE_HEAD = Family(
 
 
 def codebook(codes: int) -> Variant:
-    """X and Y on the same regular polygon of codes, any joint law; the threshold picks the size of a ball."""
+    """X and Y on one regular polygon of codewords, any joint distribution; the threshold sets the size of a ball."""
     angles = 2.0 * np.pi * np.arange(codes) / codes
     points = np.stack([np.cos(angles), np.sin(angles)], axis=1)
 
     def build(z: FloatArray, free: FloatArray) -> FiniteWorld:
-        law = softmax_law(z, (1, codes, codes))
-        return FiniteWorld(law, np.zeros((1, 1)), points, points, squash(float(free[0]) - 0.5, 2.0))
+        return FiniteWorld(
+            softmax_pmf(z, (1, codes, codes)), np.zeros((1, 1)), points, points, squash(float(free[0]) - 0.5, 2.0)
+        )
 
     return Variant(codes * codes, 1, build)
 
@@ -253,7 +279,7 @@ TWO_VALUED = Family("T with two values", FiniteWorld, finite("joint", sizes=((2,
 
 
 def sparse_codebook(codes: int) -> Variant:
-    """As `codebook`, with a threshold so small that balls hold one code each, or none."""
+    """As `codebook`, with a threshold so small that every ball holds one codeword or none."""
     base = codebook(codes)
     top = 1.0 - np.cos(2.0 * np.pi / codes)
 
@@ -280,7 +306,7 @@ SMALL_COPIES = Family("small T = X", FiniteWorld, finite("t=x", sizes=FEW), effo
 
 
 def pairs(sizes: tuple[int, ...]) -> Variant:
-    """Two laws on the same symbols; the second moves away from the first by a free amount."""
+    """Two distributions on the same symbols; the second moves away from the first by a free amount."""
     base = finite("joint", sizes=(sizes,))[0]
 
     def build(z: FloatArray, free: FloatArray) -> PairWorld:
@@ -301,23 +327,23 @@ PAIRS = Family(
 )
 
 
-def layers(law: str, states: tuple[int, ...], n_t: int = 2) -> Variant:
-    """Worlds of many layers with unit-norm states; `law` is "joint", "chain" or "maps"."""
+def layers(structure: Literal["joint", "chain", "maps"], states: tuple[int, ...], n_t: int = 2) -> Variant:
+    """Worlds of many layers with unit-norm states: any joint distribution, a Markov chain, or deterministic maps."""
     moves = list(pairwise(states))
     logits = {
         "joint": n_t * prod(states),
         "chain": n_t * states[0] + sum(a * b for a, b in moves),
         "maps": n_t * states[0],
-    }[law]
-    choices = sum(a * b for a, b in moves) if law == "maps" else 0
+    }[structure]
+    choices = sum(a * b for a, b in moves) if structure == "maps" else 0
 
     def build(z: FloatArray, free: FloatArray) -> LayeredWorld:
         values, *points = take(free[choices:], (n_t, 1), *((n, 3) for n in states))
         on_unit = tuple(away_from_zero(p) for p in points)
-        if law == "joint":
-            return LayeredWorld(softmax_law(z, (n_t, *states)), values, on_unit)
-        joint = softmax_law(z[: n_t * states[0]], (n_t, states[0]))
-        if law == "chain":
+        if structure == "joint":
+            return LayeredWorld(softmax_pmf(z, (n_t, *states)), values, on_unit)
+        joint = softmax_pmf(z[: n_t * states[0]], (n_t, states[0]))
+        if structure == "chain":
             tables = take(z[n_t * states[0] :], *moves)
             return from_kernels(joint, values, tuple(softmax_rows(k, k.shape) for k in tables), on_unit)
         maps = tuple(k.argmax(axis=1) for k in take(free[:choices], *moves))

@@ -1,41 +1,52 @@
-"""Finite joint laws p(t, x, y) with points in space: synthetic worlds that know every truth about themselves."""
+"""Finite joint distributions p(t, x, y) with points in space, whose quantities are all known exactly."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
 from bounds.worlds import exact_quantities
 from bounds.worlds.deficiency import deficiency
 from bounds.worlds.points import cosine_distances, lengths
-from redundancy.array_types import FloatArray, IntArray
+from redundancy.array_types import BoolArray, FloatArray, IntArray
+from redundancy.display import Displayed
 from redundancy.pid.batch import broja_batch
 from redundancy.pid.result import PID
 from redundancy.pid.solver import broja
 
 Rng = np.random.Generator | int | None
-GAP = 1e-10  # nats: certified accuracy of a world's decomposition
+GAP = 1e-10  # nats: certified accuracy of a BROJA decomposition
 
 
-@dataclass(frozen=True, eq=False)
-class FiniteWorld:
-    """A joint law of a task variable T, an earlier state X and a later state Y, all finite.
+@dataclass(frozen=True, eq=False, repr=False)
+class FiniteWorld(Displayed):
+    """A finite instance (world): the joint distribution of a task variable T, an earlier state X and a later state Y.
 
     Attributes
     ----------
     pmf : ndarray (n_t, n_x, n_y)
         Joint probabilities.
     values : ndarray (n_t, m)
-        What T is worth: the vector that squared errors are about.
-    x_points : ndarray (n_x, d), y_points : ndarray (n_y, d)
-        Where the states lie.
+        Numeric value of each symbol of T, used in squared errors.
+    x_points : ndarray (n_x, d)
+        Point of each symbol of X.
+    y_points : ndarray (n_y, d)
+        Point of each symbol of Y.
     threshold : float
         The t of Definition 2: "far" means distance > t.
+
+    Examples
+    --------
+    >>> from bounds.worlds import gallery
+    >>> world = gallery.sign_flip(0.2)
+    >>> world
+    FiniteWorld(pmf=array(2, 2, 2), values=array(2, 1), x_points=array(2, 1), y_points=array(2, 1), threshold=0.5)
+    >>> round(world.geometric, 3), round(world.gap, 3), round(world.entropy_x_given_y, 3)
+    (0.2, 0.36, 0.325)
     """
 
     pmf: FloatArray
@@ -190,9 +201,13 @@ class FiniteWorld:
     @cached_property
     def radius(self) -> float:
         """A radius B about the best of three centres: mid-range, mean, origin, over values with mass."""
-        held = self.values[self.t > 0]
-        centres = (0.5 * (held.min(axis=0) + held.max(axis=0)), held.mean(axis=0), np.zeros(held.shape[1]))
-        return float(min(np.sqrt(((held - c) ** 2).sum(axis=1)).max() for c in centres))
+        positive = self.values[self.t > 0]
+        centres = (
+            0.5 * (positive.min(axis=0) + positive.max(axis=0)),
+            positive.mean(axis=0),
+            np.zeros(positive.shape[1]),
+        )
+        return float(min(np.sqrt(((positive - c) ** 2).sum(axis=1)).max() for c in centres))
 
     @cached_property
     def diameter(self) -> float:
@@ -221,8 +236,8 @@ class FiniteWorld:
         return float((self.xy * self.distances).sum())
 
     @cached_property
-    def far(self) -> NDArray[np.bool_]:
-        """Which pairs are farther apart than the threshold, shape (n_x, n_y)."""
+    def far(self) -> BoolArray:
+        """Whether each pair is farther apart than the threshold, shape (n_x, n_y)."""
         return self.distances > self.threshold
 
     @cached_property
@@ -265,7 +280,7 @@ class FiniteWorld:
         """L_1 of Theorem 1."""
         return float(self.lipschitz_x_at.max())
 
-    # Samples and transformations that keep the truth ------------------------------------------------
+    # Samples, and transformations that change no quantity ------------------------------------------------
     def sample_codes(self, n: int, rng: Rng = None) -> tuple[IntArray, IntArray, IntArray]:
         """Draw n triples of symbols (t, x, y)."""
         if n < 1:
@@ -281,20 +296,20 @@ class FiniteWorld:
         return self.values[t], self.x_points[x], self.y_points[y]
 
     def rotated(self, matrix: FloatArray) -> FiniteWorld:
-        """Turn all points by an orthogonal (d, d) matrix: every truth stays."""
+        """Turn all points by an orthogonal (d, d) matrix; no quantity changes."""
         if not np.allclose(matrix @ matrix.T, np.eye(len(matrix)), atol=1e-9):
             raise ValueError("matrix: expected an orthogonal matrix; take the Q of numpy.linalg.qr")
         return replace(self, x_points=self.x_points @ matrix.T, y_points=self.y_points @ matrix.T)
 
     def relabelled(self, t: IntArray, x: IntArray, y: IntArray) -> FiniteWorld:
-        """Permute the symbols of all three variables: every truth stays."""
+        """Permute the symbols of all three variables; no quantity changes."""
         pmf = self.pmf[np.ix_(t, x, y)]
         return replace(self, pmf=pmf, values=self.values[t], x_points=self.x_points[x], y_points=self.y_points[y])
 
     def with_split_x(self, share: float) -> FiniteWorld:
         """Split every symbol of X into two at the same point by an independent coin.
 
-        Predictions, distances and informations stay; H(X | Y) grows by exactly h_2(share).
+        Prediction errors, distances and informations about T stay; H(X | Y) grows by exactly h_2(share).
         """
         pmf = np.concatenate([share * self.pmf, (1.0 - share) * self.pmf], axis=1)
         return replace(self, pmf=pmf, x_points=np.concatenate([self.x_points, self.x_points]))
@@ -305,7 +320,7 @@ class FiniteWorld:
 
 
 def decompose_together(worlds: Sequence[FiniteWorld]) -> None:
-    """Solve the decompositions of many worlds in one vectorised call per shape; each world keeps its own."""
+    """Solve the BROJA decompositions of many worlds, one vectorised call per shape; each world caches its own."""
     shapes: dict[tuple[int, ...], list[FiniteWorld]] = {}
     for world in worlds:
         shapes.setdefault(world.pmf.shape, []).append(world)
@@ -315,14 +330,14 @@ def decompose_together(worlds: Sequence[FiniteWorld]) -> None:
             vars(world)["decomposition"] = table[i]  # where the cached property looks first
 
 
-def normalised(weights: Any) -> FloatArray:
-    """Weights as a law: divided by their sum."""
+def normalised(weights: ArrayLike) -> FloatArray:
+    """Weights divided by their sum: a distribution."""
     w = np.asarray(weights, dtype=np.float64)
     out: FloatArray = w / w.sum()
     return out
 
 
-def _local_lipschitz(g: FloatArray, points: FloatArray, support: NDArray[np.bool_]) -> FloatArray:
+def _local_lipschitz(g: FloatArray, points: FloatArray, support: BoolArray) -> FloatArray:
     # g (a, b, m) as a function of the b-th point, for each a, over the pairs of points that have mass.
     rise = np.sqrt(((g[:, :, None, :] - g[:, None, :, :]) ** 2).sum(axis=-1))
     run = lengths(points, points)

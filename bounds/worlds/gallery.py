@@ -1,15 +1,14 @@
-"""Named laws: logic gates with known decompositions, and the worlds that attain each bound.
+"""Named instances: logic gates with known decompositions, and the worlds that attain each bound.
 
-Each entry says in one line why it is here. Gates are laws pmf[t, x, y]; the others are worlds.
+Each entry says in one line why it is here. Gates are distributions pmf[t, x, y]; the others are worlds.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
 from bounds.worlds.finite import FiniteWorld
 from bounds.worlds.points import on_sphere
@@ -19,7 +18,7 @@ SIGNS = np.array([[1.0], [-1.0]])
 
 
 def gate(name: str) -> FloatArray:
-    """A logic gate with fair inputs as a law pmf[t, x, y]; names are the keys of GATES."""
+    """The distribution pmf[t, x, y] of a logic gate with fair inputs; names are the keys of GATES."""
     if name not in GATES:
         raise ValueError(f"name: expected one of {', '.join(GATES)}; got {name!r}")
     rows = GATES[name]
@@ -44,9 +43,9 @@ GATES: dict[str, list[tuple[int, int, int]]] = {
 }
 
 
-def circle(angles: NDArray[np.floating[Any]]) -> FloatArray:
+def circle(angles: ArrayLike) -> FloatArray:
     """Points on the unit circle at the given angles, shape (n, 2)."""
-    return np.stack([np.cos(angles), np.sin(angles)], axis=-1)
+    return np.stack([np.cos(angles), np.sin(angles)], axis=-1, dtype=np.float64)
 
 
 def sign_flip(epsilon: float, slope_x: float = 0.0, slope_y: float = 1.0) -> FiniteWorld:
@@ -67,7 +66,7 @@ def near_or_opposite(threshold: float, p_far: float) -> FiniteWorld:
 
     Attains the upper bound of Proposition 1.
     """
-    # The law of the distance is all that matters; the cosine is set from a point just inside.
+    # Only the distribution of the distance matters; the angle is a little smaller, so that rounding keeps it near.
     angle = math.acos(1.0 - threshold) * (1.0 - 1e-15)
     y = np.stack([circle(np.array(angle)), np.array([-1.0, 0.0])])
     pmf = np.array([[[1.0 - p_far, p_far]]])
@@ -114,22 +113,26 @@ def erased_bit(share: float, radius: float = 1.0) -> FiniteWorld:
 
 
 def cyclic_codebook(size: int, reach: int, p_far: float) -> FiniteWorld:
-    """A circulant codebook: `size` codes evenly on a circle, balls of 2 reach + 1 codes, P(far) = p_far,
-    uniform inside and outside the ball. Attains every form of Fano and of Theorem 4."""
+    """A circulant codebook: `size` codewords evenly on a circle, balls of 2 reach + 1 codewords, P(far) = p_far.
+
+    Y is uniform inside and outside the ball. Attains every form of Theorems 3 and 4.
+    """
     codes = circle(2.0 * math.pi * np.arange(size) / size)
     gap = np.abs(np.arange(size)[:, None] - np.arange(size))
     near = np.minimum(gap, size - gap) <= reach
     inside = 2 * reach + 1
     given = np.where(near, (1.0 - p_far) / inside, p_far / max(size - inside, 1))
-    # Half-way between the outermost code of a ball and the next one.
+    # Half-way between the outermost codeword of a ball and the next one.
     threshold = 1.0 - math.cos(math.pi * inside / size)
     pmf = (given / size)[None]
     return FiniteWorld(pmf, np.zeros((1, 1)), codes, codes, threshold)
 
 
 def alternating_polygon(half: int, slope: float) -> FiniteWorld:
-    """X uniform on the even corners of a regular polygon, Y a random neighbouring odd corner, T = +-1
-    alternating in X: E[T | Y] = 0 while E[T | X] = T. Attains half of Theorem 2 (predictions)."""
+    """X uniform on the even corners of a regular polygon, Y a random neighbouring odd corner, T = +-1 alternating in X.
+
+    E[T | Y] = 0 while E[T | X] = T: attains half of the prediction gap of Theorem 2.
+    """
     if half % 2:
         raise ValueError(f"half: expected an even number of even corners, got {half}")
     step = math.pi / half
@@ -149,7 +152,7 @@ def fork(noise: float) -> FiniteWorld:
 
 
 def two_atoms(p: float, radius: float = 1.0) -> FiniteWorld:
-    """X one of two codes with mass 1 - p and p, Y constant, T = -+radius by X: attains 4 B^2 p (1 - p)."""
+    """X one of two codewords with mass 1 - p and p, Y constant, T = -+radius by X: attains 4 B^2 p (1 - p)."""
     pmf = np.zeros((2, 2, 1))
     pmf[0, 0, 0], pmf[1, 1, 0] = 1.0 - p, p
     codes = circle(np.array([0.0, 2.0]))
@@ -157,13 +160,15 @@ def two_atoms(p: float, radius: float = 1.0) -> FiniteWorld:
 
 
 def opposite() -> FiniteWorld:
-    """Y = -X: H(X | Y) = 0 while d_cos = 2 (informational does not imply geometric)."""
+    """Y = -X: H(X | Y) = 0 while d_cos = 2 (informational does not imply geometric redundancy)."""
     return FiniteWorld(0.5 * np.eye(2)[:, :, None] * np.eye(2)[None], SIGNS, SIGNS, -SIGNS)
 
 
 def tiny_arc(size: int, width: float) -> FiniteWorld:
-    """X uniform on a short arc, Y its centre, T the index of X: close, yet all about X is lost
-    (geometric implies neither informational nor, without Lipschitz constants, functional)."""
+    """X uniform on a short arc, Y its centre, T the index of X: close, yet Y knows nothing about X.
+
+    Geometric implies neither informational nor, without Lipschitz constants, functional redundancy.
+    """
     x = circle(width * (np.arange(size) / (size - 1) - 0.5))
     pmf = (np.eye(size) / size)[:, :, None]
     values = np.linspace(-1.0, 1.0, size)[:, None]

@@ -1,4 +1,4 @@
-"""Gaussian chains T - X - Y: continuous worlds with closed-form errors and informations."""
+"""Gaussian chains T - X - Y: continuous instances with closed-form errors and informations."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import numpy as np
 
 from bounds.worlds.finite import Rng
 from redundancy.array_types import FloatArray
+from redundancy.display import Displayed
 
 
-@dataclass(frozen=True)
-class GaussianChain:
-    """X standard normal in `dim` coordinates, T and Y each coordinate-wise correlated with X.
+@dataclass(frozen=True, repr=False)
+class GaussianChain(Displayed):
+    """X standard normal in `dim` coordinates; each coordinate of T and of Y is correlated with that of X.
 
     T = label X + noise and Y = layer X + noise, all coordinates with variance one, so that T - X - Y.
 

@@ -1,11 +1,10 @@
-"""Worlds with many layers: a joint law of a task variable and the states of every layer."""
+"""Finite instances with many layers: the joint distribution of a task variable and the states of every layer."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
-from typing import Any
 
 import numpy as np
 
@@ -13,20 +12,21 @@ from bounds.worlds import exact_quantities
 from bounds.worlds.finite import FiniteWorld, Rng
 from bounds.worlds.points import cosine_distances
 from redundancy.array_types import FloatArray, IntArray
+from redundancy.display import Displayed
 
 
-@dataclass(frozen=True, eq=False)
-class LayeredWorld:
-    """A finite joint law p(t, x_0, ..., x_k) of a task variable and k + 1 layers.
+@dataclass(frozen=True, eq=False, repr=False)
+class LayeredWorld(Displayed):
+    """A finite joint distribution p(t, x_0, ..., x_k) of a task variable and k + 1 layers.
 
     Attributes
     ----------
     pmf : ndarray (n_t, n_0, ..., n_k)
         Joint probabilities.
     values : ndarray (n_t, m)
-        What T is worth.
+        Numeric value of each symbol of T.
     points : tuple of ndarray (n_i, d)
-        Where the states of each layer lie.
+        Point of each state, layer by layer.
     """
 
     pmf: FloatArray
@@ -55,12 +55,12 @@ class LayeredWorld:
 
     @cached_property
     def steps(self) -> tuple[FiniteWorld, ...]:
-        """The worlds of adjacent layers."""
+        """The world of T and each pair of adjacent layers."""
         return tuple(self.between(i, i + 1) for i in range(self.layers - 1))
 
     @cached_property
     def ends(self) -> FiniteWorld:
-        """The world of the first and the last layer."""
+        """The world of T, the first and the last layer."""
         return self.between(0, self.layers - 1)
 
     @cached_property
@@ -96,7 +96,7 @@ def from_maps(
     for step in maps:
         state = np.asarray(step, dtype=np.int64)[state]
         states.append(state)
-    index: tuple[Any, ...] = (slice(None), *states)
+    index: tuple[slice | IntArray, ...] = (slice(None), *states)
     pmf[index] = joint
     return LayeredWorld(pmf, values, points)
 
@@ -121,6 +121,6 @@ def rotations(angles: FloatArray, size: int = 12) -> LayeredWorld:
 
 
 def adjacent_distances(world: LayeredWorld) -> FloatArray:
-    """E d_cos between adjacent layers, shape (layers - 1,)."""
+    """Mean cosine distance between adjacent layers, shape (layers - 1,)."""
     pairs = zip(world.points[:-1], world.points[1:], world.steps, strict=True)
     return np.array([(step.xy * cosine_distances(a, b)).sum() for a, b, step in pairs])

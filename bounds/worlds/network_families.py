@@ -1,8 +1,9 @@
-"""Families of worlds that move: points on a path, attention heads, and networks run in full and with layers skipped."""
+"""Families of paths of points, attention heads, and networks run in full and with layers skipped."""
 
 from __future__ import annotations
 
 from math import prod
+from typing import Literal
 
 from bounds.worlds.attention import AttentionWorld, SoftmaxWorld
 from bounds.worlds.families import Family, Variant, take
@@ -37,7 +38,7 @@ HEADS = Family("attention heads", AttentionWorld, (heads(2, (1, 1), 1), heads(3,
 
 
 def softmaxes(keys: int, dim: int) -> Variant:
-    """A softmax law and a change of its scores."""
+    """A softmax distribution and a change of its scores."""
 
     def build(_: FloatArray, free: FloatArray) -> SoftmaxWorld:
         scores, change, values = take(free, (keys,), (keys,), (keys, dim))
@@ -63,8 +64,8 @@ def residual(depth: int, dim: int) -> Variant:
 RESIDUAL = Family("residual networks", ResidualWorld, (residual(2, 1), residual(4, 2)))
 
 
-def two_streams(depth: int, dim: int, which: str) -> Variant:
-    """Text and image streams; "entry" bypasses the first half of the layers, "exit" the second."""
+def two_streams(depth: int, dim: int, which: Literal["entry", "exit"]) -> Variant:
+    """Text and image streams; image tokens skip the first half of the layers ("entry") or the second ("exit")."""
     shapes = ((dim,), (dim,), (depth, 4, dim, dim))
     entry, leave = (depth // 2, depth) if which == "entry" else (0, depth // 2)
 

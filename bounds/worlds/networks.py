@@ -1,4 +1,4 @@
-"""Paths of points and small residual networks run twice: the worlds of the triangle and skipping statements."""
+"""Instances for the triangle and skipping theorems: paths of points, and small networks with and without skipping."""
 
 from __future__ import annotations
 
@@ -6,14 +6,20 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
-from redundancy.array_types import FloatArray
+from redundancy.array_types import BoolArray, FloatArray
+from redundancy.display import Displayed
 
 
-@dataclass(frozen=True, eq=False)
-class PathWorld:
-    """Points x_0, ..., x_k in a Euclidean space, shape (k + 1, d)."""
+@dataclass(frozen=True, eq=False, repr=False)
+class PathWorld(Displayed):
+    """Points x_0, ..., x_k in a Euclidean space.
+
+    Attributes
+    ----------
+    points : ndarray (k + 1, d)
+        The points in order.
+    """
 
     points: FloatArray
 
@@ -28,22 +34,24 @@ class PathWorld:
         return float(norm(self.points[-1] - self.points[0]))
 
 
-@dataclass(frozen=True, eq=False)
-class ResidualWorld:
-    """h <- h + A h + C tanh(h) through L layers, once in full and once with some layers skipped.
+@dataclass(frozen=True, eq=False, repr=False)
+class ResidualWorld(Displayed):
+    """A residual network h <- h + A h + C tanh(h) of L layers, run in full and with some layers skipped.
 
     Attributes
     ----------
     start : ndarray (d,)
+        State before the first layer.
     linear, curved : ndarray (L, d, d)
         The matrices A and C of each layer.
     skipped : ndarray (L,) of bool
+        Which layers the second run skips.
     """
 
     start: FloatArray
     linear: FloatArray
     curved: FloatArray
-    skipped: NDArray[np.bool_]
+    skipped: BoolArray
 
     def _branch(self, layer: int, h: FloatArray) -> FloatArray:
         out: FloatArray = self.linear[layer] @ h + self.curved[layer] @ np.tanh(h)
@@ -77,19 +85,21 @@ class ResidualWorld:
         return spectral(eye + self.linear) + spectral(self.curved)
 
 
-@dataclass(frozen=True, eq=False)
-class TwoStreamWorld:
-    """Text t and image v: t <- (I + P) t + Q tanh(v), v <- (I + S) v + R tanh(t), run in full and skipped.
+@dataclass(frozen=True, eq=False, repr=False)
+class TwoStreamWorld(Displayed):
+    """Text and image streams of a network of L layers, run in full and with the image tokens skipping layers.
 
-    Text alone follows t <- (I + P) t. Image tokens enter at layer `entry` as they were at layer 0, and
-    leave at layer `exit`.
+    A layer maps text t and image v to t + P t + Q tanh(v) and v + S v + R tanh(t); without image tokens it maps t to
+    t + P t. In the skipped run image tokens enter at layer `entry` as they were at layer 0, and leave at layer `exit`.
 
     Attributes
     ----------
     text, image : ndarray (d,)
+        States before the first layer.
     maps : ndarray (L, 4, d, d)
         P, Q, R, S of each layer.
     entry, exit : int
+        The image tokens run in layers entry, ..., exit - 1 of the skipped run.
     """
 
     text: FloatArray
@@ -108,7 +118,7 @@ class TwoStreamWorld:
 
     @cached_property
     def full(self) -> list[tuple[FloatArray, FloatArray]]:
-        """States of the full run."""
+        """States (t, v) of the full run before each layer and after the last."""
         states = [(self.text, self.image)]
         for layer in range(len(self.maps)):
             states.append(self._full(layer, *states[-1]))
@@ -116,7 +126,7 @@ class TwoStreamWorld:
 
     @cached_property
     def skipped(self) -> list[tuple[FloatArray, FloatArray]]:
-        """States of the skipped run."""
+        """States (t, v) of the skipped run before each layer and after the last."""
         states = [(self.text, self.image)]
         for layer in range(len(self.maps)):
             t, v = states[-1]
@@ -127,11 +137,11 @@ class TwoStreamWorld:
         return states
 
     def text_error(self, layer: int) -> float:
-        """e_l."""
+        """e_l: distance between the text states of both runs before layer l (theory, section 9.7)."""
         return float(norm(self.full[layer][0] - self.skipped[layer][0]))
 
     def image_error(self, layer: int) -> float:
-        """f_l."""
+        """f_l: distance between the image states of both runs before layer l (theory, section 9.7)."""
         return float(norm(self.full[layer][1] - self.skipped[layer][1]))
 
     @property

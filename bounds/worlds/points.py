@@ -1,20 +1,19 @@
-"""Rows of small point sets: directions and all pairwise distances, in double precision."""
+"""Small point sets in double precision: directions and all pairwise distances."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+from numpy.typing import ArrayLike
 
 from redundancy.array_types import FloatArray
 
 
-def on_sphere(points: Any) -> FloatArray:
+def on_sphere(points: ArrayLike) -> FloatArray:
     """Rows divided by their norms."""
     p = np.asarray(points, dtype=np.float64)
     norms = np.sqrt((p**2).sum(axis=-1, keepdims=True))
     if (norms == 0).any():
-        raise ValueError("points: expected non-zero rows, got a zero row, which has no direction")
+        raise ValueError("points: expected non-zero rows, got a zero row, which has no direction; remove it")
     out: FloatArray = p / norms
     return out
 

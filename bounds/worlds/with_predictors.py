@@ -1,4 +1,4 @@
-"""A finite world together with two predictors of T, one from each state, and their exact risks."""
+"""A finite world with two predictors of T, one from each state, and their exact risks."""
 
 from __future__ import annotations
 
@@ -10,17 +10,21 @@ import numpy as np
 from bounds.worlds.finite import FiniteWorld
 from bounds.worlds.points import lengths
 from redundancy.array_types import FloatArray
+from redundancy.display import Displayed
 
 
-@dataclass(frozen=True, eq=False)
-class PredictedWorld:
+@dataclass(frozen=True, eq=False, repr=False)
+class PredictedWorld(Displayed):
     """Predictions f(X) and g(Y) on a finite world, one row per symbol.
 
     Attributes
     ----------
     world : FiniteWorld
-    at_x : ndarray (n_x, m), at_y : ndarray (n_y, m)
-        Predictions of T's value; for the log-loss, logits of T's n_t symbols.
+        Joint distribution, values and points.
+    at_x : ndarray (n_x, m)
+        Prediction of T's value for each symbol of X; for the log-loss, logits of T's n_t symbols.
+    at_y : ndarray (n_y, m)
+        The same for each symbol of Y.
     """
 
     world: FiniteWorld
@@ -69,7 +73,7 @@ class PredictedWorld:
 
     @cached_property
     def lipschitz(self) -> float:
-        """Lipschitz constant of the two tables read as one map on all points; infinite if it is none."""
+        """Lipschitz constant of both tables read as one map on all points; infinite where one point has two outputs."""
         points = np.concatenate([self.world.x_points, self.world.y_points])
         outputs = np.concatenate([self.at_x, self.at_y])
         rise, run = lengths(outputs, outputs), lengths(points, points)

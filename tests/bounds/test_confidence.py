@@ -1,4 +1,4 @@
-"""Each limit against its slow twin, published tables, its own valid side, and the hypotheses behind it."""
+"""Each confidence limit against a reference, published tables, its valid side, and the hypotheses behind it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GENERAL = [name for name in confidence.METHODS if name != "clopper-pearson"]
 EVERY = list(confidence.METHODS)
 
 
-def twin(name):
+def reference_of(name):
     return getattr(limits_reference, name.replace("-", "_"))
 
 
@@ -36,10 +36,10 @@ PAIRS = [(name, kind) for name in GENERAL for kind in ("beta", "binary", "fracti
 
 @pytest.mark.parametrize(("name", "kind"), [*PAIRS, ("clopper-pearson", "binary")])
 @pytest.mark.parametrize(("n", "alpha"), [(1, 0.05), (2, 0.3), (13, 0.05), (40, 1e-4), (25, 1e-40)])
-def test_agrees_with_its_slow_twin_on_the_valid_side(name, kind, n, alpha):
+def test_agrees_with_its_reference_on_the_valid_side(name, kind, n, alpha):
     d = column(n, n, kind)
     got = float(confidence.METHODS[name](d, alpha=alpha))
-    exact = twin(name)([float(v) for v in d], alpha)
+    exact = reference_of(name)([float(v) for v in d], alpha)
     assert got >= exact - (0 if name != "hoeffding-bentkus" else 1e-15)
     assert got <= min(1.0, float(exact) + 1e-11)
 
@@ -56,7 +56,7 @@ def test_clopper_pearson_matches_the_printed_tables(k, n, low, high):
 
 
 def test_worked_example_of_a_constant_small_distance():
-    # n = 200 images, all at cosine distance .02 of 2, alpha = .05: section 9.1 prints .193, .107, .076, .051.
+    # n = 200 images, all at cosine distance .02 of 2, alpha = .05: theory, section 9.1 prints .193, .107, .076, .051.
     d = np.full(200, 0.02)
     got = {name: float(confidence.upper_limit(d, alpha=0.05, method=name, support=(0.0, 2.0))) for name in GENERAL}
     assert got["hoeffding"] == pytest.approx(0.193, abs=5e-4)

@@ -1,4 +1,4 @@
-"""Slow twins of bounds.confidence: one column at a time, in 60-digit arithmetic, straight from section 9.1."""
+"""Reference for bounds.confidence: one column at a time, in 60-digit arithmetic (theory, section 9.1)."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def _divergence(a, b):
     return total
 
 
-def _largest_kept(kept, low):
+def _largest_accepted(accepted, low):
     low, high = mp.mpf(low), mp.mpf(1)
-    if kept(high):
+    if accepted(high):
         return high
     for _ in range(180):
         middle = (low + high) / 2
-        low, high = (middle, high) if kept(middle) else (low, middle)
+        low, high = (middle, high) if accepted(middle) else (low, middle)
     return low
 
 
@@ -40,7 +40,7 @@ def hoeffding(d, alpha):
 def chernoff_kl(d, alpha):
     d = [mp.mpf(v) for v in d]
     mean, goal = mp.fsum(d) / len(d), mp.log(1 / mp.mpf(alpha))
-    return _largest_kept(lambda mu: len(d) * _divergence(mean, mu) <= goal, mean)
+    return _largest_accepted(lambda mu: len(d) * _divergence(mean, mu) <= goal, mean)
 
 
 def anderson_dkw(d, alpha):
@@ -72,15 +72,15 @@ def hoeffding_bentkus(d, alpha):
     mean = mp.fsum(d) / n
     k = mp.ceil(mp.fsum(d) - mp.mpf("1e-12"))
 
-    def kept(mu):
+    def accepted(mu):
         both = (mp.exp(-n * _divergence(min(mean, mu), mu)), mp.e * _at_most(k, n, mu))
         return min(both) >= mp.mpf(alpha)
 
-    return _largest_kept(kept, mean)
+    return _largest_accepted(accepted, mean)
 
 
 def betting(d, alpha, weights=None, stake_limit=0.9):
-    """inf of the rejected m, each bet recomputed from the list of what came before."""
+    """Smallest rejected m, each bet recomputed from all units before it."""
     d = [mp.mpf(v) for v in d]
     w = [mp.mpf(1)] * len(d) if weights is None else [mp.mpf(v) for v in weights]
     n, goal = len(d), mp.log(1 / mp.mpf(alpha))
@@ -93,7 +93,7 @@ def betting(d, alpha, weights=None, stake_limit=0.9):
             variance += (w[j] * (d[j] - centre)) ** 2
         bets.append(mp.sqrt(2 * goal * (i + 1) / (n * variance)))
 
-    def kept(m):
+    def accepted(m):
         if m == 1:
             return False
         log_capital = best = mp.mpf(0)
@@ -103,11 +103,11 @@ def betting(d, alpha, weights=None, stake_limit=0.9):
             best = max(best, log_capital)
         return best < goal
 
-    return _largest_kept(kept, 0)
+    return _largest_accepted(accepted, 0)
 
 
 def clopper_pearson(d, alpha):
     n, k = len(d), int(sum(d))
     if k == n:
         return mp.mpf(1)
-    return _largest_kept(lambda mu: _at_most(k, n, mu) >= mp.mpf(alpha), mp.mpf(k) / n)
+    return _largest_accepted(lambda mu: _at_most(k, n, mu) >= mp.mpf(alpha), mp.mpf(k) / n)

@@ -1,4 +1,4 @@
-"""Slow twins: the truths of a finite world by plain loops, straight from the definitions."""
+"""Quantities of a finite instance (world) by plain loops, straight from the definitions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 
 def cells(world):
-    """Every (t, x, y) that occurs, with its probability."""
+    """Every (t, x, y) of positive probability, with it."""
     for t, x, y in itertools.product(*(range(n) for n in world.pmf.shape)):
         if world.pmf[t, x, y] > 0:
             yield t, x, y, float(world.pmf[t, x, y])
@@ -17,15 +17,15 @@ def cells(world):
 
 def marginal(world, axes):
     """Probabilities of the tuples of symbols on these axes (0: t, 1: x, 2: y)."""
-    law = {}
+    table = {}
     for *symbols, p in cells(world):
         key = tuple(symbols[a] for a in axes)
-        law[key] = law.get(key, 0.0) + p
-    return law
+        table[key] = table.get(key, 0.0) + p
+    return table
 
 
 def entropy(world, axes):
-    """H of some of the variables."""
+    """H of the variables on these axes."""
     return math.fsum(-p * math.log(p) for p in marginal(world, axes).values())
 
 
@@ -53,7 +53,7 @@ def geometric(world):
 
 
 def lipschitz_y(world):
-    """L_2: largest slope of y -> E[T | x, y] over pairs of y that occur with x."""
+    """L_2: largest slope of y -> E[T | x, y] over pairs of y that have positive probability with x."""
     joint = marginal(world, (1, 2))
     g = {}
     for t, x, y, p in cells(world):
@@ -67,7 +67,7 @@ def lipschitz_y(world):
 
 
 def accuracy(world, given):
-    """Probability that the best guess of T is right."""
+    """Largest probability of predicting T correctly from the variables on these axes."""
     best = {}
     for key, p in marginal(world, (0, *given)).items():
         best[key[1:]] = max(best.get(key[1:], 0.0), p)

@@ -1,4 +1,4 @@
-"""How tests draw worlds (hypotheses are constructed, never filtered for) and valid numeric arguments."""
+"""How tests draw finite instances (worlds) that meet a hypothesis by construction, and valid numeric arguments."""
 
 from __future__ import annotations
 

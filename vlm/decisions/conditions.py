@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 import bounds
+from bounds.confidence import Method
 from redundancy import Estimate, checks
 from redundancy.array_types import FloatArray
 from redundancy.units import unit_means
@@ -71,7 +72,7 @@ def decide(
     attention_limit: float = 0.1,
     accumulated: bool = False,
     confidence: float = 0.95,
-    method: str = "betting",
+    method: Method = "betting",
 ) -> Decision:
     """Choose late entry and early exit of vision tokens by the redundancy and attention conditions.
 
@@ -100,7 +101,7 @@ def decide(
         Judge redundancy of layer l by the distance between state 0 and state l+1, which is what late entry
         replaces, instead of the adjacent distance.
     confidence, method
-        As in `bounds.certify`.
+        As in `bounds.certify_mean`.
 
     Returns
     -------
@@ -180,7 +181,7 @@ def _vision_columns(record: ProbeRecord, t: float) -> tuple[FloatArray, FloatArr
     return near, entry, mean, entry_mean
 
 
-def _certified(per_unit: FloatArray, quantity: str, confidence: float, method: str) -> bounds.Certificate:
+def _certified(per_unit: FloatArray, quantity: str, confidence: float, method: Method) -> bounds.Certificate:
     estimate = Estimate(
         value=per_unit.mean(axis=0),
         quantity=quantity,
@@ -189,7 +190,7 @@ def _certified(per_unit: FloatArray, quantity: str, confidence: float, method: s
         unit_of_sampling="image",
     )
     # Redundancy and attention are two certificates that must hold together.
-    return bounds.certify(estimate, confidence, method=method, family=2)
+    return bounds.certify_mean(estimate, confidence, method=method, simultaneous=2)
 
 
 def _verdicts(holds: Any, fails: Any) -> NDArray[np.str_]:

@@ -38,7 +38,7 @@ def score_accuracy(
     low: float = 0.0,
     high: float = 1.0,
     confidence: float = 0.95,
-    target: Literal["image", "question"] = "image",
+    weighting: Literal["image", "question"] = "image",
 ) -> Score:
     """Mean score, with an interval that covers its expectation with the stated probability.
 
@@ -48,16 +48,16 @@ def score_accuracy(
         Score of each question, in [low, high].
     images : array (questions,)
         Image of each question: questions about one image are not independent.
-    target : {"image", "question"}
+    weighting : {"image", "question"}
         What counts the same: every image (the mean over images of an image's mean), or every question, as
         benchmarks report it. The latter supposes that no image has more questions than the one with most.
     """
     estimate = _per_image(np.asarray(right, dtype=np.float64), images, low, high)
-    if target == "image":
-        limits = bounds.certify(estimate, confidence)
+    if weighting == "image":
+        limits = bounds.certify_mean(estimate, confidence)
         return Score(float(estimate), float(limits.low), float(limits.high), estimate.n)
     assert estimate.rows is not None
-    limits = bounds.certify(estimate, confidence, target="token", max_rows=float(estimate.rows.max()))
+    limits = bounds.certify_token_mean(estimate, confidence, max_rows=float(estimate.rows.max()))
     return Score(float(limits.estimate), float(limits.low), float(limits.high), estimate.n)
 
 
@@ -82,11 +82,11 @@ def paired_difference(
     images: ArrayLike,
     *,
     confidence: float = 0.95,
-    target: Literal["image", "question"] = "image",
+    weighting: Literal["image", "question"] = "image",
 ) -> Score:
     """Mean change of the score from the reference, paired question by question, in [-1, 1]; see :func:`score`."""
     delta = np.asarray(right, dtype=np.float64) - np.asarray(reference, dtype=np.float64)
-    return score_accuracy(delta, images, low=-1.0, high=1.0, confidence=confidence, target=target)
+    return score_accuracy(delta, images, low=-1.0, high=1.0, confidence=confidence, weighting=weighting)
 
 
 def certified_layer(
@@ -126,7 +126,7 @@ def certified_layer(
     last = None
     for candidate in candidates:
         delta = np.asarray(evaluate(candidate), dtype=np.float64) - np.asarray(reference, dtype=np.float64)
-        if bounds.certify(_per_image(delta, images, -1.0, 1.0), confidence, side="lower").low < -tolerance:
+        if bounds.certify_mean(_per_image(delta, images, -1.0, 1.0), confidence, side="lower").low < -tolerance:
             break
         last = candidate
     return last

@@ -110,7 +110,7 @@ class Trace:
             support=(-1.0, 1.0),
             unit_of_sampling="image",
         )
-        limits = bounds.certify(estimate, confidence)
+        limits = bounds.certify_mean(estimate, confidence)
         weight = 1.0 / sizes[index] / sizes.size
         lost = weight @ (self.clean - self.corrupted)
         recovery = np.einsum("s,stlm->mtl", weight, gains) / np.where(np.abs(lost) > 1e-6, lost, np.nan)[:, None, None]

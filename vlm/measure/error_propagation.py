@@ -97,7 +97,7 @@ class Consequences:
         predicted = bounds.prediction_may_change(self.margin[rest, None], self.omega_predicted[rest])
         index, sizes = checks.group_index(self.images[rest], int(rest.sum()))
         per_image = unit_means(may, index, sizes)
-        limits = bounds.certify(
+        limits = bounds.certify_mean(
             Estimate(
                 per_image.mean(axis=0),
                 "answers that may change",

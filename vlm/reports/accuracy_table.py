@@ -182,7 +182,7 @@ def _averaged(model: str, group: str, sets: Sequence[dict[str, dict[str, Any]]])
 def _score(values: Sequence[float], images: Sequence[str], confidence: float) -> Score:
     if not values:
         return Score(np.nan, np.nan, np.nan, 0)
-    return score_accuracy(values, images, confidence=confidence, target="question")
+    return score_accuracy(values, images, confidence=confidence, weighting="question")
 
 
 def _difference(scored: dict[str, Record], full: dict[str, Record], both: Sequence[str], confidence: float) -> Score:
@@ -190,7 +190,7 @@ def _difference(scored: dict[str, Record], full: dict[str, Record], both: Sequen
         return Score(np.nan, np.nan, np.nan, 0)
     mine, theirs = ([float(side[name]["score"]) for name in both] for side in (scored, full))
     return paired_difference(
-        mine, theirs, _images(scored[name] for name in both), confidence=confidence, target="question"
+        mine, theirs, _images(scored[name] for name in both), confidence=confidence, weighting="question"
     )
 
 

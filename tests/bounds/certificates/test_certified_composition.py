@@ -1,4 +1,4 @@
-"""A certified limit pushed through a theorem covers what the theorem speaks about, with error probabilities added."""
+"""A certificate pushed through a theorem covers the quantity that the theorem bounds; error probabilities add up."""
 
 from __future__ import annotations
 
@@ -29,27 +29,27 @@ def sample(rng, images, tokens=3):
     return CIRCLE[i], CIRCLE[(i + moved) % POINTS], image
 
 
-def test_pushed_limits_cover_together():
+def test_bounds_from_certificates_cover_together():
     alpha, runs = 0.2, 120
     rng = np.random.default_rng(0)
     missed, gaps, entropies = 0, [], []
     for _ in range(runs):
         x, y, image = sample(rng, 60)
-        distance = bounds.certify(rd.geometric(x, y, groups=image), 1 - alpha, side="upper", family=2)
-        close = bounds.certify(rd.proximal(x, y, t=NEAR, groups=image), 1 - alpha, side="lower", family=2)
+        distance = bounds.certify(rd.geometric(x, y, groups=image), 1 - alpha, side="upper", simultaneous=2)
+        close = bounds.certify(rd.proximal(x, y, t=NEAR, groups=image), 1 - alpha, side="lower", simultaneous=2)
         gap = float(bounds.functional_from_geometric(distance.high, lipschitz=1.0))
         entropy = float(bounds.fano_monotone(1 - close.low, POINTS, 1, 1))
         missed += gap < GAP or entropy < ENTROPY
         gaps.append(gap)
         entropies.append(entropy)
     assert binom.sf(missed - 1, runs, alpha) > 1e-3
-    # The limits are of use: below the trivial ones.
+    # The bounds are informative: below the trivial ones.
     assert np.median(gaps) < 0.5
     assert np.median(entropies) < np.log(POINTS)
 
 
-def test_the_non_monotone_fano_may_not_be_fed_a_limit():
-    # Why (5.1) exists: past its peak the plain bound falls again, and an upper limit would certify too little.
+def test_the_non_monotone_fano_may_not_be_fed_a_bound():
+    # Why (5.1) exists: past its peak the plain bound falls again, and an upper bound would certify too little.
     assert bounds.fano(1.0, POINTS, 1, 1) < bounds.fano_monotone(1.0, POINTS, 1, 1)
 
 
@@ -68,13 +68,13 @@ def test_implications_push_certificates_and_add_their_error_probabilities():
     x, y, image = sample(np.random.default_rng(2), 200)
     distance = bounds.certify(rd.geometric(x, y, groups=image), 0.97, side="upper")
     close = bounds.certify(rd.proximal(x, y, t=NEAR, groups=image), 0.98, side="lower")
-    found = bounds.implications(
+    derived = bounds.implications(
         geometric=distance, proximal=close, t=NEAR, lipschitz_x=1.0, lipschitz_y=1.0, size=POINTS, n_min=1, n_max=1
     )
-    entropy = found["entropy_x_given_y"]
+    entropy = derived["entropy_x_given_y"]
     assert entropy.high == pytest.approx(float(bounds.fano_monotone(1 - close.low, POINTS, 1, 1)), rel=1e-9)
     assert entropy.high >= ENTROPY
-    functional = found["functional"]
+    functional = derived["functional"]
     direct = float(bounds.functional_from_geometric(distance.high, 1.0))
     assert functional.high == pytest.approx(direct, rel=1e-9)
     assert functional.low <= -GAP <= functional.high

@@ -1,4 +1,4 @@
-"""Limits for images with dependent tokens: all thresholds at once, the token-weighted target, binary units."""
+"""Confidence limits for images with dependent tokens: all thresholds at once, token weighting, binary units."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def states(images=40, seed=0):
 @pytest.mark.parametrize("n", [1, 30, 200])
 @pytest.mark.parametrize("alpha", [0.5, 0.05, 1e-12, 1e-200])
 def test_cluster_deviation_is_the_infimum_of_9_1(n, alpha):
-    # Slow twin: minimise s over s_0 in s = s_0 + (integral of exp(-2 n u^2) from s_0) / alpha.
+    # Reference: minimise s over s_0 in s = s_0 + (integral of exp(-2 n u^2) from s_0) / alpha.
     start = mp.sqrt(mp.log(2) / (2 * n))
 
     def s(s0):
@@ -43,7 +43,7 @@ def test_cluster_deviation_at_the_printed_example():
     assert clustered.dkw_deviation(200, alpha=0.9) == clustered.dkw_deviation(200, alpha=0.5)
 
 
-def test_token_weighted_limits_against_their_twins():
+def test_token_weighted_limits_against_their_references():
     rng = np.random.default_rng(1)
     m, rows = rng.beta(1, 5, (25, 2)), rng.integers(1, 10, 25)
     got = clustered.token_weighted(m, rows, max_rows=9, alpha=0.05)
@@ -57,7 +57,7 @@ def test_token_weighted_limits_against_their_twins():
     assert (limit >= np.minimum(1, hoeffding)).all()
 
 
-def test_equal_images_make_both_targets_the_same():
+def test_images_of_equal_size_make_both_weightings_the_same():
     from bounds import confidence
 
     m = np.random.default_rng(2).beta(1, 5, 30)
@@ -89,9 +89,9 @@ def test_image_event_makes_units_that_clopper_pearson_accepts():
     event = clustered.image_event(close, at_least=0.5)
     assert set(np.unique(event.per_unit)) <= {0.0, 1.0}
     assert event.value == np.mean(close.per_unit >= 0.5)
-    made = bounds.certify(event, method="clopper-pearson")
-    assert made.low <= event.value <= made.high
-    assert "in at least 0.5 of an image" in made.guarantee
+    certificate = bounds.certify(event, method="clopper-pearson")
+    assert certificate.low <= event.value <= certificate.high
+    assert "in at least 0.5 of an image" in certificate.guarantee
     several = clustered.image_event(rd.proximal(x, y, t=[0.02, 0.05], groups=groups), at_least=0.5)
     assert several.value.shape == (2,)
 
@@ -104,7 +104,7 @@ def test_bad_input_is_refused_in_words():
         clustered.token_weighted(m, [0, 4], max_rows=4, alpha=0.05)
     with pytest.raises(ValueError, match="one number of tokens per image"):
         clustered.token_weighted(m, [3], max_rows=4, alpha=0.05)
-    with pytest.raises(ValueError, match="token-weighted target: expected one of betting, hoeffding"):
+    with pytest.raises(ValueError, match="token-weighted mean: expected one of betting, hoeffding"):
         clustered.token_weighted(m, rows, max_rows=4, alpha=0.05, method="chernoff-kl")
     with pytest.raises(ValueError, match="at least one unit"):
         clustered.dkw_deviation(0, alpha=0.05)

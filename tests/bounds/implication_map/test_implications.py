@@ -25,24 +25,24 @@ def test_every_rule_names_a_theorem():
 
 
 def test_proximal_implies_geometric_implies_functional():
-    found = bounds.implications(t=0.05, p_far=0.028, lipschitz_x=2.0, lipschitz_y=1.0)
-    assert found["geometric"].high == pytest.approx(bounds.geometric_from_proximal(0.05, 0.028), rel=1e-11)
+    result = bounds.implications(t=0.05, p_far=0.028, lipschitz_x=2.0, lipschitz_y=1.0)
+    assert result["geometric"].high == pytest.approx(bounds.geometric_from_proximal(0.05, 0.028), rel=1e-11)
     exact = bounds.functional_from_proximal(0.05, 0.028, 2.0)
-    assert exact <= found["functional"].high <= exact * (1 + 1e-11)
-    assert found["functional"].low == pytest.approx(-bounds.functional_from_proximal(0.05, 0.028, 1.0), rel=1e-11)
-    assert found["functional"].route == ("geometric_from_proximal", "functional_from_geometric")
-    assert "states of norm one" in found["functional"].assumptions
-    assert found["functional"].confidence == 1.0
+    assert exact <= result["functional"].high <= exact * (1 + 1e-11)
+    assert result["functional"].low == pytest.approx(-bounds.functional_from_proximal(0.05, 0.028, 1.0), rel=1e-11)
+    assert result["functional"].route == ("geometric_from_proximal", "functional_from_geometric")
+    assert "states of norm one" in result["functional"].assumptions
+    assert result["functional"].confidence == 1.0
 
 
 def test_the_tightest_route_wins():
-    # Balls of one code: decoding beats Fano's entropy (the example of section 8).
+    # Balls of one codeword: decoding beats Fano's entropy (the example of theory, section 8).
     codes = {"t": 0.05, "p_far": 0.028, "size": 10_000, "n_min": 1, "n_max": 1, "radius": 1.0}
-    found = bounds.implications(**codes)
-    assert found["functional"].high == pytest.approx(4 * 0.028 * 0.972, rel=1e-9)
-    assert "functional_from_decoding" in found["functional"].route
-    assert found["entropy_x_given_y"].high == pytest.approx(0.3856, abs=1e-4)
-    # Balls of several codes: only the entropy is left, and nothing beats B^2.
+    result = bounds.implications(**codes)
+    assert result["functional"].high == pytest.approx(4 * 0.028 * 0.972, rel=1e-9)
+    assert "functional_from_decoding" in result["functional"].route
+    assert result["entropy_x_given_y"].high == pytest.approx(0.3856, abs=1e-4)
+    # Balls of several codewords: only the entropy is left, and nothing beats B^2.
     assert bounds.implications(**{**codes, "n_max": 3})["functional"].high <= 1.0 + 1e-11
 
 
@@ -57,26 +57,26 @@ def test_direction_of_the_entropies():
 
 
 def test_markov_chains_fix_signs():
-    known = {"geometric": 0.1, "lipschitz_x": 1.0, "lipschitz_y": 1.0}
-    label = bounds.implications(chain="T-X-Y", **known)["functional"]
-    later = bounds.implications(chain="X-Y-T", **known)["functional"]
+    given = {"geometric": 0.1, "lipschitz_x": 1.0, "lipschitz_y": 1.0}
+    label = bounds.implications(chain="T-X-Y", **given)["functional"]
+    later = bounds.implications(chain="X-Y-T", **given)["functional"]
     assert label.low == 0.0
     assert label.high > 0.1
     assert later.high == 0.0
     assert later.low < -0.1
 
 
-def test_an_upper_limit_meets_fano_in_its_monotone_form_only():
+def test_an_upper_bound_reaches_fano_in_its_monotone_form_only():
     codes = {"size": 10, "n_min": 1, "n_max": 1, "t": 0.05}
     # Past its peak the published form falls: at 1 it would say log 9 although the truth may be log 10.
-    found = bounds.implications(p_far=certificate("far", 0.0, 1.0), **codes)["entropy_x_given_y"]
+    result = bounds.implications(p_far=certificate("far", 0.0, 1.0), **codes)["entropy_x_given_y"]
     assert bounds.fano(1.0, 10, 1, 1) < math.log(10)
-    assert math.log(10) <= found.high <= math.log(10) * (1 + 1e-11)
-    assert found.route == ("fano_monotone",)
+    assert math.log(10) <= result.high <= math.log(10) * (1 + 1e-11)
+    assert result.route == ("fano_monotone",)
     # A number is exact and may use it.
     exact = bounds.implications(p_far=0.95, **codes)["entropy_x_given_y"]
     assert exact.high == pytest.approx(bounds.fano(0.95, 10, 1, 1), rel=1e-11)
-    # What Markov's inequality derives is a limit, even from exact numbers.
+    # Markov's inequality gives a bound, even from exact numbers.
     derived = bounds.implications(geometric=0.05, **codes)["entropy_x_given_y"]
     assert derived.high >= math.log(10)
 
@@ -107,9 +107,9 @@ def test_a_certificate_from_data_goes_through():
     x = rng.normal(size=(400, 8))
     y = x + 0.1 * rng.normal(size=x.shape)
     certified = bounds.certify(rd.geometric(x, y), 0.95)
-    found = bounds.implications(geometric=certified, lipschitz_head=1.0)["root_risk_gap"]
-    assert found.high >= math.sqrt(2 * certified.high)
-    assert found.confidence == pytest.approx(0.95)
+    result = bounds.implications(geometric=certified, lipschitz_head=1.0)["root_risk_gap"]
+    assert result.high >= math.sqrt(2 * certified.high)
+    assert result.confidence == pytest.approx(0.95)
     close = bounds.certify(rd.proximal(x, y, t=0.05), 0.95)
     codes = {"size": 64, "n_min": 1, "n_max": 4, "t": 0.05}
     entropy = bounds.implications(proximal=close, **codes)["entropy_x_given_y"]
@@ -122,7 +122,7 @@ def test_whatever_follows_is_true_of_the_world(seed):
 
     w = CODES_AND_LABEL.random(seed)
     counts = (~w.far).sum(axis=0)[w.y > 0]
-    found = bounds.implications(
+    result = bounds.implications(
         chain="T-X-Y",
         t=w.threshold,
         p_far=w.p_far,
@@ -146,23 +146,40 @@ def test_whatever_follows_is_true_of_the_world(seed):
         "accuracy_gap": exact_quantities.bayes_accuracy(w.tx) - exact_quantities.bayes_accuracy(w.ty),
     }
     for quantity, value in truth.items():
-        assert found[quantity].low - 1e-9 <= value <= found[quantity].high + 1e-9, quantity
+        assert result[quantity].low - 1e-9 <= value <= result[quantity].high + 1e-9, quantity
 
 
 def test_it_prints_and_draws_itself(tmp_path):
     import matplotlib as mpl
 
     mpl.use("Agg")
-    found = bounds.implications(t=0.05, p_far=0.03, lipschitz_x=1.0, radius=1.0, size=64, n_min=1, n_max=1)
-    text = str(found)
+    result = bounds.implications(t=0.05, p_far=0.03, lipschitz_x=1.0, radius=1.0, size=64, n_min=1, n_max=1)
+    text = str(result)
     assert text.splitlines()[0] == "given: p_far, t, lipschitz_x, radius, size, n_min, n_max"
     assert "mmse(T | Y) - mmse(T | X)" in text
-    found.plot().figure.savefig(tmp_path / "map.png")
+    result.plot().figure.savefig(tmp_path / "map.png")
     mpl.pyplot.close("all")
     assert (tmp_path / "map.png").stat().st_size > 10_000
 
 
-# Section 10: what does not imply what.
+def test_results_show_themselves():
+    result = bounds.implications(t=0.05, p_far=certificate("far", 0.0, 0.03), lipschitz_x=1.0)
+    assert repr(result).startswith("ImplicationMap(given p_far, t, lipschitz_x; ")
+    assert "\n" not in repr(result)
+    assert repr(result["functional"]) in str(result)
+    assert f"{result['p_far']:.2f}" == "[0.00, 0.03]"
+    table = result.to_dict()
+    assert table["given"] == ["p_far", "t", "lipschitz_x"]
+    assert table["derived"]["functional"]["high"] == result["functional"].high
+    assert "<td>0.95</td>" in result._repr_html_()
+
+
+def test_a_truth_value_is_not_a_number():
+    with pytest.raises(TypeError, match="expected a number or a certificate, got bool"):
+        bounds.implications(geometric=True)
+
+
+# What does not imply what (theory, section 10).
 def test_informational_does_not_imply_geometric():
     w = gallery.opposite()
     assert w.entropy_x_given_y == 0.0
@@ -202,7 +219,7 @@ def test_the_wrong_direction_of_the_entropy_is_vacuous():
 
 
 @pytest.mark.parametrize(
-    ("known", "words"),
+    ("given", "words"),
     [
         ({}, "at least one"),
         ({"geometrical": 0.1}, "geometrical: expected one of"),
@@ -217,17 +234,17 @@ def test_the_wrong_direction_of_the_entropy_is_vacuous():
         ({"t": 0.5, "geometric": 0.1, "p_far": 0.9}, "contradict"),
     ],
 )
-def test_bad_input(known, words):
+def test_bad_input(given, words):
     with pytest.raises(ValueError, match=words):
-        bounds.implications(**known)
+        bounds.implications(**given)
 
 
 def test_bad_types_and_names():
     x = np.random.default_rng(0).normal(size=(5, 3))
     with pytest.raises(TypeError, match=r"bounds\.certify"):
         bounds.implications(geometric=rd.geometric(x, x + 1))
-    found = bounds.implications(geometric=0.1)
+    result = bounds.implications(geometric=0.1)
     with pytest.raises(KeyError, match="nothing follows"):
-        found["unique_x"]
+        result["unique_x"]
     with pytest.raises(KeyError, match="expected one of"):
-        found["entropy"]
+        result["entropy"]

@@ -1,4 +1,4 @@
-"""Worlds know their truth: against slow twins, closed forms, samples, and under transformations."""
+"""Exact quantities of finite instances against a reference implementation, closed forms and samples."""
 
 from __future__ import annotations
 
@@ -14,80 +14,80 @@ from bounds.worlds.finite import FiniteWorld, normalised
 from bounds.worlds.gaussian_chain import GaussianChain
 from bounds.worlds.pair import PairWorld
 from bounds.worlds.points import on_sphere
-from tests.oracles import worlds_reference as slow
+from tests.oracles import worlds_reference as reference
 
 SEEDS = range(25)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_truths_against_slow_twins(seed):
+def test_quantities_against_the_reference(seed):
     w = JOINT.random(seed)
     pairs = {
-        "entropy_x_given_y": slow.entropy(w, (1, 2)) - slow.entropy(w, (2,)),
-        "entropy_t_given_x": slow.entropy(w, (0, 1)) - slow.entropy(w, (1,)),
-        "information_xy": slow.entropy(w, (1,)) + slow.entropy(w, (2,)) - slow.entropy(w, (1, 2)),
-        "information_tx": slow.entropy(w, (0,)) + slow.entropy(w, (1,)) - slow.entropy(w, (0, 1)),
-        "information_tx_given_y": slow.entropy(w, (0, 2))
-        + slow.entropy(w, (1, 2))
-        - slow.entropy(w, (2,))
-        - slow.entropy(w, (0, 1, 2)),
-        "mmse_x": slow.mmse(w, (1,)),
-        "mmse_y": slow.mmse(w, (2,)),
-        "lost_without_x": slow.mmse(w, (2,)) - slow.mmse(w, (1, 2)),
-        "gap": slow.mmse(w, (1,)) - slow.mmse(w, (2,)),
-        "geometric": slow.geometric(w),
-        "squared_distance": 2 * slow.geometric(w),
-        "lipschitz_y": slow.lipschitz_y(w),
+        "entropy_x_given_y": reference.entropy(w, (1, 2)) - reference.entropy(w, (2,)),
+        "entropy_t_given_x": reference.entropy(w, (0, 1)) - reference.entropy(w, (1,)),
+        "information_xy": reference.entropy(w, (1,)) + reference.entropy(w, (2,)) - reference.entropy(w, (1, 2)),
+        "information_tx": reference.entropy(w, (0,)) + reference.entropy(w, (1,)) - reference.entropy(w, (0, 1)),
+        "information_tx_given_y": reference.entropy(w, (0, 2))
+        + reference.entropy(w, (1, 2))
+        - reference.entropy(w, (2,))
+        - reference.entropy(w, (0, 1, 2)),
+        "mmse_x": reference.mmse(w, (1,)),
+        "mmse_y": reference.mmse(w, (2,)),
+        "lost_without_x": reference.mmse(w, (2,)) - reference.mmse(w, (1, 2)),
+        "gap": reference.mmse(w, (1,)) - reference.mmse(w, (2,)),
+        "geometric": reference.geometric(w),
+        "squared_distance": 2 * reference.geometric(w),
+        "lipschitz_y": reference.lipschitz_y(w),
     }
     for name, value in pairs.items():
         assert getattr(w, name) == pytest.approx(value, rel=1e-8, abs=1e-12), name
-    assert exact_quantities.bayes_accuracy(w.ty) == pytest.approx(slow.accuracy(w, (2,)))
+    assert exact_quantities.bayes_accuracy(w.ty) == pytest.approx(reference.accuracy(w, (2,)))
     assert w.reversed().lipschitz_x == pytest.approx(w.lipschitz_y)
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_theorem_1_by_slow_twins_alone(seed):
+def test_theorem_1_with_reference_quantities_alone(seed):
     # geometric redundancy and Lipschitz regressions imply functional redundancy
     w = JOINT.random(seed)
-    loss = slow.mmse(w, (1,)) - slow.mmse(w, (2,))
-    assert loss <= slow.lipschitz_y(w) ** 2 * bounds.functional_from_geometric(slow.geometric(w), 1.0) + 1e-12
+    loss = reference.mmse(w, (1,)) - reference.mmse(w, (2,))
+    assert loss <= reference.lipschitz_y(w) ** 2 * bounds.functional_from_geometric(reference.geometric(w), 1.0) + 1e-12
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_theorem_5_by_slow_twins_alone(seed):
+def test_theorem_5_with_reference_quantities_alone(seed):
     # informational redundancy and a bounded target imply functional redundancy
     w = FREE_POINTS.random(seed)
-    h = slow.entropy(w, (1, 2)) - slow.entropy(w, (2,))
-    gain = slow.mmse(w, (2,)) - slow.mmse(w, (1, 2))
+    h = reference.entropy(w, (1, 2)) - reference.entropy(w, (2,))
+    gain = reference.mmse(w, (2,)) - reference.mmse(w, (1, 2))
     assert gain <= bounds.functional_from_entropy(max(h, 0.0), w.radius) + 1e-12
 
 
-TRUTHS = ["entropy_x_given_y", "information_tx_given_y", "mmse_x", "mmse_y", "geometric", "squared_distance", "gap"]
+QUANTITIES = ["entropy_x_given_y", "information_tx_given_y", "mmse_x", "mmse_y", "geometric", "squared_distance", "gap"]
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_transformations_keep_the_truth(seed):
+def test_transformations_keep_all_quantities(seed):
     rng = np.random.default_rng(seed)
     w = JOINT.random(seed)
     d = w.x_points.shape[1]
     turned = w.rotated(np.linalg.qr(rng.normal(size=(d, d)))[0])
     mixed = w.relabelled(*(rng.permutation(n) for n in w.pmf.shape))
-    for name in TRUTHS:
+    for name in QUANTITIES:
         assert getattr(turned, name) == pytest.approx(getattr(w, name), rel=1e-9, abs=1e-12)
         assert getattr(mixed, name) == pytest.approx(getattr(w, name), rel=1e-9, abs=1e-12)
     split = w.with_split_x(0.3)
-    for name in TRUTHS[1:]:
+    for name in QUANTITIES[1:]:
         assert getattr(split, name) == pytest.approx(getattr(w, name), rel=1e-9, abs=1e-12)
     coin = -0.3 * math.log(0.3) - 0.7 * math.log(0.7)
     assert split.entropy_x_given_y == pytest.approx(w.entropy_x_given_y + coin)
 
 
-def test_samples_follow_the_law():
+def test_samples_follow_the_distribution():
     w = JOINT.random(4)
     t, x, y = w.sample_codes(200_000, rng=0)
-    seen = np.zeros(w.pmf.shape)
-    np.add.at(seen, (t, x, y), 1 / 200_000)
-    assert exact_quantities.total_variation(seen, w.pmf) < 0.01
+    frequency = np.zeros(w.pmf.shape)
+    np.add.at(frequency, (t, x, y), 1 / 200_000)
+    assert exact_quantities.total_variation(frequency, w.pmf) < 0.01
     values, a, b = w.sample(10, rng=1)
     assert values.shape == (10, w.values.shape[1])
     assert a.shape == b.shape == (10, w.x_points.shape[1])
@@ -169,12 +169,29 @@ def test_deficiency():
         (lambda: gallery.alternating_polygon(3, 1.0), "even number"),
         (lambda: layered.LayeredWorld(np.ones((1, 1)), np.ones((1, 1)), (np.ones((1, 1)),)), "two or more layers"),
         (lambda: layered.LayeredWorld(np.zeros((1, 1, 1)), np.ones((1, 1)), (np.ones((1, 1)),) * 2), "sum to one"),
-        (lambda: PairWorld(gallery.sign_flip(0.1), gallery.erased_bit(0.1)), "second: expected a law of shape"),
+        (
+            lambda: PairWorld(gallery.sign_flip(0.1), gallery.erased_bit(0.1)),
+            "second: expected a distribution of shape",
+        ),
     ],
 )
 def test_bad_worlds(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+def test_worlds_print_as_one_short_line():
+    from bounds.worlds.families import LAYERS, PAIRS, PREDICTED
+    from bounds.worlds.network_families import HEADS, LATE_ENTRY, PATHS, RESIDUAL, SOFTMAX
+
+    for family in (JOINT, LAYERS, PAIRS, PREDICTED, HEADS, LATE_ENTRY, PATHS, RESIDUAL, SOFTMAX):
+        world = family.random(0)
+        assert repr(world).startswith(f"{family.kind.__name__}(")
+        assert "\n" not in repr(world)
+        assert len(repr(world)) < 200
+    assert repr(GaussianChain(0.5, 0.2)) == "GaussianChain(label=0.5, layer=0.2, dim=1)"
+    assert gallery.sign_flip(0.2).to_dict()["pmf"][0] == [[0.0, 0.05], [0.0, 0.45]]
+    assert "<td>array(2, 2, 2)</td>" in gallery.sign_flip(0.2)._repr_html_()
 
 
 def test_normalised():

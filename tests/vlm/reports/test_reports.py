@@ -115,7 +115,7 @@ def test_the_interval_of_every_question_covers_its_truth():
         sizes = np.append(rng.integers(1, 7, size=39), 6)
         images = np.repeat(np.arange(40), sizes)
         right = (rng.random(40) < 1 - sizes / 10)[images]
-        found = score_accuracy(right, images, target="question")
+        found = score_accuracy(right, images, weighting="question")
         # E[sum over an image] / E[questions of an image], sizes uniform on 1..6
         truth = np.mean([k * (1 - k / 10) for k in range(1, 7)]) / 3.5
         covered += found.low <= truth <= found.high
@@ -125,7 +125,7 @@ def test_the_interval_of_every_question_covers_its_truth():
 def test_every_question_counts_the_same_as_benchmarks_do():
     right, images = [1.0, 1.0, 1.0, 0.0], ["a", "a", "a", "b"]
     assert score_accuracy(right, images).value == 0.5
-    found = score_accuracy(right, images, target="question")
+    found = score_accuracy(right, images, weighting="question")
     assert found.value == 0.75
     assert found.low <= 0.75 <= found.high
     assert found.images == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,45 +12,78 @@ import pytest
 import bounds
 import redundancy as rd
 from bounds import confidence
+from bounds.__main__ import main
 from bounds.certificates import clustered
+from bounds.verification import coverage
+from bounds.worlds.clustered_images import MAX_TOKENS, draw_images, exact_mean, exact_survival
+from bounds.worlds.distributions import DISTRIBUTIONS
 from redundancy.estimate import Estimate
-from tests.coverage import study
-from tests.coverage.laws import LAWS, MAX_TOKENS, draw_images, exact_mean, exact_survival
 
-ALPHA = study.ALPHA
+ALPHA = coverage.ALPHA
 
 
 def assert_covers(misses, runs, tests, alpha=ALPHA):
-    assert not study.suspicious(misses, runs, alpha=alpha, tests=tests), (
+    assert not coverage.suspicious(misses, runs, alpha=alpha, tests=tests), (
         f"{misses} misses in {runs} runs at nominal {alpha:g}"
     )
 
 
-# The table of section 9.1 over ten laws
+# Every method over ten distributions (theory, section 9.1)
+
+
+def page():
+    """The page that holds the generated tables."""
+    docs = Path(__file__).parents[3] / "docs"
+    (text,) = (t for t in (p.read_text(encoding="utf-8") for p in docs.rglob("*.md")) if coverage.BEGIN in t)
+    return text
+
+
+def named(name):
+    """A distribution of the study by its name."""
+    return next(d for d in DISTRIBUTIONS if d.name == name)
 
 
 def test_no_method_misses_too_often_in_the_reduced_study():
-    cells = list(study.study(250, sizes=(30, 100)))
-    assert len({c.law for c in cells}) >= 8
+    cells = list(coverage.study(250, sizes=(30, 100)))
+    assert len({c.distribution for c in cells}) >= 8
     assert {c.method for c in cells} == set(confidence.METHODS)
-    assert not study.alarms(cells)
+    assert not coverage.alarms(cells)
 
 
 @pytest.mark.slow
 def test_no_method_misses_too_often_in_the_full_study():
-    cells = list(study.study(2000))
-    assert not study.alarms(cells)
+    cells = list(coverage.study(2000))
+    assert not coverage.alarms(cells)
     # The page prints exactly this study.
-    page = (Path(__file__).parents[2] / "docs" / "certificates.md").read_text(encoding="utf-8")
-    assert study.report(cells) in page
+    assert coverage.report(cells) in page()
 
 
 def test_the_page_keeps_the_place_of_the_generated_tables():
-    page = (Path(__file__).parents[2] / "docs" / "certificates.md").read_text(encoding="utf-8")
-    between = page.split(study.BEGIN)[1].split(study.END)[0]
-    for name in [law.name for law in LAWS] + list(confidence.METHODS):
+    between = page().split(coverage.BEGIN)[1].split(coverage.END)[0]
+    for name in [d.name for d in DISTRIBUTIONS] + list(confidence.METHODS):
         assert name in between
     assert "tests: none." in between
+
+
+def test_the_command_prints_the_study_or_writes_it_into_a_page(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(coverage, "SIZES", (30,))
+    monkeypatch.setattr(coverage, "DISTRIBUTIONS", DISTRIBUTIONS[:3])
+    assert main(["coverage", "--runs", "20"]) == 0
+    text = capsys.readouterr().out.rstrip("\n")
+    assert text.startswith("Miscoverage in % of 20 runs")
+    target = tmp_path / "page.md"
+    target.write_text(f"before\n{coverage.BEGIN}\nold\n{coverage.END}\nafter\n", encoding="utf-8")
+    assert main(["coverage", "--runs", "20", "--write", str(target)]) == 0
+    assert target.read_text(encoding="utf-8") == f"before\n{coverage.BEGIN}\n\n{text}\n\n{coverage.END}\nafter\n"
+
+
+def test_the_command_refuses_in_words(tmp_path, capsys):
+    assert main(["coverage", "--runs", "0"]) == 2
+    assert "--runs: expected at least 1, got 0" in capsys.readouterr().err
+    page = tmp_path / "page.md"
+    page.write_text("no markers", encoding="utf-8")
+    with pytest.raises(ValueError, match="expected a page with the lines"):
+        coverage.write_report("text", page)
 
 
 def test_the_study_catches_a_method_that_is_not_valid(monkeypatch):
@@ -61,14 +95,16 @@ def test_the_study_catches_a_method_that_is_not_valid(monkeypatch):
         return np.clip(d.mean(axis=0) + norm.isf(alpha) * d.std(axis=0) / np.sqrt(len(d)), 0, 1)
 
     monkeypatch.setattr(confidence, "METHODS", {**confidence.METHODS, "wald": wald})
-    cells = [study.cell(law, "wald", 30, 250, 0) for law in LAWS]
-    assert "0 or 1, P(1) = 0.01" in {c.law for c in study.alarms(cells)}
+    cells = [coverage.cell(d, "wald", 30, 250, 0) for d in DISTRIBUTIONS]
+    assert "0 or 1, P(1) = 0.01" in {c.distribution for c in coverage.alarms(cells)}
 
 
 def test_intervals_are_not_trivially_wide():
     # A valid interval may be useless; at n = 1000 each method must locate a mean of 1/31.
-    law = next(law for law in LAWS if law.name == "Beta(1, 30)")
-    widths = {m: study.cell(law, m, 1000, 50, 1).width for m in confidence.METHODS if m != "clopper-pearson"}
+    distribution = named("Beta(1, 30)")
+    widths = {
+        m: coverage.cell(distribution, m, 1000, 50, 1).width for m in confidence.METHODS if m != "clopper-pearson"
+    }
     assert max(widths.values()) < 0.1
     assert widths["betting"] < 0.25 * widths["hoeffding"]
 
@@ -80,7 +116,7 @@ GRID = np.linspace(0.0, 1.0, 101)
 
 
 def upper_limits(method, images, rng):
-    """Upper limit of one procedure, and which truth it is about: (limit, 'image' or 'token', target)."""
+    """Upper limit of a procedure, and the mean it is for: (limit, quantity, 0 image-averaged or 1 token-weighted)."""
     far = (images.distances > THRESHOLD).astype(float)
     if method == "token-level clopper-pearson":  # the planted, invalid one
         return confidence.clopper_pearson(far, alpha=ALPHA), "survival", 1
@@ -92,8 +128,8 @@ def upper_limits(method, images, rng):
             images.means(far), images.sizes, max_rows=MAX_TOKENS, alpha=ALPHA, method=method.split()[-1]
         )
         return limit, "survival", 1
-    name, target = method.split(" of ")
-    if target == "mean distance":
+    name, quantity = method.split(" of ")
+    if quantity == "mean distance":
         return confidence.upper_limit(images.means(images.distances), alpha=ALPHA, method=name), "mean", 0
     return confidence.upper_limit(images.means(far), alpha=ALPHA, method=name), "survival", 0
 
@@ -109,26 +145,26 @@ PROCEDURES = [
 
 
 def cluster_misses(method, n, runs, seed=0):
-    truth = {"survival": exact_survival(THRESHOLD), "mean": exact_mean()}
+    exact = {"survival": exact_survival(THRESHOLD), "mean": exact_mean()}
     rng = np.random.default_rng([seed, n])
     misses = 0
     for _ in range(runs):
-        limit, quantity, target = upper_limits(method, draw_images(rng, n), rng)
-        misses += float(limit) < truth[quantity][target]
+        limit, quantity, weighting = upper_limits(method, draw_images(rng, n), rng)
+        misses += float(limit) < exact[quantity][weighting]
     return misses
 
 
-def test_exact_truths_of_the_image_law():
+def test_exact_means_of_the_images():
     images = draw_images(np.random.default_rng(0), 40_000)
     far = (images.distances > THRESHOLD).astype(float)
-    for truth, values in ((exact_survival(THRESHOLD), far), (exact_mean(), images.distances)):
-        assert images.means(values).mean() == pytest.approx(truth[0], abs=0.01)
-        assert values.mean() == pytest.approx(truth[1], abs=0.01)
+    for exact, values in ((exact_survival(THRESHOLD), far), (exact_mean(), images.distances)):
+        assert images.means(values).mean() == pytest.approx(exact[0], abs=0.01)
+        assert values.mean() == pytest.approx(exact[1], abs=0.01)
 
 
 def test_token_level_clopper_pearson_is_caught():
     misses = cluster_misses(PLANTED, 100, 200)
-    assert study.suspicious(misses, 200, alpha=ALPHA, tests=len(PROCEDURES))
+    assert coverage.suspicious(misses, 200, alpha=ALPHA, tests=len(PROCEDURES))
     assert misses / 200 > 0.3
     with pytest.raises(AssertionError, match="misses in 200 runs"):
         assert_covers(misses, 200, len(PROCEDURES))
@@ -140,7 +176,7 @@ def test_cluster_limits_cover_in_the_reduced_study(method):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("n", study.SIZES)
+@pytest.mark.parametrize("n", coverage.SIZES)
 @pytest.mark.parametrize("method", PROCEDURES)
 def test_cluster_limits_cover_in_the_full_study(method, n):
     runs = 1000 if n < 1000 else 300
@@ -150,7 +186,7 @@ def test_cluster_limits_cover_in_the_full_study(method, n):
 
 
 def uniform_misses(n, runs):
-    truth = np.array([exact_survival(t)[0] for t in GRID])
+    exact = np.array([exact_survival(t)[0] for t in GRID])
     s = clustered.dkw_deviation(n, alpha=ALPHA)
     rng = np.random.default_rng([1, n])
     misses = 0
@@ -158,7 +194,7 @@ def uniform_misses(n, runs):
         images = draw_images(rng, n)
         far = (images.distances[:, None] > GRID).astype(float)
         share = np.column_stack([images.means(column) for column in far.T]).mean(axis=0)
-        misses += bool((truth > share + s).any())
+        misses += bool((exact > share + s).any())
     return misses
 
 
@@ -167,7 +203,7 @@ def test_cluster_deviation_covers_all_thresholds_at_once():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("n", study.SIZES)
+@pytest.mark.parametrize("n", coverage.SIZES)
 def test_cluster_deviation_covers_all_thresholds_at_once_in_the_full_study(n):
     assert_covers(uniform_misses(n, 300), 300, 3)
 
@@ -176,11 +212,12 @@ def test_cluster_deviation_covers_all_thresholds_at_once_in_the_full_study(n):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", ["image", "token"])
-def test_certify_covers_for_every_layer_of_a_family(target):
+@pytest.mark.parametrize("weighting", ["image", "token"])
+def test_simultaneous_certificates_cover_together(weighting):
     # Eight "layers" certified together, two-sided: no more than ALPHA of the families have any miss.
-    truth = exact_mean()[0 if target == "image" else 1]
+    exact = exact_mean()[0 if weighting == "image" else 1]
     rng = np.random.default_rng(2)
+    token_mean = partial(bounds.certify_token_mean, max_rows=MAX_TOKENS)
     misses = 0
     for _ in range(300):
         wrong = False
@@ -194,18 +231,19 @@ def test_certify_covers_for_every_layer_of_a_family(target):
                 support=(0.0, 1.0),
                 unit_of_sampling="image",
             )
-            made = bounds.certify(estimate, 1 - ALPHA, family=8, target=target, max_rows=MAX_TOKENS)
-            wrong |= not made.low <= truth <= made.high
+            certify = bounds.certify_mean if weighting == "image" else token_mean
+            certificate = certify(estimate, 1 - ALPHA, simultaneous=8)
+            wrong |= not certificate.low <= exact <= certificate.high
         misses += wrong
     assert_covers(misses, 300, 2)
 
 
 @pytest.mark.parametrize(("runs", "n"), [(60, 40), pytest.param(500, 150, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("correlation", [0.0, 0.9])
-def test_information_limit_covers(correlation, runs, n):
+def test_information_bound_covers(correlation, runs, n):
     # Images of three rows that share a common part; a random row's two states are jointly Gaussian.
     rng = np.random.default_rng([3, n])
-    truth = -np.log1p(-(correlation**2))  # two dimensions of -log(1 - c^2) / 2 each
+    exact = -np.log1p(-(correlation**2))  # two dimensions of -log(1 - c^2) / 2 each
     groups = np.repeat(np.arange(n), 3)
     misses = 0
     for _ in range(runs):
@@ -213,31 +251,31 @@ def test_information_limit_covers(correlation, runs, n):
         x = np.sqrt(0.5) * (shared + rng.normal(size=(3 * n, 2)))
         y = correlation * x + np.sqrt(1 - correlation**2) * rng.normal(size=x.shape)
         close = rd.proximal(x, y, t=[0.5, 1.0], distance="euclidean", groups=groups, baseline=True, rng=rng)
-        made = bounds.certify(close, 1 - ALPHA, target="information")
-        misses += made.low > truth
+        certificate = bounds.certify_information(close, 1 - ALPHA)
+        misses += certificate.low > exact
     assert_covers(misses, runs, 4)
 
 
 @pytest.mark.parametrize(("runs", "n"), [(60, 40), pytest.param(1000, 200, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("method", ["mcdiarmid", "cross-entropy"])
 @pytest.mark.parametrize("clustered", [False, True])
-def test_entropy_limits_cover(method, clustered, runs, n):
+def test_entropy_bounds_cover(method, clustered, runs, n):
     rng = np.random.default_rng([4, n])
     joint = np.array([[8, 1, 0], [1, 5, 1], [0, 2, 4], [1, 0, 1.0]])
     joint /= joint.sum()
     marginal = joint.sum(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        truth = -np.nansum(joint * np.log(joint / marginal))
+        exact = -np.nansum(joint * np.log(joint / marginal))
     groups = np.repeat(np.arange(n), 4) if clustered else None
     misses = 0
     for _ in range(runs):
         # All four rows of an image are the same row: the worst dependence.
         cell = rng.choice(12, size=n, p=joint.ravel())
         cell = np.repeat(cell, 4) if clustered else cell
-        made = bounds.certify_entropy(
+        certificate = bounds.certify_entropy(
             cell // 3, cell % 3, 1 - ALPHA, size=(4, 3), method=method, groups=groups, rng=rng
         )
-        misses += not made.low <= truth <= made.high
+        misses += not certificate.low <= exact <= certificate.high
     assert_covers(misses, runs, 8)
 
 
@@ -266,24 +304,24 @@ def test_cross_fitted_risk_difference_covers_the_risk_of_what_was_fitted(runs, n
         z = (rng.random(n) < p[x]).astype(float)
         CellMeans.fitted = []
         gap = rd.functional(z, x[:, None], x[:, None] // 2, CellMeans(), folds=3, rng=rng, target_range=(0, 1))
-        made = bounds.certify(gap, 1 - ALPHA)
+        certificate = bounds.certify(gap, 1 - ALPHA)
         f, g = np.array(CellMeans.fitted[:3]), np.array(CellMeans.fitted[3:])
         risk = (p * (1 - f) ** 2 + (1 - p) * f**2).mean(axis=1)
         later = g[:, np.arange(4) // 2]
         later_risk = (p * (1 - later) ** 2 + (1 - p) * later**2).mean(axis=1)
         share = np.bincount(gap.details["fold_of_unit"]) / n
-        misses += not made.low <= share @ (later_risk - risk) <= made.high
+        misses += not certificate.low <= share @ (later_risk - risk) <= certificate.high
     assert_covers(misses, runs, 2)
 
 
 def test_betting_may_be_watched_while_the_data_come_in():
     # Stopping at the most flattering moment is allowed: K is compared with 1/alpha at every unit.
-    law = next(law for law in LAWS if law.name == "0 or 1, P(1) = 0.5")
+    distribution = named("0 or 1, P(1) = 0.5")
     rng = np.random.default_rng(6)
-    d = law.draw(rng, (100, 400))
+    d = distribution.draw(rng, (100, 400))
     ones = np.ones_like(d.T)
     stake = confidence._stakes(d.T, ones, ALPHA)
-    capital = confidence._log_capital(d.T, ones, stake, np.full(400, law.mean))
+    capital = confidence._log_capital(d.T, ones, stake, np.full(400, distribution.mean))
     ever = int((capital.max(axis=1) >= np.log(1 / ALPHA)).sum())
     assert_covers(ever, 400, 1)
     assert ever > (capital[:, -1] >= np.log(1 / ALPHA)).sum()  # watching does find more
