@@ -9,9 +9,10 @@ from operator import itemgetter
 from pathlib import Path
 from sys import intern
 
+from vlm.atomic_files import write_whole, writing
 from vlm.experiments.run_directory import Items, log_paths, spec_of
 from vlm.experiments.spec import Spec
-from vlm.record_log import Record, line, placed, write_whole, writing
+from vlm.record_log import Record, line, placed
 
 Key = tuple[str, str, str]
 # A worker's file, and where in it a record's line starts: of millions of records only these are kept in memory.

@@ -10,11 +10,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from vlm.atomic_files import writing
 from vlm.experiments.shards import Shard
 from vlm.experiments.spec import Spec
 from vlm.item import Item
 from vlm.models.fingerprint import file_digest, model_identity
-from vlm.record_log import Record, busy, read, writing
+from vlm.record_log import Record, busy, read
 
 _FAILURE = "failure"
 
