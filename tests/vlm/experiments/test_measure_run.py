@@ -9,7 +9,6 @@ import pytest
 import torch
 
 import vlm
-import vlm.experiments.worker
 from vlm.datasets import read
 from vlm.evaluation.protocols import PROTOCOLS
 from vlm.experiments.measure_run import measure_run
@@ -85,9 +84,9 @@ def test_the_plan_is_that_of_the_records(folder, direct):
     for name, column in wanted.layers.columns.items():
         if column.dtype.kind == "f":
             np.testing.assert_allclose(found.layers[name], column, atol=5e-3)
-    assert decided(folder, group="other", **settings).settings["images"] == 4
+    assert decided(folder, task_group="other", **settings).settings["images"] == 4
     with pytest.raises(ValueError, match="expected a task group or data set that was measured"):
-        decided(folder, group="nothing")
+        decided(folder, task_group="nothing")
 
 
 def test_parts_give_the_same_tables(folder, tmp_path):
@@ -103,7 +102,7 @@ def test_parts_give_the_same_tables(folder, tmp_path):
 def test_no_reference_answer_is_read(tmp_path, monkeypatch):
     spec = Spec(data=(DataChoice("tiny", limit=3),))
     unanswered = [replace(item, answers=()) for item in read("tiny", limit=3)]
-    monkeypatch.setattr(vlm.experiments.worker, "_read", lambda choice, wanted: unanswered)
+    monkeypatch.setattr("vlm.datasets.read", lambda name, **how: unanswered)
     assert not any(r["failure"] for r in merged(measure_run(spec, tmp_path, progress=False)))
 
 
@@ -112,4 +111,4 @@ def test_prompts_without_an_image_say_nothing_about_images(folder):
     assert len(attention_ratios(blind)) == 0
     assert {row["modality"] for row in redundancy(blind).rows()} == {"text"}
     with pytest.raises(ValueError, match="expected records of prompts with an image, got none"):
-        Measured(tuple(blind))
+        Measured.from_records(blind)

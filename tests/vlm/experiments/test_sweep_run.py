@@ -17,10 +17,11 @@ import pytest
 from tests.support.fixture_sets import PLANS, write_spec
 from vlm.__main__ import main
 from vlm.experiments.merging import merged, times
+from vlm.experiments.run import Run
 from vlm.experiments.run_directory import log_paths
 from vlm.experiments.shards import Shard
 from vlm.experiments.spec import DataChoice, Spec, read_spec
-from vlm.experiments.sweep_run import check, sweep
+from vlm.experiments.sweep_run import sweep
 from vlm.judges import Verdict
 from vlm.record_log import read
 
@@ -207,7 +208,7 @@ def test_a_spec_that_changed_has_another_directory(small, tmp_path):
     ],
 )
 def test_what_is_wrong_is_found_before_any_work(tmp_path, monkeypatch, changes, words):
-    monkeypatch.setattr("vlm.experiments.sweep_run.load", None)
+    monkeypatch.setattr("vlm.experiments.run.load", None)
     with pytest.raises((ValueError, FileNotFoundError)) as error:
         sweep(Spec(**changes), tmp_path / "runs")
     assert words in str(error.value)
@@ -215,14 +216,15 @@ def test_what_is_wrong_is_found_before_any_work(tmp_path, monkeypatch, changes, 
 
 
 def test_depth_is_read_without_loading_weights(monkeypatch):
-    monkeypatch.setattr("vlm.experiments.sweep_run.load", None)
-    assert check(Spec(plans=("vision:0-10", "vision:10-"))).name == "skip-it"
+    monkeypatch.setattr("vlm.experiments.run.load", None)
+    run = Run.open(Spec(plans=("vision:0-10", "vision:10-")))
+    assert (run.protocol.name, run.depth) == ("skip-it", 10)
 
 
 def test_checking_opens_a_source_as_the_work_will(monkeypatch):
     asked = []
     monkeypatch.setattr("vlm.datasets.read", lambda **how: asked.append(how))
-    check(Spec(data=(DataChoice("gqa", source="folder", split="val", limit=9, streaming=True, label="mine"),)))
+    Run.open(Spec(data=(DataChoice("gqa", source="folder", split="val", limit=9, streaming=True, label="mine"),)))
     assert asked == [dict(name="gqa", source="folder", split="val", limit=9, seed=0, streaming=True)]
 
 
@@ -300,7 +302,7 @@ def test_a_judge_scores_what_is_generated_and_its_failures_are_no_zeros(tmp_path
 
 def test_a_folder_that_cannot_be_written_is_named_before_any_work(tmp_path, monkeypatch, capsys):
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr("vlm.experiments.sweep_run.load", None)
+    monkeypatch.setattr("vlm.experiments.run.load", None)
     assert main(["sweep", "--data", "tiny", "--limit", "4", "--out", str(tmp_path / "file" / "runs"), "--quiet"]) == 1
     told = capsys.readouterr().err
     assert "choose another --out" in told

@@ -13,15 +13,16 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
-import vlm.experiments.worker
 from vlm.experiments.merging import merge, merged, times
-from vlm.experiments.run_directory import begin, known_records, log_path, log_paths, spec_of
+from vlm.experiments.run import Run
+from vlm.experiments.run_directory import begin, known_records, log_path, log_paths, spec_of, versions
 from vlm.experiments.shards import Shard
 from vlm.experiments.spec import DataChoice, Spec
-from vlm.experiments.worker import carry_out, failed
+from vlm.experiments.worker import _bar, carry_out
 from vlm.item import Failure, Item
 from vlm.plans.plan import SkipPlan
 from vlm.record_log import appending, line, read
+from vlm.record_types import failed
 
 PROTOCOL = SimpleNamespace(name="stand-in", version="1")
 SPEC = Spec(
@@ -33,11 +34,6 @@ SPEC = Spec(
 
 class Killed(Exception):
     pass
-
-
-@pytest.fixture(autouse=True)
-def stand_ins(monkeypatch):
-    monkeypatch.setattr(vlm.experiments.worker, "_read", entries)
 
 
 def entries(choice, wanted=None):
@@ -72,8 +68,15 @@ def work_for(calls=None, stop_at=None, rounding=0.0):
     return work
 
 
-def carried(folder, work=None, **how):
-    return carry_out(SPEC, folder, PROTOCOL, work or work_for(), progress=False, **how)
+def run_in(folder, part=None, reader=None, spec=SPEC):
+    made_with = versions(spec, PROTOCOL)
+    return Run(
+        spec, folder, protocol=PROTOCOL, versions=made_with, depth=10, part=part or Shard(), reader=reader or entries
+    )
+
+
+def carried(folder, work=None, part=None, reader=None, **how):
+    return carry_out(run_in(folder, part, reader), work or work_for(), progress=False, **how)
 
 
 def whole(folder):
@@ -125,20 +128,19 @@ def test_cut_anywhere_in_the_file_it_ends_the_same(tmp_path, reference):
         assert len(list(read(path))) == reference.count(b"\n")
 
 
-def test_nothing_is_read_or_asked_when_all_is_done(tmp_path, monkeypatch):
+def test_nothing_is_read_or_asked_when_all_is_done(tmp_path):
     folder = carried(tmp_path / "run")
     before = log_paths(folder)[0].read_bytes()
 
     def never(*_):
         raise AssertionError
 
-    monkeypatch.setattr(vlm.experiments.worker, "_read", never)
-    carried(folder, never)
+    carried(folder, never, reader=never)
     assert log_paths(folder)[0].read_bytes() == before
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_a_worker_decodes_the_images_of_its_own_batches_and_no_others(tmp_path, reference, monkeypatch, count):
+def test_a_worker_decodes_the_images_of_its_own_batches_and_no_others(tmp_path, reference, count):
     folder, decoded, answered = tmp_path / "run", [], []
 
     def reader(choice, wanted):
@@ -156,16 +158,15 @@ def test_a_worker_decodes_the_images_of_its_own_batches_and_no_others(tmp_path, 
         assert all(item.images for item in batch.items)
         return work_for()(batch)
 
-    monkeypatch.setattr(vlm.experiments.worker, "_read", reader)
     for k in range(1, count + 1):
-        carried(folder, work, part=Shard(k, count))
+        carried(folder, work, part=Shard(k, count), reader=reader)
     assert sorted(decoded) == sorted(answered)
     assert len(set(decoded)) == len(decoded) == 28
     assert whole(folder) == reference
     decoded.clear()
     path = log_paths(folder)[0]
     path.write_bytes(path.read_bytes()[:-1])  # the last record is lost, its batch alone is read again
-    carried(folder, work, part=Shard(1, count))
+    carried(folder, work, part=Shard(1, count), reader=reader)
     assert 1 <= len(decoded) <= 4
     assert whole(folder) == reference
 
@@ -217,39 +218,35 @@ def test_two_processes_on_one_part_refuse(tmp_path):
         carried(folder, part=Shard(2, 2))
 
 
-def test_a_data_set_that_changed_refuses(tmp_path, monkeypatch):
+def test_a_data_set_that_changed_refuses(tmp_path):
     folder = carried(tmp_path / "run", part=Shard(1, 2))
 
     def changed(choice, wanted):
         for entry in entries(choice):
             yield Item(choice.label, "q3", "image 1", "what else?", ()) if entry.id == "q3" else entry
 
-    monkeypatch.setattr(vlm.experiments.worker, "_read", changed)
     with pytest.raises(ValueError, match=r"item 3 of tiny is not what it was .* the data set has changed"):
-        carried(folder, part=Shard(2, 2))
-    monkeypatch.setattr(vlm.experiments.worker, "_read", lambda choice, wanted: list(entries(choice))[:-1])
+        carried(folder, part=Shard(2, 2), reader=changed)
     with pytest.raises(ValueError, match="item 22 of tiny"):
-        carried(folder, part=Shard(2, 2))
+        carried(folder, part=Shard(2, 2), reader=lambda choice, wanted: list(entries(choice))[:-1])
 
 
-def test_two_workers_that_see_different_data_at_once_refuse(tmp_path, monkeypatch):
+def test_two_workers_that_see_different_data_at_once_refuse(tmp_path):
     # The second starts before the first has read to the end, so neither finds a list when it starts.
     folder = tmp_path / "run"
 
     def meanwhile(choice, wanted):
-        monkeypatch.setattr(vlm.experiments.worker, "_read", lambda choice, wanted: list(entries(choice))[:-2])
-        carried(folder, part=Shard(1, 2))
+        carried(folder, part=Shard(1, 2), reader=lambda choice, wanted: list(entries(choice))[:-2])
         yield from entries(choice)
 
-    monkeypatch.setattr(vlm.experiments.worker, "_read", meanwhile)
     with pytest.raises(ValueError, match="item 21 of tiny is not what it was"):
-        carried(folder, part=Shard(2, 2))
+        carried(folder, part=Shard(2, 2), reader=meanwhile)
 
 
 def test_the_bar_knows_how_much_there_is(tmp_path):
     def total(data, part=None):
         spec = Spec(data=data, plans=("vision:6-",), batch_size=4)
-        return vlm.experiments.worker._bar(spec, tmp_path, part or Shard(), 0, False).total
+        return _bar(run_in(tmp_path, part, spec=spec), 0, False).total
 
     assert total((DataChoice("tiny", limit=23),)) == 46
     assert total((DataChoice("tiny", limit=23),), Shard(2, 2)) == 2 * 11
@@ -265,10 +262,9 @@ def test_the_bar_knows_how_much_there_is(tmp_path):
         (lambda choice, wanted: [], "expected at least one item, got none from tiny"),
     ],
 )
-def test_data_that_cannot_be_counted_refuses(tmp_path, monkeypatch, reader, words):
-    monkeypatch.setattr(vlm.experiments.worker, "_read", reader)
+def test_data_that_cannot_be_counted_refuses(tmp_path, reader, words):
     with pytest.raises(ValueError, match=words):
-        carried(tmp_path / "run")
+        carried(tmp_path / "run", reader=reader)
 
 
 def test_other_versions_or_a_damaged_spec_refuse(tmp_path):
