@@ -75,7 +75,7 @@ def measure_run(
     >>> run.name == spec.measurement
     True
     >>> decision.settings["images"]
-    @A
+    2
     """
     spec = measured_spec(spec)
     run = Run.open(spec, out, purpose="measurement", part=part, device=device, device_map=device_map)

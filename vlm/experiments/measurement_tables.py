@@ -79,7 +79,7 @@ def decided(
             f"group: {run_directory} has no data of {task_group!r}; expected a task group or data set that was "
             "measured, as its redundancy.csv names them"
         )
-    measured = Measured(tuple(prompts))
+    measured: Any = Measured(tuple(prompts))
     return decide(measured, measured, images=measured.groups, **settings)
 
 

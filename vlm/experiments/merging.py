@@ -83,7 +83,7 @@ def merged(run_directory: str | Path, *, partial: bool = False) -> list[RunRecor
     >>> with TemporaryDirectory() as folder:
     ...     records = merged(sweep(spec, folder, progress=False))
     >>> [(record["item"], record["plan"]) for record in records[:3]]
-    @A
+    [('test-0-0', 'none'), ('test-0-0', 'vision:8-'), ('test-0-1', 'none')]
     """
     return list(each(run_directory, partial=partial))
 

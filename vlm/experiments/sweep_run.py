@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import TypeAlias
 
-from vlm.evaluation.answering import Answer, Unusable
-from vlm.evaluation.batch_failures import Refused, TooLarge
+from vlm.evaluation.answering import Answer
 from vlm.evaluation.protocols import Protocol
 from vlm.experiments.batches import Batch
 from vlm.experiments.run import Run
@@ -18,8 +18,10 @@ from vlm.item import Item
 from vlm.judges import Judge, JudgeRequest
 from vlm.plans.cost import operations
 from vlm.plans.plan import SkipPlan
-from vlm.record_types import AnswerFields, FailureFields, failed
+from vlm.record_types import AnswerFields, FailureFields, Operations, failed
 from vlm.scoring import score
+
+Fields: TypeAlias = AnswerFields | FailureFields
 
 
 def sweep(
@@ -85,44 +87,31 @@ def sweep(
     >>> run.name == spec.digest
     True
     >>> [(record["plan"], record["prediction"], record["score"]) for record in records[:2]]
-    @A
+    [('none', '2', 1.0), ('vision:0-5', '2', 1.0)]
     """
     run = Run.open(spec, out, part=part, device=device, device_map=device_map)
     return carry_out(run, _answering(run), retry_failed=retry_failed, progress=progress)
 
 
-def _answering(run: Run) -> Callable[[Batch], Callable[[SkipPlan], Sequence[AnswerFields | FailureFields]]]:
+def _answering(run: Run) -> Callable[[Batch], Callable[[SkipPlan], Sequence[Fields]]]:
+    """The work of a sweep; see `vlm.experiments.worker.Work`."""
+
     @cache
     def cost(vision: int, text: int, plan: SkipPlan) -> float:
         return operations(run.asking.model, vision=vision, text=text, plan=plan).total
 
-    def fields(item: Item, answer: Answer | TooLarge | Refused | Unusable, plan: SkipPlan) -> AnswerFields | FailureFields:
-        if not isinstance(answer, Answer):
-            return failed(answer.reason)
-        vision, text = answer.tokens["vision"], answer.tokens["text"]
-        letters = answer.letter_probabilities
-        return _scored(
-            item,
-            {
-                "prediction": answer.prediction,
-                "letter_probabilities": None if letters is None else list(letters),
-                "tokens": {**answer.tokens},
-                "operations": {"plan": cost(vision, text, plan), "full": cost(vision, text, SkipPlan())},
-                "parsed": None,
-                "score": None,
-                "judge": None,
-                "failure": None,
-                "run": {**answer.run},
-            },
-            run.protocol,
-        )
-
-    def work(batch: Batch) -> Callable[[SkipPlan], Sequence[AnswerFields | FailureFields]]:
+    def work(batch: Batch) -> Callable[[SkipPlan], Sequence[Fields]]:
         questions = run.asking.questions(batch.items)
 
-        def under(plan: SkipPlan) -> Sequence[AnswerFields | FailureFields]:
-            answers = run.asking.answers(questions, plan)
-            outcomes = [fields(item, answer, plan) for item, answer in zip(batch.items, answers, strict=True)]
+        def under(plan: SkipPlan) -> Sequence[Fields]:
+            outcomes: list[Fields] = []
+            for item, answer in zip(batch.items, run.asking.answers(questions, plan), strict=True):
+                if isinstance(answer, Answer):
+                    vision, text = answer.tokens["vision"], answer.tokens["text"]
+                    operated: Operations = {"plan": cost(vision, text, plan), "full": cost(vision, text, SkipPlan())}
+                    outcomes.append(_scored(item, _fields(answer, operated), run.protocol))
+                else:
+                    outcomes.append(failed(answer.reason))
             if run.judge is not None:
                 _add_verdicts(batch.items, outcomes, run.protocol, run.judge)
             return outcomes
@@ -130,6 +119,22 @@ def _answering(run: Run) -> Callable[[Batch], Callable[[SkipPlan], Sequence[Answ
         return under
 
     return work
+
+
+def _fields(answer: Answer, operated: Operations) -> AnswerFields:
+    """The fields of an answer that is not scored yet."""
+    letters = answer.letter_probabilities
+    return {
+        "prediction": answer.prediction,
+        "letter_probabilities": None if letters is None else list(letters),
+        "tokens": answer.tokens,
+        "operations": operated,
+        "parsed": None,
+        "score": None,
+        "judge": None,
+        "failure": None,
+        "run": {**answer.run},
+    }
 
 
 def _scored(item: Item, answer: AnswerFields, protocol: Protocol) -> AnswerFields:
@@ -141,9 +146,7 @@ def _scored(item: Item, answer: AnswerFields, protocol: Protocol) -> AnswerField
     return {**answer, "parsed": result.parsed, "score": result.value}
 
 
-def _add_verdicts(
-    items: Sequence[Item], outcomes: Sequence[AnswerFields | FailureFields], protocol: Protocol, judge: Judge
-) -> None:
+def _add_verdicts(items: Sequence[Item], outcomes: Sequence[Fields], protocol: Protocol, judge: Judge) -> None:
     """Replace scores by the judge's verdicts where the protocol has answers judged."""
     judged = [
         (item, outcome)

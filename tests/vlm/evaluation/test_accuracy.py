@@ -225,3 +225,12 @@ def test_a_second_image_on_the_same_cache_equals_one_long_prompt():
         ).logits
     slow = masked_logits(model, with_positions(joined), plan)[:, -later.shape[1] :]
     assert float((later - slow).norm() / slow.norm()) < 1e-4
+
+
+def test_an_unknown_weighting_is_named_and_a_score_shows_itself():
+    with pytest.raises(ValueError, match="weighting: expected 'image' or 'question', got 'token'"):
+        score_accuracy([1, 0], [0, 1], weighting="token")
+    score = score_accuracy([1, 0], [0, 1])
+    assert repr(score).startswith("Score(value=0.5, low=")
+    assert f"{score:.0%}" == "50%"
+    assert score.to_dict()["images"] == 2
