@@ -1,4 +1,4 @@
-"""The file of records: any cut is mended, two writers refuse, a full disk loses nothing."""
+"""The file of records: any cut is repaired, a second writer is refused, a full disk loses nothing."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_equal_records_are_equal_bytes():
         line({"score": float("nan")})
 
 
-def test_a_cut_at_any_byte_loses_only_what_was_cut_and_is_mended(tmp_path):
+def test_a_cut_at_any_byte_loses_only_what_was_cut_and_is_repaired(tmp_path):
     path = tmp_path / "deep" / "records.jsonl"
     with appending(path) as log:
         log.append(ALL)
@@ -57,7 +57,7 @@ def test_rubbish_after_a_power_failure_is_removed(tmp_path, rubbish):
     assert list(read(path)) == [ALL[0], ALL[1]]
 
 
-def test_a_damaged_line_in_the_middle_is_no_record_and_spoils_no_other(tmp_path):
+def test_a_damaged_line_in_the_middle_is_ignored_and_damages_no_other(tmp_path):
     # A power failure may lose one block of a write and keep the next one.
     path = tmp_path / "records.jsonl"
     text = line(ALL[0]) + "{oops\n" + line(ALL[1]) + "\0" * 70_000 + "\n" + line(ALL[2])
@@ -69,7 +69,7 @@ def test_a_damaged_line_in_the_middle_is_no_record_and_spoils_no_other(tmp_path)
     assert [text[start:].startswith(line(record)) for start, record in placed(path)] == [True, True, True, False]
 
 
-def test_two_writers_refuse_and_readers_do_not_wait(tmp_path):
+def test_a_second_writer_is_refused_and_readers_do_not_wait(tmp_path):
     path = tmp_path / "records.jsonl"
     with appending(path) as log:
         log.append(ALL[:1])

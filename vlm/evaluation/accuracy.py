@@ -105,7 +105,7 @@ def score_accuracy(
     100 images, the first 50 with three questions each; all answers about 80 images are right:
 
     >>> import numpy as np
-    >>> from vlm.evaluation.accuracy import score_accuracy
+    >>> from vlm import score_accuracy
     >>> groups = np.repeat(np.arange(100), [3] * 50 + [1] * 50)
     >>> print(score_accuracy(groups < 80, groups))
     0.800 [0.686, 0.888]
@@ -181,7 +181,7 @@ def paired_difference(
     A plan that spoils the answers about 5 of 200 images:
 
     >>> import numpy as np
-    >>> from vlm.evaluation.accuracy import paired_difference
+    >>> from vlm import paired_difference
     >>> groups = np.arange(200)
     >>> reference = groups < 150
     >>> print(paired_difference(reference & (groups >= 5), reference, groups))

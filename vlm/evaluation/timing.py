@@ -55,9 +55,8 @@ def prefill_times(
     Examples
     --------
     >>> import vlm
-    >>> from vlm import SkipPlan, tiny
+    >>> from vlm import SkipPlan, prefill_times, tiny
     >>> from vlm.evaluation.plan_accuracy import prompt_batch
-    >>> from vlm.evaluation.timing import prefill_times
     >>> model, processor = vlm.load("tiny")
     >>> batch = prompt_batch(model, processor, tiny.questions(limit=4))
     >>> seconds, ratios = prefill_times(model, batch, [SkipPlan(), SkipPlan.late_entry(8)], rounds=3)

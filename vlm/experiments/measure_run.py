@@ -65,10 +65,9 @@ def measure_run(
     Examples
     --------
     >>> from tempfile import TemporaryDirectory
-    >>> from vlm.experiments.measure_run import measure_run
+    >>> from vlm import measure_run, read_spec
     >>> from vlm.experiments.measurement_tables import decided
-    >>> from vlm.experiments.spec import DataChoice, Spec
-    >>> spec = Spec(data=(DataChoice("tiny", limit=10),))
+    >>> spec = read_spec(data=["tiny"], limit=10)
     >>> with TemporaryDirectory() as folder:
     ...     run = measure_run(spec, folder, progress=False)
     ...     decision = decided(run, t=0.1)

@@ -76,10 +76,8 @@ def merged(run_directory: str | Path, *, partial: bool = False) -> list[RunRecor
     Examples
     --------
     >>> from tempfile import TemporaryDirectory
-    >>> from vlm.experiments.merging import merged
-    >>> from vlm.experiments.spec import DataChoice, Spec
-    >>> from vlm.experiments.sweep_run import sweep
-    >>> spec = Spec(data=(DataChoice("tiny", limit=3),), plans=("vision:8-",))
+    >>> from vlm import merged, read_spec, sweep
+    >>> spec = read_spec(data=["tiny"], limit=3, early_exit=[8])
     >>> with TemporaryDirectory() as folder:
     ...     records = merged(sweep(spec, folder, progress=False))
     >>> [(record["item"], record["plan"]) for record in records[:3]]

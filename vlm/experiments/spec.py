@@ -121,7 +121,8 @@ class Spec(Displayed):
 
     Examples
     --------
-    >>> from vlm.experiments.spec import DataChoice, Spec
+    >>> from vlm import Spec
+    >>> from vlm.experiments.spec import DataChoice
     >>> spec = Spec(data=(DataChoice("tiny", limit=20),), plans=("vision:6-",))
     >>> spec
     Spec(60ea71b12615: tiny on tiny, 2 plans, skip-it, judge rule)
@@ -228,7 +229,7 @@ def read_spec(path: str | Path | None = None, **values: object) -> Spec:
     --------
     >>> from pathlib import Path
     >>> from tempfile import TemporaryDirectory
-    >>> from vlm.experiments.spec import read_spec
+    >>> from vlm import read_spec
     >>> text = 'data = ["tiny"]' + chr(10) + 'late_entry = [2, 4]'
     >>> with TemporaryDirectory() as folder:
     ...     path = Path(folder) / "experiment.toml"

@@ -77,10 +77,8 @@ def sweep(
     Examples
     --------
     >>> from tempfile import TemporaryDirectory
-    >>> from vlm.experiments.merging import merged
-    >>> from vlm.experiments.spec import DataChoice, Spec
-    >>> from vlm.experiments.sweep_run import sweep
-    >>> spec = Spec(data=(DataChoice("tiny", limit=3),), plans=("vision:0-5",))
+    >>> from vlm import merged, read_spec, sweep
+    >>> spec = read_spec(data=["tiny"], limit=3, late_entry=[5])
     >>> with TemporaryDirectory() as folder:
     ...     run = sweep(spec, folder, progress=False)
     ...     records = merged(run)

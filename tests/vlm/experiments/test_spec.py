@@ -1,4 +1,4 @@
-"""The spec: read strictly, named by its content, the same however it was written."""
+"""The spec: read strictly, named by its content, independent of how it was written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A worker's share: nothing lost, nothing repeated, the same bytes however the work was cut up."""
+"""A worker's part: nothing lost, nothing repeated, the same bytes however the work was divided."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def entries(choice, wanted=None):
 
 
 def work_for(calls=None, stop_at=None, rounding=0.0):
-    """Records that depend on the whole batch, as logits do; the call numbered `stop_at` is not survived."""
+    """Records that depend on the whole batch, as logits do; the call numbered `stop_at` kills the worker."""
     calls = [] if calls is None else calls
 
     def work(batch):
@@ -56,12 +56,12 @@ def work_for(calls=None, stop_at=None, rounding=0.0):
             calls.append((batch.choice.label, tuple(company), str(plan)))
             if len(calls) == stop_at:
                 raise Killed
-            told = []
+            outcomes = []
             for item in batch.items:
                 digest = hashlib.sha256(f"{item.id} {company} {plan}".encode()).hexdigest()
                 run = {"seconds_prefill": random.random(), "attempt": 1}
-                told.append({"score": int(digest[:4], 16) / 2**16 + rounding, "failure": None, "run": run})
-            return told
+                outcomes.append({"score": int(digest[:4], 16) / 2**16 + rounding, "failure": None, "run": run})
+            return outcomes
 
         return under
 
@@ -92,14 +92,14 @@ def reference(tmp_path):
 def test_every_item_and_plan_has_one_record_in_order(tmp_path):
     folder = carried(tmp_path / "run")
     records = merged(folder)
-    wanted = [(c.label, e.id, plan) for c in SPEC.data for e in entries(c) for plan in SPEC.plans]
-    assert [(r["dataset"], r["item"], r["plan"]) for r in records] == wanted
+    expected = [(c.label, e.id, plan) for c in SPEC.data for e in entries(c) for plan in SPEC.plans]
+    assert [(r["dataset"], r["item"], r["plan"]) for r in records] == expected
     assert SPEC.plans[0] == "none"
     lost = [r for r in records if r["failure"]]
     assert {r["item"] for r in lost} == {"q7", "q16"}
     assert all(r["failure"] == "not read: corrupt image" and r["score"] is None for r in lost)
     assert all("run" not in r for r in records)
-    assert [t["run"]["shard"] for t in times(folder)] == ["1-of-1"] * len(wanted)
+    assert [t["run"]["shard"] for t in times(folder)] == ["1-of-1"] * len(expected)
     assert spec_of(folder) == SPEC
 
 
@@ -112,7 +112,7 @@ def test_stopped_before_any_record_it_ends_the_same(tmp_path, reference):
             carried(folder, work_for(calls, stop_at))
         carried(folder, work_for(calls))
         assert whole(folder) == reference
-        assert len(calls) == total + 1  # the call that was not survived, again
+        assert len(calls) == total + 1  # the interrupted call is repeated
         assert len(set(calls)) == total
 
 
@@ -128,7 +128,7 @@ def test_cut_anywhere_in_the_file_it_ends_the_same(tmp_path, reference):
         assert len(list(read(path))) == reference.count(b"\n")
 
 
-def test_nothing_is_read_or_asked_when_all_is_done(tmp_path):
+def test_a_complete_run_reads_and_answers_nothing(tmp_path):
     folder = carried(tmp_path / "run")
     before = log_paths(folder)[0].read_bytes()
 
@@ -149,7 +149,7 @@ def test_a_worker_decodes_the_images_of_its_own_batches_and_no_others(tmp_path, 
             decoded.extend([(choice.label, entry.id)] * mine)
             if isinstance(entry, Item) and not mine:
                 entry = replace(entry, images=())
-            elif not mine:  # what nobody decodes nobody finds broken
+            elif not mine:  # an image that is not decoded is not found to be broken
                 entry = Item(choice.label, entry.id, "?", "what?", (), (), ("?",))
             yield entry
 
@@ -208,7 +208,7 @@ def test_an_unfinished_run_says_what_is_missing(tmp_path):
     assert not (tmp_path / "other" / "merged").exists()
 
 
-def test_two_processes_on_one_part_refuse(tmp_path):
+def test_a_second_process_on_one_part_is_refused(tmp_path):
     folder = carried(tmp_path / "run", part=Shard(1, 2))
     with appending(folder / "records" / "1-of-2.jsonl"):
         with pytest.raises(RuntimeError, match="another process is writing"):
@@ -218,7 +218,7 @@ def test_two_processes_on_one_part_refuse(tmp_path):
         carried(folder, part=Shard(2, 2))
 
 
-def test_a_data_set_that_changed_refuses(tmp_path):
+def test_a_data_set_that_changed_is_refused(tmp_path):
     folder = carried(tmp_path / "run", part=Shard(1, 2))
 
     def changed(choice, wanted):
@@ -231,7 +231,7 @@ def test_a_data_set_that_changed_refuses(tmp_path):
         carried(folder, part=Shard(2, 2), reader=lambda choice, wanted: list(entries(choice))[:-1])
 
 
-def test_two_workers_that_see_different_data_at_once_refuse(tmp_path):
+def test_workers_that_see_different_data_are_refused(tmp_path):
     # The second starts before the first has read to the end, so neither finds a list when it starts.
     folder = tmp_path / "run"
 
@@ -262,17 +262,17 @@ def test_the_bar_knows_how_much_there_is(tmp_path):
         (lambda choice, wanted: [], "expected at least one item, got none from tiny"),
     ],
 )
-def test_data_that_cannot_be_counted_refuses(tmp_path, reader, words):
+def test_data_that_cannot_be_counted_are_refused(tmp_path, reader, words):
     with pytest.raises(ValueError, match=words):
         carried(tmp_path / "run", reader=reader)
 
 
-def test_other_versions_or_a_damaged_spec_refuse(tmp_path):
+def test_other_versions_or_a_damaged_spec_are_refused(tmp_path):
     folder = carried(tmp_path / "run", part=Shard(1, 2))
     path = folder / "spec.json"
-    told = json.loads(path.read_text())
-    told["versions"]["torch"] = "1.0"
-    path.write_text(json.dumps(told))
+    stored = json.loads(path.read_text())
+    stored["versions"]["torch"] = "1.0"
+    path.write_text(json.dumps(stored))
     with pytest.raises(RuntimeError, match=r"begun with torch 1.0 \(now 2.*choose another --out"):
         carried(folder, part=Shard(2, 2))
     path.write_text(path.read_text()[:40])
@@ -310,7 +310,7 @@ def test_a_repeated_record_counts_once(tmp_path, reference):
     assert whole(folder) == reference
 
 
-def test_of_several_failures_every_machine_lists_the_same(tmp_path):
+def test_every_machine_lists_the_same_of_several_failures(tmp_path):
     folder = carried(tmp_path / "run")
     (path,) = log_paths(folder)
     records = list(read(path))
@@ -329,12 +329,12 @@ def test_of_several_failures_every_machine_lists_the_same(tmp_path):
     assert {r["failure"] for r in merged(folder)} == {None}  # what was answered stays, if only the judge failed
 
 
-def test_a_line_that_a_power_failure_spoiled_is_made_again(tmp_path, reference):
+def test_a_line_that_a_power_failure_damaged_is_computed_again(tmp_path, reference):
     folder = carried(tmp_path / "run")
     (path,) = log_paths(folder)
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join([*lines[:30], b"\0" * len(lines[30]), *lines[31:]]))
-    with pytest.raises(RuntimeError, match="2 of 92 records are missing"):  # it has lost its end: the next one went too
+    with pytest.raises(RuntimeError, match="2 of 92 records are missing"):  # the next line joins it and is lost too
         merge(folder)
     calls = []
     carried(folder, work_for(calls))
@@ -358,14 +358,14 @@ def test_two_workers_that_begin_at_once_have_one_spec(tmp_path, monkeypatch):
 
 
 def test_memory_does_not_grow_with_what_is_in_the_records(tmp_path):
-    """Of each record a key and a place are kept, and the reader of a resuming worker keeps a key."""
+    """Merging keeps a key and a position of each record, and a resuming worker keeps a key."""
     spec = Spec(data=(DataChoice("tiny"),), plans=("vision:6-",))
     folder, text = tmp_path / "run", "x" * 20_000
     begin(folder, spec.content(), {})
     with appending(log_path(folder, Shard())) as log:
         for i in range(2000):
-            told = {"dataset": "tiny", "item": f"q{i}", "plan": "none", "plan_digest": SkipPlan().digest}
-            log.append([{**told, "failure": None, "prediction": text, "run": {"shard": "1-of-1"}}])
+            names = {"dataset": "tiny", "item": f"q{i}", "plan": "none", "plan_digest": SkipPlan().digest}
+            log.append([{**names, "failure": None, "prediction": text, "run": {"shard": "1-of-1"}}])
     tracemalloc.start()
     assert sum(1 for _ in known_records(folder)) == 2000
     assert len(merge(folder, partial=True)) == 2
