@@ -41,7 +41,7 @@ def read_items(choice: DataChoice, decoded: Callable[[int], bool]) -> Iterable[I
     return read(**_source(choice), decoded=decoded)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, eq=False)
 class Run(StoredRun):
     """An experiment, its directory, and what is needed to carry out one worker's part of it.
 

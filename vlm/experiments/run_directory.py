@@ -12,7 +12,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
-from redundancy.display import Displayed
 from vlm.atomic_files import writing
 from vlm.evaluation.protocols import Protocol
 from vlm.experiments.shards import Shard
@@ -26,8 +25,8 @@ from vlm.record_types import RunRecord
 _FAILURE = "failure"
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class StoredRun(Displayed):
+@dataclass(frozen=True, eq=False)
+class StoredRun:
     """A run's directory and the spec in it: all that merging needs.
 
     Attributes
