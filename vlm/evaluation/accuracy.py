@@ -97,8 +97,8 @@ def score_accuracy(
 
     Notes
     -----
-    The interval is that of :func:`bounds.certify_mean`: images are drawn independently, and nothing is supposed about the
-    distribution of an image's scores within their range.
+    The interval is that of :func:`bounds.certify_mean` (:func:`bounds.certify_token_mean` for questions): images are
+    drawn independently, and nothing is supposed about the distribution of an image's scores within their range.
 
     Examples
     --------
