@@ -12,7 +12,6 @@ from numpy.typing import ArrayLike
 import bounds
 from redundancy import Estimate, checks
 from redundancy.array_types import FloatArray
-from redundancy.units import unit_means
 
 # Loss of accuracy that a certified plan may cost.
 TOLERANCE = 0.05
@@ -64,16 +63,7 @@ def score_accuracy(
 def _per_image(values: FloatArray, images: ArrayLike, low: float, high: float) -> Estimate:
     if values.ndim != 1 or values.size == 0:
         raise ValueError(f"scores: expected one per question, got shape {values.shape}")
-    index, sizes = checks.group_index(images, values.size)
-    per_image = unit_means(values, index, sizes)
-    return Estimate(
-        value=float(per_image.mean()),
-        quantity="score",
-        per_unit=per_image,
-        rows=sizes.astype(np.float64),
-        support=(low, high),
-        unit_of_sampling="image",
-    )
+    return Estimate.over_units(values, images, quantity="score", support=(low, high))
 
 
 def paired_difference(

@@ -15,7 +15,7 @@ from redundancy.pid.stability import entropy_modulus, unique_modulus, variation_
 
 
 def channel(n=4000, size=8, flip=0.2, seed=0):
-    """A uniform code, replaced by a uniform one with probability flip; H(X | Y) in nats."""
+    """A uniform symbol, replaced by a uniform one with probability flip; H(X | Y) in nats."""
     rng = np.random.default_rng(seed)
     x = rng.integers(size, size=n)
     y = np.where(rng.random(n) < flip, rng.integers(size, size=n), x)
@@ -50,7 +50,7 @@ def test_plugin_agrees_with_the_discrete_estimators():
         assert rd.informational(x, y, size=8, method=method).value == pytest.approx(expected, abs=1e-12)
 
 
-def test_images_weigh_the_same():
+def test_images_have_the_same_weight():
     """Ten rows of one image count as one row of another."""
     x, y = np.array([0] * 10 + [1, 0]), np.array([0] * 10 + [0, 1])
     groups = np.array([0] * 10 + [1, 2])
@@ -108,8 +108,8 @@ laws_with_balls = st.tuples(st.integers(0, 10_000), st.integers(1, 6), st.sample
 
 
 @given(laws_with_balls)
-def test_every_bound_holds_on_every_law(case):
-    """Theorems 3 and 4 for any joint law and any notion of being near."""
+def test_every_bound_holds_for_every_distribution(case):
+    """Theorems 3 and 4 for any joint distribution and any notion of closeness."""
     seed, size, concentration = case
     rng = np.random.default_rng(seed)
     joint = rng.gamma(concentration, size=(size, size)) + 1e-300
@@ -124,7 +124,7 @@ def test_every_bound_holds_on_every_law(case):
 
 
 def test_fano_is_attained_on_a_cycle():
-    """Uniform inside and outside balls of one size: F0, F1 and F2 are equalities (section 5)."""
+    """Uniform inside and outside balls of one size: F0, F1 and F2 are equalities (theory, section 5)."""
     size, reach, far = 9, 1, 0.3
     gap = np.abs(np.subtract.outer(np.arange(size), np.arange(size)))
     near = np.minimum(gap, size - gap) <= reach
@@ -148,11 +148,11 @@ def test_published_fano_on_the_edges():
 @pytest.mark.parametrize(
     ("x", "y", "options", "error", "message"),
     [
-        ([0, 1], [0, 1], {}, ValueError, "number of codes"),
-        ([0, 1], [0, 1], {"size": 0}, ValueError, "number of codes"),
-        ([0, 2], [0, 1], {"size": 2}, ValueError, r"x_codes: expected codes in 0\.\.1"),
-        ([0, 1], [0, -1], {"size": 2}, ValueError, r"y_codes: expected codes in 0\.\.1"),
-        ([0.0, 1.0], [0, 1], {"size": 2}, TypeError, "integer codes"),
+        ([0, 1], [0, 1], {}, ValueError, "number of codewords"),
+        ([0, 1], [0, 1], {"size": 0}, ValueError, "number of codewords"),
+        ([0, 2], [0, 1], {"size": 2}, ValueError, r"x_codes: expected codewords in 0\.\.1"),
+        ([0, 1], [0, -1], {"size": 2}, ValueError, r"y_codes: expected codewords in 0\.\.1"),
+        ([0.0, 1.0], [0, 1], {"size": 2}, TypeError, "integer codewords"),
         ([], [], {"size": 2}, ValueError, "non-empty"),
         ([0, 1], [0], {"size": 2}, ValueError, "same rows"),
         ([0, 1], [0, 1], {"size": 2, "radius": 0.1}, ValueError, "both"),
@@ -173,15 +173,15 @@ def test_size_must_be_the_codebooks():
         rd.informational([0, 1], [0, 1], size=3, codebook=book, radius=0.1)
 
 
-def test_unique_information_is_at_most_what_is_left_unknown():
+def test_unique_information_is_at_most_the_conditional_entropy():
     rng = np.random.default_rng(0)
-    target = rng.integers(3, size=2000)
-    x = (target + (rng.random(2000) < 0.1)) % 3
+    z = rng.integers(3, size=2000)
+    x = (z + (rng.random(2000) < 0.1)) % 3
     y = np.where(rng.random(2000) < 0.3, rng.integers(3, size=2000), x)
-    found = rd.unique_information(target, x, y)
+    found = rd.unique_information(z, x, y)
     assert 0.1 < found.value <= rd.informational(x, y, size=3).value
     assert found.details["pid"].converged
-    assert rd.unique_information(target, x, x).value == pytest.approx(0.0, abs=1e-9)
+    assert rd.unique_information(z, x, x).value == pytest.approx(0.0, abs=1e-9)
     assert rd.unique_information(x, x, y).value == pytest.approx(rd.conditional_entropy(x, y).value, abs=1e-12)
 
 
@@ -220,7 +220,7 @@ def test_broja_from_samples_bad_input(arguments, options, error, message):
 
 @given(st.integers(0, 10_000), st.floats(1e-4, 0.3))
 def test_unique_information_moves_no_faster_than_its_modulus(seed, amount):
-    """(9.3) between a law and a mixture of it with another."""
+    """(9.3) between a distribution and its mixture with another one."""
     rng = np.random.default_rng(seed)
     shape = rng.integers(2, 4, size=3)
     p, r = (z / z.sum() for z in rng.gamma(0.5, size=(2, *shape)))
@@ -243,8 +243,10 @@ def test_entropy_modulus():
 
 
 def test_stability_limits_cover():
-    """All four atoms of a known law, 90%: in 40 samples the limits never miss (they are wide; the test is that the
-    event of a miss has probability at most 0.1 each, so more than 10 misses would refute it at level 0.001)."""
+    """All four atoms of a known distribution at 90%, in 40 samples.
+
+    A miss has probability at most 0.1 each, so more than 10 misses would refute the limits at level 0.001.
+    """
     rng = np.random.default_rng(0)
     p = rng.gamma(1.0, size=(2, 2, 2))
     p /= p.sum()

@@ -342,7 +342,7 @@ class Broken(RegressorMixin, BaseEstimator):
         ({"z": np.where(Z > 0, np.nan, 1.0), "task": "classification"}, ValueError, "z: expected finite"),
         ({"target_range": (0.0, 0.1)}, ValueError, "numbers in target_range"),
         ({"target_range": (1.0, 0.0)}, ValueError, "low < high"),
-        ({"z": Z > 0, "target_range": (0.0, 1.0)}, ValueError, "only with a continuous target"),
+        ({"z": Z > 0, "target_range": (0.0, 1.0)}, ValueError, "with a continuous target only"),
     ],
 )
 def test_bad_input_is_refused_in_words(change, error, words):
