@@ -168,13 +168,6 @@ def probability(p: float, *, name: str, open_ends: bool = False) -> float:
     return value
 
 
-def whole_number(value: object, *, name: str, least: int, what: str = "a whole number") -> int:
-    """An integer of at least `least`; booleans and fractions are refused."""
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or value < least:
-        raise ValueError(f"{name}: expected {what} >= {least}, got {value!r}")
-    return int(value)
-
-
 def radius(value: float, *, name: str = "radius") -> float:
     """A finite number >= 0."""
     r = number(value, name=name)

@@ -216,6 +216,7 @@ class Estimate(Displayed):
         return self.value / math.log(2.0)
 
     def __float__(self) -> float:
+        """The value, where it is a single number."""
         return float(self.value)
 
     def __repr__(self) -> str:

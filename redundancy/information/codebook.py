@@ -68,9 +68,14 @@ class Codebook(Displayed):
     >>> import redundancy as rd
     >>> book = rd.Codebook.from_centres([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
     >>> book.encode(np.array([[3.0, 0.1], [-0.2, 5.0]]))
+    array([0, 1])
     >>> book.distances("angular").round(2)
+    array([[0.  , 1.57, 3.14],
+           [1.57, 0.  , 1.57],
+           [3.14, 1.57, 0.  ]])
     >>> states = np.random.default_rng(0).normal(size=(500, 8))
     >>> rd.Codebook.fit(states, size=16, rng=0)
+    Codebook(parts=1, settings={method: kmeans, size: 16, rows: 500})
     """
 
     centres: FloatArray = field(repr=False)

@@ -65,8 +65,11 @@ def entropy(x: ArrayLike, method: Correction = "plugin", *, kind: Kind = "sample
     --------
     >>> import redundancy as rd
     >>> rd.entropy(["cat", "dog", "cat", "owl"])
+    entropy 1.04 nats (no per-unit values; method=plugin, kind=samples)
     >>> rd.entropy([0.5, 0.25, 0.25], kind="pmf").bits
+    1.5
     >>> round(rd.entropy([5, 3, 1, 1], "chao-wang-jost", kind="counts").value, 4)
+    1.4049
     """
     return _combination((x,), ((1.0, (0,)),), Quantity.ENTROPY, method, kind)
 
@@ -109,7 +112,9 @@ def conditional_entropy(
     --------
     >>> import redundancy as rd
     >>> round(rd.conditional_entropy([0, 1, 2, 3], [0, 0, 1, 1]).value, 4)
+    0.6931
     >>> rd.conditional_entropy([[0.5, 0.0], [0.0, 0.5]], kind="pmf").value
+    0.0
     """
     return _combination((x, y), ((1.0, (0, 1)), (-1.0, (1,))), Quantity.CONDITIONAL_ENTROPY, method, kind)
 
@@ -151,7 +156,9 @@ def mutual_information(
     --------
     >>> import redundancy as rd
     >>> round(rd.mutual_information([0, 1, 0, 1], ["a", "b", "a", "b"]).bits, 4)
+    1.0
     >>> round(rd.mutual_information([[0.25, 0.25], [0.25, 0.25]], kind="pmf").value, 4)
+    0.0
     """
     terms = ((1.0, (0,)), (1.0, (1,)), (-1.0, (0, 1)))
     return _combination((x, y), terms, Quantity.MUTUAL_INFORMATION, method, kind)
@@ -204,6 +211,7 @@ def conditional_mutual_information(
     >>> x, y = [0, 0, 1, 1], [0, 1, 0, 1]
     >>> z = [0, 1, 1, 0]
     >>> round(rd.conditional_mutual_information(x, y, z).bits, 4)
+    1.0
     """
     terms = ((1.0, (0, 2)), (1.0, (1, 2)), (-1.0, (0, 1, 2)), (-1.0, (2,)))
     return _combination((x, y, z), terms, Quantity.CONDITIONAL_MUTUAL_INFORMATION, method, kind)

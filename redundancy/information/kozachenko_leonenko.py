@@ -87,7 +87,9 @@ def knn_entropy(
     >>> import redundancy as rd
     >>> x = np.random.default_rng(0).uniform(size=2000)
     >>> round(rd.knn_entropy(x).value, 3)
+    -0.01
     >>> round(rd.knn_entropy(2 * x).value - rd.knn_entropy(x).value, 3)
+    0.693
     """
     checks.one_of(norm, get_args(Norm), name="norm")
     checks.one_of(surface, get_args(Surface), name="surface")
@@ -180,6 +182,7 @@ def residual_entropy(
     >>> y = rng.normal(size=(1000, 20))
     >>> x = y.sum(axis=1) + 0.5 * rng.normal(size=1000)
     >>> round(rd.residual_entropy(x, y, rng=0).value, 2)
+    0.7
     """
     a, b = checks.matrix(x, name="x", min_rows=2), checks.matrix(y, name="y", min_rows=2)
     if a.shape[0] != b.shape[0]:

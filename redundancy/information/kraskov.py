@@ -103,6 +103,7 @@ def ksg(
     >>> x = rng.normal(size=2000)
     >>> y = 0.6 * x + 0.8 * rng.normal(size=2000)
     >>> round(rd.ksg(x, y).value, 3)
+    0.212
     """
     checks.one_of(norm, get_args(Norm), name="norm")
     if variant not in (1, 2):
@@ -180,10 +181,12 @@ def knn_conditional_mutual_information(
     >>> import numpy as np
     >>> import redundancy as rd
     >>> rng = np.random.default_rng(0)
-    >>> z = rng.normal(size=800)
-    >>> x, y = z + rng.normal(size=800), z + rng.normal(size=800)
+    >>> z = rng.normal(size=1000)
+    >>> x, y = z + rng.normal(size=1000), z + rng.normal(size=1000)
     >>> round(rd.ksg(x, y).value, 2)
+    0.11
     >>> round(rd.knn_conditional_mutual_information(x, y, z).value, 2)
+    0.04
     """
     checks.one_of(norm, get_args(Norm), name="norm")
     if variant not in (1, 2):

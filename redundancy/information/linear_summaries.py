@@ -91,6 +91,7 @@ def summary_information(
     >>> shared, direction = rng.normal(size=(1500, 1)), np.full((1, 24), 4 / 24**0.5)
     >>> x, y = (shared @ direction + rng.normal(size=(1500, 24)) for _ in range(2))
     >>> round(rd.summary_information(x, y, rng=0).value, 2)
+    1.05
     """
     checks.one_of(summary, get_args(SummaryMethod), name="summary")
     checks.one_of(estimator, get_args(InformationEstimator), name="estimator")
@@ -174,6 +175,7 @@ def gaussian_information(x: ArrayLike, y: ArrayLike) -> float:
     >>> rng = np.random.default_rng(0)
     >>> x = rng.normal(size=5000)
     >>> round(rd.gaussian_information(x, x + rng.normal(size=5000)), 2)
+    0.35
     """
     a, b = checks.matrix(x, name="x", min_rows=2), checks.matrix(y, name="y", min_rows=2)
     n, columns = a.shape[0], a.shape[1] * b.shape[1]

@@ -83,7 +83,9 @@ def usable_information(
     >>> signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(1000, 2))
     >>> z = signs[:, 0] * signs[:, 1] > 0
     >>> round(rd.usable_information(z, signs, rng=0).value, 2)
+    0.0
     >>> round(rd.usable_information(z, signs[:, :1] * signs[:, 1:], rng=0).value, 2)
+    0.68
     """
     checks.probability(mix, name="mix", open_ends=True)
     features = checks.matrix(x, name="x", min_rows=2)

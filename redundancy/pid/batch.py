@@ -58,8 +58,11 @@ def broja_batch(pmfs: ArrayLike, *, tol: float = 1e-9) -> PIDTable:
     >>> pmfs = np.random.default_rng(0).dirichlet(np.ones(8), size=100).reshape(100, 2, 2, 2)
     >>> table = rd.broja_batch(pmfs)
     >>> len(table), bool(table.converged.all())
+    (100, True)
     >>> table.unique_x[:3].round(4)
+    array([0.1066, 0.0003, 0.1409])
     >>> bool(abs(table[0].unique_x - rd.broja(pmfs[0]).unique_x) < 2e-9)
+    True
     """
     p = checks.real_array(pmfs, name="pmfs")
     if p.ndim != 4 or p.shape[0] == 0:

@@ -72,11 +72,13 @@ def broja_from_samples(
     >>> import numpy as np
     >>> import redundancy as rd
     >>> rng = np.random.default_rng(0)
-    >>> z = rng.integers(2, size=5000)
-    >>> x, y = z, np.where(rng.random(5000) < 0.1, 1 - z, z)
+    >>> z = rng.integers(2, size=50_000)
+    >>> x, y = z, np.where(rng.random(50_000) < 0.1, 1 - z, z)
     >>> pid = rd.broja_from_samples(z, x, y, sizes=(2, 2, 2), confidence=0.9)
     >>> round(pid.redundant, 3), round(pid.unique_x, 3), round(pid.unique_y, 3)
+    (0.365, 0.328, 0.0)
     >>> [round(limit, 3) for limit in pid.stability["unique_x"]]
+    [0.15, 0.506]
     """
     if sizes is None:
         if confidence is not None:

@@ -70,7 +70,10 @@ class PID(Displayed):
     ...         pmf[x & y, x, y] = 0.25
     >>> pid = rd.broja(pmf)
     >>> round(pid.bits["redundant"], 4), round(pid.bits["synergistic"], 4)
-    >>> pid.interval("redundant")[1] - pid.redundant == pid.gap < 1e-9
+    (0.3113, 0.5)
+    >>> low, high = pid.interval("redundant")
+    >>> low == pid.redundant, high - low < 1e-9
+    (True, True)
     """
 
     redundant: float
@@ -145,7 +148,9 @@ class PIDTable(Displayed):
     >>> pmfs = np.stack([np.full((2, 2, 2), 0.125), np.eye(8)[0].reshape(2, 2, 2)])
     >>> table = rd.broja_batch(pmfs)
     >>> len(table), table.converged
+    (2, array([ True,  True]))
     >>> type(table[0]).__name__
+    'PID'
     """
 
     redundant: FloatArray
@@ -168,20 +173,20 @@ class PIDTable(Displayed):
         """Number of distributions."""
         return int(self.gap.shape[0])
 
-    def __getitem__(self, law: int) -> PID:
+    def __getitem__(self, index: int) -> PID:
         """The decomposition of one distribution."""
         return PID(
-            redundant=float(self.redundant[law]),
-            unique_x=float(self.unique_x[law]),
-            unique_y=float(self.unique_y[law]),
-            synergistic=float(self.synergistic[law]),
-            gap=float(self.gap[law]),
+            redundant=float(self.redundant[index]),
+            unique_x=float(self.unique_x[index]),
+            unique_y=float(self.unique_y[index]),
+            synergistic=float(self.synergistic[index]),
+            gap=float(self.gap[index]),
             tol=self.tol,
-            status="converged" if self.gap[law] <= self.tol else "stalled",
-            iterations=int(self.iterations[law]),
-            q=self.q[law],
-            u=self.u[law],
-            v=self.v[law],
+            status="converged" if self.gap[index] <= self.tol else "stalled",
+            iterations=int(self.iterations[index]),
+            q=self.q[index],
+            u=self.u[index],
+            v=self.v[index],
         )
 
     def __repr__(self) -> str:

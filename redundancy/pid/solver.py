@@ -73,7 +73,9 @@ def broja(pmf: ArrayLike, *, tol: float = 1e-9) -> PID:
     ...         xor[x ^ y, x, y] = 0.25
     >>> pid = rd.broja(xor)
     >>> {atom: round(bits, 6) for atom, bits in pid.bits.items()}
+    {'redundant': 0.0, 'unique_x': 0.0, 'unique_y': 0.0, 'synergistic': 1.0}
     >>> pid.converged
+    True
     """
     p = checks.real_array(pmf, name="pmf")
     if p.ndim != 3:

@@ -62,7 +62,9 @@ def unique_information(
     >>> import redundancy as rd
     >>> x = np.arange(400) % 4
     >>> round(rd.unique_information(x, x, x // 2).bits, 4)
+    1.0
     >>> round(rd.unique_information(x > 1, x, x // 2).bits, 4)
+    0.0
     """
     pid = broja_from_samples(z, x_codes, y_codes, tol=tol, confidence=confidence, sizes=sizes)
     return Estimate(
