@@ -1,4 +1,4 @@
-"""Usable information: what a family of classifiers extracts, and no more."""
+"""Usable information: what a family of classifiers can extract."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def classes(n=1200, noise=1.0, seed=0):
 
 def test_between_nothing_and_everything():
     z, x = classes()
-    found = rd.usable_information(z, x, rng=0)
-    assert 0.4 < found.value < math.log(3)
-    assert found.value == pytest.approx(found.details["null"] - found.details["conditional"])
-    assert found.details["accuracy"] > 0.75
+    estimate = rd.usable_information(z, x, rng=0)
+    assert 0.4 < estimate.value < math.log(3)
+    assert estimate.value == pytest.approx(estimate.details["null"] - estimate.details["conditional"])
+    assert estimate.details["accuracy"] > 0.75
     noise = rd.usable_information(z, np.random.default_rng(1).standard_normal((1200, 3)), rng=0)
     assert noise.value == pytest.approx(0.0, abs=0.02)
     clear = rd.usable_information(z, classes(noise=0.01)[1], rng=0)
@@ -35,8 +35,8 @@ def test_at_most_the_mutual_information_of_a_discrete_input():
     code = rng.integers(4, size=6000)
     z = np.array([rng.choice(3, p=law[c]) for c in code])
     truth = rd.mutual_information(0.25 * law, kind="pmf").value
-    found = rd.usable_information(z, np.eye(4)[code], rng=0).value
-    assert truth - 0.05 < found < truth + 0.03
+    estimate = rd.usable_information(z, np.eye(4)[code], rng=0).value
+    assert truth - 0.05 < estimate < truth + 0.03
 
 
 def test_no_data_processing_inequality():
@@ -52,18 +52,18 @@ def test_no_data_processing_inequality():
 def test_units_are_images_and_stay_whole():
     z, x = classes()
     groups = np.repeat(np.arange(240), 5)
-    found = rd.usable_information(z, x, groups=groups, rng=0)
-    assert found.n == 240
-    assert found.unit_of_sampling == "image"
-    assert found.value == pytest.approx(found.per_unit.mean())
-    low, high = found.support
-    assert low <= found.per_unit.min()
-    assert found.per_unit.max() <= high
-    assert set(found.details["fold_of_unit"].tolist()) == set(range(5))
+    estimate = rd.usable_information(z, x, groups=groups, rng=0)
+    assert estimate.n == 240
+    assert estimate.unit_of_sampling == "image"
+    assert estimate.value == pytest.approx(estimate.per_unit.mean())
+    low, high = estimate.support
+    assert low <= estimate.per_unit.min()
+    assert estimate.per_unit.max() <= high
+    assert set(estimate.details["fold_of_unit"].tolist()) == set(range(5))
 
 
 def test_grouping_prevents_leaks():
-    """Copies of one image on both sides of a fold would let a memoriser look clever."""
+    """With copies of an image on both sides of a fold, a memorising classifier would look good."""
     from sklearn.neighbors import KNeighborsClassifier
 
     rng = np.random.default_rng(0)

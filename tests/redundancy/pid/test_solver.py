@@ -122,11 +122,11 @@ def test_masses_down_to_the_smallest_number_of_double_precision(exponent):
         rng = np.random.default_rng(seed)
         p = 10.0 ** (-rng.uniform(0.0, exponent, rng.integers(2, 5, 3)))
         p /= p.sum()
-        found = rd.broja(p)
-        assert found.status == "converged"
-        assert found.gap <= 1e-9
-        kept = np.where(p < 1e-60, 0.0, p)
-        assert found.unique_x == pytest.approx(rd.broja(kept / kept.sum()).unique_x, abs=1e-9)
+        estimate = rd.broja(p)
+        assert estimate.status == "converged"
+        assert estimate.gap <= 1e-9
+        rounded = np.where(p < 1e-60, 0.0, p)
+        assert estimate.unique_x == pytest.approx(rd.broja(rounded / rounded.sum()).unique_x, abs=1e-9)
 
 
 def test_against_alternating_minimisation():
@@ -252,9 +252,9 @@ def test_presolve_merges_equal_posteriors_and_splits_blocks():
     p[2:, 3:6, 3:] = 0.5 * one
     p[:, 6] = 0.25 * p[:, 0]  # one more symbol with the posterior of x = 0, in T and in Y
     p[:, 0] *= 0.75
-    found = list(blocks(p.sum(2).T, p.sum(1)))
-    assert [len(block.t) for block in found] == [2, 2]
-    assert [block.a.shape[0] for block in found] == [3, 3]
+    estimate = list(blocks(p.sum(2).T, p.sum(1)))
+    assert [len(block.t) for block in estimate] == [2, 2]
+    assert [block.a.shape[0] for block in estimate] == [3, 3]
     pid = rd.broja(p)
     verified(p, pid)
     assert pid.unique_x == pytest.approx(rd.broja(one).unique_x, abs=1e-8)
@@ -277,12 +277,12 @@ def test_batch_agrees_with_one_by_one(shape):
     p[5, :, 1] = 0.0
     p[7, 1] = 0.0
     p /= p.sum((1, 2, 3), keepdims=True)
-    found = rd.broja_batch(p)
-    assert len(found) == 16
-    assert found.converged.all()
-    assert "16 distributions" in repr(found)
+    table = rd.broja_batch(p)
+    assert len(table) == 16
+    assert table.converged.all()
+    assert "16 distributions" in repr(table)
     for i, law in enumerate(p):
-        one, many = rd.broja(law), found[i]
+        one, many = rd.broja(law), table[i]
         verified(law, many)
         for atom in ATOMS:
             assert getattr(many, atom) == pytest.approx(getattr(one, atom), abs=one.gap + many.gap)
