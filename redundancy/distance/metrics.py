@@ -173,6 +173,10 @@ def row_distances(
     D1: the cosine distance is 1 - <x, y> / (|x| |y|), evaluated as half the squared chord of the normalised rows
     (Lemma 2), which is accurate to relative rounding even for nearly equal rows. Angles use Kahan's half-angle formula.
 
+    References
+    ----------
+    Kahan (2006), *How futile are mindless assessments of roundoff in floating-point computation?*
+
     Examples
     --------
     >>> import redundancy as rd
@@ -214,7 +218,7 @@ def _refuse_bad_rows(xp: ModuleType, z: AnyArray, name: str, start: int, *, dire
     if directional and bool(xp.any(size == 0)):
         rows = (start + np.nonzero(_to_numpy(size) == 0)[0])[:5].tolist()
         raise ValueError(
-            f"{name}: a zero vector has no direction, first in rows {rows}; "
+            f"{name}: expected rows with a direction, but a zero vector has no direction, first in rows {rows}; "
             "drop these rows (padding?) or use distance='euclidean'"
         )
 

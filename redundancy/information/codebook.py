@@ -75,7 +75,7 @@ class Codebook(Displayed):
            [3.14, 1.57, 0.  ]])
     >>> states = np.random.default_rng(0).normal(size=(500, 8))
     >>> rd.Codebook.fit(states, size=16, rng=0)
-    Codebook(parts=1, settings={method: kmeans, size: 16, rows: 500})
+    Codebook(16 codewords in 8 dimensions; method=kmeans, rows=500)
     """
 
     centres: FloatArray = field(repr=False)
@@ -148,6 +148,11 @@ class Codebook(Displayed):
     def from_centres(cls, centres: ArrayLike) -> Codebook:
         """The codebook with given directions (size, d) as codewords; they are normalised."""
         return cls(_directions(centres, name="centres"), settings={"method": "given", "size": len(np.asarray(centres))})
+
+    def __repr__(self) -> str:
+        size, width = self.centres.shape
+        settings = ", ".join(f"{key}={value}" for key, value in self.settings.items() if key != "size")
+        return f"Codebook({size} codewords in {width} dimensions{'; ' + settings if settings else ''})"
 
     @property
     def size(self) -> int:

@@ -257,7 +257,10 @@ def paired_codes(variables: Sequence[ArrayLike | None], names: str = "xyz") -> I
         columns.append(np.unique(a, return_inverse=True)[1].reshape(-1))
     lengths = {c.size for c in columns}
     if len(lengths) > 1:
-        raise ValueError(f"expected label vectors of one length (paired samples), got {sorted(lengths)}")
+        raise ValueError(
+            f"{', '.join(names[: len(variables)])}: expected label vectors of one length (paired samples), "
+            f"got {sorted(lengths)}"
+        )
     return np.column_stack(columns).astype(np.int64)
 
 

@@ -59,8 +59,9 @@ def refuse_ties(radius: FloatArray, k: int) -> None:
     copies = int((radius == 0).sum())
     if copies:
         raise ValueError(
-            f"{copies} of {radius.size} rows have at least k = {k} exact copies: a density does not exist there; "
-            "use the discrete estimators, or jitter=... (a fraction of the spread, about the rounding step)"
+            f"k: expected rows with fewer than k = {k} exact copies, got {copies} of {radius.size} with as many: "
+            "a density does not exist there; use the discrete estimators, or jitter=... (a fraction of the spread, "
+            "about the rounding step)"
         )
 
 

@@ -84,6 +84,7 @@ def test_decompositions_and_codebooks_display_themselves():
         assert value._repr_html_().startswith("<table>")
         assert json.loads(value.to_json()) == value.to_dict()
         assert f"{value}" == repr(value)
+    assert repr(book) == "Codebook(3 codewords in 3 dimensions; method=given)"
     assert estimate.to_dict()["details"]["pid"]["status"] == "converged"
     assert book.to_dict()["centres"] == np.eye(3).tolist()
     with pytest.raises(TypeError, match="no single value"):
