@@ -33,7 +33,7 @@ def informational(
 ) -> Estimate:
     """Estimate informational redundancy: H(X | Y), the EARLIER codeword x given the LATER codeword y (D5).
 
-    The other direction says nothing: in full precision a later state is a function of the earlier one (theory,
+    The other direction is uninformative: in full precision a later state is a function of the earlier one (theory,
     section 7.6).
 
     Parameters

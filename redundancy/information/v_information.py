@@ -97,7 +97,7 @@ def usable_information(
     classes, code = np.unique(checks.labels(z, name="z"), return_inverse=True)
     code = code.reshape(-1)
     if classes.size < 2:
-        raise ValueError(f"z: expected at least two classes, got only {classes[0]!r}; a constant carries nothing")
+        raise ValueError(f"z: expected at least two classes, got only {classes[0]!r}; a constant has no information")
     generator = np.random.default_rng(rng)
     model = _default() if classifier is None else classifier
     if not forecasts_classes(model):
