@@ -182,13 +182,7 @@ def _vision_columns(record: ProbeRecord, t: float) -> tuple[FloatArray, FloatArr
 
 
 def _certified(per_unit: FloatArray, quantity: str, confidence: float, method: Method) -> bounds.Certificate:
-    estimate = Estimate(
-        value=per_unit.mean(axis=0),
-        quantity=quantity,
-        per_unit=per_unit,
-        support=(0.0, 1.0),
-        unit_of_sampling="image",
-    )
+    estimate = Estimate.over_units(per_unit, np.arange(len(per_unit)), quantity=quantity, support=(0.0, 1.0))
     # Redundancy and attention are two certificates that must hold together.
     return bounds.certify_mean(estimate, confidence, method=method, simultaneous=2)
 

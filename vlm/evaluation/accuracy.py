@@ -13,7 +13,6 @@ import bounds
 from redundancy import Estimate, checks
 from redundancy.array_types import FloatArray
 from redundancy.display import Displayed
-from redundancy.units import unit_means
 
 Weighting = Literal["image", "question"]
 
@@ -126,16 +125,7 @@ def score_accuracy(
 def _per_image(values: FloatArray, groups: ArrayLike, low: float, high: float) -> Estimate:
     if values.ndim != 1 or values.size == 0:
         raise ValueError(f"scores: expected one per question, got shape {values.shape}")
-    index, sizes = checks.group_index(groups, values.size)
-    per_image = unit_means(values, index, sizes)
-    return Estimate(
-        value=float(per_image.mean()),
-        quantity="score",
-        per_unit=per_image,
-        rows=sizes.astype(np.float64),
-        support=(low, high),
-        unit_of_sampling="image",
-    )
+    return Estimate.over_units(values, groups, quantity="score", support=(low, high))
 
 
 def paired_difference(

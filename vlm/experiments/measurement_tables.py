@@ -286,7 +286,7 @@ def _per_image(prompts: Sequence[MeasuredPrompt], values: Sequence[FloatArray]) 
 
 def _interval(name: str, per_image: FloatArray, largest: float, confidence: float) -> dict[str, FloatArray]:
     mean = per_image.mean(axis=0)
-    estimate = Estimate(value=mean, quantity=name, per_unit=per_image, support=(0.0, largest), unit_of_sampling="image")
+    estimate = Estimate.over_units(per_image, np.arange(len(per_image)), quantity="mean", support=(0.0, largest))
     limits = bounds.certify_mean(estimate, confidence)
     return {name: mean, f"{name}_low": np.asarray(limits.low), f"{name}_high": np.asarray(limits.high)}
 

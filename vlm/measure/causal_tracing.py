@@ -14,7 +14,6 @@ from torch import Tensor
 import bounds
 from redundancy import Estimate, checks
 from redundancy.array_types import FloatArray
-from redundancy.units import unit_means
 from vlm.engine.forward_call import Call
 from vlm.engine.hooks import Engine, attached
 from vlm.engine.last_token import last_logits, last_tokens
@@ -99,16 +98,12 @@ class Trace:
         images : array (samples,), optional
             Image of each sample, the unit of sampling; without it each sample is its own.
         """
-        index, sizes = checks.group_index(np.arange(len(self.clean)) if images is None else images, len(self.clean))
+        images = np.arange(len(self.clean)) if images is None else images
+        index, sizes = checks.group_index(images, len(self.clean))
         shape = self.restored.shape[1:3]
         gains = self.restored - self.corrupted[:, None, None, :]
-        per_image = unit_means(gains[..., 0].reshape(len(gains), -1), index, sizes)
-        estimate = Estimate(
-            per_image.mean(axis=0),
-            "probability gained",
-            per_unit=per_image,
-            support=(-1.0, 1.0),
-            unit_of_sampling="image",
+        estimate = Estimate.over_units(
+            gains[..., 0].reshape(len(gains), -1), images, quantity="probability gained", support=(-1.0, 1.0)
         )
         limits = bounds.certify_mean(estimate, confidence)
         weight = 1.0 / sizes[index] / sizes.size

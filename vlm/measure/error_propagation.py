@@ -96,17 +96,8 @@ class Consequences:
         may = bounds.prediction_may_change(self.margin[rest, None], self.omega[rest])
         predicted = bounds.prediction_may_change(self.margin[rest, None], self.omega_predicted[rest])
         index, sizes = checks.group_index(self.images[rest], int(rest.sum()))
-        per_image = unit_means(may, index, sizes)
-        limits = bounds.certify_mean(
-            Estimate(
-                per_image.mean(axis=0),
-                "answers that may change",
-                per_unit=per_image,
-                support=(0.0, 1.0),
-                unit_of_sampling="image",
-            ),
-            confidence,
-        )
+        may_change = Estimate.over_units(may, self.images[rest], quantity="answers that may change", support=(0.0, 1.0))
+        limits = bounds.certify_mean(may_change, confidence)
         error, guess, omega = self.error[rest], self.predicted[rest], self.omega[rest]
         return Table(
             {
@@ -118,7 +109,7 @@ class Consequences:
                 "covered": (guess + _ROUNDING >= error).mean(axis=0),
                 "omega": np.median(omega, axis=0),
                 "omega_factor": _median_ratio(self.omega_limit[rest], omega),
-                "may_change": per_image.mean(axis=0),
+                "may_change": np.asarray(may_change.value),
                 "may_change_low": np.asarray(limits.low),
                 "may_change_high": np.asarray(limits.high),
                 "may_change_predicted": unit_means(predicted, index, sizes).mean(axis=0),

@@ -89,7 +89,7 @@ def test_decide_reports_the_limits_of_a_joint_certificate():
     table = record.table().where(modality="vision")
     near = np.asarray(table["within_0.05"]).reshape(90, 2)
     for name, values in (("close", near), ("ratio", ratios)):
-        estimate = rd.Estimate(values.mean(0), name, values, support=(0.0, 1.0))
+        estimate = rd.Estimate(values.mean(0), "mean", values, support=(0.0, 1.0))
         limits = bounds.certify_mean(estimate, simultaneous=2)
         np.testing.assert_array_equal(decision.layers[f"{name}_low"], limits.low)
         np.testing.assert_array_equal(decision.layers[f"{name}_high"], limits.high)
