@@ -1,4 +1,4 @@
-"""Really skip: in the layers of a plan the sequence is physically shorter."""
+"""Run a model under a SkipPlan: skipped tokens are removed from the sequence, not masked."""
 
 from __future__ import annotations
 
@@ -51,10 +51,8 @@ def skipping(model: Any, plan: SkipPlan | str, *, family: Family | None = None) 
     plan = SkipPlan.parse(plan) if isinstance(plan, str) else plan
     if not isinstance(plan, SkipPlan):
         raise TypeError(f"plan: expected a SkipPlan or its text form, got {type(plan).__name__}")
-    with attached(model, family) as engine, engine.hold_plan(plan):
-        depth = engine.parts.depth
-        engine.plan = plan = plan.resolved(depth)
-        steps = plan.steps(depth)
+    with attached(model, family) as engine, engine.hold_plan(plan) as resolved:
+        steps = resolved.steps(engine.parts.depth)
         layers = engine.parts.layers
         forwards = {
             i: shortened(engine, i, layers[i].forward, step) for i, step in enumerate(steps) if _fewer_tokens(step)
@@ -66,13 +64,13 @@ def skipping(model: Any, plan: SkipPlan | str, *, family: Family | None = None) 
             engine.check_calls(lambda given: _check_call(given, engine, forwards, limit)),
             engine.replace_forwards(replaced),
             engine.route_attention() if forwards and engine.flash else nullcontext(),
-            engine.watch_attention(ranking(plan.pruned)) if plan.pruned else nullcontext(),
+            engine.watch_attention(ranking(resolved.pruned)) if resolved.pruned else nullcontext(),
         ):
-            yield plan
+            yield resolved
 
 
 def _fewer_tokens(step: LayerPlan) -> bool:
-    """Whether some token does not attend in this layer, so that its sequence or its cache is shorter."""
+    """Whether a token may not attend in this layer, so that its sequence or its cache is shorter."""
     everybody = step.vision == "run" and step.text and step.kept == EVERYTHING and not step.pruned
     return not (everybody and step.attention)
 
@@ -94,9 +92,9 @@ def _refuse_unsupported(engine: Engine, forwards: Mapping[int, Any]) -> None:
 
 
 def _check_call(given: Mapping[str, Any], engine: Engine, forwards: Mapping[int, Any], limit: int | None) -> None:
-    """Refuse before anything has run what would come out wrong under this plan."""
-    wanted = given.get("output_attentions")
-    if forwards and (wanted or (wanted is None and getattr(engine.parts.text_config, "output_attentions", False))):
+    """Refuse, before anything has run, calls whose results would be wrong under this plan."""
+    maps = given.get("output_attentions")
+    if forwards and (maps or (maps is None and getattr(engine.parts.text_config, "output_attentions", False))):
         raise NotImplementedError(
             "skipping: output_attentions is not supported under a plan, since skipped layers have smaller maps or "
             "none; measure with vlm.attention"

@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 from vlm.models.loading import EMBEDDED
+from vlm.models.transformers_internals import commit_of
 
 # Of each file of a checkpoint that is read, in pieces spread evenly; what is smaller is read whole.
 _READ = 16 * 2**20
@@ -29,7 +30,7 @@ def model_identity(name: str, revision: str | None = None) -> str:
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(name, revision=revision or "main", trust_remote_code=False)
-    return f"commit {getattr(config, '_commit_hash', None) or 'unknown'}"
+    return f"commit {commit_of(config) or 'unknown'}"
 
 
 def folder_digest(folder: Path) -> str:

@@ -80,6 +80,8 @@ def load(
         import PIL  # noqa: F401
         import torch
         from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+
+        from vlm.models.transformers_internals import is_image_text_model
     except ImportError as error:
         raise ImportError(f"vlm.load needs {error.name}: pip install 'skipit[vlm]'") from error
 
@@ -92,9 +94,7 @@ def load(
 
     config = AutoConfig.from_pretrained(source, **known)
     remote = getattr(config, "auto_map", None) or {}
-    if type(config) not in AutoModelForImageTextToText._model_mapping and not (
-        trust_remote_code and "AutoModelForImageTextToText" in remote
-    ):
+    if not is_image_text_model(config) and not (trust_remote_code and "AutoModelForImageTextToText" in remote):
         raise ValueError(
             f"name_or_path: expected a vision-language model (image and text to text), got {str(name_or_path)!r}, "
             f"a checkpoint of type {config.model_type!r}; choose one that transformers' "

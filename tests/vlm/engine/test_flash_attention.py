@@ -16,9 +16,9 @@ from tests.support import flash_kernel
 from tests.support.random_models import batch_for, random_model, with_positions
 from tests.vlm import exactness
 from vlm import attention, skipping
-from vlm.engine import flash_attention
+from vlm.engine import flash_attention, flash_layout
+from vlm.engine.active_tokens import Active, Roles
 from vlm.engine.forward_call import Call
-from vlm.engine.token_roles import Active, Roles
 from vlm.measure.attention_removal import removal
 
 NAME = flash_kernel.NAME
@@ -80,7 +80,9 @@ def test_runs_see_what_positions_and_padding_say(drawn):
     keys = torch.cat([held.expand(len(real), -1), new], dim=1)
     mask = torch.cat([torch.ones(len(real), past, dtype=torch.bool), real], dim=1)
     call = Call(~real, real, past)
-    found = flash_attention.layout(call, None if bool(real.all()) else mask, None, tokens, keys, bool((keys < 0).any()))
+    found = flash_attention.shortened_layout(
+        call, None if bool(real.all()) else mask, None, tokens, keys, bool((keys < 0).any())
+    )
     torch.manual_seed(0)
     if found.runs is None:
         return
@@ -193,7 +195,7 @@ def test_layers_that_look_both_ways_are_refused_where_causality_is_needed(kernel
 
 @pytest.mark.parametrize("copies", [0, 1])
 def test_where_runs_would_copy_too_many_keys_a_mask_serves(kernel, copies, monkeypatch):
-    monkeypatch.setattr(flash_attention, "_COPIES", copies)
+    monkeypatch.setattr(flash_layout, "_MAXIMUM_COPIES", copies)
     model = random_model(attention=NAME)
     batch = with_positions(batch_for(model, images=(3, 0, 2), after=(4, 7, 2)))
     real = batch["attention_mask"].bool()
@@ -205,7 +207,7 @@ def test_where_runs_would_copy_too_many_keys_a_mask_serves(kernel, copies, monke
 
 @pytest.mark.parametrize(("copies", "in_runs"), [(1, False), (2, True)])
 def test_nine_keys_in_three_runs_are_one_copy_of_five_too_many(copies, in_runs, monkeypatch):
-    monkeypatch.setattr(flash_attention, "_COPIES", copies)
+    monkeypatch.setattr(flash_layout, "_MAXIMUM_COPIES", copies)
     found = flash_attention.Layout(torch.tensor([[0, 2, 4]]), torch.arange(5).unsqueeze(0), None, True)
     assert (found.runs is not None) == in_runs
     if not in_runs:
@@ -215,7 +217,7 @@ def test_nine_keys_in_three_runs_are_one_copy_of_five_too_many(copies, in_runs, 
             flash_attention.attend(run_by_run, found, module, states[:, :, :3], states, states, softcap=30.0)
     else:
         assert found.runs.keys.tolist() == [0, 0, 1, 2, 0, 1, 2, 3, 4]
-        assert found.runs.options["cu_seq_lens_k"].tolist() == [0, 1, 4, 9]
+        assert found.runs.lengths["cu_seq_lens_k"].tolist() == [0, 1, 4, 9]
 
 
 def test_another_attention_inside_the_context_is_refused(kernel):
@@ -249,7 +251,9 @@ def test_a_piece_of_padding_and_frozen_tokens_alone_runs_no_kernel():
     call = Call(mask.bool(), mask.bool(), 0)
     everybody = active(torch.ones(1, 4, dtype=torch.bool))
     padding, images = active(~mask.bool()), active(mask.bool())
-    found = flash_attention.layout(call, mask, None, Roles(padding, images, everybody), everybody.index, False)
+    found = flash_attention.shortened_layout(
+        call, mask, None, Roles(padding, images, everybody), everybody.index, False
+    )
     q, k = torch.randn(1, 2, 2, 4), torch.randn(1, 2, 4, 4)
     module = torch.nn.Module()
     module.is_causal = True
@@ -262,7 +266,7 @@ def test_a_piece_of_padding_and_frozen_tokens_alone_runs_no_kernel():
 def test_a_mask_with_heads_is_refused():
     call = Call(torch.zeros(1, 4).bool(), torch.ones(1, 4).bool(), 0)
     with pytest.raises(NotImplementedError, match=r"expected a padding mask .* got 4 dimensions"):
-        flash_attention.whole(call, torch.ones(1, 1, 4, 4), 4, 4)
+        flash_attention.whole_layout(call, torch.ones(1, 1, 4, 4), 4, 4)
 
 
 @pytest.mark.skipif(not (torch.cuda.is_available() and find_spec("flash_attn")), reason="needs a GPU and flash-attn")

@@ -11,10 +11,10 @@ import transformers
 from tests.oracles.plans_reference import planned_logits
 from tests.support.random_models import absent, batch_for, lengthened, random_model, row_of, with_positions
 from vlm import SkipPlan, attention, probe, skipping
+from vlm.engine.active_tokens import Active, Roles
 from vlm.engine.forward_call import Call
 from vlm.engine.slicing import shorter_mask
 from vlm.engine.token_pruning import most_attended
-from vlm.engine.token_roles import Active, Roles
 
 PLANS = (
     "freeze:1-3",

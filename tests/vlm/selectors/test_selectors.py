@@ -9,6 +9,7 @@ import torch
 from tests.oracles import selectors_reference as naive
 from tests.support.random_models import batch_for, random_model
 from vlm import SkipPlan, operations_ratio, probe, selectors, skipping
+from vlm.engine.attention_event import AttentionEvent
 from vlm.engine.forward_call import Call
 from vlm.engine.hooks import attached
 
@@ -385,6 +386,6 @@ def test_rank_is_averaged_over_heads_not_of_the_mean_map():
     query = torch.stack([first, torch.eye(n) * 50])[None]
     record = selectors.RankRecord(1)
     call = Call(torch.zeros(1, n, dtype=torch.bool), torch.ones(1, n, dtype=torch.bool), 0)
-    record.observe(call, 0, query, key, None, 1.0)
+    record.observe(AttentionEvent(call, 0, query, key, key, None, 1.0))
     record.finish(call)
     assert record.ranks() == pytest.approx((1 + n) / 2)
