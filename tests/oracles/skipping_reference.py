@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from tests.oracles.plans_reference import planned_logits
+from vlm.engine.masked_reference import planned_logits
 from vlm.plans.plan import SkipPlan
 
 

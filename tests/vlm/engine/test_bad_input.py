@@ -12,10 +12,11 @@ import torch
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, StaticCache
 
-from tests.support.random_models import absent, batch_for, random_model
 from vlm import Family, SkipPlan, attention, probe, skipping
 from vlm.engine.forward_call import read_call
 from vlm.models.families import anatomy
+from vlm.models.random_batches import batch_for
+from vlm.models.random_models import absent, random_model
 
 PLAN = "vision:0-2"
 

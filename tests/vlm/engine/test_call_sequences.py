@@ -7,11 +7,13 @@ import random
 import pytest
 import torch
 
-from tests.oracles.plans_reference import planned_logits
-from tests.support import flash_kernel
-from tests.support.random_models import IMAGE, PATCHES, VOCABULARY, random_model
-from tests.vlm.exactness import ATTENTION, relative
 from vlm import skipping
+from vlm.engine.exactness import ATTENTION
+from vlm.engine.exactness_checks import relative
+from vlm.engine.masked_reference import planned_logits
+from vlm.models import flash_stand_in
+from vlm.models.random_batches import PATCHES
+from vlm.models.random_models import IMAGE, VOCABULARY, random_model
 
 PLANS = (
     "none",
@@ -118,7 +120,7 @@ def converse(model, plan, draw):
 @torch.no_grad()
 def test_any_sequence_of_calls_follows_the_twin(attention, plan):
     model, compared = random_model(attention=attention), 0
-    with flash_kernel.installed():
+    with flash_stand_in.installed():
         for seed in range(25):
             torch.manual_seed(seed)
             error = converse(model, plan, random.Random(f"{attention} {plan} {seed}"))

@@ -11,23 +11,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers.cache_utils import DynamicCache
 
-from tests.oracles.plans_reference import planned_logits
-from tests.support import flash_kernel
-from tests.support.random_models import batch_for, random_model, with_positions
-from tests.vlm import exactness
 from vlm import attention, skipping
-from vlm.engine import flash_attention, flash_layout
+from vlm.engine import exactness_checks, flash_attention, flash_layout
 from vlm.engine.active_tokens import Active, Roles
 from vlm.engine.forward_call import Call
+from vlm.engine.masked_reference import planned_logits
 from vlm.measure.attention_removal import removal
+from vlm.models import flash_stand_in
+from vlm.models.random_batches import batch_for, with_positions
+from vlm.models.random_models import random_model
 
-NAME = flash_kernel.NAME
+NAME = flash_stand_in.NAME
 SHAPE = dict(images=(2, 0, 1), after=(4, 7, 2))
 
 
 @pytest.fixture
 def kernel():
-    with flash_kernel.installed():
+    with flash_stand_in.installed():
         yield
 
 
@@ -38,7 +38,7 @@ def kernel():
 def test_the_stand_in_aligns_causality_as_the_package_documents(queries, keys, rows):
     torch.manual_seed(0)
     q, k, v = torch.randn(1, queries, 2, 4), torch.randn(1, keys, 1, 4), torch.randn(1, keys, 1, 4)
-    out = flash_kernel.flash_attn_func(q, k, v, causal=True)
+    out = flash_stand_in.flash_attn_func(q, k, v, causal=True)
     for i, row in enumerate(rows):
         seen = [j for j, sign in enumerate(row) if sign == "1"]
         if not seen:
@@ -109,7 +109,7 @@ def run_by_run(module, query, key, value, mask, *, position_ids, **options):
     assert position_ids is None
     q, k, v = (part.transpose(1, 2)[0] for part in (query, key, value))
     where = options["cu_seq_lens_q"], options["cu_seq_lens_k"], options["max_length_q"], options["max_length_k"]
-    return flash_kernel.flash_attn_varlen_func(q, k, v, *where, causal=True).unsqueeze(0), None
+    return flash_stand_in.flash_attn_varlen_func(q, k, v, *where, causal=True).unsqueeze(0), None
 
 
 @pytest.mark.parametrize("plan", ["none", "vision:0-2", "freeze:1-3/text:3-4", "freeze:0-2/keep:2-=1-3"])
@@ -133,8 +133,8 @@ def test_a_picture_behind_a_cached_text_is_pruned_as_in_one_prompt(kernel, plan)
         whole = model(input_ids=ids, pixel_values=pixels).logits[:, -1]
         cache = model(input_ids=ids[:, :4], use_cache=True).past_key_values
         parts = model(input_ids=ids[:, 4:], pixel_values=pixels, past_key_values=cache).logits[:, -1]
-    assert exactness.relative(parts, whole) < 1e-5
-    assert exactness.relative(whole, planned_logits(model, batch, plan)[:, -1]) < 1e-5
+    assert exactness_checks.relative(parts, whole) < 1e-5
+    assert exactness_checks.relative(whole, planned_logits(model, batch, plan)[:, -1]) < 1e-5
 
 
 def test_removal_is_the_same_under_flash(kernel):
@@ -202,7 +202,7 @@ def test_where_runs_would_copy_too_many_keys_a_mask_serves(kernel, copies, monke
     plan = "freeze:0-3/keep:2-=3-20"
     with torch.no_grad(), skipping(model, plan):
         fast = model(**batch).logits[real]
-    assert exactness.relative(fast, planned_logits(model, batch, plan)[real]) < 1e-5
+    assert exactness_checks.relative(fast, planned_logits(model, batch, plan)[real]) < 1e-5
 
 
 @pytest.mark.parametrize(("copies", "in_runs"), [(1, False), (2, True)])
@@ -270,7 +270,7 @@ def test_a_mask_with_heads_is_refused():
 
 
 @pytest.mark.skipif(not (torch.cuda.is_available() and find_spec("flash_attn")), reason="needs a GPU and flash-attn")
-@pytest.mark.parametrize("plan", exactness.JOINED)
+@pytest.mark.parametrize("plan", exactness_checks.JOINED)
 def test_the_real_kernel_follows_the_twin_in_half_precision(plan):
     model = random_model(attention=NAME)
     batch = {name: value.to("cuda") for name, value in with_positions(batch_for(model, **SHAPE)).items()}

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from tests.oracles.skipping_reference import by_hand_logits, masked_logits
-from tests.support.random_models import batch_for, random_model, with_positions
 from vlm import SkipPlan, attention, probe, skipping
+from vlm.models.random_batches import batch_for, with_positions
+from vlm.models.random_models import random_model
 
 PLANS = [
     "none",

@@ -8,13 +8,14 @@ import pytest
 import torch
 import transformers
 
-from tests.oracles.plans_reference import planned_logits
-from tests.support.random_models import absent, batch_for, lengthened, random_model, row_of, with_positions
 from vlm import SkipPlan, attention, probe, skipping
 from vlm.engine.active_tokens import Active, Roles
 from vlm.engine.forward_call import Call
+from vlm.engine.masked_reference import planned_logits
 from vlm.engine.slicing import shorter_mask
 from vlm.engine.token_pruning import most_attended
+from vlm.models.random_batches import batch_for, lengthened, row_of, with_positions
+from vlm.models.random_models import absent, random_model
 
 PLANS = (
     "freeze:1-3",

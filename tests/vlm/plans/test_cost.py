@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop
 
-from tests.support.random_models import absent, batch_for, random_model
 from vlm import SkipPlan, skipping
 from vlm.engine.hooks import attached
+from vlm.models.random_batches import batch_for
+from vlm.models.random_models import absent, random_model
 from vlm.plans.cost import operations, operations_ratio, plan_cost
 
 PLANS = (

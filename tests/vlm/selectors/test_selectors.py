@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from tests.oracles import selectors_reference as naive
-from tests.support.random_models import batch_for, random_model
 from vlm import SkipPlan, operations_ratio, probe, selectors, skipping
 from vlm.engine.attention_event import AttentionEvent
 from vlm.engine.forward_call import Call
 from vlm.engine.hooks import attached
+from vlm.models.random_batches import batch_for
+from vlm.models.random_models import random_model
 
 # A single prompt has no mask at all under sdpa; prompts of several lengths are padded.
 CASES = [("llava", (4, 9, 6)), ("llava-mistral", (4, 9, 6)), ("llava", (7,))]

@@ -1,4 +1,7 @@
-"""Tiny random models of the real Hugging Face classes, and batches for them."""
+"""Tiny models of the real Hugging Face classes with random weights, one per family.
+
+They check without a download that skipping is exact for a family: see :mod:`vlm.engine.exactness`.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,13 @@ from typing import Any
 import torch
 import transformers as hf
 
+from vlm.models.transformers_internals import model_from_config, set_attention_implementation
+from vlm.models.types import Model
+
 IMAGE = 7
 VOCABULARY = 50
-PATCHES = 9
-# Ids below are special tokens; prompts draw their text from here on.
-_FIRST_WORD = 10
-_ALONG_THE_SEQUENCE = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids")
+# Ids below are special tokens; prompts draw their text tokens from here on.
+FIRST_WORD = 10
 
 _TEXT = dict(
     num_attention_heads=4,
@@ -45,10 +49,11 @@ def _siglip(image_size: int = 12, **more: Any) -> Any:
 
 
 def _llava(layers: int, width: int, text: str = "LlamaConfig") -> Any:
-    more = {
+    per_config: dict[str, dict[str, Any]] = {
         "MistralConfig": {"sliding_window": None},
         "MiniMaxM2Config": dict(head_dim=width // 4, num_local_experts=2, num_experts_per_tok=1),
-    }.get(text, {})
+    }
+    more = per_config.get(text, {})
     return hf.LlavaConfig(
         text_config=_text(text, layers, width, **more), vision_config=_clip(), image_token_index=IMAGE
     )
@@ -226,7 +231,7 @@ FAMILY_NAMES = tuple(name for name in _BUILDERS if name != "llava-minimax")
 
 
 def absent(family: str) -> str | None:
-    """Why this family cannot be built with the installed transformers; None when it can."""
+    """Why this family cannot be built with the installed transformers; None if it can."""
     if (family, hf.__version__) == ("llama4", "5.24.0"):
         return "llama4: its forward fails in transformers 5.24.0 (the text model's output has no image_outputs)"
     name = f"{_BUILDERS[family][0]}ForConditionalGeneration"
@@ -234,7 +239,7 @@ def absent(family: str) -> str | None:
 
 
 def unsuited(family: str) -> str | None:
-    """Why flash attention does not do what this family's attention does, without any plan; None when it does."""
+    """Why flash attention differs from this family's attention even without a plan; None if it does not."""
     return {
         "gemma3": "gemma3: image tokens see each other both ways and windows slide, which flash attention does not do",
         "paligemma": "paligemma: the prompt sees itself both ways, where flash attention can neither freeze nor prune",
@@ -244,16 +249,28 @@ def unsuited(family: str) -> str | None:
 
 def random_model(
     family: str = "llava", attention: str = "sdpa", layers: int = 5, width: int = 32, seed: int = 0
-) -> Any:
-    """A random model whose layers change the states enough for mistakes to show."""
+) -> Model:
+    """A random model whose layers change the states enough for mistakes to show.
+
+    Parameters
+    ----------
+    family : str
+        One of :data:`FAMILY_NAMES`.
+    attention : str
+        Attention implementation; of a flash attention only the name is set, without its kernel.
+    layers, width : int
+        Number of decoder layers and width of their states.
+    seed : int
+        Determines the weights.
+    """
     torch.manual_seed(seed)
     name, build = _BUILDERS[family]
     kind = getattr(hf, f"{name}ForConditionalGeneration")
     flash = "flash" in attention
-    model = kind._from_config(build(layers, width), attn_implementation="sdpa" if flash else attention)
+    model: Model = model_from_config(kind, build(layers, width), "sdpa" if flash else attention)
     if flash:
-        # Behind the check that a package and a GPU are there; the vision tower keeps sdpa.
-        model.config.get_text_config()._attn_implementation = attention
+        # Bypasses the check for a GPU and the package; the vision tower keeps sdpa.
+        set_attention_implementation(model.config.get_text_config(), attention)
     with torch.no_grad():
         for path, weight in model.named_parameters():
             in_decoder = ".layers." in path and "vision" not in path and "visual" not in path
@@ -263,119 +280,7 @@ def random_model(
                 weight.normal_(0.0, 0.5)
             elif "deepstack" in path and weight.ndim == 2:
                 weight.mul_(20.0)
-    # A generated pad, end or image token would end or confuse the comparison of whole generations.
-    model.generation_config.suppress_tokens = list(range(_FIRST_WORD))
-    return model.eval()
-
-
-def image_tokens(model: Any) -> int:
-    """How many placeholders one image takes: measured, not computed."""
-    if model.config.model_type == "llama4":
-        return 4
-    with torch.no_grad():
-        out = model.model.get_image_features(**_pictures(model, [1], torch.Generator()))
-    features = out.pooler_output
-    features = torch.cat(list(features), dim=0) if isinstance(features, list | tuple) else features
-    return features.numel() // features.shape[-1]
-
-
-def _pictures(model: Any, images: list[int], generator: torch.Generator) -> dict[str, torch.Tensor]:
-    """Image arguments of the model's forward for a batch whose rows have these numbers of images."""
-    kind, total = model.config.model_type, sum(images)
-
-    def noise(*shape: int) -> torch.Tensor:
-        return torch.randn(*shape, generator=generator)
-
-    if kind in ("llava_next", "llava_onevision"):
-        return {"pixel_values": noise(total, 5, 3, 12, 12), "image_sizes": torch.tensor([[24, 24]] * total)}
-    if kind.startswith("qwen"):
-        return {"pixel_values": noise(16 * total, 96), "image_grid_thw": torch.tensor([[1, 4, 4]] * total)}
-    if kind in ("idefics3", "smolvlm"):
-        # Rows with fewer images are filled with empty ones.
-        pixels = torch.zeros(len(images), max(images), 3, 16, 16)
-        for row, count in enumerate(images):
-            pixels[row, :count] = noise(count, 3, 16, 16)
-        return {"pixel_values": pixels}
-    if kind == "mistral3":
-        return {"pixel_values": noise(total, 3, 16, 16), "image_sizes": torch.tensor([[16, 16]] * total)}
-    if kind == "deepseek_vl_hybrid":
-        return {"pixel_values": noise(total, 3, 12, 12), "high_res_pixel_values": noise(total, 3, 16, 16)}
-    side = 16 if kind in ("internvl", "gemma3", "llama4") else 12
-    return {"pixel_values": noise(total, 3, side, side)}
-
-
-def batch_for(
-    model: Any, images: tuple[int, ...] = (1,), before: int = 3, after: tuple[int, ...] = (6,), seed: int = 0
-) -> dict[str, torch.Tensor]:
-    """A left-padded batch: per row some text, that many images, and more text."""
-    generator = torch.Generator().manual_seed(seed)
-    per_image = image_tokens(model)
-    rows = []
-    for count, tail in zip(images, after, strict=True):
-        text = torch.randint(_FIRST_WORD, VOCABULARY, (before + tail + count,), generator=generator).tolist()
-        row = text[:before]
-        for i in range(count):
-            row += [IMAGE] * per_image + [text[before + i]]
-        rows.append(row + text[before + count :])
-    longest = max(map(len, rows))
-    ids = torch.tensor([[0] * (longest - len(row)) + row for row in rows])
-    mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows])
-    pictures = _pictures(model, list(images), generator) if sum(images) else {}
-    return {"input_ids": ids, "attention_mask": mask, **_token_types(model, ids), **pictures}
-
-
-def _token_types(model: Any, ids: torch.Tensor) -> dict[str, torch.Tensor]:
-    kind = model.config.model_type
-    if kind.startswith("qwen"):
-        return {"mm_token_type_ids": (ids == IMAGE).to(torch.int32)}
-    if kind == "gemma3":
-        return {"token_type_ids": (ids == IMAGE).to(torch.int64)}
-    # PaliGemma: the prompt is one prefix, whose tokens all see each other.
-    return {"token_type_ids": torch.zeros_like(ids)} if kind == "paligemma" else {}
-
-
-def lengthened(model: Any, batch: dict[str, torch.Tensor], sequences: torch.Tensor) -> dict[str, torch.Tensor]:
-    """The batch with generated tokens appended: `sequences` (batch, tokens) starts with its `input_ids`."""
-    more = sequences.shape[1] - batch["input_ids"].shape[1]
-    ones = torch.ones(len(sequences), more, dtype=torch.long)
-    out = {**batch, "input_ids": sequences, "attention_mask": torch.cat([batch["attention_mask"], ones], dim=1)}
-    for name in ("token_type_ids", "mm_token_type_ids"):
-        if name in batch:
-            # In PaliGemma what is generated belongs to the causal suffix.
-            new = (ones if model.config.model_type == "paligemma" else 0 * ones).to(batch[name].dtype)
-            out[name] = torch.cat([batch[name], new], dim=1)
-    return out
-
-
-def row_of(model: Any, batch: dict[str, torch.Tensor], images: tuple[int, ...], row: int) -> dict[str, torch.Tensor]:
-    """One row of a batch as a batch of its own, without padding."""
-    real = batch["attention_mask"][row].bool()
-    along = {name: value[row : row + 1, real] for name, value in batch.items() if name in _ALONG_THE_SEQUENCE}
-    return {**along, **pictures_of(batch, images, row, 0, images[row])}
-
-
-def pictures_of(
-    batch: dict[str, torch.Tensor], images: tuple[int, ...], row: int, start: int, count: int
-) -> dict[str, torch.Tensor]:
-    """Image arguments of `count` images of a row from its number `start` on; rows have these numbers of images."""
-    if not count or "pixel_values" not in batch:
-        return {}
-    pixels, first = batch["pixel_values"], sum(images[:row]) + start
-    names = ("image_sizes", "image_grid_thw", "high_res_pixel_values")
-    others = {n: batch[n][first : first + count] for n in names if n in batch}
-    if "image_grid_thw" in batch:
-        return {"pixel_values": pixels[16 * first : 16 * (first + count)], **others}
-    if pixels.ndim == 5 and "image_sizes" not in batch:
-        return {"pixel_values": pixels[row : row + 1, start : start + count], **others}
-    return {"pixel_values": pixels[first : first + count], **others}
-
-
-def with_positions(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The batch with position ids that count real tokens only, as generate makes them.
-
-    Models with three-dimensional positions work them out from the token types themselves.
-    """
-    if "mm_token_type_ids" in batch:
-        return batch
-    positions = (batch["attention_mask"].cumsum(1) - 1).clamp(min=0)
-    return {**batch, "position_ids": positions}
+    # A generated padding, end or image token would end a generation early or change what is compared.
+    model.generation_config.suppress_tokens = list(range(FIRST_WORD))
+    model.eval()
+    return model
