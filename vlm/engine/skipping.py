@@ -14,25 +14,25 @@ from vlm.engine.sublayers import replacements
 from vlm.engine.token_pruning import ranking
 from vlm.models.attention_kinds import check_attention
 from vlm.models.families import Family, exact_length
+from vlm.models.types import Model
 from vlm.plans.plan import LayerPlan, SkipPlan
 from vlm.plans.ranges import EVERYTHING
 
 
 @contextmanager
-def skipping(model: Any, plan: SkipPlan | str, *, family: Family | None = None) -> Iterator[SkipPlan]:
-    """Run a model with some tokens bypassing some decoder layers.
+def skipping(model: Model, plan: SkipPlan | str, *, family: Family | None = None) -> Iterator[SkipPlan]:
+    """Run a model with some tokens skipping some decoder layers.
 
-    Inside the context the model's own forward and `generate` run unchanged, but each layer of the plan sees
-    only the tokens that do not bypass it: fewer operations, less time, a smaller cache. A token that
-    bypasses a layer keeps its state and its position and is invisible to the others there. On exit the
-    model is as before.
+    Inside the context the model's own forward and `generate` run unchanged, but each layer of the plan receives
+    only the tokens that do not skip it: fewer operations, less time, a smaller cache. A token that skips a layer
+    keeps its state and its position, and no other token attends to it there. On exit the model is as before.
 
     Parameters
     ----------
     model : PreTrainedModel
         A vision-language model with eager, sdpa or flash attention.
     plan : SkipPlan or str
-        What to skip; the empty plan changes nothing.
+        What to skip, or its text form; the empty plan changes nothing.
     family : Family, optional
         For a model that is not of a known family.
 
@@ -43,10 +43,37 @@ def skipping(model: Any, plan: SkipPlan | str, *, family: Family | None = None) 
 
     Raises
     ------
+    TypeError
+        `plan` is neither a SkipPlan nor text, or the model is not a vision-language model.
     ValueError
         The plan names layers beyond the last, or another plan is already active on this model.
     NotImplementedError
         A cache or attention implementation that is not supported, or layers on several devices.
+
+    See Also
+    --------
+    SkipPlan : What can be skipped.
+    vlm.plan_cost : What a plan saves.
+
+    Notes
+    -----
+    Logits equal those of the full-length model with skipped tokens masked, up to floating-point rounding;
+    ``python -m vlm exactness`` prints by how much, for every supported family.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import vlm
+    >>> from vlm.tiny import questions
+    >>> model, processor = vlm.load("tiny")
+    >>> question = questions(limit=1)[0]
+    >>> question.prompt, question.answer
+    ('<image> which digit is at b3? answer:', '2')
+    >>> batch = processor(images=[question.image], text=[question.prompt], return_tensors="pt")
+    >>> with torch.no_grad(), vlm.skipping(model, "vision:8-") as plan:
+    ...     logits = model(**batch).logits
+    >>> plan, processor.decode(logits[0, -1].argmax())
+    (SkipPlan('vision:8-10'), '2')
     """
     plan = SkipPlan.parse(plan) if isinstance(plan, str) else plan
     if not isinstance(plan, SkipPlan):
