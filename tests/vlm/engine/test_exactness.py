@@ -1,4 +1,4 @@
-"""Exactness of every family: a lean part of the table on each run, the whole of it marked slow."""
+"""Exactness of every family: a small part of the table in every run, all of it marked slow."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vlm.models.random_batches import batch_for, image_tokens, with_positions
 from vlm.models.random_models import FAMILY_NAMES, absent, random_model, unsuited
 
 PROPERTIES = {item.name: item for item in exactness_checks.PROPERTIES}
-# Late entry, a layer without text and early exit at once.
+# Late entry, a layer without text, and early exit together.
 EVERYTHING = exactness_checks.JOINED[0]
 UNLIKE = ("llava", "qwen3_vl", "gemma3", "idefics3", "llama4")
 
@@ -67,7 +67,7 @@ def test_the_whole_table(family, attention, name):
 
 
 @pytest.mark.parametrize("family", FAMILY_NAMES)
-def test_plans_change_the_logits_so_the_errors_mean_something(family):
+def test_plans_change_the_logits_so_small_errors_are_not_vacuous(family):
     if (why := absent(family)) is not None:
         pytest.skip(why)
     model = random_model(family)
@@ -76,13 +76,13 @@ def test_plans_change_the_logits_so_the_errors_mean_something(family):
     plain = masked_logits(model, batch, SkipPlan())
     for text in exactness_checks.PLANS[::3]:
         assert exactness_checks.relative(masked_logits(model, batch, SkipPlan.parse(text)), plain) > 0.1, text
-    # And what the image shows reaches the answer.
+    # And the content of the image reaches the answer.
     other = {**batch, "pixel_values": torch.randn_like(batch["pixel_values"])}
     assert exactness_checks.relative(masked_logits(model, other, SkipPlan())[:, -1], plain[:, -1]) > 0.01
 
 
 @pytest.mark.parametrize("family", FAMILY_NAMES)
-def test_measuring_leaves_every_family_alone_and_reads_the_same_with_every_attention(family):
+def test_measuring_changes_no_output_and_is_the_same_under_every_attention(family):
     if (why := absent(family)) is not None:
         pytest.skip(why)
     ratios = []

@@ -1,4 +1,4 @@
-"""Flash attention under plans: transformers' own path around a stand-in kernel, and the layouts alone."""
+"""Flash attention under plans: transformers' own path around a stand-in kernel, and layouts by themselves."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ def test_the_stand_in_aligns_causality_as_the_package_documents(queries, keys, r
 
 @st.composite
 def layouts(draw):
-    """Rows of running, frozen, absent and padding tokens behind some held keys, as the engine would lay them out."""
+    """Rows of running, frozen, absent and padding tokens after some cached keys, as the engine arranges them."""
     batch, length, past = draw(st.integers(1, 3)), draw(st.integers(1, 9)), draw(st.integers(0, 4))
     kinds = st.lists(st.sampled_from("rfapr"), min_size=length, max_size=length)
     rows = [draw(kinds) for _ in range(batch)]
     rows[0][draw(st.integers(0, length - 1))] = "r"
     held = torch.tensor(sorted(draw(st.sets(st.integers(0, past - 1)))) if past else [], dtype=torch.long)
-    # Padding keeps its place among what runs, as text does.
+    # Padding keeps its place among the running tokens, as text does.
     groups = {name: [[kind in name for kind in row] for row in rows] for name in ("rp", "f", "rfp")}
     real = torch.tensor([[kind != "p" for kind in row] for row in rows])
     return past, held, real, {name: torch.tensor(mask) for name, mask in groups.items()}
@@ -72,7 +72,7 @@ def active(stays):
 
 @settings(max_examples=200, deadline=None)
 @given(layouts())
-def test_runs_see_what_positions_and_padding_say(drawn):
+def test_runs_attend_as_positions_and_padding_require(drawn):
     past, held, real, groups = drawn
     running, seen = active(groups["rp"]), active(groups["rfp"])
     tokens = Roles(running, active(groups["f"]), seen)
@@ -104,7 +104,7 @@ def test_runs_see_what_positions_and_padding_say(drawn):
 
 
 def run_by_run(module, query, key, value, mask, *, position_ids, **options):
-    """As transformers hands runs to the kernel."""
+    """Call the kernel with runs as transformers does."""
     assert mask is None
     assert position_ids is None
     q, k, v = (part.transpose(1, 2)[0] for part in (query, key, value))
@@ -125,7 +125,7 @@ def test_observers_see_under_flash_what_they_see_under_eager_attention(kernel, p
 
 
 @pytest.mark.parametrize("plan", ["prune:2=0.5", "freeze:0-1/prune:3=0.3"])
-def test_a_picture_behind_a_cached_text_is_pruned_as_in_one_prompt(kernel, plan):
+def test_an_image_after_cached_text_is_pruned_as_in_one_prompt(kernel, plan):
     model = random_model(attention=NAME)
     batch = batch_for(model, before=6)
     ids, pixels = batch["input_ids"], batch["pixel_values"]
@@ -148,7 +148,7 @@ def test_removal_is_the_same_under_flash(kernel):
         np.testing.assert_allclose(tables[0][name], tables[1][name], rtol=1e-4, atol=1e-6)
 
 
-def test_leaving_takes_everything_back(kernel):
+def test_leaving_undoes_everything(kernel):
     model = random_model(attention=NAME)
     with pytest.raises(RuntimeError, match="stop"), skipping(model, "freeze:0-2/prune:3=0.5"), attention(model):
         assert model.config.text_config._attn_implementation != NAME
@@ -168,7 +168,7 @@ def test_a_full_sliding_window_is_refused(kernel):
 @pytest.mark.parametrize("configured", [True, False])
 @pytest.mark.parametrize("padded", [True, False])
 def test_a_sliding_window_that_fills_while_decoding_is_refused(kernel, configured, padded):
-    """A cache that was made without a configuration knows of no window, the kernel does."""
+    """A cache created without a configuration has no window, but the kernel does."""
     model = random_model("llava-mistral", NAME)
     model.config.text_config.sliding_window = 22
     batch = batch_for(model, images=(1, 1) if padded else (1,), after=(6, 2) if padded else (6,))
@@ -187,14 +187,14 @@ def test_a_sliding_window_that_fills_while_decoding_is_refused(kernel, configure
 
 
 @pytest.mark.parametrize("context", [attention, removal, lambda model: skipping(model, "freeze:0-2")])
-def test_layers_that_look_both_ways_are_refused_where_causality_is_needed(kernel, context):
+def test_bidirectional_layers_are_refused_where_causality_is_needed(kernel, context):
     model = random_model("paligemma", NAME)
     with torch.no_grad(), context(model), pytest.raises(NotImplementedError, match="causal layers"):
         model(**batch_for(model))
 
 
 @pytest.mark.parametrize("copies", [0, 1])
-def test_where_runs_would_copy_too_many_keys_a_mask_serves(kernel, copies, monkeypatch):
+def test_a_mask_is_used_where_runs_would_copy_too_many_keys(kernel, copies, monkeypatch):
     monkeypatch.setattr(flash_layout, "_MAXIMUM_COPIES", copies)
     model = random_model(attention=NAME)
     batch = with_positions(batch_for(model, images=(3, 0, 2), after=(4, 7, 2)))
@@ -206,7 +206,7 @@ def test_where_runs_would_copy_too_many_keys_a_mask_serves(kernel, copies, monke
 
 
 @pytest.mark.parametrize(("copies", "in_runs"), [(1, False), (2, True)])
-def test_nine_keys_in_three_runs_are_one_copy_of_five_too_many(copies, in_runs, monkeypatch):
+def test_nine_keys_for_five_exceed_one_copy_but_not_two(copies, in_runs, monkeypatch):
     monkeypatch.setattr(flash_layout, "_MAXIMUM_COPIES", copies)
     found = flash_attention.Layout(torch.tensor([[0, 2, 4]]), torch.arange(5).unsqueeze(0), None, True)
     assert (found.runs is not None) == in_runs
@@ -246,7 +246,7 @@ def test_several_prompts_in_one_row_are_refused(kernel):
             model(**batch, **packed)
 
 
-def test_a_piece_of_padding_and_frozen_tokens_alone_runs_no_kernel():
+def test_a_call_of_padding_and_frozen_tokens_runs_no_kernel():
     mask = torch.tensor([[0, 0, 1, 1]])
     call = Call(mask.bool(), mask.bool(), 0)
     everybody = active(torch.ones(1, 4, dtype=torch.bool))
@@ -271,7 +271,7 @@ def test_a_mask_with_heads_is_refused():
 
 @pytest.mark.skipif(not (torch.cuda.is_available() and find_spec("flash_attn")), reason="needs a GPU and flash-attn")
 @pytest.mark.parametrize("plan", exactness_checks.JOINED)
-def test_the_real_kernel_follows_the_twin_in_half_precision(plan):
+def test_the_real_kernel_follows_the_reference_in_half_precision(plan):
     model = random_model(attention=NAME)
     batch = {name: value.to("cuda") for name, value in with_positions(batch_for(model, **SHAPE)).items()}
     batch["pixel_values"] = batch["pixel_values"].to(torch.bfloat16)
