@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from vlm.engine.active_tokens import Roles
 from vlm.engine.flash_layout import Layout, SequenceLengths
 from vlm.engine.forward_call import Call
 from vlm.engine.plan_state import Entry
+from vlm.models.types import Arguments, Forward
 
 PACKED = tuple(SequenceLengths.__annotations__)
 _SEVERAL_PROMPTS = (
@@ -89,7 +89,7 @@ def check_causal(module: nn.Module, is_causal: bool | None) -> None:
         )
 
 
-def refuse_packed(given: Mapping[str, Any]) -> None:
+def refuse_packed(given: Arguments) -> None:
     """Refuse the arguments that mark several prompts in one row."""
     present = [name for name in PACKED if given.get(name) is not None]
     if present:
@@ -107,7 +107,7 @@ def check_window(call: Call, window: int | None) -> None:
 
 
 def attend(
-    function: Callable[..., Any],
+    function: Forward,
     layout: Layout,
     module: nn.Module,
     query: Tensor,

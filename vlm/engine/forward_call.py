@@ -13,6 +13,7 @@ from torch import Tensor
 from vlm.engine.flash_layout import Layout
 from vlm.engine.kv_cache import cache_in
 from vlm.engine.plan_state import PlanState
+from vlm.models.types import Arguments
 
 # Arguments that hold images, encoded or not; some earlier transformers encode those of Idefics3 and SmolVLM into
 # image_hidden_states, later ones into mm_encoder_outputs.
@@ -71,7 +72,7 @@ class Call:
         return self.real & ~self.vision
 
 
-def read_call(given: Mapping[str, Any], placeholders: frozenset[int]) -> Call:
+def read_call(given: Arguments, placeholders: frozenset[int]) -> Call:
     """Tell image tokens, text and padding apart from the arguments of the model's forward.
 
     Parameters

@@ -25,7 +25,7 @@ from vlm.models.transformers_internals import (
     set_attention_implementation,
     unregister_attention,
 )
-from vlm.models.types import Model
+from vlm.models.types import Arguments, Forward, Model
 from vlm.plans.plan import SkipPlan
 
 # Serialises opening and closing of contexts across threads.
@@ -59,7 +59,7 @@ class Engine:
         self.users = 0
         self._calls: dict[int, Call] = {}
         self._signature = inspect.signature(parts.inner.forward)
-        self._openings: list[Callable[[Mapping[str, Any]], None]] = []
+        self._openings: list[Callable[[Arguments], None]] = []
         self._endings: list[Callable[[Call], None]] = []
         self._observers: list[AttentionObserver] = []
         self._routes = 0
@@ -90,7 +90,7 @@ class Engine:
             handle.remove()
         self._handles.clear()
 
-    def _begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    def _begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: Arguments) -> None:
         given = kwargs
         if args:
             bound = self._signature.bind_partial(*args, **kwargs).arguments
@@ -151,7 +151,7 @@ class Engine:
             self.plan = None
 
     @contextmanager
-    def check_calls(self, check: Callable[[Mapping[str, Any]], None]) -> Iterator[None]:
+    def check_calls(self, check: Callable[[Arguments], None]) -> Iterator[None]:
         """Call `check(arguments)` before each forward of the model; if it raises, nothing has run yet."""
         self._openings.append(check)
         try:
@@ -164,7 +164,7 @@ class Engine:
         """Call `observe(call, layer, state in, state out)` after each decoder layer, `finish(call)` after the model."""
 
         def hook(index: int) -> Callable[..., None]:
-            def after(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], out: Any) -> None:
+            def after(module: nn.Module, args: tuple[Any, ...], kwargs: Arguments, out: Any) -> None:
                 before = args[0] if args else kwargs["hidden_states"]
                 observe(self.current(), index, before, out[0] if isinstance(out, tuple) else out)
 
@@ -188,7 +188,7 @@ class Engine:
         """
         layers = self.parts.layers
 
-        def entering(index: int) -> Callable[..., Any]:
+        def entering(index: int) -> Forward:
             def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
                 if args:
                     return (rewrite(self.current(), index, args[0]), *args[1:]), kwargs
@@ -294,7 +294,7 @@ class Engine:
         self._own_attention = self._routed_name = ""
         unregister_attention(name)
 
-    def _routed(self, own_function: Callable[..., Any]) -> Callable[..., Any]:
+    def _routed(self, own_function: Forward) -> Forward:
         """The attention function that transformers calls: the model's own, then the observers."""
         index_of = {id(attention_module(layer)): i for i, layer in enumerate(self.parts.layers)}
 
@@ -332,7 +332,7 @@ class Engine:
         mask: Tensor | None,
         query: Tensor,
         key: Tensor,
-        options: Mapping[str, Any],
+        options: Arguments,
     ) -> Mask:
         """Who attended to whom, for observers; refuses attention that they could not reproduce."""
         for unusual in _UNSUPPORTED_OPTIONS:
@@ -350,7 +350,7 @@ class Engine:
                 observe(event)
 
     @contextmanager
-    def replace_forwards(self, forwards: Mapping[nn.Module, Callable[..., Any]]) -> Iterator[None]:
+    def replace_forwards(self, forwards: Mapping[nn.Module, Forward]) -> Iterator[None]:
         """Replace the `forward` of these modules, on the instances only."""
         saved: list[tuple[nn.Module, Any]] = []
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
@@ -11,11 +10,13 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
+from vlm.models.types import Arguments, Forward
+
 # Names of the cache argument of models, layers and attention modules in transformers; `cache` from 5.24 on.
 CACHE_NAMES = ("cache", "past_key_values")
 
 
-def cache_in(arguments: Mapping[str, Any]) -> Any:
+def cache_in(arguments: Arguments) -> Any:
     """The key-value cache among the arguments of a call, None if there is none."""
     for name in CACHE_NAMES:
         if arguments.get(name) is not None:
@@ -29,7 +30,7 @@ def cache_name(layer: Any) -> str:
 
 
 @cache
-def _cache_name(forward: Callable[..., Any]) -> str:
+def _cache_name(forward: Forward) -> str:
     return next(name for name in CACHE_NAMES if name in inspect.signature(forward).parameters)
 
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from vlm.models.types import Model
+from vlm.models.types import Arguments, Model
 
 
 def last_tokens(real: Tensor) -> Tensor:
@@ -17,7 +14,7 @@ def last_tokens(real: Tensor) -> Tensor:
     return torch.where(real, positions, -1).amax(dim=1).clamp(min=0)
 
 
-def last_logits(model: Model, batch: Mapping[str, Any]) -> Tensor:
+def last_logits(model: Model, batch: Arguments) -> Tensor:
     """Logits (batch, vocabulary) at the last real token of each prompt, in float64, computed without a cache.
 
     Parameters

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor
@@ -14,12 +13,13 @@ from vlm.engine.kv_cache import CACHE_NAMES, PartialLayer, cache_in, cache_name
 from vlm.engine.slicing import key_positions, rows_of, shorter_mask
 from vlm.engine.sublayers import WithFrozen, frozen_order, keys_and_values
 from vlm.engine.token_roles import roles
+from vlm.models.types import Arguments, Cache, Forward
 from vlm.plans.plan import LayerPlan
 
 _SEQUENCE_ARGUMENTS = frozenset({"attention_mask", "position_embeddings", "position_ids", *CACHE_NAMES})
 
 
-def shortened(engine: Engine, index: int, original: Callable[..., Any], step: LayerPlan) -> Callable[..., Any]:
+def shortened(engine: Engine, index: int, original: Forward, step: LayerPlan) -> Forward:
     """The layer's forward on the tokens that run, scattered back into the full-length states."""
     everybody = step.text and step.attention
 
@@ -69,7 +69,7 @@ def shortened(engine: Engine, index: int, original: Callable[..., Any], step: La
     return forward
 
 
-def _on_rows(original: Callable[..., Any], states: Tensor, active: Active, kwargs: Mapping[str, Any]) -> Any:
+def _on_rows(original: Forward, states: Tensor, active: Active, kwargs: Arguments) -> Any:
     """The layer on some rows of the states; the other rows are unchanged."""
     if active.everything:
         return original(states, **kwargs)
@@ -88,7 +88,7 @@ def _rows(states: Tensor, active: Active) -> Tensor:
     return states.flatten(0, 1).index_select(0, active.flat).view(batch, active.rows, width)
 
 
-def _all_join(cache: Any, index: int, length: int) -> bool:
+def _all_join(cache: Cache | None, index: int, length: int) -> bool:
     """Whether this cache layer accepts every token of a decoding step without extra position bookkeeping."""
     if cache is None or len(cache.layers) <= index:
         return False
@@ -96,7 +96,7 @@ def _all_join(cache: Any, index: int, length: int) -> bool:
     return isinstance(layer, PartialLayer) and layer.expect_all(length)
 
 
-def _partial_cache(cache: Any, index: int) -> PartialLayer | None:
+def _partial_cache(cache: Cache | None, index: int) -> PartialLayer | None:
     """The layer's part of the cache, made a PartialLayer if it is not one yet."""
     if cache is None:
         return None
@@ -108,7 +108,7 @@ def _partial_cache(cache: Any, index: int) -> PartialLayer | None:
     return partial
 
 
-def _refuse_unknown(kwargs: Mapping[str, Any], length: int) -> None:
+def _refuse_unknown(kwargs: Arguments, length: int) -> None:
     """Refuse tensors that may have one entry per token but are not among the arguments that are shortened."""
     for name, value in kwargs.items():
         if name not in _SEQUENCE_ARGUMENTS and isinstance(value, Tensor) and length > 1 and length in value.shape:

@@ -7,7 +7,6 @@ dropped halves of a layer return zeros.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 from unittest.mock import patch
@@ -15,7 +14,7 @@ from unittest.mock import patch
 import torch
 
 from vlm.models.transformers_internals import attention_implementation, set_attention_implementation
-from vlm.models.types import Model
+from vlm.models.types import Forward, Model
 
 _IMAGE_TOKEN = ("image_token_id", "image_token_index")
 
@@ -94,7 +93,7 @@ def planned_logits(
             out[row, best[: round(fraction * int(vision[row].sum()))]] = True
         return out
 
-    def wrap(index: int, original: Callable[..., Any]) -> Callable[..., Any]:
+    def wrap(index: int, original: Forward) -> Forward:
         def forward(states: torch.Tensor, **kwargs: Any) -> Any:
             away = bypassing(index)
             mask = kwargs["attention_mask"]
@@ -106,14 +105,14 @@ def planned_logits(
 
         return forward
 
-    def seeing(index: int, original: Callable[..., Any]) -> Callable[..., Any]:
+    def seeing(index: int, original: Forward) -> Forward:
         def forward(**kwargs: Any) -> Any:
             out, maps[index] = original(**kwargs)
             return (torch.zeros_like(out) if index in layers.get("attention", ()) else out), None
 
         return forward
 
-    def silent(original: Callable[..., Any]) -> Callable[..., Any]:
+    def silent(original: Forward) -> Forward:
         def forward(states: torch.Tensor) -> Any:
             out = original(states)
             return (torch.zeros_like(out[0]), out[1]) if isinstance(out, tuple) else torch.zeros_like(out)

@@ -14,7 +14,7 @@ from vlm.engine.sublayers import replacements
 from vlm.engine.token_pruning import ranking
 from vlm.models.attention_kinds import check_attention
 from vlm.models.families import Family, exact_length
-from vlm.models.types import Model
+from vlm.models.types import Arguments, Model
 from vlm.plans.plan import LayerPlan, SkipPlan
 from vlm.plans.ranges import EVERYTHING
 
@@ -118,7 +118,7 @@ def _refuse_unsupported(engine: Engine, forwards: Mapping[int, Any]) -> None:
     check_attention(engine.attention_name)
 
 
-def _check_call(given: Mapping[str, Any], engine: Engine, forwards: Mapping[int, Any], limit: int | None) -> None:
+def _check_call(given: Arguments, engine: Engine, forwards: Mapping[int, Any], limit: int | None) -> None:
     """Refuse, before anything has run, calls whose results would be wrong under this plan."""
     maps = given.get("output_attentions")
     if forwards and (maps or (maps is None and getattr(engine.parts.text_config, "output_attentions", False))):
@@ -140,7 +140,7 @@ def _check_call(given: Mapping[str, Any], engine: Engine, forwards: Mapping[int,
             )
 
 
-def _check_length(given: Mapping[str, Any], limit: int | None) -> None:
+def _check_length(given: Arguments, limit: int | None) -> None:
     ids, cache = given.get("input_ids"), cache_in(given)
     length = 0 if ids is None else ids.shape[1] + (0 if cache is None else cache.get_seq_length())
     if limit is not None and length > limit:

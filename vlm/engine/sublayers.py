@@ -13,12 +13,13 @@ from vlm.engine.forward_call import Call
 from vlm.engine.hooks import Engine
 from vlm.engine.kv_cache import cache_name
 from vlm.engine.plan_state import Entry
+from vlm.models.types import Cache, Forward
 from vlm.plans.plan import LayerPlan
 
 
-def replacements(engine: Engine, steps: tuple[LayerPlan, ...]) -> dict[nn.Module, Callable[..., Any]]:
+def replacements(engine: Engine, steps: tuple[LayerPlan, ...]) -> dict[nn.Module, Forward]:
     """Replacement forwards of the modules inside decoder layers that do less under the plan."""
-    out: dict[nn.Module, Callable[..., Any]] = {}
+    out: dict[nn.Module, Forward] = {}
     for layer, step in zip(engine.parts.layers, steps, strict=True):
         if step.vision == "frozen" and hasattr(part(layer, "self_attn"), "q_proj"):
             module = part(layer, "self_attn")
@@ -115,7 +116,7 @@ def keys_and_values(call: Call, layer: nn.Module, states: Tensor, rotary: Any) -
 class WithFrozen:
     """Stands in for the cache of one layer: joins the keys and values of frozen and of running tokens."""
 
-    def __init__(self, cache: Any, keys: Tensor, values: Tensor, order: Tensor) -> None:
+    def __init__(self, cache: Cache | None, keys: Tensor, values: Tensor, order: Tensor) -> None:
         self.cache, self.keys, self.values, self.order = cache, keys, values, order
 
     def update(self, keys: Tensor, values: Tensor, *args: Any, **kwargs: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from math import inf
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,11 +10,12 @@ from torch import Tensor
 from vlm.engine.active_tokens import Active, Roles
 from vlm.engine.forward_call import Call
 from vlm.engine.kv_cache import PartialLayer
+from vlm.models.types import Cache
 from vlm.plans.plan import LayerPlan
 from vlm.plans.ranges import EVERYTHING
 
 
-def roles(call: Call, step: LayerPlan, cache: Any) -> Roles:
+def roles(call: Call, step: LayerPlan, cache: Cache | None) -> Roles:
     """Roles of the tokens in a layer. Cached per call; layers with the same plan share the result."""
     if not call.images and (call.past or step.kept == EVERYTHING):
         return _without_images(call, step)
@@ -26,7 +26,7 @@ def roles(call: Call, step: LayerPlan, cache: Any) -> Roles:
     return result
 
 
-def _with_images(call: Call, step: LayerPlan, cache: Any) -> Roles:
+def _with_images(call: Call, step: LayerPlan, cache: Cache | None) -> Roles:
     images = _present(call, step, cache)
     # Padding counts as text here: it must keep its place so that the rows of a batch stay aligned.
     text = ~call.vision if step.text else torch.zeros_like(call.vision)
@@ -58,7 +58,7 @@ def _gathered(stays: Tensor) -> Active:
     return Active(order, valid if least < rows else None, stays.shape[1])
 
 
-def _present(call: Call, step: LayerPlan, cache: Any) -> Tensor:
+def _present(call: Call, step: LayerPlan, cache: Cache | None) -> Tensor:
     """Image tokens (batch, tokens) of the call that are neither pruned nor left out by a keep."""
     present = call.vision
     for layer, _ in step.pruned:
@@ -76,7 +76,7 @@ def _present(call: Call, step: LayerPlan, cache: Any) -> Tensor:
     return present
 
 
-def _ordinals(call: Call, cache: Any) -> Tensor:
+def _ordinals(call: Call, cache: Cache | None) -> Tensor:
     """Number of each image token (batch, tokens) in its sample, earlier calls on the same cache included.
 
     The positions of image tokens are stored in one layer of the cache, which follows cropping and beam reordering.

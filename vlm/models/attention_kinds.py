@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from typing import Any
 
 from torch import nn
@@ -11,6 +10,7 @@ from transformers import AttentionInterface
 
 from vlm.models.families import Anatomy
 from vlm.models.transformers_internals import with_attention_implementation
+from vlm.models.types import Forward
 
 
 def is_flash(implementation: str) -> bool:
@@ -26,7 +26,7 @@ def attention_module(layer: nn.Module) -> nn.Module:
     return module
 
 
-def attention_function(parts: Anatomy, implementation: str) -> Callable[..., Any]:
+def attention_function(parts: Anatomy, implementation: str) -> Forward:
     """The function that the decoder's layers call under an attention implementation."""
     check_attention(implementation)
     home = sys.modules[type(attention_module(parts.layers[0])).__module__]
@@ -46,7 +46,7 @@ def check_attention(implementation: str) -> None:
         )
 
 
-def _called_by_name(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+def _called_by_name(function: Forward, name: str) -> Forward:
     """Transformers' flash function looks up its kernel by the name in the module's configuration: show it `name`."""
 
     def attend(module: nn.Module, *args: Any, **kwargs: Any) -> Any:

@@ -6,7 +6,6 @@ They check without a download that skipping is exact for a family: see :mod:`vlm
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 import transformers as hf
@@ -31,25 +30,25 @@ _TEXT = dict(
 _TOWER = dict(hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2)
 
 
-def _text(config: str, layers: int, width: int, **more: Any) -> Any:
+def _text(config: str, layers: int, width: int, **more: object) -> hf.PreTrainedConfig:
     sizes = dict(hidden_size=width, intermediate_size=2 * width, num_hidden_layers=layers)
     return getattr(hf, config)(**_TEXT, **sizes, **more)
 
 
-def _rotary(width: int, **more: Any) -> dict[str, Any]:
+def _rotary(width: int) -> dict[str, object]:
     return {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [width // 16, width // 32, width // 32]}
 
 
-def _clip() -> Any:
+def _clip() -> hf.PreTrainedConfig:
     return hf.CLIPVisionConfig(**_TOWER, image_size=12, patch_size=4)
 
 
-def _siglip(image_size: int = 12, **more: Any) -> Any:
+def _siglip(image_size: int = 12, **more: object) -> hf.PreTrainedConfig:
     return hf.SiglipVisionConfig(**_TOWER, image_size=image_size, patch_size=4, **more)
 
 
-def _llava(layers: int, width: int, text: str = "LlamaConfig") -> Any:
-    per_config: dict[str, dict[str, Any]] = {
+def _llava(layers: int, width: int, text: str = "LlamaConfig") -> hf.PreTrainedConfig:
+    per_config: dict[str, dict[str, object]] = {
         "MistralConfig": {"sliding_window": None},
         "MiniMaxM2Config": dict(head_dim=width // 4, num_local_experts=2, num_experts_per_tok=1),
     }
@@ -59,7 +58,7 @@ def _llava(layers: int, width: int, text: str = "LlamaConfig") -> Any:
     )
 
 
-def _llava_next(layers: int, width: int) -> Any:
+def _llava_next(layers: int, width: int) -> hf.PreTrainedConfig:
     return hf.LlavaNextConfig(
         text_config=_text("LlamaConfig", layers, width),
         vision_config=_clip(),
@@ -68,7 +67,7 @@ def _llava_next(layers: int, width: int) -> Any:
     )
 
 
-def _vipllava(layers: int, width: int) -> Any:
+def _vipllava(layers: int, width: int) -> hf.PreTrainedConfig:
     return hf.VipLlavaConfig(
         text_config=_text("LlamaConfig", layers, width),
         vision_config=_clip(),
@@ -77,7 +76,7 @@ def _vipllava(layers: int, width: int) -> Any:
     )
 
 
-def _llava_onevision(layers: int, width: int) -> Any:
+def _llava_onevision(layers: int, width: int) -> hf.PreTrainedConfig:
     return hf.LlavaOnevisionConfig(
         text_config=_text("Qwen2Config", layers, width),
         vision_config=_siglip(),
@@ -87,7 +86,7 @@ def _llava_onevision(layers: int, width: int) -> Any:
     )
 
 
-def _mistral3(layers: int, width: int) -> Any:
+def _mistral3(layers: int, width: int) -> hf.PreTrainedConfig:
     return hf.Mistral3Config(
         text_config=_text("MistralConfig", layers, width, sliding_window=None, head_dim=width // 4),
         vision_config=hf.PixtralVisionConfig(**_TOWER, image_size=16, patch_size=4),
@@ -95,7 +94,7 @@ def _mistral3(layers: int, width: int) -> Any:
     )
 
 
-def _internvl(layers: int, width: int) -> Any:
+def _internvl(layers: int, width: int) -> hf.PreTrainedConfig:
     return hf.InternVLConfig(
         text_config=_text("Qwen2Config", layers, width),
         vision_config=hf.InternVLVisionConfig(**_TOWER, image_size=[16, 16], patch_size=[4, 4]),
@@ -104,7 +103,7 @@ def _internvl(layers: int, width: int) -> Any:
     )
 
 
-def _gemma3(layers: int, width: int) -> Any:
+def _gemma3(layers: int, width: int) -> hf.PreTrainedConfig:
     kinds = ["sliding_attention", "full_attention"] * layers
     return hf.Gemma3Config(
         text_config=_text(
@@ -124,7 +123,7 @@ def _gemma3(layers: int, width: int) -> Any:
     )
 
 
-def _paligemma(layers: int, width: int) -> Any:
+def _paligemma(layers: int, width: int) -> hf.PreTrainedConfig:
     return hf.PaliGemmaConfig(
         text_config=_text("GemmaConfig", layers, width, head_dim=width // 4),
         vision_config=_siglip(projection_dim=width),
@@ -134,7 +133,7 @@ def _paligemma(layers: int, width: int) -> Any:
     )
 
 
-def _qwen(name: str, vision: dict[str, Any], layers: int, width: int, **more: Any) -> Any:
+def _qwen(name: str, vision: dict[str, object], layers: int, width: int, **more: object) -> hf.PreTrainedConfig:
     text = _text(f"{name}TextConfig", layers, width, rope_parameters=_rotary(width), **more)
     tower = getattr(hf, f"{name}Config").sub_configs["vision_config"](
         depth=2, num_heads=2, patch_size=4, in_channels=3, spatial_merge_size=2, temporal_patch_size=2, **vision
@@ -143,27 +142,27 @@ def _qwen(name: str, vision: dict[str, Any], layers: int, width: int, **more: An
     return getattr(hf, f"{name}Config")(text_config=text, vision_config=tower, **ids)
 
 
-def _qwen2_vl(layers: int, width: int) -> Any:
+def _qwen2_vl(layers: int, width: int) -> hf.PreTrainedConfig:
     return _qwen("Qwen2VL", dict(embed_dim=16, hidden_size=width), layers, width)
 
 
-def _qwen2_5_vl(layers: int, width: int) -> Any:
+def _qwen2_5_vl(layers: int, width: int) -> hf.PreTrainedConfig:
     sizes = dict(hidden_size=16, intermediate_size=32, out_hidden_size=width, window_size=16)
     return _qwen("Qwen2_5_VL", sizes | dict(fullatt_block_indexes=[1]), layers, width)
 
 
-def _qwen3_vl(layers: int, width: int) -> Any:
+def _qwen3_vl(layers: int, width: int) -> hf.PreTrainedConfig:
     sizes = dict(hidden_size=16, intermediate_size=32, out_hidden_size=width, num_position_embeddings=16)
     return _qwen("Qwen3VL", sizes | dict(deepstack_visual_indexes=[0, 1]), layers, width, head_dim=width // 4)
 
 
-def _deepseek_vl(layers: int, width: int) -> Any:
+def _deepseek_vl(layers: int, width: int) -> hf.PreTrainedConfig:
     return hf.DeepseekVLConfig(
         text_config=_text("LlamaConfig", layers, width), vision_config=_siglip(), image_token_id=IMAGE
     )
 
 
-def _deepseek_vl_hybrid(layers: int, width: int) -> Any:
+def _deepseek_vl_hybrid(layers: int, width: int) -> hf.PreTrainedConfig:
     sam = dict(output_channels=8, image_size=16, patch_size=4, window_size=2, global_attn_indexes=[1], mlp_dim=32)
     sizes = {name: _TOWER[name] for name in ("hidden_size", "num_hidden_layers", "num_attention_heads")}
     return hf.DeepseekVLHybridConfig(
@@ -174,7 +173,7 @@ def _deepseek_vl_hybrid(layers: int, width: int) -> Any:
     )
 
 
-def _idefics3(layers: int, width: int, name: str = "Idefics3") -> Any:
+def _idefics3(layers: int, width: int, name: str = "Idefics3") -> hf.PreTrainedConfig:
     return getattr(hf, f"{name}Config")(
         text_config=_text("LlamaConfig", layers, width),
         vision_config=getattr(hf, f"{name}VisionConfig")(**_TOWER, image_size=16, patch_size=4),
@@ -184,7 +183,7 @@ def _idefics3(layers: int, width: int, name: str = "Idefics3") -> Any:
     )
 
 
-def _llama4(layers: int, width: int) -> Any:
+def _llama4(layers: int, width: int) -> hf.PreTrainedConfig:
     text = _text(
         "Llama4TextConfig",
         layers,
@@ -207,7 +206,7 @@ def _llama4(layers: int, width: int) -> Any:
     return hf.Llama4Config(text_config=text, vision_config=tower, image_token_index=IMAGE)
 
 
-_BUILDERS: dict[str, tuple[str, Callable[..., Any]]] = {
+_BUILDERS: dict[str, tuple[str, Callable[[int, int], hf.PreTrainedConfig]]] = {
     "llava": ("Llava", _llava),
     "llava-mistral": ("Llava", lambda layers, width: _llava(layers, width, "MistralConfig")),
     "llava-minimax": ("Llava", lambda layers, width: _llava(layers, width, "MiniMaxM2Config")),

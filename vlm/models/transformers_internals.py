@@ -6,10 +6,12 @@ this is the only file to change.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
+
+from vlm.models.types import Forward
 
 
 def attention_implementation(config: Any) -> str | None:
@@ -28,7 +30,7 @@ def with_attention_implementation(module: Any, name: str) -> Any:
     return _Overridden(module, config=_Overridden(module.config, _attn_implementation=name))
 
 
-def register_attention(name: str, function: Callable[..., Any], masks_like: str) -> None:
+def register_attention(name: str, function: Forward, masks_like: str) -> None:
     """Register an attention function that takes masks of the same kind as the implementation `masks_like`."""
     from transformers import AttentionInterface, AttentionMaskInterface
 
@@ -69,9 +71,7 @@ def model_from_config(model_class: Any, config: Any, attention: str) -> Any:
 
 
 @contextmanager
-def flash_kernel_replaced(
-    name: str, function: Callable[..., Any], varlen_function: Callable[..., Any]
-) -> Iterator[None]:
+def flash_kernel_replaced(name: str, function: Forward, varlen_function: Forward) -> Iterator[None]:
     """Let transformers' flash path call these functions in place of the package flash-attn.
 
     Replaces the module variables of `transformers.modeling_flash_attention_utils` that hold the loaded kernel.

@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import torch
+
+# Keyword arguments of a model, a decoder layer or an attention module of transformers.
+Arguments = Mapping[str, Any]
+# The forward of a module of transformers, or an attention function: both differ between families.
+Forward = Callable[..., Any]
+
+
+class Cache(Protocol):
+    """A key-value cache of transformers with one entry of `layers` per decoder layer."""
+
+    layers: list[Any]
+    layer_class_to_replicate: Any
+
+    def get_seq_length(self) -> int:
+        """Logical number of tokens."""
+
+    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        """Store new keys and values; returns all that the new tokens can attend to."""
 
 
 class Model(Protocol):

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from vlm.plans.ranges import EVERYTHING, Intervals, contains, intersection, merged, without
 from vlm.plans.text_form import parsed, plan_data, written_plan
@@ -448,7 +448,7 @@ def _prunings(fractions: list[Prune], vision: Intervals) -> tuple[Prune, ...]:
     return tuple(out)
 
 
-def _fraction(layer: Any, value: Any) -> Prune:
+def _fraction(layer: int, value: float) -> Prune:
     """A checked pruning."""
     ((first, _),) = merged([(layer, None)])
     if first < 1:
@@ -458,6 +458,6 @@ def _fraction(layer: Any, value: Any) -> Prune:
     return first, float(value)
 
 
-def _after(number: Any) -> Any:
+def _after(number: int) -> int:
     """The next number; anything else is passed on, for the check of ranges to refuse."""
     return number + 1 if hasattr(number, "__index__") and not isinstance(number, bool) else number
