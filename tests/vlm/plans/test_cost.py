@@ -116,3 +116,12 @@ def test_ratios_of_the_empty_plan_and_of_dropping_everything():
         plan_cost(model, vision=1, text=1, batch=0)
     with pytest.raises(ValueError, match="decoder layers"):
         operations(model, vision=1, text=1, plan="vision:0-9")
+
+
+def test_costs_and_operations_show_themselves_in_one_line():
+    cost = plan_cost(random_model(layers=2), vision=9, text=1)
+    assert repr(cost.prefill) == "Operations(0.000397 Gflop in 2 layers and head)"
+    assert repr(cost) == f"Cost({cost})"
+    assert "\n" not in repr(cost)
+    assert set(cost.to_dict()["decode"]) == {"layers", "head"}
+    assert cost._repr_html_().startswith("<table>")

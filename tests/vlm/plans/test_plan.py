@@ -243,3 +243,8 @@ def test_numpy_integers_are_layer_numbers_and_fractions_are_not():
             SkipPlan.skip("vision", wrong, 3)
     with pytest.raises(ValueError, match="pairs"):
         SkipPlan.from_json('{"vision": [[0]]}')
+
+
+def test_a_plan_prints_its_text_form():
+    assert repr(SkipPlan.late_entry(2) | SkipPlan.freeze(4, 6)) == "SkipPlan('vision:0-2/freeze:4-6')"
+    assert repr(SkipPlan()) == "SkipPlan('none')"
