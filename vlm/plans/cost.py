@@ -71,6 +71,14 @@ class Cost(Displayed):
     See Also
     --------
     plan_cost : Count them.
+
+    Examples
+    --------
+    >>> import vlm
+    >>> model, _ = vlm.load("tiny")
+    >>> cost = vlm.plan_cost(model, vision=64, text=10, plan="vision:0-4")
+    >>> round(cost.prefill.total / 1e6, 1), cost.cache_bytes.astype(int).tolist()
+    (57.1, [5120, 5120, 5120, 5120, 37888, 37888, 37888, 37888, 37888, 37888])
     """
 
     prefill: Operations

@@ -6,8 +6,9 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
+from redundancy.display import Displayed
 from vlm.plans.ranges import EVERYTHING, Intervals, contains, intersection, merged, without
 from vlm.plans.text_form import parsed, plan_data, written_plan
 
@@ -52,7 +53,7 @@ class LayerPlan:
 
 
 @dataclass(frozen=True, repr=False)
-class SkipPlan:
+class SkipPlan(Displayed):
     """An immutable description of which tokens skip which layers. Combine plans with ``|``.
 
     Build one with the class methods below, or from its text form with :meth:`parse`. The parts of the text form are
@@ -298,7 +299,7 @@ class SkipPlan:
         """
         return cls(**plan_data(text))
 
-    def to_json(self) -> str:
+    def to_json(self, *, indent: int | None = None) -> str:
         """JSON form, with the kinds other than vision and text where present.
 
         Examples
@@ -308,9 +309,13 @@ class SkipPlan:
         >>> SkipPlan.from_json('{"vision": [[24, null]], "text": []}')
         SkipPlan('vision:24-')
         """
+        return json.dumps(self.to_dict(), indent=indent)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What :meth:`to_json` writes, as a dictionary."""
         fields = {"freeze": self.frozen, "attention": self.attention, "mlp": self.mlp}
         more = {**fields, "keep": self.kept, "prune": self.pruned}
-        return json.dumps({"vision": self.vision, "text": self.text, **{n: v for n, v in more.items() if v}})
+        return {"vision": self.vision, "text": self.text, **{n: v for n, v in more.items() if v}}
 
     def __or__(self, other: SkipPlan) -> SkipPlan:
         if not isinstance(other, SkipPlan):
