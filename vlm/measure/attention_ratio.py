@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vlm.engine.attention_event import AttentionEvent
 from vlm.engine.attention_rows import attention_rows, row_of
-from vlm.engine.flash_attention import Mask
 from vlm.engine.forward_call import Call
 from vlm.engine.hooks import attached
 from vlm.models.families import Family
@@ -34,12 +34,13 @@ class AttentionRecord:
     _done: list[Tensor] = field(default_factory=list)
     _call: Call | None = None
 
-    def observe(self, call: Call, layer: int, query: Tensor, key: Tensor, mask: Mask, scaling: float) -> None:
+    def observe(self, event: AttentionEvent) -> None:
+        call = event.call
         if self._call is not call:
             # A call that failed leaves rows behind; they are not this call's.
             self._rows, self._call = {}, call
         if not call.past:
-            self._rows[layer] = _ratio(call, layer, query, key, mask, scaling, self.token)
+            self._rows[event.layer] = _ratio(event, self.token)
 
     def finish(self, call: Call) -> None:
         rows, self._rows, self._call = self._rows, {}, None
@@ -88,11 +89,12 @@ def attention(model: Any, *, token: int = -1, family: Family | None = None) -> I
             yield record
 
 
-def _ratio(call: Call, layer: int, query: Tensor, key: Tensor, mask: Mask, scaling: float, token: int) -> Tensor:
-    """(batch, heads) mass on image keys; query (batch, heads, rows, d), key (batch, key heads, keys, d)."""
+def _ratio(event: AttentionEvent, token: int) -> Tensor:
+    """(batch, heads) attention mass on image keys."""
+    call, layer = event.call, event.layer
     asked = _asked(call, token)
     row, present = row_of(call, layer, asked)
-    weights = attention_rows(row.unsqueeze(1), query, key, mask, scaling).squeeze(2)
+    weights = attention_rows(event, row.unsqueeze(1)).squeeze(2)
     mass = (weights * _vision_keys(call, layer).unsqueeze(1)).sum(dim=-1)
     return torch.where(present.unsqueeze(1), mass, torch.nan)
 

@@ -13,7 +13,8 @@ from torch import Tensor
 
 import bounds
 from redundancy.array_types import FloatArray
-from vlm.engine.flash_attention import Layout, Mask
+from vlm.engine.attention_event import AttentionEvent
+from vlm.engine.flash_layout import Layout
 from vlm.engine.forward_call import Call
 from vlm.engine.hooks import Engine, attached
 from vlm.models.families import Family
@@ -29,14 +30,14 @@ class RemovalRecord:
     _done: list[dict[int, list[dict[str, float]]]] = field(default_factory=list)
     _norms: dict[int, tuple[FloatArray, float]] = field(default_factory=dict)
 
-    def observe(self, call: Call, layer: int, query: Tensor, key: Tensor, mask: Mask, scaling: float) -> None:
+    def observe(self, event: AttentionEvent) -> None:
+        call, layer, query, mask = event.call, event.layer, event.query, event.mask
         if call.past:
             return
         if self.engine.plan:
             raise RuntimeError("removal: measure without a plan; the theorem compares with what the full model does")
         if layer == 0:
             self._rows = {}
-        assert call.value is not None
         lines = mask.lines() if isinstance(mask, Layout) else mask
         output = output_matrix(self.engine, layer)
         if layer not in self._norms:
@@ -47,10 +48,10 @@ class RemovalRecord:
                 call.vision[row],
                 call.text[row],
                 query[row].to(torch.float64),
-                key[row].to(torch.float64),
-                call.value[row].to(torch.float64),
+                event.key[row].to(torch.float64),
+                event.value[row].to(torch.float64),
                 None if lines is None else lines[row if len(lines) > 1 else 0],
-                scaling,
+                event.scaling,
                 output,
                 *self._norms[layer],
             )

@@ -225,7 +225,7 @@ def _measure(engine: Engine, batch: Mapping[str, Any], runs: Sequence[tuple[str,
         raise ValueError("batches: expected prompts with an image each, got one without")
     rows, last = torch.arange(len(vision), device=vision.device), last_tokens(call[0].real)
     alone, _ = run("vision:0-", clean)
-    diameter = _diameter(engine.parts.model.get_output_embeddings().weight)  # type: ignore[operator]
+    diameter = _diameter(engine.parts.model.get_output_embeddings().weight)
     top = logits.topk(2, dim=-1).values
     found: dict[str, list[Tensor]] = {name: [] for name in ("error", "omega", "omega_limit", "changed")}
     growth: list[dict[str, Tensor]] = []

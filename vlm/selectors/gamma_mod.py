@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from redundancy.array_types import FloatArray
+from vlm.engine.attention_event import AttentionEvent
 from vlm.engine.attention_rows import attention_rows
-from vlm.engine.flash_attention import Mask
 from vlm.engine.forward_call import Call
 from vlm.engine.hooks import attached
 from vlm.models.families import Family
@@ -28,7 +28,8 @@ class RankRecord:
     _rows: list[Tensor] = field(default_factory=list)
     _done: list[Tensor] = field(default_factory=list)
 
-    def observe(self, call: Call, layer: int, query: Tensor, key: Tensor, mask: Mask, scaling: float) -> None:
+    def observe(self, event: AttentionEvent) -> None:
+        call, layer, query = event.call, event.layer, event.query
         if call.past:
             return
         if layer in call.query_positions:
@@ -36,7 +37,7 @@ class RankRecord:
         if layer == 0:
             self._rows = []
         rows = torch.arange(query.shape[2], device=query.device).expand(query.shape[0], -1)
-        maps = attention_rows(rows, query, key, mask, scaling)
+        maps = attention_rows(event, rows)
         # Without padding's rows and columns, and with the tolerance of a map of the real tokens alone.
         both = call.real.unsqueeze(2) & call.real.unsqueeze(1)
         maps = torch.where(both.unsqueeze(1), maps, 0.0)

@@ -9,11 +9,12 @@ import torch
 import bounds
 import redundancy as rd
 from tests.oracles.skipping_reference import masked_logits
-from tests.support.random_models import batch_for, random_model, with_positions
 from tests.vlm.decisions.test_conditions import made
 from vlm import SkipPlan, attention, decide, probe, skipping
 from vlm.evaluation.accuracy import certified_layer, paired_difference, score_accuracy
 from vlm.evaluation.timing import prefill_times
+from vlm.models.random_batches import batch_for, with_positions
+from vlm.models.random_models import random_model
 
 
 def test_scores_average_within_images_first():
