@@ -1,7 +1,5 @@
 """From merged records to tables, figures, one HTML page, and a statement of how well the conditions predicted."""
 
-from __future__ import annotations
-
 from vlm.reports.accuracy_table import failures, summary
 from vlm.reports.condition_prediction import Prediction, prediction
 from vlm.reports.condition_table import condition_cells

@@ -204,7 +204,7 @@ def test_only_wanted_images_are_decoded_and_nothing_else_changes(
     def never(*_: object) -> None:
         raise AssertionError("an image was decoded")
 
-    monkeypatch.setattr("vlm.datasets.picture", never)
+    monkeypatch.setattr("vlm.datasets.reading.picture", never)
     assert len(found(decoded=lambda position: False)) == len(whole)
 
 
