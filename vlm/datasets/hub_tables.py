@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from redundancy.optional_imports import optional_import
 from vlm.datasets.catalogue import Dataset
 from vlm.datasets.row_readers import Row
 
@@ -139,11 +140,7 @@ def _undecoded(table: Any) -> Any:
 
 
 def _library() -> Any:
-    try:
-        import datasets
-    except ImportError as error:
-        raise ImportError(f"reading data sets needs {error.name}: pip install 'skipit[data]'") from error
-    return datasets
+    return optional_import("datasets", extra="data", purpose="reading data sets")
 
 
 def _failures() -> tuple[type[Exception], ...]:

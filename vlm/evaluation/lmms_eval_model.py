@@ -13,14 +13,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-try:
-    from lmms_eval.api.model import lmms
-    from lmms_eval.protocol import ChatMessages
-except ModuleNotFoundError as error:
-    if (error.name or "").split(".")[0] != "lmms_eval":
-        raise
-    raise ImportError("vlm.evaluation.lmms_eval_model needs lmms-eval: pip install 'skipit[lmms-eval]'") from error
-
+from redundancy.optional_imports import optional_import
 from vlm.engine.skipping import skipping
 from vlm.evaluation.batch_failures import TooLarge, in_halves
 from vlm.evaluation.generation import Decoding, generate, texts
@@ -28,6 +21,10 @@ from vlm.evaluation.process_device import own_device
 from vlm.models.loading import Attention, load
 from vlm.models.prompts import MARK, inputs
 from vlm.plans.plan import SkipPlan
+
+optional_import("lmms_eval", extra="lmms-eval", purpose=__name__)
+from lmms_eval.api.model import lmms  # noqa: E402
+from lmms_eval.protocol import ChatMessages  # noqa: E402
 
 Prompt = tuple[str, list[Image.Image]]
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from redundancy.optional_imports import optional_import
 from vlm.judges.reply_errors import NoReplyError, shown, words_of
 
 _HIDDEN = "[key]"
@@ -54,10 +55,7 @@ def server_from_environment() -> Server:
     ValueError
         Neither is set, or the first is no address.
     """
-    try:
-        import openai  # noqa: F401
-    except ImportError as error:
-        raise ImportError(f"the chat judge needs {error.name}: pip install 'skipit[judge]'") from error
+    optional_import("openai", extra="judge", purpose="the chat judge")
     key, address = os.environ.get("OPENAI_API_KEY", "").strip(), os.environ.get("OPENAI_BASE_URL", "").strip()
     if not key and not address:
         raise ValueError(

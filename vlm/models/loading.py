@@ -7,6 +7,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from redundancy.optional_imports import optional_import
+
 if TYPE_CHECKING:
     import torch
 
@@ -90,14 +92,12 @@ def load(
         raise ValueError(f"device, device_map: expected one of them, got {device!r} and {device_map!r}")
     if device_map is not None and find_spec("accelerate") is None:
         raise ImportError("device_map needs accelerate: pip install accelerate")
-    try:
-        import PIL  # noqa: F401
-        import torch
-        from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+    for package in ("torch", "transformers", "PIL"):
+        optional_import(package, extra="vlm", purpose="vlm.load")
+    import torch
+    from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
-        from vlm.models.transformers_internals import is_image_text_model
-    except ImportError as error:
-        raise ImportError(f"vlm.load needs {error.name}: pip install 'skipit[vlm]'") from error
+    from vlm.models.transformers_internals import is_image_text_model
 
     source = _source(name_or_path)
     embedded = source in EMBEDDED.values()

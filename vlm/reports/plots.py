@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from redundancy.optional_imports import optional_import
 from vlm.measure.attention_ratio import AttentionRecord
 from vlm.measure.distances import ProbeRecord
 from vlm.table import Table
@@ -17,14 +18,8 @@ COLOURS = {"vision": "#0b6e99", "text": "#c4622d", "late entry": "#0b6e99", "ear
 
 def require_matplotlib() -> Any:
     """matplotlib.pyplot without a display, or one line that says what to install."""
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise ImportError("figures need matplotlib: pip install 'skipit[plot]'") from error
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    return plt
+    optional_import("matplotlib", extra="plot", purpose="drawing figures").use("Agg")
+    return optional_import("matplotlib.pyplot", extra="plot", purpose="drawing figures")
 
 
 def layer_ticks(ax: Any, layers: Sequence[int]) -> None:

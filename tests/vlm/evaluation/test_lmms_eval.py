@@ -29,7 +29,7 @@ def test_without_the_harness_there_is_one_clear_line():
     code = "import sys; sys.modules['lmms_eval'] = None; import vlm.evaluation.lmms_eval_model"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert out.stderr.strip().splitlines()[-1] == (
-        "ImportError: vlm.evaluation.lmms_eval_model needs lmms-eval: pip install 'skipit[lmms-eval]'"
+        "ImportError: vlm.evaluation.lmms_eval_model needs lmms_eval: pip install 'skipit[lmms-eval]'"
     )
 
 
