@@ -1,82 +1,103 @@
-"""The ten data sets of the experiment: where they live, what their columns mean, under which licence."""
+"""The ten data sets of the experiment: their hub ids, the meaning of their columns, their licences."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
+from typing import Any
 
+from redundancy.display import Displayed, plain
 from vlm.datasets import row_readers
 
 GENERAL, TEXT, REASONING = "General VQA", "Text/Doc VQA", "Multimodal reasoning"
 EMBEDDED, OWN = "Embedded", "Your own"
 
 
-@dataclass(frozen=True)
-class Place:
-    """A hub id, and its configurations that are read one after the other.
+@dataclass(frozen=True, repr=False)
+class Place(Displayed):
+    """A hub id, and the configurations of it that are read one after the other.
 
     Attributes
     ----------
     id : str
         "owner/name".
     configs : tuple of str or None
-        None is the default one.
+        None is the default configuration.
+
+    Examples
+    --------
+    >>> from vlm.datasets import Place
+    >>> Place("lmms-lab/GQA", ("testdev_balanced_instructions",))
+    Place(id=lmms-lab/GQA, configs=(testdev_balanced_instructions))
     """
 
     id: str
     configs: tuple[str | None, ...] = (None,)
 
 
-@dataclass(frozen=True)
-class Dataset:
-    """A published table of questions.
+@dataclass(frozen=True, repr=False)
+class Dataset(Displayed):
+    """The declaration of a published table of questions.
 
     Attributes
     ----------
     name : str
-        As in a spec: "gqa".
+        The name in a spec: "gqa".
     places : tuple of Place
-        Tried in order until one loads; ids move.
+        Tried in order until one loads, because hub ids move.
     split : str
         The split that results are reported on.
     size : int
-        Items in it.
-    group : str
-        Task group.
+        Number of items in the split.
+    task_group : str
+        The task group: "General VQA", "Text/Doc VQA" or "Multimodal reasoning".
     questions : str
-        Which kinds it holds: "open", "choice", "yes/no", "ocr", "math".
+        The kinds of question it holds: "open", "choice", "yes/no", "ocr", "math".
     licence : str
-        As its card states it; "not stated" where it does not.
+        As the data set's card states it; "not stated" where it does not.
     key, image_key : str or None
-        Columns of the item's and the image's id; None: the row's number, and a digest of the image.
+        Columns of the item's and the image's id. None stands for the row's number and a digest of the image.
     columns : tuple of str
-        What a table must have to be this one.
+        Columns that a table must have to be this one.
     read : function
-        Row to the parts of an item.
+        Takes a row and returns the parts of an item.
     image_config : str or None
-        A further configuration, `id` and `image`, joined on `image_key`.
+        A further configuration with columns `id` and `image`, joined on `image_key`.
+
+    Examples
+    --------
+    >>> from vlm.datasets import DATASETS
+    >>> gqa = DATASETS[0]
+    >>> gqa.name, gqa.split, gqa.size, gqa.task_group
+    ('gqa', 'testdev', 12578, 'General VQA')
+    >>> gqa.ids
+    ('lmms-lab-encoder/GQA', 'lmms-lab/GQA')
     """
 
     name: str
     places: tuple[Place, ...]
     split: str
     size: int
-    group: str
+    task_group: str
     questions: str
     licence: str
     key: str | None
     image_key: str | None
-    columns: tuple[str, ...]
-    read: row_readers.Reader
-    image_config: str | None = None
+    columns: tuple[str, ...] = field(repr=False)
+    read: row_readers.Reader = field(repr=False)
+    image_config: str | None = field(default=None, repr=False)
 
     @property
     def ids(self) -> tuple[str, ...]:
         """The hub id and its aliases."""
         return tuple(place.id for place in self.places)
 
+    def to_dict(self) -> dict[str, Any]:
+        """The declaration as plain Python values, without the function `read`."""
+        return {f.name: plain(getattr(self, f.name)) for f in fields(self) if f.name != "read"}
 
-# The hub's own configurations of MMMU, in this order; the copies below it hold them in one table.
+
+# The configurations of MMMU's own table, in its order; the copies under other owners hold them in one table.
 MMMU_SUBJECTS = (
     *("Accounting", "Agriculture", "Architecture_and_Engineering", "Art", "Art_Theory", "Basic_Medical_Science"),
     *("Biology", "Chemistry", "Clinical_Medicine", "Computer_Science", "Design"),
@@ -98,7 +119,7 @@ DATASETS = (
         image_config="testdev_balanced_images",
         split="testdev",
         size=12_578,
-        group=GENERAL,
+        task_group=GENERAL,
         questions="open, yes/no",
         licence="MIT",
         key="id",
@@ -111,7 +132,7 @@ DATASETS = (
         places=_copies("VQAv2"),
         split="validation",
         size=214_354,
-        group=GENERAL,
+        task_group=GENERAL,
         questions="open, yes/no",
         licence="CC BY 4.0",
         key="question_id",
@@ -124,7 +145,7 @@ DATASETS = (
         places=(),
         split="val",
         size=28_020,
-        group=GENERAL,
+        task_group=GENERAL,
         questions="choice",
         licence="not stated (toolkit: MIT)",
         key="qa_id",
@@ -137,7 +158,7 @@ DATASETS = (
         places=_copies("ai2d"),
         split="test",
         size=3_088,
-        group=TEXT,
+        task_group=TEXT,
         questions="choice",
         licence="not stated",
         key=None,
@@ -150,7 +171,7 @@ DATASETS = (
         places=(Place("echo840/OCRBench"),),
         split="test",
         size=1_000,
-        group=TEXT,
+        task_group=TEXT,
         questions="ocr",
         licence="not stated",
         key=None,
@@ -163,7 +184,7 @@ DATASETS = (
         places=_copies("textvqa"),
         split="validation",
         size=5_000,
-        group=TEXT,
+        task_group=TEXT,
         questions="open",
         licence="CC BY 4.0",
         key="question_id",
@@ -176,7 +197,7 @@ DATASETS = (
         places=(*_copies("MMMU"), Place("MMMU/MMMU", MMMU_SUBJECTS)),
         split="validation",
         size=900,
-        group=REASONING,
+        task_group=REASONING,
         questions="choice, open",
         licence="not stated",
         key="id",
@@ -189,7 +210,7 @@ DATASETS = (
         places=_copies("RealWorldQA"),
         split="test",
         size=765,
-        group=REASONING,
+        task_group=REASONING,
         questions="choice, yes/no, open",
         licence="CC BY-ND 4.0",
         key=None,
@@ -202,7 +223,7 @@ DATASETS = (
         places=(Place("Lin-Chen/MMStar"),),
         split="val",
         size=1_500,
-        group=REASONING,
+        task_group=REASONING,
         questions="choice",
         licence="not stated",
         key="index",
@@ -215,7 +236,7 @@ DATASETS = (
         places=(Place("MathLLMs/MathVision"),),
         split="test",
         size=3_040,
-        group=REASONING,
+        task_group=REASONING,
         questions="choice, math",
         licence="MIT",
         key="id",
@@ -226,13 +247,37 @@ DATASETS = (
 )
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    group: tuple(d.name for d in DATASETS if d.group == group) for group in (GENERAL, TEXT, REASONING)
+    group: tuple(d.name for d in DATASETS if d.task_group == group) for group in (GENERAL, TEXT, REASONING)
 }
 
 
 def group_of(name: str) -> str:
-    """The task group of a data set; "Embedded" for "tiny", "Your own" for "jsonl"."""
-    known = {d.name: d.group for d in DATASETS} | {"tiny": EMBEDDED, "jsonl": OWN}
-    if name not in known:
-        raise ValueError(f"name: expected one of {', '.join(known)}, got {name!r}")
-    return known[name]
+    """Return the task group of a data set.
+
+    Parameters
+    ----------
+    name : str
+        One of the names in ``DATASETS``, "tiny" or "jsonl".
+
+    Returns
+    -------
+    str
+        "Embedded" for "tiny" and "Your own" for "jsonl".
+
+    Raises
+    ------
+    ValueError
+        Unknown name.
+
+    Examples
+    --------
+    >>> from vlm.datasets import GROUPS, group_of
+    >>> group_of("textvqa"), group_of("tiny")
+    ('Text/Doc VQA', 'Embedded')
+    >>> GROUPS["Text/Doc VQA"]
+    ('ai2d', 'ocrbench', 'textvqa')
+    """
+    task_groups = {d.name: d.task_group for d in DATASETS} | {"tiny": EMBEDDED, "jsonl": OWN}
+    if name not in task_groups:
+        raise ValueError(f"name: expected one of {', '.join(task_groups)}, got {name!r}")
+    return task_groups[name]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,30 +11,32 @@ from redundancy.optional_imports import optional_import
 from vlm.datasets.catalogue import Dataset
 from vlm.datasets.row_readers import Row
 
+# `datasets.Dataset`, or `IterableDataset` when streaming; the library is optional, so its types are not named.
+HubTable = Any
 _SPLITS = ("train", "testdev", "testmini", "test", "validation", "val", "dev")
 
 
-def hub_rows(dataset: Dataset, hub_id: str | None, split: str, *, streaming: bool) -> Any:
-    """Rows of a hub data set: a `datasets.Dataset`, or an `IterableDataset` when streaming.
+def hub_rows(dataset: Dataset, hub_id: str | None, split: str, *, streaming: bool) -> Iterable[Row]:
+    """Load the rows of a hub data set: a `datasets.Dataset`, or an `IterableDataset` when streaming.
 
     Parameters
     ----------
     hub_id : str, optional
-        One id instead of the declared ones.
+        A hub id instead of the declared ones.
 
     Raises
     ------
     OSError
-        No id loads; the message says why for each.
+        No id loads; the message gives the reason for each.
     """
     load = _library().load_dataset
-    known = {place.id: place for place in dataset.places}
-    places = dataset.places if hub_id is None else (known.get(hub_id, dataset.places[0]),)
+    declared = {place.id: place for place in dataset.places}
+    places = dataset.places if hub_id is None else (declared.get(hub_id, dataset.places[0]),)
     reasons = []
     for place in places:
         name = hub_id or place.id
 
-        def table(config: str | None, name: str = name) -> Any:
+        def table(config: str | None, name: str = name) -> HubTable:
             return _undecoded(load(name, config, split=split, streaming=streaming))
 
         try:
@@ -46,19 +48,19 @@ def hub_rows(dataset: Dataset, hub_id: str | None, split: str, *, streaming: boo
     )
 
 
-def local_rows(dataset: Dataset, source: Path, split: str, *, streaming: bool) -> Any:
-    """Rows of local Parquet or JSON files; a folder is laid out as on the hub, or holds the files directly.
+def local_rows(dataset: Dataset, source: Path, split: str, *, streaming: bool) -> Iterable[Row]:
+    """Load the rows of local Parquet or JSON files; a folder is laid out as on the hub, or holds the files directly.
 
     Raises
     ------
     FileNotFoundError
-        No file of the split.
+        No file of the split was found.
     ValueError
         A file cannot be read.
     """
     load = _library().load_dataset
 
-    def table(config: str | None) -> Any:
+    def table(config: str | None) -> HubTable:
         files = split_files(source, config, split)
         kind = "parquet" if files[0].suffix == ".parquet" else "json"
         try:
@@ -97,13 +99,13 @@ def split_files(source: Path, config: str | None, split: str) -> list[Path]:
 
 
 def _split_of(file: Path) -> str | None:
-    """The split that a file's name begins with, "test-00000-of-00001.parquet"."""
+    """The split at the beginning of a file name such as "test-00000-of-00001.parquet"."""
     return next((s for s in _SPLITS if re.match(rf"{s}(?![a-z])", file.name)), None)
 
 
-def _joined(dataset: Dataset, tables: list[Any], table: Any) -> Any:
-    """Tables one after the other, with the images of the further configuration."""
-    rows = tables[0] if len(tables) == 1 else _library().concatenate_datasets(tables)
+def _joined(dataset: Dataset, tables: list[HubTable], table: Callable[[str | None], HubTable]) -> Iterable[Row]:
+    """The tables one after the other, with the images of the further configuration."""
+    rows: Iterable[Row] = tables[0] if len(tables) == 1 else _library().concatenate_datasets(tables)
     if dataset.image_config is None:
         return rows
     images = {row["id"]: row["image"] for row in table(dataset.image_config)}
@@ -111,9 +113,9 @@ def _joined(dataset: Dataset, tables: list[Any], table: Any) -> Any:
 
 
 class _Joined:
-    """Rows with an `image` looked up by a column; None where there is none."""
+    """Rows with an `image` looked up by a column; None where no image has that id."""
 
-    def __init__(self, rows: Any, images: dict[Any, Any], column: str) -> None:
+    def __init__(self, rows: HubTable, images: dict[object, object], column: str) -> None:
         self.rows, self.images, self.column = rows, images, column
 
     def __len__(self) -> int:
@@ -129,8 +131,8 @@ class _Joined:
         return {**row, "image": self.images.get(row.get(self.column))}
 
 
-def _undecoded(table: Any) -> Any:
-    """The table with images left as stored: decoding is done item by item, where it may fail."""
+def _undecoded(table: HubTable) -> HubTable:
+    """The table with its images as stored: they are decoded item by item, so that a failure concerns one item."""
     from datasets import Image
 
     for name, feature in (table.features or {}).items():

@@ -1,4 +1,4 @@
-"""Pictures as data sets store them, decoded here so that a broken one is the failure of one item."""
+"""Images as data sets store them, decoded item by item so that a broken image fails one item only."""
 
 from __future__ import annotations
 
@@ -6,26 +6,36 @@ import hashlib
 import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from PIL import Image
 
 
-def picture(stored: Any, folder: Path | None = None) -> Image.Image:
-    """An RGB image, turned as its EXIF orientation says.
+def rgb_image(stored: object, folder: Path | None = None) -> Image.Image:
+    """Decode an image to RGB, turned upright by its EXIF orientation.
 
     Parameters
     ----------
     stored : mapping with "bytes" or "path", bytes, path or PIL image
-        What a cell holds; the hub stores ``{"bytes": ..., "path": ...}``.
+        The content of a cell; the hub stores ``{"bytes": ..., "path": ...}``.
     folder : Path, optional
-        What a relative path is relative to.
+        Folder that a relative path starts from.
+
+    Returns
+    -------
+    PIL.Image.Image
 
     Raises
     ------
     ValueError
         No image, no such file, or bytes that no decoder reads.
+
+    Examples
+    --------
+    >>> from PIL import Image
+    >>> rgb_image(Image.new("L", (3, 2))).mode
+    'RGB'
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -37,14 +47,14 @@ def picture(stored: Any, folder: Path | None = None) -> Image.Image:
             return (opened if upright is None else upright).convert("RGB")
     except ValueError:
         raise
-    except UnidentifiedImageError as error:  # its own words name an address in memory
+    except UnidentifiedImageError as error:  # its message names an address in memory
         raise ValueError("image: expected a readable image, got bytes of no known format") from error
     except Exception as error:  # a decoder may raise anything on hostile bytes: SyntaxError, struct.error, ...
         raise ValueError(f"image: expected a readable image, got {type(error).__name__}: {error}") from error
 
 
-def encoded(stored: Any, folder: Path | None = None) -> bytes:
-    """The bytes of an image file; see :func:`picture`."""
+def encoded(stored: object, folder: Path | None = None) -> bytes:
+    """The bytes of an image file; the arguments are those of :func:`rgb_image`."""
     if isinstance(stored, Mapping):
         stored = stored.get("bytes") or stored.get("path")
     if isinstance(stored, bytes) and stored:
@@ -57,8 +67,8 @@ def encoded(stored: Any, folder: Path | None = None) -> bytes:
     raise ValueError("image: expected an image, got none")
 
 
-def content_id(stored: Iterable[Any], folder: Path | None = None) -> str:
-    """16 hexadecimal digits that name these images by content: questions about one image share it."""
+def content_id(stored: Iterable[object], folder: Path | None = None) -> str:
+    """A digest of 16 hexadecimal digits of the images' content, the same for all questions about one image."""
     digest = hashlib.sha256()
     for image in stored:
         data = image.tobytes() if hasattr(image, "tobytes") else encoded(image, folder)

@@ -1,4 +1,4 @@
-"""Rows of what is no published table: Visual7W's own JSON, and your own JSONL."""
+"""Rows that do not come from a published table: Visual7W's own JSON, and your own JSONL."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from vlm.datasets.row_readers import Row
 
 
 def visual7w_rows(source: Path | None, split: str) -> list[Row]:
-    """Question-answer pairs of dataset_v7w_telling.json, each with its image's file.
+    """Read the question-answer pairs of dataset_v7w_telling.json, each with the file of its image.
 
     Raises
     ------
-    FileNotFoundError, ValueError
-        No such file, or one of another form.
+    FileNotFoundError
+        No such file.
+    ValueError
+        A file of another form, or without questions of the split.
     """
     if source is None:
         raise FileNotFoundError(
@@ -42,19 +44,19 @@ def visual7w_rows(source: Path | None, split: str) -> list[Row]:
 
 
 def _beside(folder: Path, name: str) -> str:
-    """The image's file, relative to the folder: in images/, or beside the JSON."""
+    """The image's file, relative to the folder: beside the JSON, or else in images/."""
     return name if (folder / name).is_file() else f"images/{name}"
 
 
 def own_rows(source: Path | None) -> list[Row]:
-    """Lines of your own JSONL; a line that is no JSON object becomes a row that says so.
+    """Read the lines of your own JSONL; a line that is not a JSON object becomes a row that holds the reason.
 
     Raises
     ------
     FileNotFoundError
         No such file.
     ValueError
-        Two lines with one id.
+        Two lines have the same id.
     """
     if source is None or not source.is_file():
         raise FileNotFoundError(f"jsonl: expected source=, a file with one JSON object per line, got {source}")

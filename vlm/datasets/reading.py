@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 
-from vlm.datasets import row_readers as conversions
+from vlm.datasets import row_readers
 from vlm.datasets.catalogue import DATASETS, OWN, Dataset, group_of
 from vlm.datasets.hub_tables import hub_rows, local_rows
-from vlm.datasets.images import content_id, picture
+from vlm.datasets.images import content_id, rgb_image
 from vlm.datasets.own_files import own_rows, visual7w_rows
+from vlm.datasets.row_readers import Row
 from vlm.item import Failure, Item
 
 _OWN = Dataset(
@@ -21,13 +22,13 @@ _OWN = Dataset(
     places=(),
     split="",
     size=0,
-    group=OWN,
+    task_group=OWN,
     questions="choice, yes/no, open, ocr, math",
     licence="yours",
     key="id",
     image_key="image_id",
     columns=(),
-    read=conversions.own,
+    read=row_readers.own,
 )
 _EMBEDDED_SIZE = 600
 
@@ -42,42 +43,59 @@ def read(
     streaming: bool = False,
     decoded: Callable[[int], bool] | None = None,
 ) -> Iterator[Item | Failure]:
-    """The items of a data set, in an order that depends on the arguments alone.
+    """Read the items of a data set one by one.
 
     Parameters
     ----------
     name : str
-        One of ``DATASETS``; "tiny", the embedded set; or "jsonl", your own.
+        One of the names in ``DATASETS``; "tiny", the embedded set; or "jsonl", your own file.
     source : str or Path, optional
-        Instead of the declared hub ids: another hub id, a folder laid out as on the hub, or one Parquet, JSON or
-        JSONL file. "visual7w" and "jsonl" need one.
+        Where to read instead of the declared hub ids: another hub id, a folder laid out as on the hub, or one
+        Parquet, JSON or JSONL file. "visual7w" and "jsonl" need a source.
     split : str, optional
-        Instead of the declared one.
+        Split to read instead of the declared one.
     limit : int, optional
-        At most so many items: a random subset in the table's order. None is all (600 of "tiny").
+        Largest number of items: a random subset, in the order of the table. None reads all (600 of "tiny").
     seed : int
-        Draws the subset; for "tiny", the scenes.
+        Seed of the subset; for "tiny", of the scenes.
     streaming : bool
-        Read from the hub without storing; `limit` then means the first ones, since a stream cannot be sampled.
+        Read from the hub without storing the table. `limit` then takes the first items, because a stream cannot
+        be sampled.
     decoded : function, optional
-        Position in this order, from 0, to whether the images are wanted; the others' items have none, and nobody
-        notices if they are broken. All by default. For a worker that answers a part of the items.
+        Takes a position in this order, from 0, and returns whether its images are decoded. Items whose images are
+        not decoded have none, and their broken images go unnoticed. By default all images are decoded. A worker
+        that answers only part of the items decodes only that part.
 
     Yields
     ------
     Item or Failure
-        A Failure where a row or its image cannot be read; never an exception for one item.
+        A Failure where a row or its image cannot be read; one unreadable item never raises an exception.
 
     Raises
     ------
     ValueError
-        Unknown name, limit below 1, a table without the columns it should have, or a seed for a cut stream.
+        Unknown name, limit below 1, a table that lacks a required column, or a seed other than 0 for a stream with
+        a limit.
     FileNotFoundError
-        No such source.
+        The source does not exist.
     OSError
         No hub id loads.
     ImportError
         The `datasets` library is missing: pip install 'skipit[data]'.
+
+    See Also
+    --------
+    group_of : Task group of a data set.
+    vlm.scoring.score : Score of an answer to an item.
+
+    Examples
+    --------
+    >>> from vlm.datasets import read
+    >>> items = list(read("tiny", limit=5))
+    >>> [item.kind for item in items]
+    ['open', 'open', 'yes/no', 'yes/no', 'choice']
+    >>> items[4].question, items[4].options, items[4].answers
+    ('which digit is there?', ('4', '9', '6', '0'), ('A',))
     """
     group_of(name)
     if limit is not None and (not isinstance(limit, int) or limit < 1):
@@ -85,27 +103,33 @@ def read(
     if name == "tiny":
         return _embedded(split or "test", limit or _EMBEDDED_SIZE, seed, decoded)
     if streaming and limit is not None and seed != 0:
-        raise ValueError(f"seed: expected 0, got {seed}; a stream can be cut but not sampled, so leave out streaming")
+        raise ValueError(
+            f"seed: expected 0, got {seed}; a stream can be cut but not sampled, so leave out streaming or the seed"
+        )
     dataset = next((d for d in DATASETS if d.name == name), _OWN)
-    place = _local(source)
-    rows: Any
-    if name == "jsonl":
-        rows = own_rows(place)
-    elif name == "visual7w":
-        rows = visual7w_rows(place, split or dataset.split)
-    elif place is not None:
-        rows = local_rows(dataset, place, split or dataset.split, streaming=streaming)
-    else:
-        rows = hub_rows(dataset, None if source is None else str(source), split or dataset.split, streaming=streaming)
-    folder = None if place is None else place.parent if place.is_file() else place
+    path = _local(source)
+    rows = _rows(dataset, source, path, split or dataset.split, streaming=streaming)
+    folder = None if path is None else path.parent if path.is_file() else path
     if streaming and not isinstance(rows, list):
         return _entries(dataset, enumerate(islice(rows, limit)), folder, decoded)
-    chosen = _subset(len(rows), limit, seed)
-    return _entries(dataset, ((i, rows[i]) for i in chosen), folder, decoded)
+    table = cast(Sequence[Row], rows)  # only a stream has no length
+    return _entries(dataset, ((i, table[i]) for i in _subset(len(table), limit, seed)), folder, decoded)
+
+
+def _rows(
+    dataset: Dataset, source: str | Path | None, path: Path | None, split: str, *, streaming: bool
+) -> Iterable[Row]:
+    if dataset.name == "jsonl":
+        return own_rows(path)
+    if dataset.name == "visual7w":
+        return visual7w_rows(path, split)
+    if path is not None:
+        return local_rows(dataset, path, split, streaming=streaming)
+    return hub_rows(dataset, None if source is None else str(source), split, streaming=streaming)
 
 
 def _entries(
-    dataset: Dataset, rows: Iterable[tuple[int, Any]], folder: Path | None, decoded: Callable[[int], bool] | None
+    dataset: Dataset, rows: Iterable[tuple[int, Row]], folder: Path | None, decoded: Callable[[int], bool] | None
 ) -> Iterator[Item | Failure]:
     checked = False
     for position, (index, row) in enumerate(rows):
@@ -119,21 +143,35 @@ def _entries(
         yield _entry(dataset, index, row, folder, decoded is None or decoded(position))
 
 
-def _entry(dataset: Dataset, index: int, row: Any, folder: Path | None, decoded: bool) -> Item | Failure:
+def _entry(dataset: Dataset, index: int, row: Row, folder: Path | None, decoded: bool) -> Item | Failure:
     name = str(index if dataset.key is None else row.get(dataset.key, index))
     try:
         if "broken" in row:
             raise ValueError(row["broken"])
         parts = dataset.read(row)
-        stored = parts.pop("images")
-        images = tuple(picture(image, folder) for image in stored) if decoded else ()
-        key = dataset.image_key
-        image_id = str(row[key]) if key and row.get(key) is not None else content_id(stored, folder) if stored else name
-        return Item(dataset=dataset.name, id=name, image_id=image_id, images=images, **parts)
+        return Item(
+            dataset=dataset.name,
+            id=name,
+            images=tuple(rgb_image(image, folder) for image in parts.images) if decoded else (),
+            image_id=_image_id(dataset, row, parts.images, folder, name),
+            question=parts.question,
+            options=parts.options,
+            answers=parts.answers,
+            kind=parts.kind,
+            details=parts.details,
+        )
     except KeyError as error:
         return Failure(dataset.name, name, f"row: expected a column {error.args[0]!r}, got {', '.join(map(str, row))}")
     except (ValueError, TypeError, AttributeError) as error:
         return Failure(dataset.name, name, str(error))
+
+
+def _image_id(dataset: Dataset, row: Row, stored: tuple[object, ...], folder: Path | None, name: str) -> str:
+    """The table's own id of the image, or a digest of the images; without images the item's name."""
+    key = dataset.image_key
+    if key and row.get(key) is not None:
+        return str(row[key])
+    return content_id(stored, folder) if stored else name
 
 
 def _subset(size: int, limit: int | None, seed: int) -> list[int]:
@@ -151,27 +189,27 @@ def _local(source: str | Path | None) -> Path | None:
         return path
     name = str(source)
     if isinstance(source, Path) or path.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1:
-        raise FileNotFoundError(f"source: no file or folder {name!r}; expected one, or a hub id 'owner/name'")
+        raise FileNotFoundError(f"source: expected a file, a folder or a hub id 'owner/name', got {name!r}")
     return None
 
 
 def _embedded(split: str, limit: int, seed: int, decoded: Callable[[int], bool] | None) -> Iterator[Item]:
-    """Image questions of the embedded set; choices have their options apart from the question."""
+    """Image questions of the embedded set; the options of a choice are separated from its question."""
     from vlm.tiny.question_writer import IMAGE_KINDS, questions
 
     kinds = {"comparison": "yes/no", "existence": "yes/no", "choice": "choice"}
-    for number, asked in enumerate(questions(split=split, limit=limit, seed=seed, kinds=IMAGE_KINDS)):
-        words = asked.prompt.removeprefix("<image> ").removesuffix(" answer:")
-        question, _, listed = words.partition("?")
-        assert asked.image is not None
+    for number, written in enumerate(questions(split=split, limit=limit, seed=seed, kinds=IMAGE_KINDS)):
+        words = written.prompt.removeprefix("<image> ").removesuffix(" answer:")
+        question, _, options = words.partition("?")
+        assert written.image is not None
         yield Item(
             dataset="tiny",
             id=f"{split}-{seed}-{number}",
-            image_id=f"{split}-{seed}-{asked.image_id}",
+            image_id=f"{split}-{seed}-{written.image_id}",
             question=question + "?",
-            images=(asked.image,) if decoded is None or decoded(number) else (),
-            options=tuple(listed.split()[1::2]),
-            answers=(asked.answer,),
-            kind=kinds.get(asked.kind, "open"),
-            details={"kind": asked.kind},
+            images=(written.image,) if decoded is None or decoded(number) else (),
+            options=tuple(options.split()[1::2]),
+            answers=(written.answer,),
+            kind=kinds.get(written.kind, "open"),
+            details={"kind": written.kind},
         )

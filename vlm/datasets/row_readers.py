@@ -1,4 +1,4 @@
-"""From a row of a published table to the parts of an item: one function per data set."""
+"""Turns a row of a published table into the parts of an item: one function per data set."""
 
 from __future__ import annotations
 
@@ -6,14 +6,27 @@ import ast
 import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from vlm.scoring.mmmu import references
 from vlm.scoring.option_letters import letters, listed_letters
 
-Row = Mapping[str, Any]
-# Keyword arguments of an Item but its dataset, id and image_id; images as stored.
-Parts = dict[str, Any]
+Row = Mapping[str, Any]  # a cell's type is checked where it is read
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """The fields of an `Item` that a row determines; its images are as stored."""
+
+    question: str
+    images: tuple[object, ...]
+    answers: tuple[str, ...]
+    kind: str
+    options: tuple[str, ...] = ()
+    details: Mapping[str, str] = field(default_factory=dict)
+
+
 Reader = Callable[[Row], Parts]
 
 KINDS = ("choice", "yes/no", "open", "ocr", "math")
@@ -22,34 +35,34 @@ _MARK = re.compile(r"<image\s*(\d+)>")
 
 def gqa(row: Row) -> Parts:
     """`question`, `answer`, `types` and the joined `image`."""
-    return {
-        "question": text(row, "question"),
-        "images": (row["image"],),
-        "answers": (text(row, "answer"),),
-        "kind": yes_no_or("open", row["answer"]),
-        "details": {"type": str((row.get("types") or {}).get("structural", ""))},
-    }
+    return Parts(
+        question=text(row, "question"),
+        images=(row["image"],),
+        answers=(text(row, "answer"),),
+        kind=yes_no_or("open", row["answer"]),
+        details={"type": str((row.get("types") or {}).get("structural", ""))},
+    )
 
 
 def vqav2(row: Row) -> Parts:
     """`question`, `answers` (ten of {answer, answer_confidence, answer_id}), `answer_type`, `image`."""
-    return {
-        "question": text(row, "question"),
-        "images": (row["image"],),
-        "answers": texts([entry["answer"] for entry in row["answers"] or ()], "answers", 2),
-        "kind": "yes/no" if row["answer_type"] == "yes/no" else "open",
-        "details": {"type": str(row["answer_type"])},
-    }
+    return Parts(
+        question=text(row, "question"),
+        images=(row["image"],),
+        answers=texts([entry["answer"] for entry in row["answers"] or ()], "answers", 2),
+        kind="yes/no" if row["answer_type"] == "yes/no" else "open",
+        details={"type": str(row["answer_type"])},
+    )
 
 
 def textvqa(row: Row) -> Parts:
     """`question`, `answers` (ten texts), `image`."""
-    return {
-        "question": text(row, "question"),
-        "images": (row["image"],),
-        "answers": texts(row["answers"], "answers", 2),
-        "kind": "open",
-    }
+    return Parts(
+        question=text(row, "question"),
+        images=(row["image"],),
+        answers=texts(row["answers"], "answers", 2),
+        kind="open",
+    )
 
 
 def ai2d(row: Row) -> Parts:
@@ -58,107 +71,106 @@ def ai2d(row: Row) -> Parts:
     index = int(row["answer"])
     if not 0 <= index < len(options):
         raise ValueError(f"answer: expected an index below {len(options)}, got {index}")
-    return {
-        "question": text(row, "question"),
-        "images": (row["image"],),
-        "options": options,
-        "answers": (letters(len(options))[index],),
-        "kind": "choice",
-    }
+    return Parts(
+        question=text(row, "question"),
+        images=(row["image"],),
+        options=options,
+        answers=(letters(len(options))[index],),
+        kind="choice",
+    )
 
 
 def ocrbench(row: Row) -> Parts:
     """`question`, `answer` (texts, or one), `dataset`, `question_type`, `image`."""
     answer = row["answer"]
-    return {
-        "question": text(row, "question"),
-        "images": (row["image"],),
-        "answers": texts([answer] if isinstance(answer, str) else answer, "answer", 1),
-        "kind": "ocr",
-        "details": {"dataset": str(row["dataset"]), "type": str(row["question_type"])},
-    }
+    return Parts(
+        question=text(row, "question"),
+        images=(row["image"],),
+        answers=texts([answer] if isinstance(answer, str) else answer, "answer", 1),
+        kind="ocr",
+        details={"dataset": str(row["dataset"]), "type": str(row["question_type"])},
+    )
 
 
 def mmmu(row: Row) -> Parts:
     """`question` with `<image k>`, `options` (a Python list in a text), `answer`, `question_type`, `image_1` to `_7`.
 
-    Images are those the question or an option refers to, in ascending k; all there are if none is referred to.
+    The images are those that the question or an option refers to, in ascending k; all of them if none is referred to.
     """
     options = _listed_options(row["options"]) if row["question_type"] == "multiple-choice" else ()
     question = text(row, "question")
     marks = sorted({int(k) for part in (question, *options) for k in _MARK.findall(part)})
     present = [k for k in range(1, 8) if row.get(f"image_{k}") is not None]
     answer = text(row, "answer")
-    return {
-        "question": question,
-        "images": tuple(row.get(f"image_{k}") for k in marks or present),
-        "options": options,
-        "answers": right_letter(answer, options) if options else references(answer),
-        "kind": "choice" if options else "open",
-        "details": {"subject": re.sub(r"^[a-z]+_|_\d+$", "", str(row["id"]))},
-    }
+    return Parts(
+        question=question,
+        images=tuple(row.get(f"image_{k}") for k in marks or present),
+        options=options,
+        answers=right_letter(answer, options) if options else references(answer),
+        kind="choice" if options else "open",
+        details={"subject": re.sub(r"^[a-z]+_|_\d+$", "", str(row["id"]))},
+    )
 
 
-def _listed_options(column: Any) -> tuple[str, ...]:
+def _listed_options(column: str | Sequence[object]) -> tuple[str, ...]:
     try:
-        listed = ast.literal_eval(column) if isinstance(column, str) else column
+        options = ast.literal_eval(column) if isinstance(column, str) else column
     except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
         raise ValueError(f"options: expected a Python list of texts, got {column[:80]!r}") from error
-    return texts(listed, "options", 2)
+    return texts(options, "options", 2)
 
 
 def realworldqa(row: Row) -> Parts:
     """`question` (its options and instruction inside), `answer`, `image`."""
     question, answer = text(row, "question"), text(row, "answer").strip()
     kind = "choice" if answer in listed_letters(question) else yes_no_or("open", answer)
-    return {"question": question, "images": (row["image"],), "answers": (answer,), "kind": kind}
+    return Parts(question=question, images=(row["image"],), answers=(answer,), kind=kind)
 
 
 def mmstar(row: Row) -> Parts:
     """`question` (its options inside), `answer` (a letter), `category`, `l2_category`, `image`."""
-    return {
-        "question": text(row, "question"),
-        "images": (row["image"],),
-        "answers": (text(row, "answer").strip().upper(),),
-        "kind": "choice",
-        "details": {"category": str(row["category"]), "l2_category": str(row["l2_category"])},
-    }
+    return Parts(
+        question=text(row, "question"),
+        images=(row["image"],),
+        answers=(text(row, "answer").strip().upper(),),
+        kind="choice",
+        details={"category": str(row["category"]), "l2_category": str(row["l2_category"])},
+    )
 
 
 def mathvision(row: Row) -> Parts:
     """`question`, `options` (none for a free answer), `answer`, `decoded_image`, `level`, `subject`."""
     options = tuple(map(str, row["options"] or ()))
     answer = str(row["answer"])
-    return {
-        "question": text(row, "question"),
-        "images": (row["decoded_image"],),
-        "options": options,
-        "answers": right_letter(answer, options) if options else (answer,),
-        "kind": "choice" if options else "math",
-        "details": {"level": str(row["level"]), "subject": str(row["subject"])},
-    }
+    return Parts(
+        question=text(row, "question"),
+        images=(row["decoded_image"],),
+        options=options,
+        answers=right_letter(answer, options) if options else (answer,),
+        kind="choice" if options else "math",
+        details={"level": str(row["level"]), "subject": str(row["subject"])},
+    )
 
 
 def visual7w(row: Row) -> Parts:
     """`question`, `answer`, `multiple_choices` (the wrong options), `type`, and the `image` of the file's entry.
 
-    Options are put in an order drawn from `qa_id`, the same everywhere and for ever: as stored, the right one
-    comes first.
+    In the file the right option comes first, so the options are put into an order drawn from `qa_id` alone.
     """
     options = (text(row, "answer"), *texts(row["multiple_choices"], "multiple_choices", 1))
     order = sorted(range(len(options)), key=lambda i: hashlib.sha256(f"{row['qa_id']}:{i}".encode()).digest())
-    return {
-        "question": text(row, "question"),
-        "images": (row["image"],),
-        "options": tuple(options[i] for i in order),
-        "answers": (letters(len(options))[order.index(0)],),
-        "kind": "choice",
-        "details": {"type": str(row.get("type", ""))},
-    }
+    return Parts(
+        question=text(row, "question"),
+        images=(row["image"],),
+        options=tuple(options[i] for i in order),
+        answers=(letters(len(options))[order.index(0)],),
+        kind="choice",
+        details={"type": str(row.get("type", ""))},
+    )
 
 
 def own(row: Row) -> Parts:
-    """A line of your own JSONL: `question`, `answer` (or several), `image` (a path, or several), `options`, `kind`."""
+    """Your own JSONL: `question`, `answer` (one or a list), `image` (a path or a list of them), `options`, `kind`."""
     options = texts(row["options"], "options", 2) if row.get("options") else ()
     answer, image = row["answer"], row.get("image")
     answers = texts([answer] if isinstance(answer, str | int | float) else answer, "answer", 1)
@@ -172,14 +184,14 @@ def own(row: Row) -> Parts:
         answers = tuple(
             letter for a in answers for letter in right_letter(a, listed_letters(row["question"]) or letters(4))
         )
-    return {
-        "question": text(row, "question"),
-        "images": images,
-        "options": options,
-        "answers": tuple(letter for a in answers for letter in right_letter(a, options)) if options else answers,
-        "kind": kind,
-        "details": {name: str(value) for name, value in row.get("details", {}).items()},
-    }
+    return Parts(
+        question=text(row, "question"),
+        images=images,
+        options=options,
+        answers=tuple(letter for a in answers for letter in right_letter(a, options)) if options else answers,
+        kind=kind,
+        details={name: str(value) for name, value in row.get("details", {}).items()},
+    )
 
 
 def _all_yes_or_no(answers: Sequence[str]) -> bool:
@@ -187,22 +199,22 @@ def _all_yes_or_no(answers: Sequence[str]) -> bool:
 
 
 def text(row: Row, column: str) -> str:
-    """A cell that must hold a text which is not empty."""
-    found = row[column]
-    if not isinstance(found, str) or not found.strip():
-        raise ValueError(f"{column}: expected text, got {found!r}")
-    return found
+    """The text of a cell; ValueError if the cell is empty or holds something else."""
+    cell = row[column]
+    if not isinstance(cell, str) or not cell.strip():
+        raise ValueError(f"{column}: expected text, got {cell!r}")
+    return cell
 
 
-def texts(found: Any, column: str, least: int) -> tuple[str, ...]:
-    """A cell that must hold a list of at least `least` texts."""
-    if not isinstance(found, Sequence) or isinstance(found, str) or len(found) < least:
-        raise ValueError(f"{column}: expected a list of at least {least}, got {found!r}")
-    return tuple(map(str, found))
+def texts(cell: object, column: str, least: int) -> tuple[str, ...]:
+    """The entries of a cell as texts; ValueError if the cell does not hold a list of at least `least` entries."""
+    if not isinstance(cell, Sequence) or isinstance(cell, str) or len(cell) < least:
+        raise ValueError(f"{column}: expected a list of at least {least}, got {cell!r}")
+    return tuple(map(str, cell))
 
 
 def right_letter(answer: str, options: Sequence[str]) -> tuple[str, ...]:
-    """The letter of a right option, given as that letter or as the option's text."""
+    """The letter of the right option, which is given as that letter or as the option's text."""
     labels = letters(len(options))
     if answer.strip().upper() in labels:
         return (answer.strip().upper(),)
@@ -212,5 +224,5 @@ def right_letter(answer: str, options: Sequence[str]) -> tuple[str, ...]:
 
 
 def yes_no_or(kind: str, answer: str) -> str:
-    """ "yes/no" where the answer is one of the two, else `kind`."""
+    """The kind "yes/no" where the answer is one of the two, else `kind`."""
     return "yes/no" if answer.strip().lower() in ("yes", "no") else kind

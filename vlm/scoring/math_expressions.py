@@ -1,9 +1,9 @@
 r"""The value of a short arithmetic expression, in LaTeX or plain text, within fixed limits.
 
-Nothing is evaluated as code and no computer algebra is asked. A recursive-descent parser reads numbers,
-``+ - * / ^``, brackets, ``\frac``, ``\sqrt``, ``\pi`` and nothing else, in rational arithmetic as long as it can.
-Length, depth of nesting and size of every intermediate number are limited, so the work is limited too: the same
-on every machine, which a limit on seconds would not be.
+Nothing is evaluated as code and no computer algebra is used. A recursive-descent parser reads numbers,
+``+ - * / ^``, brackets, ``\frac``, ``\sqrt``, ``\pi`` and nothing else, in rational arithmetic where possible.
+Length, depth of nesting and size of every intermediate number are limited, which limits the work in the same way on
+every machine; a time limit would not.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 
 
 def value(text: str) -> Number | None:
-    r"""What an expression is worth, or None where it is no expression or beyond the limits.
+    r"""Evaluate an expression; None if the text is not an expression or exceeds the limits.
 
     Parameters
     ----------
@@ -50,12 +50,19 @@ def value(text: str) -> Number | None:
     Returns
     -------
     Fraction, float or None
-        Exact where only rational operations and exact roots occur.
+        A Fraction where only rational operations and exact roots occur.
+
+    Examples
+    --------
+    >>> value(r"1\frac{1}{2}"), value("2^10"), value("1,000 + 1")
+    (Fraction(3, 2), Fraction(1024, 1), Fraction(1001, 1))
+    >>> value("two") is None
+    True
     """
     if len(text) > LENGTH or re.search(r"\d\s+[\d.]", text):
         return None
-    for spelling, meant in _SPELLINGS.items():
-        text = text.replace(spelling, meant)
+    for spelling, standard in _SPELLINGS.items():
+        text = text.replace(spelling, standard)
     try:
         return _Reader("".join(_THOUSANDS.sub("", text).split())).whole()
     except (ValueError, ZeroDivisionError, OverflowError):
@@ -63,7 +70,13 @@ def value(text: str) -> Number | None:
 
 
 def close(a: Number, b: Number) -> bool:
-    """Whether two numbers agree to two decimals, as the official rule asks, and to 5%, so that 0.001 is not 0.004."""
+    """Whether two numbers agree to two decimals, as the official rule requires, and to 5%, so that 0.001 is not 0.004.
+
+    Examples
+    --------
+    >>> close(3.14159, 3.14), close(0.001, 0.004)
+    (True, False)
+    """
     if a == b:
         return True
     x, y = float(a), float(b)
@@ -75,7 +88,7 @@ class _Unreadable(ValueError):
 
 
 class _Reader:
-    """One pass over the characters."""
+    """A recursive-descent parser that passes over the characters once."""
 
     def __init__(self, text: str) -> None:
         self.text, self.at, self.depth = text, 0, 0
@@ -139,7 +152,7 @@ class _Reader:
         raise _Unreadable
 
     def argument(self, *, signed: bool = False) -> Number:
-        r"""What follows \frac, \sqrt or ^: a group, a single digit (TeX's rule), or one thing of another kind."""
+        r"""The argument of \frac, \sqrt or ^: a group, a single digit (TeX's rule), or another atom."""
         if self.text.startswith("{", self.at):
             return self.group("{", "}")
         if signed and self.take("-"):
@@ -161,16 +174,16 @@ class _Reader:
         self.depth -= 1
         return result
 
-    def take(self, *wanted: str) -> str:
-        for piece in wanted:
-            if self.text.startswith(piece, self.at):
-                self.at += len(piece)
-                return piece
+    def take(self, *tokens: str) -> str:
+        for token in tokens:
+            if self.text.startswith(token, self.at):
+                self.at += len(token)
+                return token
         return ""
 
 
 def limited(number: Number) -> Number:
-    """The number, unless it has grown beyond what an answer can be."""
+    """The number, or `_Unreadable` if it is not finite or larger than BITS."""
     if isinstance(number, float):
         if not math.isfinite(number):
             raise _Unreadable
@@ -180,7 +193,7 @@ def limited(number: Number) -> Number:
 
 
 def raised(base: Number, exponent: Number) -> Number:
-    """A power; refused before it is computed where it would be beyond the limits."""
+    """A power; one that would exceed the limits is refused before it is computed."""
     if isinstance(exponent, Fraction) and exponent.denominator == 1 and isinstance(base, Fraction):
         bits = max(base.numerator.bit_length(), base.denominator.bit_length())
         if abs(exponent) * (bits - 1) > BITS:
@@ -192,7 +205,7 @@ def raised(base: Number, exponent: Number) -> Number:
 
 
 def root(radicand: Number, index: Number) -> Number:
-    """A root, exact where it is rational and square."""
+    """A root; the square root of a rational square is exact."""
     if radicand < 0 or not 1 <= index <= 100:
         raise _Unreadable
     if index == 2 and isinstance(radicand, Fraction):

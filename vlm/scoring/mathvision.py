@@ -19,7 +19,7 @@ _UNITS = re.compile(
     r"|dollars?|cents?|euros?|percent|seconds?|minutes?|hours?|days?|weeks?|months?|years?)(?:\s*\^\s*\{?[23]\}?|²|³)?\.?$",
     re.IGNORECASE,
 )
-# A word set as text after a number names what was counted, unless it is a number itself: 5 \text{ apples}.
+# A word set as text after a number names the things counted, unless it is a number itself: 5 \text{ apples}.
 _COUNTED = re.compile(
     r"(?<=\d)\s*\\(?:text|mathrm|mbox)\s?\{\s*(?!hundred|thousand|[a-z]*illion|dozen|half|halves|third|quarter)[a-z]{3,}"
     r"\s*\}$"
@@ -28,11 +28,16 @@ _UNIT_AFTER_DIGIT = re.compile(r"(?<=\d)(?=(?:cm|mm|dm|km|m|kg|g|ft)\b)", re.IGN
 
 
 def final_answer(text: str) -> str | None:
-    r"""What a worked answer ends with.
+    r"""The final answer of a worked solution.
 
-    The content of the last ``\boxed{...}`` that is closed and not empty; without one, what follows the last "answer
-    is" up to the end of its line or sentence; without one, the whole text if it is a line of at most 60
-    characters and two words. None otherwise: a sentence that states no answer has none.
+    The content of the last ``\boxed{...}`` that is closed and not empty; without one, the text after the last "answer
+    is" up to the end of its line or sentence; without one, the whole text if it is a single line of at most 60
+    characters and two words. None otherwise.
+
+    Examples
+    --------
+    >>> final_answer(r"Then x = 3, so \boxed{\frac{3}{4}}.")
+    '\\frac{3}{4}'
     """
     text = text[-_TAIL:].strip()
     boxed = _last_boxed(text)
@@ -47,14 +52,14 @@ def final_answer(text: str) -> str | None:
 
 
 def _last_boxed(text: str) -> str | None:
-    """Content of the last closed \\boxed{...} with something in it; "" if there are only empty or open ones."""
+    """Content of the last closed, non-empty \\boxed{...}; "" if there are only empty or open ones, None if none."""
     end = len(text)
-    found = False
+    seen = False
     for _ in range(20):
         start = text.rfind("boxed{", 0, end)
         if start < 0:
             break
-        found, end, depth = True, start, 0
+        seen, end, depth = True, start, 0
         for i in range(start + 5, len(text)):
             depth += (text[i] == "{") - (text[i] == "}")
             if depth == 0:
@@ -62,11 +67,17 @@ def _last_boxed(text: str) -> str | None:
                 if inside:
                     return inside
                 break
-    return "" if found else None
+    return "" if seen else None
 
 
 def canonical(text: str) -> str:
-    """An answer without dress (dollar signs, spacing commands, degrees, units, things counted), after the last "="."""
+    """An answer after its last "=", without dollar signs, spacing commands, degrees, units and counted things.
+
+    Examples
+    --------
+    >>> canonical("$x = 12$ cm")
+    '12'
+    """
     text = text.strip().rstrip(".").lower()
     text = _COUNTED.sub("", _WRAPPERS.sub("", text)).replace(r"\{", "{").replace(r"\}", "}")
     text = _TEXT.sub(r" \1", text)
@@ -75,7 +86,15 @@ def canonical(text: str) -> str:
 
 
 def equal(a: str, b: str) -> bool:
-    """Whether two answers are the same text, number, or tuple of numbers; see :func:`vlm.scoring.maths.close`."""
+    """Whether two answers are the same text, number or tuple of numbers.
+
+    Numbers are compared by :func:`vlm.scoring.math_expressions.close`.
+
+    Examples
+    --------
+    >>> equal("0.75", r"\\frac{3}{4}"), equal("(1, 2)", "(2, 1)")
+    (True, False)
+    """
     if max(len(a), len(b)) > LENGTH:
         return False
     a, b = canonical(a), canonical(b)
@@ -96,14 +115,14 @@ def _same_number(a: str, b: str) -> bool:
 
 
 def _entries(text: str) -> list[str]:
-    """The entries of "(1, 2)" or "[0, 1)", [] if it is no tuple."""
+    """The entries of "(1, 2)" or "[0, 1)"; [] if the text is not a tuple."""
     if len(text) < 3 or text[0] not in "([" or text[-1] not in ")]" or "," not in text:
         return []
     return text[1:-1].split(",")
 
 
 def read_answer(text: str, options: Sequence[str]) -> str | None:
-    """The letter that the answer names, where there are options; else the answer without dress; None for neither."""
+    """The letter that the answer names, where there are options; else the :func:`canonical` answer; or None."""
     answer = final_answer(text)
     if not options:
         return None if answer is None or len(answer) > LENGTH else canonical(answer) or None
@@ -118,10 +137,16 @@ def read_answer(text: str, options: Sequence[str]) -> str | None:
 
 
 def mathvision_match(text: str, options: Sequence[str], references: Sequence[str]) -> float:
-    """1 if the answer is a reference: its letter where there are options, else by :func:`equal`."""
-    said = read_answer(text, options)
-    if said is None:
+    """1 if the answer is right, else 0: compared by letter where there are options, else by :func:`equal`.
+
+    Examples
+    --------
+    >>> mathvision_match(r"So the area is \\boxed{12}.", (), ["12.0"])
+    1.0
+    """
+    answer = read_answer(text, options)
+    if answer is None:
         return 0.0
     if options:
-        return float(said in {reference.strip().strip("()").upper() for reference in references})
-    return float(any(equal(said, reference) for reference in references))
+        return float(answer in {reference.strip().strip("()").upper() for reference in references})
+    return float(any(equal(answer, reference) for reference in references))

@@ -1,4 +1,4 @@
-"""MMMU's own reading of answers, without its random choice where nothing can be read."""
+"""MMMU's own reading of answers, except that an answer that cannot be read is not replaced by a random option."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from vlm.scoring.option_letters import is_article, letters, read_letter
 
-# Characters read from the end; 128 tokens, the limit of lmms-eval, are a third of it. Keeps the patterns below fast.
+# Characters read from the end, about three times the 128 tokens that lmms-eval allows; keeps the patterns below fast.
 _READ = 2_000
 _CUES = ("could be ", "so ", "is ", "thus ", "therefore ", "final ", "answer ", "result ")
 _TRIVIAL = frozenset(":,.!?;'")
@@ -20,41 +20,53 @@ _NUMBERS = (
 
 
 def read_choice(text: str, options: Sequence[str]) -> str | None:
-    """The letter that a generated answer to a multiple choice names; None where the official code would draw lots.
+    """The letter that a generated answer to a multiple choice names; None where the official code draws at random.
 
-    Candidates are letters in brackets; without any, letters between blanks; without any, and in an answer of more
-    than five words, options whose text is contained. The last candidate in the text wins. Two changes: the
-    article "A" ("A cat") is no candidate, and where nothing was found :func:`vlm.scoring.letters.read_letter`
-    tries ("b", "B:", "answer:B") before the answer counts as unparsed.
+    Candidates are letters in brackets; without any, letters between spaces; without any, and in an answer of more
+    than five words, options whose text the answer contains. The last candidate in the text wins. Two changes to
+    the official code: the article "A" ("A cat") is not a candidate, and where there is no candidate
+    :func:`vlm.scoring.option_letters.read_letter` tries ("b", "B:", "answer:B") before the answer counts as
+    unparsed.
+
+    Examples
+    --------
+    >>> read_choice("It could be (A), but I choose (B).", ["red", "blue"])
+    'B'
     """
     labels = letters(len(options))
-    said = text[-_READ:]
+    answer = text[-_READ:]
     for mark in ",.!?;:'":
-        said = said.strip(mark)
-    said = f" {said} "
-    places = {label: said.rfind(f"({label})") for label in labels}
+        answer = answer.strip(mark)
+    answer = f" {answer} "
+    places = {label: answer.rfind(f"({label})") for label in labels}
     if max(places.values(), default=-1) < 0:
-        places = {label: _last_bare(said, label, option) for label, option in zip(labels, options, strict=True)}
-    if max(places.values(), default=-1) < 0 and len(said.split()) > 5:
-        places = {k: said.lower().rfind(o.lower()) if o else -1 for k, o in zip(labels, options, strict=True)}
+        places = {label: _last_bare(answer, label, option) for label, option in zip(labels, options, strict=True)}
+    if max(places.values(), default=-1) < 0 and len(answer.split()) > 5:
+        places = {k: answer.lower().rfind(o.lower()) if o else -1 for k, o in zip(labels, options, strict=True)}
     if max(places.values(), default=-1) < 0:
         return read_letter(text, labels, options)
     return max(places, key=lambda label: places[label])
 
 
-def _last_bare(said: str, label: str, option: str) -> int:
-    found = [m.start() for m in re.finditer(rf"(?<= ){label}(?= )", said) if not is_article(said, m.start(), option)]
-    return found[-1] if found else -1
+def _last_bare(answer: str, label: str, option: str) -> int:
+    """Where the label last stands between spaces and is not an article; -1 if nowhere."""
+    matches = re.finditer(rf"(?<= ){label}(?= )", answer)
+    return max((m.start() for m in matches if not is_article(answer, m.start(), option)), default=-1)
 
 
 def read_open(text: str) -> frozenset[str | float]:
-    """What a free answer may mean: the shortest tail after a cue word of each line, and every number in it.
+    """The candidate answers in a free answer: the shortest tail after a cue word of each line, and its numbers.
 
     Cues are "so", "is", "thus", "therefore", "final", "answer", "result", "could be", and "=" in the last line.
-    Strings are in lower case, numbers rounded to two decimals.
+    Texts are in lower case, numbers rounded to two decimals.
+
+    Examples
+    --------
+    >>> sorted(read_open("The sum is 12.345"), key=str)
+    [12.35]
     """
-    said = text.strip()[-_READ:].strip(".").lower()
-    lines = said.split("\n")
+    answer = text.strip()[-_READ:].strip(".").lower()
+    lines = answer.split("\n")
     tails = []
     for line in lines:
         cues = (*_CUES, "=") if line is lines[-1] else _CUES
@@ -64,34 +76,43 @@ def read_open(text: str) -> frozenset[str | float]:
             shortest = tail if not shortest or len(tail) < len(shortest) else shortest
         if shortest and shortest not in _TRIVIAL:
             tails.append(shortest)
-    tails = tails or [said]
+    tails = tails or [answer]
     numbers = [number for tail in tails for pattern in _NUMBERS for number in pattern.findall(tail)]
-    return frozenset(form for found in (*tails, *numbers) for form in _forms(found))
+    return frozenset(form for candidate in (*tails, *numbers) for form in _forms(candidate))
 
 
 def open_match(text: str, references: Sequence[str]) -> float:
-    """1 if a number of the answer equals a reference's, or a reference's text is contained in the answer, else 0."""
-    wanted = {form for reference in references for form in _forms(reference)}
-    texts = [form for form in wanted if isinstance(form, str) and form.strip()]
+    """1 if a number of the answer equals a reference, or the answer contains the text of a reference, else 0.
+
+    Examples
+    --------
+    >>> open_match("So the result is 0.5", ["1/2", "0.50"])
+    1.0
+    """
+    right = {form for reference in references for form in _forms(reference)}
+    texts = [form for form in right if isinstance(form, str) and form.strip()]
     return float(
-        any(any(w in said for w in texts) if isinstance(said, str) else said in wanted for said in read_open(text))
+        any(
+            any(text in candidate for text in texts) if isinstance(candidate, str) else candidate in right
+            for candidate in read_open(text)
+        )
     )
 
 
 def references(answer: str) -> tuple[str, ...]:
-    """The references of an open question: the column holds one, or a Python list of several."""
+    """The references of an open question, whose column holds one text or a Python list of several."""
     if answer.strip().startswith("["):
         try:
-            listed = ast.literal_eval(answer.strip())
+            entries = ast.literal_eval(answer.strip())
         except (ValueError, SyntaxError):
             return (answer,)
-        if isinstance(listed, list):
-            return tuple(str(entry) for entry in listed)
+        if isinstance(entries, list):
+            return tuple(str(entry) for entry in entries)
     return (answer,)
 
 
 def _forms(text: str) -> list[str | float]:
-    """A number rounded to two decimals, or the text; one character with a blank on either side."""
+    """A number rounded to two decimals, or the text; a single character gets a space on either side."""
     text = text.strip()
     try:
         return [round(float(text.replace(",", "")), 2)]

@@ -6,15 +6,25 @@ from collections.abc import Sequence
 
 
 def contains_match(prediction: str, references: Sequence[str], *, subset: str = "") -> float:
-    """1 if any reference is contained in the prediction, else 0; the benchmark's score is the sum over 1,000 items.
+    """1 if the prediction contains a reference, else 0; the benchmark's score is the sum over 1,000 items.
 
-    Both sides in lower case, stripped, line breaks as blanks. For the formulas of the sub-set HME100k all blanks
-    and line breaks go and the case stays, since ``x`` and ``X`` are different variables.
+    Both sides are compared in lower case and stripped, with line breaks as spaces. For the formulas of the subset
+    HME100k all spaces and line breaks are removed and the case is kept, since ``x`` and ``X`` are different
+    variables.
 
     Parameters
     ----------
+    prediction : str
+    references : sequence of str
     subset : str
         The item's column `dataset`.
+
+    Examples
+    --------
+    >>> contains_match("The sign says STOP.", ["stop"])
+    1.0
+    >>> contains_match("Y = X", ["y = x"], subset="HME100k")
+    0.0
     """
 
     def plain(text: str) -> str:
@@ -22,6 +32,6 @@ def contains_match(prediction: str, references: Sequence[str], *, subset: str = 
             return text.strip().replace("\n", " ").replace(" ", "")
         return text.lower().strip().replace("\n", " ")
 
-    said = plain(prediction)
-    # An empty reference is contained in everything, and so says nothing.
-    return float(any(wanted in said for wanted in map(plain, references) if wanted))
+    answer = plain(prediction)
+    # Every text contains an empty reference, so it is not evidence of a right answer.
+    return float(any(reference in answer for reference in map(plain, references) if reference))

@@ -1,4 +1,4 @@
-"""Which option a text names: a reading that would rather not know than guess."""
+"""Finds the option that a text names, or none where the text is ambiguous: it never guesses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from itertools import zip_longest
 from vlm.scoring.exact import plain
 
 _LETTERS = string.ascii_uppercase
-# After one of these, a letter is what the text decides for. "answer is (B)", "Answer: b", "\boxed{B}".
+# The letter after one of these is the decision of the text. "answer is (B)", "Answer: b", "\boxed{B}".
 _DECISION = re.compile(
     r"(?:\banswer(?:\s(?:choice|option|letter))?\s?(?:is|would be|should be|must be|:|=)\s?(?:option|choice|letter)?:?"
     r"|\b(?:i|i'd|i would|we) (?:choose|select|pick)(?: option| choice| letter)?"
@@ -20,7 +20,7 @@ _DECISION = re.compile(
 )
 _ANSWER = re.compile(r"\banswer(?: is| would be| should be|:)", re.IGNORECASE)
 _MENTION = re.compile(r"\b(?:option|choice|letter)(?:\s+is)?[\s:*\"'(\[]*([a-z])(?![\w'])", re.IGNORECASE)
-# "B", "(b)", "**B**.", "[B]:"; brackets and marks may surround one letter, nothing else.
+# "B", "(b)", "**B**.", "[B]:"; one letter that only brackets and marks may surround.
 _ALONE = re.compile(r"[\s*_\"'`(\[{$.]*([A-Za-z])[\s*_\"'`)\]}$.,:;!]*")
 # "B. red", "(B) red", "B: red", "B) red", "B - red", "B\nbecause".
 _LABELLED = re.compile(r"[\s*_\"'`]*(?:[(\[]?\s*([A-Za-z])\s*[)\]]|([A-Z])\s*(?:[.:,]|\*\*|-\s|\n))")
@@ -29,7 +29,7 @@ _ALTERNATIVE = re.compile(
     r"[\s.)\]*\"']*(?:,|/|&|\b(?:or|and|nor)\b)\s?(?:option\s)?[\s(\[*\"']*([a-z])(?![\w'])", re.IGNORECASE
 )
 _POINTER = re.compile(r"(?:\b(?:is|be|it's|its|say|pick|choose|select)|[:=\-])[\s*_\"'`($]*$", re.IGNORECASE)
-# "It cannot be B", "B is wrong": the option that the text decides against.
+# "It cannot be B", "B is wrong": the text decides against the option.
 _DENIED = re.compile(
     r"(?:\bnot|n't|\bcannot|\bnever)\s(?:be\s)?(?:(?:option|choice|letter)\s)?[\s*_\"'`($]*$", re.IGNORECASE
 )
@@ -42,28 +42,33 @@ _ARTICLE = re.compile(rf"[ \t]+(?!(?:{_VERBS})\b)[a-z]", re.IGNORECASE)
 
 
 def letters(count: int) -> tuple[str, ...]:
-    """The first `count` letters, at most 26."""
+    """The first `count` capital letters, at most 26."""
     if not 0 <= count <= len(_LETTERS):
         raise ValueError(f"options: expected at most {len(_LETTERS)}, got {count}")
     return tuple(_LETTERS[:count])
 
 
 def listed_letters(question: str) -> tuple[str, ...]:
-    """The letters of options that a question's own text lists, ``"A. red\\nB. blue"`` or ``"A: red, B: blue"``.
+    """The letters of the options that a question's own text lists, ``"A. red\\nB. blue"`` or ``"A: red, B: blue"``.
 
     They must come in order from A; () where the text lists fewer than two.
+
+    Examples
+    --------
+    >>> listed_letters("Which colour? A. red B. blue")
+    ('A', 'B')
     """
-    found = 0
+    count = 0
     for match in re.finditer(r"(?:^|[\s(,;])([A-Z])\s?[.:)](?=\s)", question):
-        if found < len(_LETTERS) and match[1] == _LETTERS[found]:
-            found += 1
-    return letters(found) if found >= 2 else ()
+        if count < len(_LETTERS) and match[1] == _LETTERS[count]:
+            count += 1
+    return letters(count) if count >= 2 else ()
 
 
 def is_article(text: str, start: int, option: str = "") -> bool:
     """Whether the letter at `start` is the word "a" or the pronoun "I", not the name of an option.
 
-    It names the option if that option's own text follows, as in "A red car" where A is "red car".
+    It names the option if that option's own text follows it: "A red car", where option A is "red car".
     """
     if text[start] not in "AaIi" or _ARTICLE.match(text, start + 1) is None:
         return False
@@ -73,16 +78,16 @@ def is_article(text: str, start: int, option: str = "") -> bool:
 def read_letter(text: str, labels: Sequence[str], options: Sequence[str] = ()) -> str | None:
     """The option that a generated answer names; None where it names none, or several without deciding.
 
-    In this order: a letter and nothing else, in either case ("b", "(B)."); the text of exactly one option; a
-    decision ("the answer is B", "I choose (b)", "\\boxed{B}"), the last if there are several; "the answer is"
-    and an option's text; a letter that labels what follows ("B. red", "(B) red"); the only option mentioned
-    ("option B"); a capital that opens or closes the text ("B because ...", "... it is B"). "A cat" is an article
-    and a noun, "A or B" and "B is wrong" no decisions, and a list of all options none either.
+    The rules, in this order: a letter and nothing else, in either case ("b", "(B)."); the text of exactly one
+    option; a decision ("the answer is B", "I choose (b)", "\\boxed{B}"), the last if there are several; "the answer
+    is" and an option's text; a letter that labels the text after it ("B. red", "(B) red"); the only option
+    mentioned ("option B"); a capital that opens or closes the text ("B because ...", "... it is B"). "A cat" is an
+    article and a noun; "A or B", "B is wrong" and a list of all options are not decisions.
 
     Parameters
     ----------
     text : str
-        What the model said.
+        The model's answer.
     labels : sequence of str
         The letters to choose from, capital.
     options : sequence of str
@@ -92,8 +97,16 @@ def read_letter(text: str, labels: Sequence[str], options: Sequence[str] = ()) -
     -------
     str or None
         One of `labels`.
+
+    Examples
+    --------
+    >>> labels = ("A", "B")
+    >>> [read_letter(text, labels, ("red", "blue")) for text in ("b", "It is blue, so the answer is B.", "Blue")]
+    ['B', 'B', 'B']
+    >>> [read_letter(text, labels) for text in ("A or B", "A cat.")]
+    [None, None]
     """
-    # Runs of blanks become one, so that no pattern below has a choice of how to divide them.
+    # Runs of spaces become one, so that no pattern below can match them in several ways.
     text = "\n".join(" ".join(line.split()) for line in text.splitlines() if line.strip())
     if match := _ALONE.fullmatch(text):
         return _among(match[1], labels)
@@ -108,7 +121,7 @@ def read_letter(text: str, labels: Sequence[str], options: Sequence[str] = ()) -
     if named:
         return named
     if listed_letters(text):
-        return None  # the options said again
+        return None  # the list of options repeated
     if match := _LABELLED.match(text):
         group = 1 if match[1] else 2
         return None if _alternative(text, match.end(group), match[group], labels) else _among(match[group], labels)
@@ -122,11 +135,11 @@ def read_letter(text: str, labels: Sequence[str], options: Sequence[str] = ()) -
 
 
 def _bare(text: str, labels: Mapping[str, str]) -> str | None:
-    """A capital that opens the text, or closes it after a word that points at it."""
-    found = [m for m in _BARE.finditer(text) if m[1] in labels and not is_article(text, m.start(), labels[m[1]])]
-    if len({m[1] for m in found}) != 1 or any(_denied(text, m.start(), m.end()) for m in found):
+    """A capital that opens the text, or closes it after a word that introduces it, such as "is"."""
+    capitals = [m for m in _BARE.finditer(text) if m[1] in labels and not is_article(text, m.start(), labels[m[1]])]
+    if len({m[1] for m in capitals}) != 1 or any(_denied(text, m.start(), m.end()) for m in capitals):
         return None
-    first, last = found[0], found[-1]
+    first, last = capitals[0], capitals[-1]
     opens = not text[: first.start()].strip("*_\"'`( ")
     closes = not text[last.end() :].strip("*_\"'`).,;:! ")
     pointed = _POINTER.search(text[max(0, last.start() - 30) : last.start()])
@@ -134,12 +147,12 @@ def _bare(text: str, labels: Mapping[str, str]) -> str | None:
 
 
 def _denied(text: str, start: int, end: int) -> bool:
-    """Whether the text decides against the letter that stands there."""
+    """Whether the text decides against the letter between `start` and `end`."""
     return bool(_DENIED.search(text[max(0, start - 30) : start]) or _REJECTED.match(text, end))
 
 
 def _alternative(text: str, end: int, letter: str, labels: Sequence[str]) -> bool:
-    """Whether "or B" follows: another option beside the one that was named."""
+    """Whether "or B" follows: a second option beside the one that was named."""
     match = _ALTERNATIVE.match(text, end)
     if match is None or is_article(text, match.start(1)):
         return False
@@ -151,9 +164,9 @@ def _among(letter: str, labels: Sequence[str]) -> str | None:
 
 
 def _named(text: str, labels: Sequence[str], options: Sequence[str]) -> str | None:
-    """The label of the only option whose text this is, up to case, punctuation and a leading article."""
-    said = _bare_noun(text)
-    same = [label for label, option in zip(labels, options, strict=False) if said and _bare_noun(option) == said]
+    """The label of the only option with this text, up to case, punctuation and a leading article."""
+    noun = _bare_noun(text)
+    same = [label for label, option in zip(labels, options, strict=False) if noun and _bare_noun(option) == noun]
     return same[0] if len(same) == 1 else None
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from redundancy.display import Displayed
 from vlm.item import Item
 from vlm.scoring import mmmu
 from vlm.scoring.exact import exact_match, exact_match_of_numbers, plain
@@ -14,20 +15,30 @@ from vlm.scoring.ocrbench import contains_match
 from vlm.scoring.option_letters import letters, listed_letters, read_letter
 from vlm.scoring.vqa import normalised, vqa_accuracy
 
-LIMIT = 100_000  # characters; a longer answer is a generation that did not end
+LIMIT = 100_000  # characters; a longer answer is a generation that never ended
 _LISTED = re.compile(r"^\s*([A-Z])\.\s+(\S[^\n]*)$", re.MULTILINE)
 
 
-@dataclass(frozen=True)
-class Scored:
-    """A score, and what was read.
+@dataclass(frozen=True, repr=False)
+class Scored(Displayed):
+    """A score and the answer it was given for.
 
     Attributes
     ----------
     value : float
         In [0, 1].
     parsed : str or None
-        The answer as the scorer read it; None if it found none, and then the value is 0. Report how often.
+        The answer as the scorer read it. None if it found no answer; then the value is 0, and how often that
+        happens should be reported.
+
+    Examples
+    --------
+    >>> from vlm.scoring import Scored
+    >>> scored = Scored(1.0, "B")
+    >>> scored
+    Scored(value=1, parsed=B)
+    >>> f"{scored:.2f}"
+    '1.00'
     """
 
     value: float
@@ -35,32 +46,75 @@ class Scored:
 
 
 def choice_labels(item: Item) -> tuple[str, ...]:
-    """The letters of a multiple choice: one per option, or those the question lists, or A to D."""
+    """Return the letters that a multiple choice is answered with.
+
+        Parameters
+        ----------
+        item : Item
+            Its options and question are read.
+
+        Returns
+        -------
+        tuple of str
+            One letter per option; without options, the letters that the question lists; without these, A to D.
+
+        Examples
+        --------
+    >>> from vlm.item import Item
+    >>> from vlm.scoring import choice_labels
+    >>> choice_labels(Item("mine", "1", "a.png", "Which colour?", images=(), options=("red", "blue", "green")))
+    ('A', 'B', 'C')
+    >>> choice_labels(Item("mine", "2", "a.png", "Which colour? A. red B. blue", images=()))
+    ('A', 'B')
+    """
     return letters(len(item.options)) if item.options else listed_letters(item.question) or letters(4)
 
 
 def score(item: Item, prediction: str, *, scorer: str) -> Scored:
-    """The score of a prediction by a rule.
+    """Score a prediction by a benchmark's rule.
 
-    Parameters
-    ----------
-    item : Item
-        Its question, options, answers and details are read.
-    prediction : str
-        Generated text, or the label that one forward pass found most probable.
-    scorer : str
-        One of ``SCORERS``; a protocol names it.
+        Parameters
+        ----------
+        item : Item
+            Its question, options, answers and details are read.
+        prediction : str
+            Generated text, or the label that a single forward pass found most probable.
+        scorer : str
+            A key of ``SCORERS``: "letter", "exact", "vqa", "ocrbench", "mmmu", "realworldqa" or "mathvision". The
+            protocol of a data set names it.
 
-    Returns
-    -------
-    Scored
+        Returns
+        -------
+        Scored
+            Its value is in [0, 1].
 
-    Raises
-    ------
-    ValueError
-        Unknown scorer, an item without references, or fewer references than the rule needs.
-    TypeError
-        The prediction is no text: a generation that failed is a failure, not an answer.
+        Raises
+        ------
+        ValueError
+            Unknown scorer, an item without references, or fewer references than the rule needs.
+        TypeError
+            The prediction is not text. A generation that failed is a failure, not an answer.
+
+        See Also
+        --------
+        choice_labels : The letters of a multiple choice.
+        vlm.judges.rule : The same rules as a judge.
+
+        Examples
+        --------
+    >>> from vlm.item import Item
+    >>> from vlm.scoring import SCORERS, score
+    >>> choice = Item("mine", "1", "a.png", "Which colour?", images=(), options=("red", "blue"), answers=("B",))
+    >>> score(choice, "The answer is (B).", scorer="letter")
+    Scored(value=1, parsed=B)
+    >>> score(choice, "I cannot tell.", scorer="letter")
+    Scored(value=0, parsed=None)
+    >>> answers = ("stop",) * 8 + ("halt",) * 2
+    >>> free = Item("mine", "2", "a.png", "What does the sign say?", images=(), answers=answers)
+    >>> round(score(free, "Halt!", scorer="vqa").value, 2)
+    0.6
+    >>> sorted(SCORERS)
+    ['exact', 'letter', 'mathvision', 'mmmu', 'ocrbench', 'realworldqa', 'vqa']
     """
     if scorer not in SCORERS:
         raise ValueError(f"scorer: expected one of {', '.join(SCORERS)}, got {scorer!r}")
@@ -99,8 +153,8 @@ def _mmmu(item: Item, prediction: str) -> Scored:
     if item.options:
         parsed = mmmu.read_choice(prediction, item.options)
         return _scored(float(parsed in item.answers), parsed)
-    read = " | ".join(sorted(map(str, mmmu.read_open(prediction)))).strip(" |")
-    return _scored(mmmu.open_match(prediction, item.answers), read)
+    parsed = " | ".join(sorted(map(str, mmmu.read_open(prediction)))).strip(" |")
+    return _scored(mmmu.open_match(prediction, item.answers), parsed)
 
 
 def _realworldqa(item: Item, prediction: str) -> Scored:
@@ -116,6 +170,7 @@ def _mathvision(item: Item, prediction: str) -> Scored:
     return _scored(mathvision_match(prediction, item.options, item.answers), read_answer(prediction, item.options))
 
 
+# Each scorer maps an item and a prediction to a Scored.
 SCORERS: Mapping[str, Callable[[Item, str], Scored]] = {
     "letter": _letter,
     "exact": _exact,

@@ -9,13 +9,13 @@ from vlm.scoring.exact import DIGITS
 
 _DIGITS = {"none": "0"} | DIGITS
 _ARTICLES = frozenset(("a", "an", "the"))
-_MARKS = ';/[]"{}()=+\\_-><@`!'  # the published list less the comma and the question mark, which are gone before
-# A full stop that no digit follows. The published pattern also means to ask for a digit before it, but its
-# "(?!<=\d)" asks nothing; kept as published. So is the count of 32: the flag re.UNICODE in the place of a count.
+_MARKS = ';/[]"{}()=+\\_-><@`!'  # the published list without the comma and the question mark, which are removed earlier
+# A full stop that no digit follows. The published pattern also intends to require a digit before it, but its
+# "(?!<=\d)" requires nothing; kept as published. So is the count of 32: re.UNICODE was passed in place of a count.
 _PERIOD = re.compile(r"\.(?!\d)")
 _PERIODS = 32
 
-# The published table, each word in its right form; its keys lack one apostrophe, the first or the last.
+# The published table, in the correct spelling; its keys lack one apostrophe, the first or the last.
 _OF_ONE = """
 ain't aren't can't could've couldn't didn't doesn't don't hadn't hasn't haven't he'd he's how'd how'll how's isn't it'd
 it'll ma'am mightn't might've mustn't must've needn't not've o'clock oughtn't shan't should've shouldn't somebody'll
@@ -47,12 +47,17 @@ CONTRACTIONS: dict[str, str] = (
 
 
 def normalised(text: str) -> str:
-    """A text as the EvalAI server compares it.
+    """Normalise a text as the EvalAI server does before it compares.
 
-    In this order: lower case; commas and question marks go; a blank before ``'s``; line breaks and tabs become
-    blanks; each punctuation mark goes if it stands next to a blank somewhere in the text, else becomes a blank;
-    full stops go unless a digit follows; zero ... ten and none become digits; a, an and the go; contractions get
-    their apostrophes.
+    In this order: lower case; remove commas and question marks; put a space before ``'s``; replace line breaks and
+    tabs by spaces; remove each punctuation mark that stands next to a space somewhere in the text, and replace the
+    others by a space; remove full stops that no digit follows; write zero to ten and none as digits; remove a, an
+    and the; restore the apostrophes of contractions.
+
+    Examples
+    --------
+    >>> normalised("The dont-walk sign, two of them.")
+    "don't walk sign 2 of them"
     """
     text = text.lower().replace(",", "").replace("?", "").replace("'s", " 's").strip()
     text = text.replace("\n", " ").replace("\t", " ").strip()
@@ -72,19 +77,28 @@ def vqa_accuracy(prediction: str, references: Sequence[str]) -> float:
     Parameters
     ----------
     prediction : str
-        What the model said.
+        The model's answer.
     references : sequence of str
         One answer per annotator; both sides are normalised.
 
     Raises
     ------
     ValueError
-        Fewer than two references: without another annotator nothing can match.
+        Fewer than two references: without a second annotator nothing can match.
+
+    References
+    ----------
+    Antol et al., "VQA: Visual Question Answering", 2015, arXiv:1505.00468.
+
+    Examples
+    --------
+    >>> round(vqa_accuracy("red", ["red"] * 2 + ["blue"] * 8), 2)
+    0.6
     """
     if len(references) < 2:
         raise ValueError(f"references: expected one per annotator, ten as a rule, got {len(references)}")
-    said = normalised(prediction)
-    if not said:
+    answer = normalised(prediction)
+    if not answer:
         return 0.0
-    matches = [normalised(reference) == said for reference in references]
+    matches = [normalised(reference) == answer for reference in references]
     return sum(min(1.0, (sum(matches) - match) / 3) for match in matches) / len(matches)

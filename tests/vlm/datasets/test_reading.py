@@ -204,7 +204,7 @@ def test_only_wanted_images_are_decoded_and_nothing_else_changes(
     def never(*_: object) -> None:
         raise AssertionError("an image was decoded")
 
-    monkeypatch.setattr("vlm.datasets.reading.picture", never)
+    monkeypatch.setattr("vlm.datasets.reading.rgb_image", never)
     assert len(found(decoded=lambda position: False)) == len(whole)
 
 
@@ -226,7 +226,7 @@ def test_groups_are_the_papers() -> None:
         "Text/Doc VQA": ("ai2d", "ocrbench", "textvqa"),
         "Multimodal reasoning": ("mmmu", "realworldqa", "mmstar", "mathvision"),
     }
-    assert [group_of(d.name) for d in DATASETS] == [d.group for d in DATASETS]
+    assert [group_of(d.name) for d in DATASETS] == [d.task_group for d in DATASETS]
     assert {d.name: d.size for d in DATASETS}["mathvision"] == 3040
 
 

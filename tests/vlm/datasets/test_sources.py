@@ -16,7 +16,7 @@ from PIL import Image as Pictures
 from tests.support.make_datasets import image, mmmu_row, parquet, png, write
 from vlm.datasets import DATASETS, read
 from vlm.datasets.catalogue import MMMU_SUBJECTS
-from vlm.datasets.images import content_id, picture
+from vlm.datasets.images import content_id, rgb_image
 from vlm.item import Failure, Item
 
 
@@ -111,8 +111,8 @@ def test_json_lines_with_image_paths(tmp_path: Path) -> None:
     [
         ("coco", {}, ValueError, "expected one of gqa, vqav2, .*, tiny, jsonl, got 'coco'"),
         ("ai2d", {"limit": 0}, ValueError, "limit: expected an integer of at least 1, got 0"),
-        ("ai2d", {"source": "/no/such"}, FileNotFoundError, "source: no file or folder"),
-        ("ai2d", {"source": "./ai2d"}, FileNotFoundError, "source: no file or folder"),
+        ("ai2d", {"source": "/no/such"}, FileNotFoundError, "source: expected a file, a folder"),
+        ("ai2d", {"source": "./ai2d"}, FileNotFoundError, "source: expected a file, a folder"),
         ("visual7w", {}, FileNotFoundError, "expected source=, a folder with dataset_v7w_telling.json"),
         ("jsonl", {}, FileNotFoundError, "expected source=, a file with one JSON object per line"),
         ("ai2d", {"limit": 3, "seed": 1, "streaming": True}, ValueError, "a stream can be cut but not sampled"),
@@ -213,33 +213,33 @@ def test_two_lines_with_one_id_are_refused(tmp_path: Path) -> None:
         read("jsonl", source=tmp_path / "mine.jsonl")
 
 
-def test_pictures_of_every_kind_become_rgb_and_upright() -> None:
+def test_images_of_every_kind_become_rgb_and_upright() -> None:
     for mode in ("1", "L", "P", "RGBA", "CMYK"):
         stored = Pictures.new("RGB", (4, 2), (200, 0, 0)).convert(mode)
-        assert picture(stored).mode == "RGB"
+        assert rgb_image(stored).mode == "RGB"
     turned = Pictures.new("RGB", (4, 2))
     exif = turned.getexif()
     exif[0x0112] = 6  # turn by 90 degrees
 
     buffer = io.BytesIO()
     turned.save(buffer, "JPEG", exif=exif)
-    assert picture(buffer.getvalue()).size == (2, 4)
+    assert rgb_image(buffer.getvalue()).size == (2, 4)
 
 
 @pytest.mark.parametrize("stored", [None, {}, {"bytes": None, "path": None}, {"bytes": b""}, b"", "", 3])
-def test_no_picture(stored: Any) -> None:
+def test_no_rgb_image(stored: Any) -> None:
     with pytest.raises(ValueError, match="image: expected an image, got none"):
-        picture(stored)
+        rgb_image(stored)
 
 
 @pytest.mark.parametrize("cut", [1, 20, 40, 60, 70])
-def test_a_cut_picture_is_an_error_and_says_nothing_of_this_machine(cut: int) -> None:
+def test_a_cut_image_is_an_error_and_says_nothing_of_this_machine(cut: int) -> None:
     with pytest.raises(ValueError, match="image: expected a readable image") as caught:
-        picture({"bytes": png(1, size=(64, 64))[:cut], "path": "x.png"})
+        rgb_image({"bytes": png(1, size=(64, 64))[:cut], "path": "x.png"})
     assert "0x" not in str(caught.value)
 
 
-def test_a_picture_larger_than_memory_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_image_larger_than_memory_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(Pictures, "MAX_IMAGE_PIXELS", 10)
     rows = [{"question": "What?", "options": ["a", "b"], "answer": "1", "image": image(1)}]
     features = {
