@@ -41,7 +41,7 @@ def main():
     plt = require_matplotlib()
     figure, axes = plt.subplots(1, 2, figsize=(11, 3.8), layout="constrained")
     plot_redundancy(axes[0], record)
-    plot_attention(axes[1], attention, decision.settings["attention_limit"])
+    plot_attention(axes[1], attention, limit=decision.settings["attention_limit"])
     figure.savefig(given.out / "02_skip_on_the_embedded_model.png", dpi=140)
 
 

@@ -81,7 +81,7 @@ def main():
     figure, axes = plt.subplots(1, 3, figsize=(13, 3.8), layout="constrained")
     plot_regimes(axes[0], found)
     for ax, kind in zip(axes[1:], ("early exit", "freeze"), strict=True):
-        plot_consequences(ax, table, kind)
+        plot_consequences(ax, table, kind=kind)
     figure.savefig(given.out / "regimes.png", dpi=110)
     print(f"figure: {given.out / 'regimes.png'}")
 

@@ -37,7 +37,7 @@ def short(value: object) -> str:
         )
     if isinstance(value, str):
         line = " ".join(value.split())
-        return _clipped(line, f"{line[: LONGEST_VALUE - 3]}...")
+        return _clipped(line, f"{line[: LONGEST_VALUE - 3]}...") if line else "''"
     return _clipped(str(value), type(value).__name__)
 
 

@@ -46,6 +46,7 @@ def test_the_line_is_short_whatever_it_holds():
         ((1, 0.5), "(1, 0.5)"),
         (list(range(10)), "10 items"),
         (Side.LOW, "low"),
+        ("", "''"),
     ],
 )
 def test_short(value, text):

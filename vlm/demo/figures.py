@@ -16,13 +16,13 @@ def demo_figures(outcome: Outcome, folder: Path) -> list[Path]:
     """The demo's three figures as PNG files."""
     decision, report = outcome.decision, outcome.report
     drawings: dict[str, Callable[[Any], None]] = {
-        "redundancy": lambda ax: plot_redundancy(ax, outcome.record, decision.settings["t"]),
-        "attention": lambda ax: plot_attention(ax, outcome.attention, decision.settings["attention_limit"]),
+        "redundancy": lambda ax: plot_redundancy(ax, outcome.record, t=decision.settings["t"]),
+        "attention": lambda ax: plot_attention(ax, outcome.attention, limit=decision.settings["attention_limit"]),
         "sweep": lambda ax: plot_sweep(
             ax,
             outcome.sweep,
-            report["accuracy_chance"],
-            (decision.late_entry, decision.early_exit),
+            chance=report["accuracy_chance"],
+            marked=(decision.late_entry, decision.early_exit),
             depth=outcome.record.depth,
         ),
     }

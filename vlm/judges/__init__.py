@@ -1,4 +1,4 @@
-"""Judges of free answers: a rule, a language model, both, or verdicts given before."""
+"""Judges of free answers: a benchmark's rule, a language model, both, or recorded verdicts."""
 
 from vlm.judges.chat_judge import chat
 from vlm.judges.composite_judge import composite

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from vlm.judges.judge_prompt import VERSION, key_of, parameters_for, prompt
 from vlm.judges.openai_client import Ask, asking, server_from_environment
@@ -24,44 +23,64 @@ def chat(
     concurrency: int = 8,
     retries: int = 4,
     timeout: float = 60.0,
-    parameters: Mapping[str, Any] | None = None,
+    parameters: Mapping[str, object] | None = None,
 ) -> Judge:
-    """A judge that asks a language model whether an answer says the same as a reference.
+    """Make a judge that asks a language model whether an answer says the same as a reference.
 
-    The key comes from OPENAI_API_KEY and the address from OPENAI_BASE_URL. They are never part of a verdict, a
-    cache key, a file or an error message.
+    The key comes from OPENAI_API_KEY and the address from OPENAI_BASE_URL. They never appear in a verdict, a cache
+    key, a file or an error message.
 
     Parameters
     ----------
     model : str
-        The judge's name, as the server knows it.
+        Name of the judge's model on the server.
     cache : str or Path, optional
-        Folder where verdicts are kept, each synced to disk when it is known, so that no case is paid for twice;
-        failures are not kept. Several processes may share it.
+        Folder for the verdicts. Each is synced to disk at once, so that no case is paid for twice; failures are not
+        stored. Several processes may share the folder.
     concurrency : int
-        Questions under way at once.
+        Largest number of requests in flight.
     retries : int
-        How often the client asks again after status 429 or 5xx, a timeout or a lost connection.
+        How often the client retries after status 429 or 5xx, a timeout or a lost connection.
     timeout : float
-        Seconds to wait for the server, each time it is asked.
+        Seconds to wait for the server in each attempt.
     parameters : mapping, optional
-        In place of the defaults, which depend on the model's name: ``{"temperature": 0, "max_tokens": 512}``, or
-        ``{"max_completion_tokens": 4096}`` for models that think (``gpt-5``, ``o1``, ...).
+        Replaces the defaults, which depend on the model's name: ``{"temperature": 0, "max_tokens": 512}``, or
+        ``{"max_completion_tokens": 4096}`` for reasoning models (``gpt-5``, ``o1``, ...).
 
     Returns
     -------
-    function
-        Requests to verdicts with score 1 or 0, or None for a failure: no reply, or none that is a verdict.
+    Judge
+        A function from requests to verdicts with score 1 or 0, or None for a failure: no reply, or a reply that is
+        not a verdict.
+
+        It raises RuntimeError where every further request would fail too, and OSError if the cache cannot be
+        written; the verdicts written before are kept.
 
     Raises
     ------
     ImportError
-        The extra is missing.
+        The extra is missing: pip install 'skipit[judge]'.
     ValueError
-        Neither key nor address is set, the address is none, or a number is out of range.
+        Neither key nor address is set, the address is not a URL, or a number is out of range.
 
-    The function raises RuntimeError where every further question would fail, and OSError if the cache cannot be
-    written; what was written is kept.
+    See Also
+    --------
+    composite : Asks a language model only where the rule is in doubt.
+    recorded : Replays the verdicts of a cache.
+
+    Notes
+    -----
+    A model that needs no key of its own is asked with OPENAI_BASE_URL alone, for example a local server.
+
+    Examples
+    --------
+    >>> import os
+    >>> from unittest.mock import patch
+    >>> from vlm.judges import chat
+    >>> with patch.dict(os.environ, {"OPENAI_BASE_URL": "http://localhost:8000/v1"}):
+    ...     judge = chat("qwen2.5-72b-instruct")  # connects when it is called
+    >>> judge([])
+    []
     """
     if concurrency < 1 or retries < 0 or timeout <= 0:
         raise ValueError(
@@ -69,35 +88,35 @@ def chat(
         )
     parameters = dict(parameters_for(model) if parameters is None else parameters)
     server = server_from_environment()
-    kept = VerdictCache(cache_file(cache, model, VERSION, parameters)) if cache is not None else None
+    verdicts = VerdictCache(cache_file(cache, model, VERSION, parameters)) if cache is not None else None
 
     def settle(ask: Ask, key: str, request: JudgeRequest) -> Verdict:
         verdict = _asked(ask, request)
-        if kept is None or verdict.status != "ok":
+        if verdicts is None or verdict.status != "ok":
             return verdict
-        first = kept.remember(key, _record(model, parameters, request, verdict))
-        # Another process may have been quicker: then its verdict holds, for both.
+        first = verdicts.remember(key, _record(model, parameters, request, verdict))
+        # Another process may have written a verdict first; then both use that one.
         return Verdict(first["score"], "ok", "chat", first["raw"], "")
 
     def judge(requests: Sequence[JudgeRequest]) -> list[Verdict]:
         keys = [key_of(model, parameters, request) for request in requests]
-        found: dict[str, Verdict] = {}
-        if kept is not None:
-            kept.refresh()
-            known = {key: kept.find(key) for key in keys}
-            found = {k: Verdict(r["score"], "ok", "cache", r["raw"], "") for k, r in known.items() if r is not None}
-        new = {key: request for key, request in zip(keys, requests, strict=True) if key not in found}
+        answers: dict[str, Verdict] = {}
+        if verdicts is not None:
+            verdicts.refresh()
+            records = {key: verdicts.find(key) for key in keys}
+            answers = {k: Verdict(r["score"], "ok", "cache", r["raw"], "") for k, r in records.items() if r is not None}
+        new = {key: request for key, request in zip(keys, requests, strict=True) if key not in answers}
         if new:
             with (
                 asking(server, model, parameters, retries=retries, timeout=timeout) as ask,
                 ThreadPoolExecutor(min(concurrency, len(new))) as pool,
             ):
                 try:
-                    found |= dict(zip(new, pool.map(partial(settle, ask), new, new.values()), strict=True))
+                    answers |= dict(zip(new, pool.map(partial(settle, ask), new, new.values()), strict=True))
                 except BaseException:
                     pool.shutdown(wait=False, cancel_futures=True)
                     raise
-        return [found[key] for key in keys]
+        return [answers[key] for key in keys]
 
     return judge
 
@@ -113,7 +132,7 @@ def _asked(ask: Ask, request: JudgeRequest) -> Verdict:
     return Verdict(float(right), "ok", "chat", raw, "")
 
 
-def _record(model: str, parameters: Mapping[str, Any], request: JudgeRequest, verdict: Verdict) -> Record:
+def _record(model: str, parameters: Mapping[str, object], request: JudgeRequest, verdict: Verdict) -> Record:
     return {
         "judge": model,
         "prompt": VERSION,

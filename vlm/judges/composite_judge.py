@@ -9,28 +9,38 @@ from vlm.judges.verdict import Judge, JudgeRequest, Verdict
 
 
 def composite(rule: Judge, chat: Judge) -> Judge:
-    """A judge that asks `chat` only where the verdict of `rule` is in doubt.
+    """Make a judge that asks `chat` only where the verdict of `rule` is in doubt.
 
-    The rule is certain where it read one of the options, or found the answer to be a reference; see
-    `vlm.judges.rule.is_certain`. A failure of `chat` is a failure: the rule does not stand in for it, since scores
-    would then depend on how the server felt. An item without references stays the rule's failure.
+    The rule is certain where it read one of the options or the answer equals a reference; see :func:`is_certain`. A
+    failure of `chat` is a failure: the rule does not stand in for it, because scores would then depend on server
+    availability. A request without references stays the rule's failure.
 
     Parameters
     ----------
-    rule, chat : function
-        Judges.
+    rule, chat : Judge
 
     Returns
     -------
-    function
-        Requests to verdicts; ``source`` says whose they are.
+    Judge
+        A function from requests to verdicts; ``source`` tells which judge gave each.
+
+    Examples
+    --------
+    >>> from vlm.judges import JudgeRequest, Verdict, composite, rule
+    >>> def synonyms(requests):  # stands for a chat judge, which needs a server
+    ...     return [Verdict(float(r.prediction == "A mug."), "ok", "chat", "correct", "") for r in requests]
+    >>> judge = composite(rule(), synonyms)
+    >>> answers = ("Cup.", "A mug.")
+    >>> requests = [JudgeRequest("gqa", a, "What is on the table?", ("cup",), a, "exact") for a in answers]
+    >>> [(verdict.score, verdict.source) for verdict in judge(requests)]
+    [(1.0, 'rule'), (1.0, 'chat')]
     """
 
     def judge(requests: Sequence[JudgeRequest]) -> list[Verdict]:
         verdicts = rule(requests)
         pairs = enumerate(zip(requests, verdicts, strict=True))
-        unsure = [i for i, (request, verdict) in pairs if request.references and not is_certain(request, verdict)]
-        for i, verdict in zip(unsure, chat([requests[i] for i in unsure]), strict=True):
+        uncertain = [i for i, (request, verdict) in pairs if request.references and not is_certain(request, verdict)]
+        for i, verdict in zip(uncertain, chat([requests[i] for i in uncertain]), strict=True):
             verdicts[i] = verdict
         return verdicts
 

@@ -12,7 +12,7 @@ from vlm.judges.verdict import Judge
 
 
 def from_name(name: str, *, cache: str | Path | None = None) -> Judge:
-    """A judge by its text form, as specs and command lines write it.
+    """Make a judge from its text form, which specs and command lines use.
 
     Parameters
     ----------
@@ -21,6 +21,11 @@ def from_name(name: str, *, cache: str | Path | None = None) -> Judge:
     cache : str or Path, optional
         Folder for the verdicts of a chat judge.
 
+    Returns
+    -------
+    Judge
+        A function from requests to verdicts.
+
     Raises
     ------
     ValueError
@@ -28,14 +33,25 @@ def from_name(name: str, *, cache: str | Path | None = None) -> Judge:
     ImportError
         The extra of the chat judge is missing.
     FileNotFoundError
-        No such file of verdicts.
+        The file of verdicts does not exist.
+
+    See Also
+    --------
+    rule, chat, composite, recorded : The four kinds of judge.
+
+    Examples
+    --------
+    >>> from vlm.judges import JudgeRequest, from_name
+    >>> judge = from_name("rule")
+    >>> judge([JudgeRequest("gqa", "1", "What is on the table?", ("cup",), "Cup.", "exact")])[0].score
+    1.0
     """
-    kind, _, what = name.partition(":")
+    kind, _, argument = name.partition(":")
     if name == "rule":
         return rule()
-    if kind in ("chat", "composite") and what.strip():
-        asked = chat(what.strip(), cache=cache)
-        return asked if kind == "chat" else composite(rule(), asked)
-    if kind == "recorded" and what:
-        return recorded(what)
+    if kind in ("chat", "composite") and argument.strip():
+        judge = chat(argument.strip(), cache=cache)
+        return judge if kind == "chat" else composite(rule(), judge)
+    if kind == "recorded" and argument:
+        return recorded(argument)
     raise ValueError(f"judge: expected 'rule', 'chat:MODEL', 'composite:MODEL' or 'recorded:FILE', got {name!r}")

@@ -1,4 +1,4 @@
-"""Ask an OpenAI-compatible server; its address and key come from the environment and go nowhere else."""
+"""A client of OpenAI-compatible servers; address and key come from the environment and go nowhere else."""
 
 from __future__ import annotations
 
@@ -14,46 +14,46 @@ from redundancy.optional_imports import optional_import
 from vlm.judges.reply_errors import NoReplyError, shown, words_of
 
 _HIDDEN = "[key]"
-# What servers show of a key: "Incorrect API key provided: sk-ab***yz".
+# Servers quote part of a key: "Incorrect API key provided: sk-ab***yz".
 _KEY_LIKE = re.compile(r"\b(?:sk|Bearer)[- _][\w*.\-]{6,}")
 
 Ask = Callable[[str], str]
 
 
 class UselessServerError(RuntimeError):
-    """Every further question would fail in the same way."""
+    """Raised when every further request would fail in the same way."""
 
 
 @dataclass(frozen=True)
 class Server:
-    """Where to ask, and with which key; neither is ever shown."""
+    """Address and key of a server; neither is ever shown."""
 
     address: str = field(repr=False)
     key: str = field(repr=False)
 
     @property
     def host(self) -> str:
-        """Host and port alone: an address may carry a password."""
+        """Host and port alone, because an address may carry a password."""
         try:
             parts = urlsplit(self.address)
             if parts.scheme in ("http", "https") and parts.hostname:
                 return f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname
-        except ValueError:  # a port that is no number
+        except ValueError:  # the port is not a number
             pass
         raise ValueError(
-            "judge: expected OPENAI_BASE_URL such as http://localhost:8000/v1, got something that is no address"
+            "judge: expected OPENAI_BASE_URL such as http://localhost:8000/v1, got something that is not an address"
         )
 
 
 def server_from_environment() -> Server:
-    """The server that OPENAI_BASE_URL and OPENAI_API_KEY name.
+    """Read the server from OPENAI_BASE_URL and OPENAI_API_KEY.
 
     Raises
     ------
     ImportError
         The extra is missing.
     ValueError
-        Neither is set, or the first is no address.
+        Neither is set, or the first is not an address.
     """
     optional_import("openai", extra="judge", purpose="the chat judge")
     key, address = os.environ.get("OPENAI_API_KEY", "").strip(), os.environ.get("OPENAI_BASE_URL", "").strip()
@@ -68,18 +68,18 @@ def server_from_environment() -> Server:
 
 @contextmanager
 def asking(server: Server, model: str, parameters: Mapping[str, Any], *, retries: int, timeout: float) -> Iterator[Ask]:
-    """Connect; a function from a message to the reply, to be called from any number of threads.
+    """Connect, and give a function from a message to the reply that any number of threads may call.
 
-    Status 429 and 5xx, timeouts and lost connections are tried again by the client, which waits as long as a
-    ``Retry-After`` of up to two minutes says. The function raises `NoReplyError` if there is no reply to this message,
-    and `UselessServerError` if there will be none to any: a refused key (401), an unknown model or path (404), an
-    account without quota.
+    The client retries after status 429 and 5xx, timeouts and lost connections, and waits as long as a
+    ``Retry-After`` of up to two minutes asks for. The function raises `NoReplyError` if there is no reply to this
+    message, and `UselessServerError` if no message will get one: a refused key (401), an unknown model or path
+    (404), an account without quota.
     """
     import openai
 
     clean = cleaner(server)
 
-    def told(error: Any) -> str:
+    def cleaned(error: object) -> str:
         return shown(_KEY_LIKE.sub(_HIDDEN, clean(str(error))))
 
     def reply(message: str) -> str | Exception:
@@ -91,24 +91,24 @@ def asking(server: Server, model: str, parameters: Mapping[str, Any], *, retries
         except NoReplyError as error:
             return NoReplyError(_KEY_LIKE.sub(_HIDDEN, str(error)))
         except openai.APIStatusError as error:
-            what = f"status {error.status_code} from {server.host}: {told(_message(error))}"
+            what = f"status {error.status_code} from {server.host}: {cleaned(_message(error))}"
             if error.status_code not in (401, 404) and error.code != "insufficient_quota":
                 return NoReplyError(what)
             return UselessServerError(
-                f"judge: {what}; every question would fail so. Mend the key (OPENAI_API_KEY), the address "
-                f"(OPENAI_BASE_URL) or the judge's name ({model!r}) and start again: what was judged is kept"
+                f"judge: {what}; every question would fail so. Correct the key (OPENAI_API_KEY), the address "
+                f"(OPENAI_BASE_URL) or the judge's name ({model!r}) and start again: the verdicts so far are kept"
             )
         except openai.APITimeoutError:
             return NoReplyError(f"no answer from {server.host} within {timeout:g} s, asked {retries + 1} times")
         except openai.APIConnectionError as error:
-            return NoReplyError(f"no connection to {server.host}: {told(error.__cause__ or error)}")
+            return NoReplyError(f"no connection to {server.host}: {cleaned(error.__cause__ or error)}")
         except (openai.OpenAIError, ValueError) as error:
-            return NoReplyError(f"{type(error).__name__}: {told(error)}")
+            return NoReplyError(f"{type(error).__name__}: {cleaned(error)}")
 
     def ask(message: str) -> str:
         answer = reply(message)
         if isinstance(answer, Exception):
-            raise answer  # not from within a handler: no traceback shall hold the client's error, which may quote a key
+            raise answer  # outside the handlers, so that no traceback holds the client's error, which may quote a key
         return answer
 
     with openai.OpenAI(
@@ -118,9 +118,9 @@ def asking(server: Server, model: str, parameters: Mapping[str, Any], *, retries
 
 
 def cleaner(server: Server) -> Callable[[str], str]:
-    """A function that takes the key, and a password in the address, out of a text: servers quote what they got.
+    """A function that removes the key, and a password in the address, from a text, because servers quote both.
 
-    Placeholders of fewer than eight characters, such as "EMPTY", are left: no secret, and maybe a word.
+    Placeholders of fewer than eight characters, such as "EMPTY", stay: they are not secret and may be words.
     """
     parts = urlsplit(server.address)
     secrets = {s for s in (server.key, parts.password, parts.query) if s and len(s) >= 8}
@@ -134,7 +134,7 @@ def cleaner(server: Server) -> Callable[[str], str]:
 
 
 def _message(error: Any) -> str:
-    """The server's own message, if it sent one in the usual form."""
+    """The server's own message if it has the usual form, else the text of the response."""
     body = error.body
     message = body.get("message") if isinstance(body, dict) else None
     return str(message or error.response.text or "no text")

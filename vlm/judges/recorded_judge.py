@@ -1,11 +1,10 @@
-"""Verdicts given before, by a chat judge or by people, replayed from a file."""
+"""Replays verdicts that a chat judge or people gave earlier, from a file."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from vlm.judges.verdict import Judge, JudgeRequest, Verdict, failed
 
@@ -13,47 +12,59 @@ Case = tuple[str, tuple[str, ...], str]
 
 
 def recorded(path: str | Path) -> Judge:
-    """A judge that looks verdicts up.
+    """Make a judge that looks up recorded verdicts.
 
     Parameters
     ----------
     path : str or Path
         One JSON object per line with "question", "references" (list), "prediction" and "score" in [0, 1]; "raw"
-        and other fields may be there. The cache file of a chat judge is such a file.
+        and other fields are allowed. The cache file of a chat judge is such a file.
 
     Returns
     -------
-    function
-        Requests to verdicts; a case that the file does not have is a failure.
+    Judge
+        A function from requests to verdicts; a case that is not in the file is a failure.
 
     Raises
     ------
     FileNotFoundError
-        No such file.
+        The file does not exist.
     ValueError
-        A line is no such object, or two lines judge one case differently.
+        A line is not such an object, or two lines judge one case differently.
+
+    Examples
+    --------
+    >>> import json, pathlib, tempfile
+    >>> from vlm.judges import JudgeRequest, recorded
+    >>> line = {"question": "What is it?", "references": ["cup"], "prediction": "A mug.", "score": 1.0}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "people.jsonl")
+    ...     _ = path.write_text(json.dumps(line))
+    ...     judge = recorded(path)
+    >>> judge([JudgeRequest("gqa", "1", "What is it?", ("cup",), "A mug.", "exact")])
+    [Verdict(score=1, status=ok, source=recorded, raw='', reason='')]
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"judge: no file of verdicts at {path}; expected JSON lines, as a chat judge's cache")
-    known: dict[Case, Verdict] = {}
+        raise FileNotFoundError(f"judge: no file of verdicts at {path}; expected JSON lines as in a chat judge's cache")
+    verdicts: dict[Case, Verdict] = {}
     for number, line in _lines(path):
         case, verdict = _read(line, f"line {number} of {path}")
-        if known.setdefault(case, verdict).score != verdict.score:
+        if verdicts.setdefault(case, verdict).score != verdict.score:
             raise ValueError(
-                f"judge: line {number} of {path} gives {verdict.score}, an earlier one {known[case].score} for the "
+                f"judge: line {number} of {path} gives {verdict.score}, an earlier one {verdicts[case].score} for the "
                 "same question, references and prediction; keep one of them"
             )
 
     def look_up(request: JudgeRequest) -> Verdict:
         case = (request.question, tuple(request.references), request.prediction)
-        return known.get(case) or failed("recorded", f"{path.name} has no verdict on this prediction")
+        return verdicts.get(case) or failed("recorded", f"{path.name} has no verdict on this prediction")
 
     return lambda requests: [look_up(request) for request in requests]
 
 
-def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Objects with their line numbers; a last line that a crash cut off is left out."""
+def _lines(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
+    """The objects with their line numbers, without a last line that a crash cut off."""
     with path.open("rb") as file:
         for number, piece in enumerate(file, 1):
             try:
@@ -63,18 +74,24 @@ def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             if isinstance(value, dict):
                 yield number, value
             elif piece.endswith(b"\n"):
-                raise ValueError(f"judge: line {number} of {path} is no JSON object; expected one verdict per line")
+                raise ValueError(f"judge: line {number} of {path} is not a JSON object; expected one verdict per line")
 
 
-def _read(line: dict[str, Any], where: str) -> tuple[Case, Verdict]:
+def _read(line: Mapping[str, object], where: str) -> tuple[Case, Verdict]:
     question, prediction, raw = line.get("question"), line.get("prediction"), line.get("raw", "")
     references, score = line.get("references"), line.get("score")
-    texts = [question, prediction, raw, *(references if isinstance(references, list) else [None])]
-    number = isinstance(score, (int, float)) and not isinstance(score, bool) and 0 <= score <= 1
-    if not number or not all(isinstance(text, str) for text in texts):
-        raise ValueError(
-            f'judge: {where}: expected "question", "references" (a list of texts), "prediction" and "score" in [0, 1], '
-            f"got {sorted(line)} with score {score!r}"
-        )
-    case = (line["question"], tuple(line["references"]), line["prediction"])
-    return case, Verdict(float(line["score"]), "ok", "recorded", str(raw), "")
+    if (
+        isinstance(question, str)
+        and isinstance(prediction, str)
+        and isinstance(raw, str)
+        and isinstance(references, list)
+        and all(isinstance(reference, str) for reference in references)
+        and isinstance(score, (int, float))
+        and not isinstance(score, bool)
+        and 0 <= score <= 1
+    ):
+        return (question, tuple(references), prediction), Verdict(float(score), "ok", "recorded", raw, "")
+    raise ValueError(
+        f'judge: {where}: expected "question", "references" (a list of texts), "prediction" and "score" in [0, 1], '
+        f"got {sorted(line)} with score {score!r}"
+    )

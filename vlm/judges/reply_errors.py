@@ -1,24 +1,23 @@
-"""From the body of a server's answer to the words in it, whatever the server sent."""
+"""Extracts the reply from the body of a server's response, whatever the server sent."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
 
 _SHOWN = 200
 
 
 class NoReplyError(Exception):
-    """The body holds no reply; its text says what it holds."""
+    """Raised when a response holds no reply; the message describes its content."""
 
 
 def words_of(body: str) -> str:
-    """The reply in the body of a chat completion.
+    """Extract the reply from the body of a chat completion.
 
     Parameters
     ----------
     body : str
-        What came with status 200.
+        Body of a response with status 200.
 
     Returns
     -------
@@ -28,12 +27,12 @@ def words_of(body: str) -> str:
     Raises
     ------
     NoReplyError
-        HTML or other text that is no JSON, an error told with status 200, no choices, a refusal, or no content.
+        HTML or other text that is not JSON, an error sent with status 200, no choices, a refusal, or no content.
     """
     try:
         data = json.loads(body)
     except (ValueError, RecursionError):
-        kind = "an HTML page" if body.lstrip()[:1] == "<" else "text that is no JSON"
+        kind = "an HTML page" if body.lstrip()[:1] == "<" else "text that is not JSON"
         raise NoReplyError(
             f"expected a chat completion, got {kind} ({shown(body)}); check that OPENAI_BASE_URL ends in /v1"
         ) from None
@@ -59,7 +58,7 @@ def words_of(body: str) -> str:
     raise NoReplyError(f"expected text in the reply, got {'none' if not content else shown(content)}")
 
 
-def shown(text: Any) -> str:
-    """The beginning of a text, on one line, in quotes."""
+def shown(text: object) -> str:
+    """The first 200 characters of a text, on one line, in quotes."""
     line = " ".join(str(text).split())
     return repr(line if len(line) <= _SHOWN else line[:_SHOWN] + "...")

@@ -1,4 +1,4 @@
-"""The default judge: each benchmark's own rule; it needs no network and never changes its mind."""
+"""The default judge: each benchmark's own rule, which needs no network and is deterministic."""
 
 from __future__ import annotations
 
@@ -8,13 +8,31 @@ from vlm.scoring import score
 
 
 def rule() -> Judge:
-    """A judge by `vlm.scoring`.
+    """Make a judge that scores by each benchmark's own rule (:func:`vlm.scoring.score`).
 
     Returns
     -------
-    function
-        Requests to verdicts. An answer that the rule cannot read scores 0 and has ``raw == ""``; an item that it
-        cannot be applied to (no references, say) is a failure.
+    Judge
+        A function from requests to verdicts with a score in [0, 1]. An answer that the rule cannot read scores 0
+        and has ``raw == ""``. A request that the rule cannot be applied to, for example without references, is a
+        failure.
+
+    See Also
+    --------
+    is_certain : Whether such a verdict is beyond doubt.
+    composite : Asks a language model where it is not.
+
+    Examples
+    --------
+    >>> from vlm.judges import JudgeRequest, rule
+    >>> requests = [
+    ...     JudgeRequest("gqa", "1", "What is on the table?", ("cup",), "Cup.", "exact"),
+    ...     JudgeRequest("gqa", "2", "What is on the table?", ("cup",), "A mug.", "exact"),
+    ... ]
+    >>> for verdict in rule()(requests):
+    ...     print(verdict)
+    Verdict(score=1, status=ok, source=rule, raw=cup, reason='')
+    Verdict(score=0, status=ok, source=rule, raw=a mug, reason='')
     """
     return lambda requests: [_verdict(request) for request in requests]
 
@@ -31,18 +49,35 @@ def _verdict(request: JudgeRequest) -> Verdict:
         details=request.details,
     )
     try:
-        found = score(item, request.prediction, scorer=request.scorer)
+        scored = score(item, request.prediction, scorer=request.scorer)
     except ValueError as error:
         return failed("rule", str(error))
-    return Verdict(found.value, "ok", "rule", found.parsed or "", "")
+    return Verdict(scored.value, "ok", "rule", scored.parsed or "", "")
 
 
 def is_certain(request: JudgeRequest, verdict: Verdict) -> bool:
-    """Whether nobody could disagree with a rule's verdict.
+    """Whether a rule's verdict is beyond doubt.
 
-    It is certain where the rule read one of the options, whichever; where the answer equals a reference up to
-    the rule's normalisation, or by mathematics. It is not where the rule found nothing, found
-    something else than the references, or found a reference somewhere within a longer answer.
+    Parameters
+    ----------
+    request : JudgeRequest
+    verdict : Verdict
+        The verdict of :func:`rule` on this request.
+
+    Returns
+    -------
+    bool
+        True where the rule read one of the options, right or wrong, and where the answer equals a reference, up to
+        the rule's normalisation or as mathematics. False where the rule read no answer or another one than the
+        references, and where a longer answer merely contains a reference.
+
+    Examples
+    --------
+    >>> from vlm.judges import JudgeRequest, is_certain, rule
+    >>> right = JudgeRequest("gqa", "1", "What is on the table?", ("cup",), "Cup.", "exact")
+    >>> other = JudgeRequest("gqa", "2", "What is on the table?", ("cup",), "A mug.", "exact")
+    >>> [is_certain(request, verdict) for request, verdict in zip((right, other), rule()([right, other]))]
+    [True, False]
     """
     if verdict.status != "ok":
         return False

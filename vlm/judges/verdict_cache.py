@@ -1,4 +1,4 @@
-"""Verdicts on disk: a file that several processes and threads append to, and that survives any of them."""
+"""A file of verdicts that several processes and threads append to, and that stays whole if one of them crashes."""
 
 from __future__ import annotations
 
@@ -10,41 +10,40 @@ import re
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from vlm.record_log import Log, Record
 
 
 class VerdictCache:
-    """Verdicts by the hash of their content, one JSON object per line, each synced to disk when it is known.
+    """Verdicts by the hash of their content, one JSON object per line, each synced to disk at once.
 
-    The first verdict on a case stays: a second process that asked at the same time gets the first one's. A line
-    that was cut off by a crash is removed, one that is damaged is passed over, and its case is asked again.
+    The first verdict on a case is kept; a second process that asked at the same time receives that one. A line that
+    a crash cut off is removed, a damaged line is ignored, and its case is asked again.
 
     Parameters
     ----------
     path : Path
-        The file; made with its folder when the first verdict is written.
+        The file; created with its folder when the first verdict is written.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._known: dict[str, Record] = {}
+        self._records: dict[str, Record] = {}
         self._read_up_to = 0
         self._one_thread = threading.Lock()
 
     def find(self, key: str) -> Record | None:
-        """The record of a case, if it was known at the last `refresh` or `remember`."""
-        return self._known.get(key)
+        """The record of a case, as of the last `refresh` or `remember`; None if there was none."""
+        return self._records.get(key)
 
     def refresh(self) -> None:
-        """Read what other processes have written since."""
+        """Read the records that other processes have written since."""
         if self.path.is_file():
             with self._one_thread, self.path.open("rb") as file:
-                self._read_on(file.fileno())
+                self._read_new_lines(file.fileno())
 
     def remember(self, key: str, record: Record) -> Record:
-        """Keep a verdict, unless there is one already; the record that holds from now on.
+        """Store a verdict, unless the case has one already, and return the stored record.
 
         Raises
         ------
@@ -56,17 +55,19 @@ class VerdictCache:
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
-                self._read_on(descriptor)
-                if key not in self._known:
-                    os.ftruncate(descriptor, self._read_up_to)  # nobody else is writing: a tail is a dead process's
+                self._read_new_lines(descriptor)
+                if key not in self._records:
+                    os.ftruncate(
+                        descriptor, self._read_up_to
+                    )  # the lock is held, so an incomplete last line is a crashed process's
                     Log(self.path, descriptor).append([{**record, "key": key}])
-                    self._read_on(descriptor)
+                    self._read_new_lines(descriptor)
             finally:
-                os.close(descriptor)  # and with it the lock
-            return self._known[key]
+                os.close(descriptor)  # releases the lock
+            return self._records[key]
 
-    def _read_on(self, descriptor: int) -> None:
-        """Take in the whole lines after those that were read before."""
+    def _read_new_lines(self, descriptor: int) -> None:
+        """Read the complete lines that follow those read before."""
         size = os.fstat(descriptor).st_size
         data = os.pread(descriptor, max(0, size - self._read_up_to), self._read_up_to)
         whole = data.rfind(b"\n") + 1
@@ -74,11 +75,11 @@ class VerdictCache:
         for piece in data[:whole].split(b"\n"):
             record = _record(piece)
             if record is not None:
-                self._known.setdefault(record["key"], record)
+                self._records.setdefault(record["key"], record)
 
 
-def cache_file(folder: str | Path, model: str, prompt: str, parameters: Mapping[str, Any]) -> Path:
-    """Where a judge's verdicts are kept: one file per model, prompt version and parameters."""
+def cache_file(folder: str | Path, model: str, prompt: str, parameters: Mapping[str, object]) -> Path:
+    """The file of a judge's verdicts: one per model, prompt version and parameters."""
     content = json.dumps([model, prompt, dict(parameters)], sort_keys=True)
     name = re.sub(r"[^\w.-]+", "-", model).strip("-.") or "judge"
     return Path(folder) / f"{name}-{hashlib.sha256(content.encode()).hexdigest()[:8]}.jsonl"

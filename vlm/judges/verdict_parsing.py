@@ -1,12 +1,11 @@
-"""Read a judge's reply strictly: one verdict plainly said, or none at all."""
+"""Parses a judge's reply strictly: one unambiguous verdict, or none."""
 
 from __future__ import annotations
 
 import json
 import re
-from typing import Any
 
-LIMIT = 20_000  # characters; a longer reply is no verdict
+LIMIT = 20_000  # characters; a longer reply is not a verdict
 
 _WORDS = {"correct": True, "true": True, "yes": True, "incorrect": False, "false": False, "no": False, "wrong": False}
 _THOUGHT = re.compile(r"\s*<think>.*?</think>", re.DOTALL)
@@ -16,22 +15,32 @@ _FRAME = " \t\r\n*_`\"'."
 
 
 def read_verdict(reply: str) -> bool | None:
-    """The verdict that a reply gives; None where it gives none that is beyond doubt.
+    """Parse the verdict in a reply; None where it is not beyond doubt.
 
-    A reply gives one if it is a single word ("correct", "true", "yes", "incorrect", "false", "no", "wrong"; case,
+    A reply holds a verdict if it is a single word ("correct", "true", "yes", "incorrect", "false", "no", "wrong"; case,
     quotes, asterisks and full stops do not count), or a JSON object whose "correct" is true or false: alone, in a
     code fence, or as the last line after an explanation that contains no other such object. Thoughts in a leading
-    ``<think>...</think>`` are left out. Numbers are never read: "Score: 0/1" and "0 (10 is wrong)" say nothing.
+    ``<think>...</think>`` are ignored. Numbers are never read: "Score: 0/1" and "0 (10 is wrong)" are not verdicts.
 
     Parameters
     ----------
     reply : str
-        As it came.
+        The judge's reply, unchanged.
 
     Returns
     -------
     bool or None
-        True: the prediction is right.
+        True if the prediction is right.
+
+    Examples
+    --------
+    >>> from vlm.judges import read_verdict
+    >>> read_verdict('{"correct": true}')
+    True
+    >>> read_verdict("Incorrect.")
+    False
+    >>> read_verdict("Score: 1/1") is None
+    True
     """
     if len(reply) > LIMIT:
         return None
@@ -40,7 +49,7 @@ def read_verdict(reply: str) -> bool | None:
     if word is not None:
         return word
     if len(_KEY.findall(text)) != 1:
-        return None  # a second object, or a quoted one, leaves a doubt
+        return None  # a second object, or a quoted one, makes the reply ambiguous
     if fenced := _FENCE.search(text):
         if text[fenced.end() :].strip():
             return None
@@ -57,8 +66,9 @@ def _of_object(text: str) -> bool | None:
     return correct if isinstance(correct, bool) else None
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key comes twice")
-    return found
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """The object of these pairs; ValueError if a key is repeated."""
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("keys: expected each once, got a repeated key")
+    return value

@@ -1,10 +1,10 @@
-"""Figures of a run, each a function that draws on an `ax` it is given."""
+"""Figures of measurements and sweeps; each function draws on the axes it is given."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,38 +13,72 @@ from vlm.measure.attention_ratio import AttentionRecord
 from vlm.measure.distances import ProbeRecord
 from vlm.table import Table
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 COLOURS = {"vision": "#0b6e99", "text": "#c4622d", "late entry": "#0b6e99", "early exit": "#7a3b8f"}
 
 
 def require_matplotlib() -> Any:
-    """matplotlib.pyplot without a display, or one line that says what to install."""
+    """Import matplotlib.pyplot with a backend that needs no display.
+
+    Raises
+    ------
+    ImportError
+        matplotlib is missing: pip install 'skipit[plot]'.
+    """
     optional_import("matplotlib", extra="plot", purpose="drawing figures").use("Agg")
     return optional_import("matplotlib.pyplot", extra="plot", purpose="drawing figures")
 
 
-def layer_ticks(ax: Any, layers: Sequence[int]) -> None:
-    """A tick at each layer, or at some where there are too many."""
+def layer_ticks(ax: Axes, layers: Sequence[int]) -> None:
+    """Put a tick at each layer, or at some of them if there are more than 16."""
     if len(layers) <= 16:
         ax.set_xticks(layers)
     else:
-        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.locator_params(axis="x", integer=True)
 
 
-def plot_redundancy(ax: Any, record: ProbeRecord | Table, t: float = 0.05) -> None:
-    """Mean adjacent distance (lines) and fraction of tokens within t (dashed), per layer and modality.
+def plot_redundancy(ax: Axes, record: ProbeRecord | Table, *, t: float = 0.05) -> None:
+    """Draw the mean adjacent distance (lines) and the fraction of tokens within t (dashed) of each layer.
 
-    Takes a probe's record, its table, or a measurement's table of one row per layer and modality.
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+        Axes to draw on.
+    record : ProbeRecord or Table
+        A probe's record or its table, or a measurement's table with one row per layer and modality: columns layer,
+        modality ("vision", "text"), distance and ``within_{t}``.
+    t : float
+        Distance up to which two states are close; one of the thresholds that were measured.
+
+    See Also
+    --------
+    vlm.probe : Measures the record.
+    plot_attention : The second condition.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> from vlm import Table
+    >>> from vlm.reports.plots import plot_redundancy
+    >>> columns = {"layer": [0, 1], "modality": ["vision"] * 2, "distance": [0.3, 0.02], "within_0.05": [0.1, 1]}
+    >>> ax = Figure().subplots()
+    >>> plot_redundancy(ax, Table({name: np.array(values) for name, values in columns.items()}))
+    >>> [line.get_label() for line in ax.lines], ax.lines[0].get_ydata().tolist()
+    (['vision: mean distance'], [0.3, 0.02])
     """
     table = record if isinstance(record, Table) else record.table()
     layers = np.arange(int(table["layer"].max()) + 1)
     near = ax.twinx()
     for modality in ("vision", "text"):
         rows = table.where(modality=modality)
-        seen = ~np.isnan(rows["distance"])
-        if not seen.any():
+        measured = ~np.isnan(rows["distance"])
+        if not measured.any():
             continue
         mean, close = (
-            [rows[name][seen & (rows["layer"] == i)].mean() for i in layers] for name in ("distance", f"within_{t:g}")
+            [rows[name][measured & (rows["layer"] == i)].mean() for i in layers]
+            for name in ("distance", f"within_{t:g}")
         )
         ax.plot(layers, mean, "o-", color=COLOURS[modality], label=f"{modality}: mean distance")
         near.plot(layers, close, "s--", ms=4, alpha=0.7, color=COLOURS[modality], label=f"{modality}: within {t:g}")
@@ -55,10 +89,34 @@ def plot_redundancy(ax: Any, record: ProbeRecord | Table, t: float = 0.05) -> No
     ax.legend(handles=handles, fontsize=8, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
 
 
-def plot_attention(ax: Any, record: AttentionRecord | Table, limit: float | None = None) -> None:
-    """Visual attention ratio per layer: mean over heads, and the range of the heads.
+def plot_attention(ax: Axes, record: AttentionRecord | Table, *, limit: float | None = None) -> None:
+    """Draw the visual attention ratio of each layer: the mean over heads and the range of the heads.
 
-    Of a measurement's table (one row per layer) the interval is shown in place of the range of the heads.
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+        Axes to draw on.
+    record : AttentionRecord or Table
+        A record, or a measurement's table with one row per layer: columns layer, ratio, ratio_low and ratio_high. For
+        a table the interval takes the place of the range of the heads.
+    limit : float, optional
+        Largest ratio that the condition on attention allows, drawn as a line.
+
+    See Also
+    --------
+    vlm.attention : Measures the record.
+    plot_redundancy : The first condition.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> from vlm import Table
+    >>> from vlm.reports.plots import plot_attention
+    >>> columns = {"layer": [0, 1], "ratio": [0.4, 0.1], "ratio_low": [0.3, 0.05], "ratio_high": [0.5, 0.2]}
+    >>> ax = Figure().subplots()
+    >>> plot_attention(ax, Table({name: np.array(values) for name, values in columns.items()}), limit=0.1)
+    >>> [text.get_text() for text in ax.get_legend().get_texts()]
+    ['interval', 'mean over heads', 'limit 0.1']
     """
     if isinstance(record, Table):
         layers, mean, low, high = (record[name] for name in ("layer", "ratio", "ratio_low", "ratio_high"))
@@ -82,25 +140,43 @@ def plot_attention(ax: Any, record: AttentionRecord | Table, limit: float | None
 
 
 def plot_sweep(
-    ax: Any,
+    ax: Axes,
     sweep: Table,
+    *,
     chance: float | None = None,
     marked: tuple[int, int] | None = None,
-    *,
     depth: int | None = None,
 ) -> None:
-    """Accuracy with interval against the entry or exit layer.
+    """Draw accuracy with its interval against the layer at which vision tokens enter or leave.
 
     Parameters
     ----------
+    ax : matplotlib.axes.Axes
+        Axes to draw on.
     sweep : Table
-        kind ("none", "late entry", "early exit"), layer, accuracy, accuracy_low, accuracy_high.
+        Columns kind ("none", "late entry", "early exit"), layer, accuracy, accuracy_low and accuracy_high; one row
+        of kind "none".
     chance : float, optional
-        Accuracy of the best constant answer.
+        Accuracy of the best constant answer, drawn as a line.
     marked : (int, int), optional
         Entry and exit layer that the conditions chose; needs `depth`.
     depth : int, optional
-        Number of layers: where early exit skips nothing.
+        Number of decoder layers, at which early exit skips nothing.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> from vlm import Table
+    >>> from vlm.reports.plots import plot_sweep
+    >>> kinds = [("none", -1, 0.8), ("late entry", 4, 0.8), ("late entry", 8, 0.6)]
+    >>> rows = [
+    ...     {"kind": kind, "layer": layer, "accuracy": a, "accuracy_low": a - 0.1, "accuracy_high": a + 0.1}
+    ...     for kind, layer, a in kinds
+    ... ]
+    >>> ax = Figure().subplots()
+    >>> plot_sweep(ax, Table.from_rows(rows), chance=0.25, depth=12)
+    >>> [text.get_text() for text in ax.get_legend().get_texts()]
+    ['no skip', 'best constant answer', 'late entry']
     """
     none = next(sweep.where(kind="none").rows())
     ax.axhline(none["accuracy"], lw=1, color="0.6", label="no skip", zorder=0)
@@ -127,8 +203,8 @@ def plot_sweep(
     ax.legend(fontsize=8, frameon=False, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
 
 
-def save_figures(drawings: Mapping[str, Callable[[Any], None]], folder: Path) -> list[Path]:
-    """One PNG file per name, drawn by its function."""
+def save_figures(drawings: Mapping[str, Callable[[Axes], None]], folder: Path) -> list[Path]:
+    """Draw and save one PNG file per name; the paths, in order."""
     plt = require_matplotlib()
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
@@ -136,7 +212,7 @@ def save_figures(drawings: Mapping[str, Callable[[Any], None]], folder: Path) ->
         figure, ax = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
         draw(ax)
         path = folder / f"{name}.png"
-        # Without the program's version in it, the same figure is the same file.
+        # The file leaves out matplotlib's version, so that equal figures are equal files.
         figure.savefig(path, dpi=140, metadata={"Software": None})
         plt.close(figure)
         paths.append(path)

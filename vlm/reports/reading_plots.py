@@ -1,16 +1,27 @@
-"""Figures of what reading the layers found, each a function that draws on an `ax` it is given."""
+"""Figures of logit lens, causal tracing, regimes and consequences; each function draws on the axes it is given."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from vlm.decisions.four_regimes import THEOREMS_OF, Regimes
 from vlm.measure.causal_tracing import Trace
+from vlm.measure.error_propagation import Consequences
 from vlm.measure.logit_lens import Lens
 from vlm.table import Table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+class Decoder(Protocol):
+    """The part of a tokenizer that turns token ids into text."""
+
+    def decode(self, token_ids: list[int]) -> str: ...
+
 
 _TARGETS = {
     "vision": ("#0b6e99", "image tokens"),
@@ -20,8 +31,45 @@ _TARGETS = {
 _REGIMES = dict(zip(THEOREMS_OF, ("#0b6e99", "#2d8f6f", "#7a3b8f", "#8a8a8a"), strict=True))
 
 
-def plot_lens(ax: Any, lens: Lens, tokenizer: Any, *, state: int, columns: int, sample: int = 0) -> None:
-    """The likeliest word of every patch of one sample at one state, in a grid of `columns`, shaded by probability."""
+def plot_lens(ax: Axes, lens: Lens, tokenizer: Decoder, *, state: int, columns: int, sample: int = 0) -> None:
+    """Draw the likeliest word of every image patch at one state, in a grid, shaded by its probability.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+        Axes to draw on.
+    lens : Lens
+        From :func:`vlm.lens`.
+    tokenizer : transformers tokenizer
+        Decodes the token ids.
+    state : int
+        State 0 enters decoder layer 0; state L leaves the last layer.
+    columns : int
+        Number of patches in a row of the image.
+    sample : int
+        The prompt whose patches are drawn.
+
+    Raises
+    ------
+    ValueError
+        The sample has no image tokens.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> from vlm import Lens
+    >>> from vlm.reports.reading_plots import plot_lens
+    >>> class Words:
+    ...     def decode(self, token_ids):
+    ...         return ["cat", "dog"][token_ids[0]]
+    >>> zeros = np.zeros(4, dtype=int)
+    >>> tokens, shares = np.array([0, 1, 1, 0]).reshape(4, 1, 1), np.full((4, 1, 1), 0.5)
+    >>> words = Lens(zeros, np.arange(4), tokens, shares, np.zeros((4, 1)))
+    >>> ax = Figure().subplots()
+    >>> plot_lens(ax, words, Words(), state=0, columns=2)
+    >>> [text.get_text() for text in ax.texts]
+    ['cat', 'dog', 'dog', 'cat']
+    """
     rows = np.flatnonzero(lens.sample == sample)
     if rows.size == 0:
         raise ValueError(f"sample: expected one with image tokens, got {sample}")
@@ -45,9 +93,34 @@ def plot_lens(ax: Any, lens: Lens, tokenizer: Any, *, state: int, columns: int, 
     ax.set(xticks=[], yticks=[], title=f"state {state}")
 
 
-def plot_trace(ax: Any, trace: Trace, *, images: ArrayLike | None = None) -> None:
-    """Share of the answer's probability that returns, against the first restored state; bands hold together."""
-    table = trace.table(images=images)
+def plot_trace(ax: Axes, trace: Trace, *, groups: ArrayLike | None = None) -> None:
+    """Draw the share of the answer's probability that each restored state brings back.
+
+    The bands are confidence intervals of the gain that hold together for all states and targets.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+        Axes to draw on.
+    trace : Trace
+        From :func:`vlm.trace`.
+    groups : array (samples,), optional
+        Image of each sample, the unit of sampling; by default each sample is its own.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> from vlm import Trace
+    >>> from vlm.reports.reading_plots import plot_trace
+    >>> ones, token = np.ones((3, 2)), np.zeros(3, dtype=int)
+    >>> restored = np.linspace(0.1, 0.9, 3).reshape(1, 1, 3, 1) * np.ones((3, 1, 3, 2))
+    >>> result = Trace(("last",), 1, token, token, clean=0.9 * ones, corrupted=0.1 * ones, restored=restored)
+    >>> ax = Figure().subplots()
+    >>> plot_trace(ax, result)
+    >>> ax.lines[0].get_ydata().round(2).tolist()
+    [0.0, 0.5, 1.0]
+    """
+    table = trace.table(images=groups)
     best = int(np.abs(table["gain"]).argmax())
     lost = table["gain"][best] / table["recovery"][best]
     for target in trace.targets:
@@ -67,10 +140,34 @@ def plot_trace(ax: Any, trace: Trace, *, images: ArrayLike | None = None) -> Non
     ax.legend(fontsize=8, frameon=False, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
 
 
-def plot_regimes(ax: Any, found: Regimes) -> None:
-    """Every layer in the plane of the two conditions, with its intervals and the limits; colours are regimes."""
-    s = found.settings
-    for row in found.layers.rows():
+def plot_regimes(ax: Axes, regimes: Regimes) -> None:
+    """Draw every layer in the plane of the two conditions, with its intervals, coloured by regime.
+
+    The dotted lines are the thresholds of the two conditions.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+        Axes to draw on.
+    regimes : Regimes
+        From :func:`vlm.regimes`.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> from vlm import Regimes, SkipPlan, Table
+    >>> from vlm.reports.reading_plots import plot_regimes
+    >>> layer = {"close": 0.98, "close_low": 0.96, "close_high": 1.0, "ratio": 0.05, "ratio_low": 0, "ratio_high": 0.1}
+    >>> rows = [{"layer": 0, "regime": "keep", **layer, "close": 0.4}, {"layer": 1, "regime": "remove", **layer}]
+    >>> settings = {"t": 0.05, "delta": 0.05, "attention_limit": 0.1}
+    >>> result = Regimes(SkipPlan.parse("vision:1-2"), Table.from_rows(rows), Table({}), 0, 2, settings)
+    >>> ax = Figure().subplots()
+    >>> plot_regimes(ax, result)
+    >>> [text.get_text() for text in ax.get_legend().get_texts()], [text.get_text() for text in ax.texts]
+    (['remove', 'keep'], ['0', '1'])
+    """
+    s = regimes.settings
+    for row in regimes.layers.rows():
         x, y = row["close"], row["ratio"]
         ax.errorbar(
             x,
@@ -84,7 +181,7 @@ def plot_regimes(ax: Any, found: Regimes) -> None:
         )
         ax.annotate(str(row["layer"]), (x, y), xytext=(3, 3), textcoords="offset points", fontsize=8)
     for regime, colour in _REGIMES.items():
-        if regime in found.layers["regime"]:
+        if regime in regimes.layers["regime"]:
             ax.plot([], [], "o", color=colour, label=regime)
     ax.axvline(1 - s["delta"], ls=":", color="k", lw=0.8)
     ax.axhline(s["attention_limit"], ls=":", color="k", lw=0.8)
@@ -97,8 +194,35 @@ def plot_regimes(ax: Any, found: Regimes) -> None:
     ax.legend(fontsize=8, frameon=False, loc="upper left")
 
 
-def plot_consequences(ax: Any, table: Table, kind: str) -> None:
-    """Measured change of the last text states and what the recursion predicts, per layer of one kind of plan."""
+def plot_consequences(ax: Axes, consequences: Consequences | Table, *, kind: str) -> None:
+    """Draw the measured change of the last text states and the recursion's prediction, per layer.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+        Axes to draw on.
+    consequences : Consequences or Table
+        From :func:`vlm.consequences`, or its table.
+    kind : {"remove", "freeze", "late entry", "early exit", "drop"}
+        The kind of plan to draw.
+
+    Raises
+    ------
+    ValueError
+        There are no rows of this kind.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> from vlm import Table
+    >>> from vlm.reports.reading_plots import plot_consequences
+    >>> rows = [{"kind": "freeze", "layer": i, "error": 0.1 * 2**i, "predicted": 0.5 * 2**i} for i in range(3)]
+    >>> ax = Figure().subplots()
+    >>> plot_consequences(ax, Table.from_rows(rows), kind="freeze")
+    >>> {line.get_label(): line.get_ydata().tolist() for line in ax.lines}
+    {'measured': [0.1, 0.2, 0.4], 'recursion with empirical gains': [0.5, 1.0, 2.0]}
+    """
+    table = consequences if isinstance(consequences, Table) else consequences.table()
     rows = table.where(kind=kind)
     if not len(rows):
         raise ValueError(f"kind: expected one of {', '.join(np.unique(table['kind']))}, got {kind!r}")

@@ -139,7 +139,7 @@ def test_recorded_replays_by_content(tmp_path):
         (['{"question": "q", "references": ["a"], "prediction": "p", "score": null}'], "score None"),
         (['{"question": "q", "references": ["a"], "prediction": "p", "score": true}'], "score True"),
         (['{"question": "q", "references": ["a"], "prediction": "p", "score": NaN}'], "score nan"),
-        (["rubbish", '{"a": 1}'], "line 1 .* is no JSON object"),
+        (["rubbish", '{"a": 1}'], "line 1 .* is not a JSON object"),
         (
             [f'{{"question": "q", "references": ["a"], "prediction": "p", "score": {s}}}' for s in (1, 1, 0)],
             "line 3 .* gives 0.0, an earlier one 1.0",

@@ -153,10 +153,10 @@ def test_nobody_listens(serve, monkeypatch):
     [
         (Answer(body=HTML, headers={"Content-Type": "text/html"}), "got an HTML page .*OPENAI_BASE_URL ends in /v1"),
         (Answer(body=HTML), "got an HTML page"),
-        (Answer(body="OK"), "got text that is no JSON"),
-        (Answer(body=""), "got text that is no JSON"),
-        (Answer(body=GOOD.body[:60]), "got text that is no JSON"),
-        (Answer(body="[" * 100_000), "got text that is no JSON"),
+        (Answer(body="OK"), "got text that is not JSON"),
+        (Answer(body=""), "got text that is not JSON"),
+        (Answer(body=GOOD.body[:60]), "got text that is not JSON"),
+        (Answer(body="[" * 100_000), "got text that is not JSON"),
         (Answer(body='{"choices": []}'), "expected one choice in the reply, got none"),
         (Answer(body='{"choices": null}'), "expected one choice"),
         (Answer(body='{"choices": "x"}'), "expected one choice"),
@@ -207,7 +207,7 @@ def test_the_raw_reply_is_kept_even_if_it_is_no_verdict(serve):
 def test_what_every_question_would_meet_stops_the_run(serve, answer, tmp_path):
     seen = serve(answer)
     judge = judges.chat("gpt-4o", cache=tmp_path, concurrency=1, retries=0)
-    with pytest.raises(UselessServerError, match=r"every question would fail so\. Mend the key") as caught:
+    with pytest.raises(UselessServerError, match=r"every question would fail so\. Correct the key") as caught:
         judge([asked(str(n)) for n in range(20)])
     assert KEY not in str(caught.value)
     assert isinstance(caught.value, RuntimeError)
