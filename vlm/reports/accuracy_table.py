@@ -1,18 +1,18 @@
-"""From merged records to tables: accuracy with image-level intervals, paired change, cost, failures."""
+"""Tables from merged records: accuracy with image-level intervals, paired change, cost, failures."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
 from vlm.evaluation.accuracy import Score, paired_difference, score_accuracy
 from vlm.plans.plan import SkipPlan
+from vlm.record_log import Record
 from vlm.table import Table
 
-Record = Mapping[str, Any]
 NO_PLAN = str(SkipPlan())
 ALL = "all"
 NEEDED = ("dataset", "item", "image_id", "group", "plan", "parsed", "score", "failure", "judge", "tokens", "model")
@@ -21,17 +21,20 @@ NEEDED = ("dataset", "item", "image_id", "group", "plan", "parsed", "score", "fa
 def summary(
     records: Sequence[Record], *, confidence: float = 0.95, by: Literal["dataset", "group"] = "dataset"
 ) -> Table:
-    """One row per data set (or task group) and plan; the same records in any order give the same table.
+    """Summarise merged records in one row per data set (or task group) and plan.
+
+    The order of the records does not matter.
 
     Parameters
     ----------
     records : sequence of dict
-        As `vlm.merging.merged` gives them: one per item and plan.
+        Merged records, one per item and plan (``python -m vlm merge``).
     confidence : float
-        Of each interval by itself, in (0, 1).
+        Confidence of each interval by itself, in (0, 1).
     by : {"dataset", "group"}
-        "group": the mean over the group's data sets, each counting the same, however many items it has. Its
-        interval joins theirs, which are made at a higher confidence so that all of them hold together.
+        "group" averages over the data sets of a task group, which count the same, however many items they have. The
+        group's interval combines those of its data sets, each computed at a higher confidence so that all of them
+        hold together.
 
     Returns
     -------
@@ -41,44 +44,84 @@ def summary(
         unparsed
             Scored items whose answer could not be read; they count as wrong.
         accuracy, accuracy_low, accuracy_high
-            Mean score of scored items, each item counting the same; betting interval over images (a bound for
-            dependent items of one image).
+            Mean score of the scored items, each item counting the same, in [0, 1]; betting interval over images,
+            because items about one image are dependent.
         change, change_low, change_high
-            From the same items without a plan, paired; NaN where no item was scored in both.
+            Paired difference to the same items without a plan; NaN where no item was scored under both.
         vision_tokens, text_tokens, new_tokens
             Means over the items.
         operations_ratio
-            Decoder operations of the prompts, over those without a plan; NaN where they were not counted.
+            Decoder operations of the prompts divided by those without a plan; NaN where they were not counted.
 
     Raises
     ------
     ValueError
         No records, a record without a needed key, two records of one item and plan, scores outside [0, 1].
+
+    See Also
+    --------
+    failures : The items that were not scored.
+    results : The same table for readers.
+
+    Examples
+    --------
+    >>> from vlm.reports import summary
+    >>> def record(item, plan, score):
+    ...     fields = {"model": "tiny", "group": "General VQA", "dataset": "gqa", "image_id": item, "parsed": "yes"}
+    ...     tokens = {"vision": 36, "text": 9, "new": 1}
+    ...     fields |= {"item": item, "plan": plan, "score": score, "tokens": tokens}
+    ...     return fields | {"failure": None, "judge": None}
+    >>> records = [record(i, plan, float(i % 4 > 0)) for i in range(40) for plan in ("none", "vision:0-4")]
+    >>> table = summary(records)
+    >>> for row in table.rows():
+    ...     print(row["plan"], row["kind"], row["accuracy"], round(row["accuracy_low"], 2), row["change"])
+    none none 0.75 0.52 0.0
+    vision:0-4 late entry 0.75 0.52 0.0
     """
     _check(records)
     if by not in ("dataset", "group"):
         raise ValueError(f"by: expected 'dataset' or 'group', got {by!r}")
-    found = _by_set(records)
+    by_set = _by_set(records)
     groups: dict[tuple[str, str], list[tuple[str, str, str]]] = {}
-    for model, group, dataset in found:
+    for model, group, dataset in by_set:
         groups.setdefault((model, group), []).append((model, group, dataset))
     rows = []
     for (model, group), sets in groups.items():
-        shared = confidence if by == "dataset" else 1 - (1 - confidence) / len(sets)
-        made = {key: _rows(found[key], shared) for key in sets}
+        joint = confidence if by == "dataset" else 1 - (1 - confidence) / len(sets)
+        summaries = {key: _rows(by_set[key], joint) for key in sets}
         if by == "dataset":
             rows += [
                 {"model": model, "group": group, "dataset": key[2], **row}
-                for key, plans in made.items()
+                for key, plans in summaries.items()
                 for row in plans.values()
             ]
         else:
-            rows += _averaged(model, group, list(made.values()))
+            rows += _averaged(model, group, list(summaries.values()))
     return Table.from_rows(rows)
 
 
 def failures(records: Sequence[Record]) -> Table:
-    """What was not scored and why: kind, dataset, plan, reason, items; most frequent first."""
+    """Count the items that were not scored, by reason.
+
+    Parameters
+    ----------
+    records : sequence of dict
+        Merged records, one per item and plan.
+
+    Returns
+    -------
+    Table
+        kind ("failed" or "unjudged"), dataset, plan, reason, items; most frequent first.
+
+    Examples
+    --------
+    >>> from vlm.reports import failures
+    >>> record = {"dataset": "gqa", "plan": "none", "score": None, "judge": None, "failure": None}
+    >>> print(failures([record, record, record | {"failure": "image: expected a file"}]).text())
+        kind  dataset  plan                  reason  items
+    unjudged      gqa  none              no verdict      2
+      failed      gqa  none  image: expected a file      1
+    """
     counts: Counter[tuple[str, str, str, str]] = Counter()
     for r in records:
         if r["failure"] is not None:
@@ -93,7 +136,7 @@ def failures(records: Sequence[Record]) -> Table:
 
 
 def plan_kind(plan: str) -> tuple[str, int]:
-    """("none", -1), ("late entry", k), ("early exit", k) or ("other", -1) of a plan's text form."""
+    """The kind of a plan in text form: ("none", -1), ("late entry", k), ("early exit", k) or ("other", -1)."""
     value = SkipPlan.parse(plan)
     if not value:
         return "none", -1
@@ -104,18 +147,18 @@ def plan_kind(plan: str) -> tuple[str, int]:
 
 
 def plan_place(plan: str) -> tuple[int, int, str]:
-    """Where a plan stands in a table: none, late entry, early exit, others."""
+    """Sort key of a plan in a table: none, late entry, early exit, others."""
     kind, layer = plan_kind(plan)
     return ("none", "late entry", "early exit", "other").index(kind), layer, plan
 
 
 def _by_set(records: Sequence[Record]) -> dict[tuple[str, str, str], dict[str, dict[str, Record]]]:
-    """(model, group, data set) -> plan -> item -> record, all of them sorted."""
-    found: dict[tuple[str, str, str], dict[str, dict[str, Record]]] = {}
+    """(model, task group, data set) -> plan -> item -> record, all sorted."""
+    by_set: dict[tuple[str, str, str], dict[str, dict[str, Record]]] = {}
     for r in records:
-        # A data set that belongs to no task group is one of its own.
+        # A data set without a task group forms a group of its own.
         key = str(r["model"]), str(r["group"] or r["dataset"]), str(r["dataset"])
-        items = found.setdefault(key, {}).setdefault(str(r["plan"]), {})
+        items = by_set.setdefault(key, {}).setdefault(str(r["plan"]), {})
         if str(r["item"]) in items:
             raise ValueError(
                 f"records: item {r['item']!r} of {r['dataset']} has two records under plan {r['plan']}; pass merged "
@@ -123,8 +166,8 @@ def _by_set(records: Sequence[Record]) -> dict[tuple[str, str, str], dict[str, d
             )
         items[str(r["item"])] = r
     return {
-        key: {plan: dict(sorted(found[key][plan].items())) for plan in sorted(found[key], key=plan_place)}
-        for key in sorted(found)
+        key: {plan: dict(sorted(by_set[key][plan].items())) for plan in sorted(by_set[key], key=plan_place)}
+        for key in sorted(by_set)
     }
 
 
@@ -136,24 +179,24 @@ def _rows(plans: dict[str, dict[str, Record]], confidence: float) -> dict[str, d
 def _row(plan: str, items: dict[str, Record], full: dict[str, Record], confidence: float) -> dict[str, Any]:
     kind, layer = plan_kind(plan)
     scored = _scored(items)
-    asked = [r for r in items.values() if r["failure"] is None]
+    answered = [r for r in items.values() if r["failure"] is None]
     both = [name for name in scored if name in full]
     accuracy = _score([r["score"] for r in scored.values()], _images(scored.values()), confidence)
     change = _difference(scored, full, both, confidence) if kind != "none" else _no_change(accuracy)
-    counted = [r["operations"] for r in asked if r.get("operations")]
+    counted = [r["operations"] for r in answered if r.get("operations")]
     return {
         "plan": plan,
         "kind": kind,
         "layer": layer,
         "items": len(items),
         "images": accuracy.images,
-        "failed": len(items) - len(asked),
-        "unjudged": len(asked) - len(scored),
+        "failed": len(items) - len(answered),
+        "unjudged": len(answered) - len(scored),
         "scored": len(scored),
         "unparsed": sum(r["parsed"] is None and not _judged(r) for r in scored.values()),
         **_columns("accuracy", accuracy),
         **_columns("change", change),
-        **{f"{name}_tokens": _mean(r["tokens"][name] for r in asked if r["tokens"]) for name in _TOKENS},
+        **{f"{name}_tokens": _mean(r["tokens"][name] for r in answered if r["tokens"]) for name in _TOKENS},
         "operations_ratio": _ratio(counted),
     }
 
@@ -162,11 +205,11 @@ _TOKENS = ("vision", "text", "new")
 
 
 def _averaged(model: str, group: str, sets: Sequence[dict[str, dict[str, Any]]]) -> list[dict[str, Any]]:
-    """Rows of a group: counts add up, the rest is the mean over data sets that have the plan."""
-    plans = sorted({plan for made in sets for plan in made}, key=plan_place)
+    """The rows of a task group: counts are summed, other numbers averaged over the data sets that have the plan."""
+    plans = sorted({plan for summaries in sets for plan in summaries}, key=plan_place)
     rows = []
     for plan in plans:
-        parts = [made[plan] for made in sets if plan in made]
+        parts = [summaries[plan] for summaries in sets if plan in summaries]
         row: dict[str, Any] = {"model": model, "group": group, "dataset": ALL}
         for name, value in parts[0].items():
             if name in ("plan", "kind", "layer"):
@@ -195,7 +238,7 @@ def _difference(scored: dict[str, Record], full: dict[str, Record], both: Sequen
 
 
 def _no_change(accuracy: Score) -> Score:
-    """Of the unskipped model from itself."""
+    """The change of the model without a plan, which is zero."""
     zero = 0.0 * accuracy.value
     return Score(zero, zero, zero, accuracy.images)
 
@@ -205,21 +248,21 @@ def _scored(items: dict[str, Record]) -> dict[str, Record]:
 
 
 def _judged(record: Record) -> bool:
-    """Whether someone who needs no parsed answer has decided."""
+    """Whether a judge, which does not need a parsed answer, has given a verdict."""
     return bool(record["judge"]) and record["judge"].get("status") == "ok"
 
 
-def _images(records: Any) -> list[str]:
+def _images(records: Iterable[Record]) -> list[str]:
     return [str(r["image_id"]) for r in records]
 
 
-def _columns(name: str, found: Score) -> dict[str, float]:
-    return {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
+def _columns(name: str, score: Score) -> dict[str, float]:
+    return {name: score.value, f"{name}_low": score.low, f"{name}_high": score.high}
 
 
-def _mean(values: Any) -> float:
-    listed = [float(v) for v in values]
-    return float(np.mean(listed)) if listed else np.nan
+def _mean(values: Iterable[float]) -> float:
+    numbers = [float(v) for v in values]
+    return float(np.mean(numbers)) if numbers else np.nan
 
 
 def _ratio(counted: Sequence[Mapping[str, float]]) -> float:

@@ -1,9 +1,9 @@
-"""How well the conditions predicted degradation: confusion table, rank correlation, AUC, each with an interval."""
+"""How well the conditions predicted degradation: confusion table, rank correlations and AUC, with intervals."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from redundancy import checks
-from redundancy.array_types import BoolArray, FloatArray
+from redundancy.array_types import BoolArray, FloatArray, IntArray
+from redundancy.display import Displayed
 from vlm.reports.statistics import FEWEST, RESAMPLES, area_under_curve, bootstrap, share
 from vlm.table import Table
 
+Interval = Callable[[BoolArray, BoolArray], dict[str, float]]
 RATES = {
     "harmless when met": "what sufficient conditions promise",
     "degraded when not met": "what only necessary conditions would promise",
@@ -23,44 +25,72 @@ RATES = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class Prediction:
-    """The conditions' verdicts beside what skipping cost.
+@dataclass(frozen=True, repr=False)
+class PredictionSettings(Displayed):
+    """The settings of a :class:`Prediction`, and two facts about its cells.
+
+    Attributes
+    ----------
+    tolerance, delta, attention_limit, confidence, resamples, seed
+        The arguments of :func:`prediction`.
+    attention_measured : bool
+        Whether attention was measured for any cell.
+    undecided : int
+        Cells whose interval of the change contains -tolerance, so that degradation is undecided.
+    """
+
+    tolerance: float
+    delta: float
+    attention_limit: float
+    confidence: float
+    resamples: int
+    seed: int
+    attention_measured: bool
+    undecided: int
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Prediction(Displayed):
+    """The verdicts of the conditions beside the degradation that was measured.
 
     Attributes
     ----------
     cells : Table
-        The given cells that the conditions speak about, with `met` and `degraded`.
+        The cells that the conditions judge, with columns `met` and `degraded`.
     confusion : Table
-        condition, outcome, count, of, share: the four cells of the table as shares of all; and two intervals:
-        low, high if cells were independent, units_low, units_high over whole units.
+        condition, outcome, count, of, share: the confusion table, as shares of all cells. Two intervals: low, high
+        for independent cells; units_low, units_high over whole units.
     rates : Table
         rate, count, of, value, low, high, units_low, units_high, says: the four conditional shares.
     ranking : Table
         predictor, statistic, value, low, high, cells, units, undefined: how well the size of a measurement orders
         the change of accuracy (Spearman, Kendall tau-b) and separates degraded from harmless (AUC).
-    settings : dict
+    settings : PredictionSettings
         Tolerance, thresholds, confidence, resamples, seed.
     assumptions : tuple of str
-        What the intervals assume.
+        The assumptions of the intervals.
+
+    Examples
+    --------
+    Made by :func:`prediction`; see there.
     """
 
     cells: Table
     confusion: Table
     rates: Table
     ranking: Table
-    settings: dict[str, Any]
-    assumptions: tuple[str, ...]
+    settings: PredictionSettings
+    assumptions: tuple[str, ...] = field(repr=False)
 
     def sentences(self) -> list[str]:
-        """The finding in words, one sentence each."""
+        """The rates and rank correlations in words, one sentence each."""
         out = []
         for row in self.rates.rows():
-            share = f"{row['count']} of {row['of']}"
+            rate = f"{row['count']} of {row['of']}"
             if row["of"]:
-                share += f" = {row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
-                share += f", over units [{row['units_low']:.2f}, {row['units_high']:.2f}]"
-            out.append(f"{row['rate']}: {share} ({row['says']})")
+                rate += f" = {row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
+                rate += f", over units [{row['units_low']:.2f}, {row['units_high']:.2f}]"
+            out.append(f"{row['rate']}: {rate} ({row['says']})")
         for row in self.ranking.rows():
             value = "undefined" if np.isnan(row["value"]) else f"{row['value']:+.2f}"
             out.append(
@@ -80,26 +110,26 @@ def prediction(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Prediction:
-    """Compare the conditions with the degradation that was measured.
+    """Compare the verdicts of the conditions with the degradation that was measured.
 
     The conditions of a cell are met when closeness >= 1 - delta and attention <= attention_limit, by point
-    estimates; what was not measured (NaN) or not asked for is left out of the judgement, and a cell without either
-    is left out altogether. A cell is degraded when its change of accuracy is below -tolerance.
+    estimates. A condition that was not measured (NaN) is not applied, and a cell without any measured condition is
+    left out. A cell is degraded when its change of accuracy is below -tolerance.
 
     Parameters
     ----------
     cells : Table
         One row per model, data set (or task group) and plan: model, dataset, closeness, attention, change;
-        change_low, change_high (may be NaN); and, if there, distance_from_entry, which is ranked
+        change_low, change_high (may be NaN); and optionally distance_from_entry, which is then ranked
         too. See `vlm.reports.condition_cells` and `vlm.published.cells`.
     tolerance : float
-        Loss of accuracy that still counts as harmless, in [0, 1].
+        Largest loss of accuracy that counts as harmless, in [0, 1].
     delta, attention_limit : float
         Thresholds of the conditions, as in `vlm.decide`.
     confidence : float
-        Of each interval by itself, in (0, 1).
+        Confidence of each interval by itself, in (0, 1).
     resamples, seed : int
-        Of the bootstrap; equal ones give equal results.
+        Number of resamples of the bootstrap, and its seed.
 
     Returns
     -------
@@ -108,49 +138,79 @@ def prediction(
     Raises
     ------
     ValueError
-        No cell that the conditions speak about, a missing column, thresholds outside [0, 1].
+        No cell with a measured condition and a change of accuracy, a missing column, thresholds outside [0, 1].
+
+    See Also
+    --------
+    plot_prediction : A figure of the result.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from vlm import Table
+    >>> from vlm.reports import prediction
+    >>> closeness = np.linspace(0.5, 1.0, 24)
+    >>> change = np.where(closeness < 0.9, -0.1, 0.0)
+    >>> cells = Table(
+    ...     {
+    ...         "model": np.repeat(["a", "b"], 12),
+    ...         "dataset": np.tile(["gqa", "mmmu", "ai2d", "mmstar"], 6),
+    ...         "closeness": closeness,
+    ...         "attention": np.full(24, 0.05),
+    ...         "change": change,
+    ...         "change_low": change - 0.01,
+    ...         "change_high": change + 0.01,
+    ...     }
+    ... )
+    >>> result = prediction(cells, resamples=50)
+    >>> result.sentences()[0]
+    'harmless when met: 3 of 3 = 1.00 [0.29, 1.00], over units [0.00, 1.00] (what sufficient conditions promise)'
+    >>> result.settings.undecided, len(result.cells)
+    (0, 24)
     """
     for name, number in (("tolerance", tolerance), ("delta", delta), ("attention_limit", attention_limit)):
         checks.probability(number, name=name)
     checks.probability(confidence, name="confidence", open_ends=True)
-    known = (~np.isnan(cells["closeness"]) | ~np.isnan(cells["attention"])) & ~np.isnan(cells["change"])
-    if not known.any():
+    judged = (~np.isnan(cells["closeness"]) | ~np.isnan(cells["attention"])) & ~np.isnan(cells["change"])
+    if not judged.any():
         raise ValueError("prediction: expected cells with a measured condition and a change of accuracy, got none")
-    kept = Table({name: values[known] for name, values in cells.columns.items()})
-    closeness, attention, change = (kept[name].astype(np.float64) for name in ("closeness", "attention", "change"))
-    # Thresholds are compared with numbers of three decimals: a rounding of the last bit must not decide.
+    cells = Table({name: values[judged] for name, values in cells.columns.items()})
+    closeness, attention, change = (cells[name].astype(np.float64) for name in ("closeness", "attention", "change"))
+    # Cells may hold numbers of three decimals that equal a threshold; rounding of the last bit must not decide.
     met = ~(closeness < 1 - delta - 1e-12) & ~(attention > attention_limit + 1e-12)
     degraded = change < -tolerance - 1e-12
-    units = np.array([f"{m} / {d}" for m, d in zip(kept["model"], kept["dataset"], strict=True)])
+    units = np.array([f"{m} / {d}" for m, d in zip(cells["model"], cells["dataset"], strict=True)])
     slack = np.fmin(closeness - (1 - delta), attention_limit - attention)
     predictors = {"closeness": closeness, "attention": -attention}
     if not (np.isnan(closeness) | np.isnan(attention)).all():
         predictors["both (smaller slack)"] = slack
-    if "distance_from_entry" in kept.columns:
-        predictors["distance from entry"] = -kept["distance_from_entry"].astype(np.float64)
+    if "distance_from_entry" in cells.columns:
+        predictors["distance from entry"] = -cells["distance_from_entry"].astype(np.float64)
     rows = []
     for name, values in predictors.items():
-        seen = ~np.isnan(values)
-        if not seen.any():
+        measured = ~np.isnan(values)
+        if not measured.any():
             continue
-        rows += _ranked(name, values[seen], change[seen], degraded[seen], units[seen], confidence, resamples, seed)
-    interval = partial(_share, units=units, confidence=confidence, resamples=resamples, seed=seed)
+        rows += _ranked(
+            name, values[measured], change[measured], degraded[measured], units[measured], confidence, resamples, seed
+        )
+    interval: Interval = partial(_share, units=units, confidence=confidence, resamples=resamples, seed=seed)
     return Prediction(
-        cells=Table({**kept.columns, "met": met, "degraded": degraded}),
+        cells=Table({**cells.columns, "met": met, "degraded": degraded}),
         confusion=_confusion(met, degraded, interval),
         rates=_rates(met, degraded, interval),
         ranking=Table.from_rows(rows),
-        settings={
-            "tolerance": tolerance,
-            "delta": delta,
-            "attention_limit": attention_limit,
-            "confidence": confidence,
-            "resamples": resamples,
-            "seed": seed,
-            "attention measured": bool((~np.isnan(attention)).any()),
-            "undecided": int(((kept["change_low"] < -tolerance) & (kept["change_high"] >= -tolerance)).sum()),
-        },
-        assumptions=_assumptions(kept, units, confidence, resamples),
+        settings=PredictionSettings(
+            tolerance=tolerance,
+            delta=delta,
+            attention_limit=attention_limit,
+            confidence=confidence,
+            resamples=resamples,
+            seed=seed,
+            attention_measured=bool((~np.isnan(attention)).any()),
+            undecided=int(((cells["change_low"] < -tolerance) & (cells["change_high"] >= -tolerance)).sum()),
+        ),
+        assumptions=_assumptions(cells, units, confidence, resamples),
     )
 
 
@@ -164,11 +224,11 @@ def _ranked(
     resamples: int,
     seed: int,
 ) -> list[dict[str, Any]]:
-    """Predictors are turned so that more of them promises a smaller loss."""
+    """Rank statistics of one predictor, whose sign is such that a larger value promises a smaller loss."""
     from scipy.stats import kendalltau, spearmanr
 
-    def correlation(measure: Callable[..., Any]) -> Callable[[NDArray[np.int64]], float]:
-        def of(i: NDArray[np.int64]) -> float:
+    def correlation(measure: Callable[..., Any]) -> Callable[[IntArray], float]:
+        def of(i: IntArray) -> float:
             constant = np.ptp(values[i]) == 0 or np.ptp(change[i]) == 0
             return np.nan if constant else float(measure(values[i], change[i]).statistic)
 
@@ -199,16 +259,16 @@ def _ranked(
     return rows
 
 
-def _confusion(met: BoolArray, degraded: BoolArray, interval: Callable[..., dict[str, Any]]) -> Table:
+def _confusion(met: BoolArray, degraded: BoolArray, interval: Interval) -> Table:
     rows = []
     for condition, holds in (("met", met), ("not met", ~met)):
         for outcome, happened in (("harmless", ~degraded), ("degraded", degraded)):
-            found = interval(holds & happened, np.ones_like(met))
-            rows.append({"condition": condition, "outcome": outcome, "share": found.pop("value"), **found})
+            columns = interval(holds & happened, np.ones_like(met))
+            rows.append({"condition": condition, "outcome": outcome, "share": columns.pop("value"), **columns})
     return Table.from_rows(rows)
 
 
-def _rates(met: BoolArray, degraded: BoolArray, interval: Callable[..., dict[str, Any]]) -> Table:
+def _rates(met: BoolArray, degraded: BoolArray, interval: Interval) -> Table:
     pairs = ((~degraded, met), (degraded, ~met), (met, ~degraded), (~met, degraded))
     rows = [
         {"rate": rate, **interval(happened, among), "says": says}
@@ -219,19 +279,19 @@ def _rates(met: BoolArray, degraded: BoolArray, interval: Callable[..., dict[str
 
 def _share(
     happened: BoolArray, among: BoolArray, *, units: NDArray[np.str_], confidence: float, resamples: int, seed: int
-) -> dict[str, Any]:
-    """A share of some cells, with both intervals."""
+) -> dict[str, float]:
+    """The share of the cells in `among` that `happened`, with both intervals."""
     count, of = int((happened & among).sum()), int(among.sum())
 
-    def again(i: NDArray[np.int64]) -> float:
+    def resampled(i: IntArray) -> float:
         return float((happened & among)[i].sum() / among[i].sum()) if among[i].any() else np.nan
 
     value, low, high = share(count, of, confidence)
     units_low, units_high, _ = bootstrap(
-        again, units, support=(0.0, 1.0), confidence=confidence, resamples=resamples, seed=seed
+        resampled, units, support=(0.0, 1.0), confidence=confidence, resamples=resamples, seed=seed
     )
-    found = {"count": count, "of": of, "value": value, "low": low, "high": high}
-    return found | {"units_low": units_low, "units_high": units_high}
+    columns = {"count": count, "of": of, "value": value, "low": low, "high": high}
+    return columns | {"units_low": units_low, "units_high": units_high}
 
 
 def _assumptions(cells: Table, units: NDArray[np.str_], confidence: float, resamples: int) -> tuple[str, ...]:

@@ -1,8 +1,6 @@
-"""What was measured for the layers of a plan, beside what the plan cost: the cells of the prediction statistics."""
+"""The measured conditions of the layers of a plan beside the accuracy it cost: the cells of the prediction."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 
@@ -12,64 +10,84 @@ from vlm.table import Table
 
 
 def condition_cells(summary: Table, redundancy: Table, attention: Table, *, t: float = 0.05) -> Table:
-    """One row per data set and plan that skips vision tokens only.
+    """Join the conditions that were measured with the summary, for every plan that skips vision tokens only.
 
     Parameters
     ----------
     summary : Table
-        From :func:`vlm.reports.summary`, by data set or by group.
+        From :func:`summary`, by data set or by task group.
     redundancy, attention : Table
-        From `python -m vlm measure`: one row per group, data set, layer (and modality).
+        From `python -m vlm measure`: one row per task group, data set, layer (and modality).
     t : float
-        Distance up to which two states are close; a threshold that was measured.
+        Distance up to which two states are close; one of the thresholds that were measured.
 
     Returns
     -------
     Table
-        model, group, dataset, kind, layer, plan; then of the vision tokens
+        One row per data set (or task group) and plan: model, group, dataset, kind, layer, plan; then, for the vision
+        tokens,
+
         distance, within
             Mean distance and fraction within t of the layer at the boundary: the last one bypassed for late entry,
             the first one for early exit, the first of any other plan.
         closeness
-            Smallest fraction within t of the bypassed layers after which vision tokens come back: what redundancy
-            must hold for. NaN when they do not come back (early exit).
+            Smallest fraction within t of the bypassed layers after which vision tokens come back; only there must
+            redundancy hold. NaN when they do not come back (early exit).
         distance_from_entry
-            Mean distance of state 0 from the state that late entry replaces by it; NaN for other plans.
+            Mean distance between state 0 and the state that late entry replaces by it; NaN for other plans.
         attention
             Largest visual attention ratio of the bypassed layers.
         accuracy, change, change_low, change_high
             From the summary.
 
-        Measurements of a data set that was not measured are NaN.
+        All measurements of a data set that was not measured are NaN.
 
     Raises
     ------
     ValueError
         A threshold that was not measured.
+
+    See Also
+    --------
+    prediction : Compares the conditions with the changes of accuracy.
+
+    Examples
+    --------
+    >>> from vlm import Table
+    >>> from vlm.reports import condition_cells
+    >>> name = {"model": "tiny", "group": "General VQA", "dataset": "gqa"}
+    >>> change = {"accuracy": 0.8, "change": 0.0, "change_low": -0.02, "change_high": 0.02}
+    >>> plans = Table.from_rows([{**name, "plan": "vision:0-1", "kind": "late entry", "layer": 1, **change}])
+    >>> layers = [{**name, "layer": i, "modality": "vision"} for i in (0, 1)]
+    >>> numbers = {"distance": 0.01, "within_0.05": 0.99, "distance_from_entry": 0.01, "ratio": 0.03}
+    >>> measured = Table.from_rows([{**layer, **numbers} for layer in layers])
+    >>> (row,) = condition_cells(plans, measured, measured).rows()
+    >>> {name: row[name] for name in ("plan", "closeness", "attention", "change")}
+    {'plan': 'vision:0-1', 'closeness': 0.99, 'attention': 0.03, 'change': 0.0}
     """
     if f"within_{t:g}" not in redundancy.columns:
-        known = [name for name in redundancy.columns if name.startswith("within_") and name.count("_") == 1]
-        raise ValueError(f"t: expected a measured threshold ({', '.join(known)}), got {t:g}")
+        thresholds = [name for name in redundancy.columns if name.startswith("within_") and name.count("_") == 1]
+        raise ValueError(f"t: expected a measured threshold ({', '.join(thresholds)}), got {t:g}")
     vision = redundancy.where(modality="vision")
     rows = []
     for row in summary.rows():
         plan = SkipPlan.parse(row["plan"])
         if not plan or plan != SkipPlan(vision=plan.vision):
             continue
-        near, seen = (_by_layer(_of(table, row["group"], row["dataset"])) for table in (vision, attention))
+        near, attended = (_by_layer(_of(table, row["group"], row["dataset"])) for table in (vision, attention))
         names = ("model", "group", "dataset", "kind", "layer", "plan")
         rows.append(
             {name: row[name] for name in names}
-            | _measured(plan, row["kind"], near, seen, t)
+            | _measured(plan, row["kind"], near, attended, t)
             | {name: row[name] for name in ("accuracy", "change", "change_low", "change_high")}
         )
     return Table.from_rows(rows)
 
 
-def _of(table: Table, group: str, dataset: str) -> Table:
-    """A data set's rows, or a group's; a data set without a group is a group of its own name."""
-    whole = table.where(group=group, dataset=dataset)
-    return whole if dataset == ALL and len(whole) else table.where(dataset=group if dataset == ALL else dataset)
+def _of(table: Table, task_group: str, dataset: str) -> Table:
+    """The rows of a data set or of a task group; a data set without a group is a group of its own name."""
+    whole = table.where(group=task_group, dataset=dataset)
+    return whole if dataset == ALL and len(whole) else table.where(dataset=task_group if dataset == ALL else dataset)
 
 
 def _by_layer(table: Table) -> Table:
@@ -77,22 +95,23 @@ def _by_layer(table: Table) -> Table:
     return Table({name: values[order] for name, values in table.columns.items()})
 
 
-def _measured(plan: SkipPlan, kind: str, near: Table, seen: Table, t: float) -> dict[str, float]:
+def _measured(plan: SkipPlan, kind: str, redundancy: Table, attention: Table, t: float) -> dict[str, float]:
+    """The conditions of one plan from the rows of its data set, which are sorted by layer."""
     names = ("distance", "within", "closeness", "distance_from_entry", "attention")
-    found: dict[str, Any] = dict.fromkeys(names, np.nan)
-    depth = max(len(near), len(seen))
+    values: dict[str, float] = dict.fromkeys(names, np.nan)
+    depth = max(len(redundancy), len(attention))
     if not depth:
-        return found
+        return values
     skipped = sorted(plan.layers("vision", depth))
     back = max(set(range(depth)) - set(skipped), default=-1)
     boundary = skipped[-1] if kind == "late entry" else skipped[0]
-    if len(near):
-        within = near[f"within_{t:g}"].astype(np.float64)
-        found["distance"], found["within"] = float(near["distance"][boundary]), float(within[boundary])
+    if len(redundancy):
+        within = redundancy[f"within_{t:g}"].astype(np.float64)
+        values["distance"], values["within"] = float(redundancy["distance"][boundary]), float(within[boundary])
         returning = [layer for layer in skipped if layer < back]
-        found["closeness"] = float(within[returning].min()) if returning else np.nan
+        values["closeness"] = float(within[returning].min()) if returning else np.nan
         if kind == "late entry":
-            found["distance_from_entry"] = float(near["distance_from_entry"][boundary])
-    if len(seen):
-        found["attention"] = float(seen["ratio"].astype(np.float64)[skipped].max())
-    return found
+            values["distance_from_entry"] = float(redundancy["distance_from_entry"][boundary])
+    if len(attention):
+        values["attention"] = float(attention["ratio"].astype(np.float64)[skipped].max())
+    return values

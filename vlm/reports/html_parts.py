@@ -1,4 +1,4 @@
-"""The pieces of a self-contained HTML page: nothing is fetched, and what came from data is escaped."""
+"""The parts of a self-contained HTML page, which fetches nothing; text from data is escaped."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import base64
 from collections.abc import Iterable
 from html import escape
 from pathlib import Path
+from typing import NamedTuple
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 84rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
@@ -20,8 +21,15 @@ img { max-width: 100% } .scroll { overflow-x: auto } .lead { font-size: 1.1rem }
 """
 
 
+class Figure(NamedTuple):
+    """A PNG file and its caption."""
+
+    path: Path
+    caption: str
+
+
 def document(title: str, body: Iterable[str]) -> str:
-    """A whole page; `title` is text, `body` is HTML."""
+    """A whole page from a title (text) and a body (HTML)."""
     return (
         "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
         "<meta name='viewport' content='width=device-width'>"
@@ -29,13 +37,13 @@ def document(title: str, body: Iterable[str]) -> str:
     )
 
 
-def figures(pictures: Iterable[tuple[Path, str]]) -> str:
-    """Pictures with their captions, beside each other where there is room."""
-    return f"<div class='figures'>{''.join(figure(path, caption) for path, caption in pictures)}</div>"
+def figures(images: Iterable[Figure]) -> str:
+    """Figures with their captions, side by side where there is room."""
+    return f"<div class='figures'>{''.join(figure(path, caption) for path, caption in images)}</div>"
 
 
 def figure(path: Path, caption: str) -> str:
-    """A PNG file inside the page, with a caption that is also its text for those who do not see it."""
+    """A PNG file embedded in the page; the caption is also its alternative text."""
     data = base64.b64encode(path.read_bytes()).decode()
     return (
         f"<figure><img alt='{escape(caption)}' src='data:image/png;base64,{data}'>"
@@ -48,6 +56,6 @@ def paragraph(text: str) -> str:
     return f"<p>{escape(text)}</p>"
 
 
-def listed(items: Iterable[str]) -> str:
-    """Texts as a list."""
+def bullets(items: Iterable[str]) -> str:
+    """Texts as a bulleted list."""
     return "<ul>" + "".join(f"<li>{escape(item)}</li>" for item in items) + "</ul>"

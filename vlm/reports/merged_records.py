@@ -1,10 +1,9 @@
-"""The merged records that reports read: made again when workers have written since, and only what tables need."""
+"""The merged records that reports read: merged again if workers wrote since, reduced to the fields that tables need."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from vlm.experiments.merging import merge, stale
 from vlm.experiments.run_directory import spec_of
@@ -14,14 +13,14 @@ from vlm.table import Table
 
 
 def summarised(run: Path, *, partial: bool = False) -> tuple[list[Path], Table]:
-    """Merge a sweep and write `merged/summary.csv`: what was written, and that table."""
+    """Merge a sweep and write `merged/summary.csv`; the paths written, and that table."""
     written = merge(run, partial=partial)
     table = summary(light(read(written[0])), confidence=spec_of(run).confidence)
     return [*written, table.save(run / "merged" / "summary.csv")], table
 
 
 def merge_again(run: Path) -> None:
-    """Bring the merged records up to date, if workers have written since."""
+    """Merge again if workers have written since the last merge."""
     if stale(run):
         summarised(run, partial=True)
 
@@ -32,7 +31,7 @@ def merged_lines(run: Path, name: str) -> Iterable[Record]:
     Raises
     ------
     FileNotFoundError
-        Nothing was merged.
+        The run was not merged.
     """
     path = run / "merged" / f"{name}.jsonl"
     if not path.is_file():
@@ -41,14 +40,14 @@ def merged_lines(run: Path, name: str) -> Iterable[Record]:
 
 
 def light(records: Iterable[Record]) -> list[Record]:
-    """What tables need of records, equal values in memory once: there may be millions."""
-    known: dict[str, Any] = {}
-    kept = (*NEEDED, "operations", "versions")
+    """Reduce records to the fields that tables need; equal values share memory, as there may be millions."""
+    values: dict[str, object] = {}
+    columns = (*NEEDED, "operations", "versions")
     return [
-        {name: known.setdefault(repr(r[name]), r[name]) for name in kept if name in r} for r in map(_short, records)
+        {name: values.setdefault(repr(r[name]), r[name]) for name in columns if name in r} for r in map(_short, records)
     ]
 
 
-def _short(record: Record) -> Mapping[str, Any]:
-    """Without a judge's own words."""
+def _short(record: Record) -> Record:
+    """The record without the text of a judge's reply."""
     return {**record, "judge": {**record["judge"], "raw": ""}} if record.get("judge") else record

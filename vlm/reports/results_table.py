@@ -1,4 +1,4 @@
-"""The table for people: what was measured for a plan's layers, beside what the plan cost and saved."""
+"""The table for readers: the measurements of a plan's layers beside what the plan cost and saved."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from vlm.table import Table
 
 
 def results(summary: Table, cells: Table | None = None, *, t: float = 0.05) -> Table:
-    """One row per data set (or group) and plan, as text; equal inputs give equal tables.
+    """Write the summary as text, in one row per data set (or task group) and plan.
 
     Parameters
     ----------
     summary : Table
-        From :func:`vlm.reports.summary`.
+        From :func:`summary`.
     cells : Table, optional
-        From :func:`vlm.reports.condition_cells`; without it the measured columns show a dash.
+        From :func:`condition_cells`; without it the columns of measurements show a dash.
     t : float
-        Threshold of the cells, for the heading.
+        Threshold of the cells, named in the heading.
 
     Returns
     -------
@@ -28,6 +28,18 @@ def results(summary: Table, cells: Table | None = None, *, t: float = 0.05) -> T
         data, plan; distance and P(d <= t) of the layer at the plan's boundary, VAR (largest visual attention ratio
         of the bypassed layers); accuracy and change with intervals; operations saved; items, unparsed, failed (not
         answered), unjudged.
+
+    Examples
+    --------
+    >>> from vlm import Table
+    >>> from vlm.reports import results
+    >>> row = {"group": "General VQA", "dataset": "gqa", "plan": "vision:0-4", "kind": "late entry"}
+    >>> row |= {"accuracy": 0.8, "accuracy_low": 0.7, "accuracy_high": 0.9, "operations_ratio": 0.82}
+    >>> row |= {"change": -0.01, "change_low": -0.04, "change_high": 0.02}
+    >>> row |= {"items": 200, "unparsed": 3, "failed": 0, "unjudged": 0}
+    >>> (line,) = results(Table.from_rows([row])).rows()
+    >>> line["accuracy"], line["change"], line["operations saved"], line["VAR"]
+    ('0.800 [0.700, 0.900]', '-0.010 [-0.040, +0.020]', '18.0%', '–')
     """
     key = itemgetter("group", "dataset", "plan")
     measured = {} if cells is None else {key(row): row for row in cells.rows()}

@@ -1,4 +1,4 @@
-"""Intervals of shares, and of statistics that have no simple law: exact binomial, and a bootstrap over whole units."""
+"""Intervals of shares (exact binomial) and of statistics without a simple distribution (bootstrap over whole units)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,34 @@ from numpy.typing import ArrayLike, NDArray
 from bounds import confidence as limits
 
 RESAMPLES = 2000
-FEWEST = 6  # units; of fewer, drawing the same one every time is no longer rare
+FEWEST = 6  # units; with fewer, resamples of a single unit are no longer rare
 
 
 def share(count: int, of: int, confidence: float = 0.95) -> tuple[float, float, float]:
-    """count / of with its exact interval (Clopper-Pearson); of nothing the whole range."""
+    """Compute a proportion with its exact (Clopper-Pearson) interval.
+
+    Parameters
+    ----------
+    count, of : int
+        The proportion is count / of, with 0 <= count <= of.
+    confidence : float
+        In (0, 1).
+
+    Returns
+    -------
+    value, low, high : float
+        In [0, 1]. If `of` is 0 the value is NaN and the interval is [0, 1].
+
+    References
+    ----------
+    Clopper and Pearson, "The use of confidence or fiducial limits illustrated in the case of the binomial", 1934.
+
+    Examples
+    --------
+    >>> from vlm.reports import share
+    >>> tuple(round(number, 3) for number in share(18, 20))
+    (0.9, 0.683, 0.988)
+    """
     if not of:
         return np.nan, 0.0, 1.0
     happened = np.arange(of) < count
@@ -23,7 +46,24 @@ def share(count: int, of: int, confidence: float = 0.95) -> tuple[float, float, 
 
 
 def area_under_curve(score: ArrayLike, positive: ArrayLike) -> float:
-    """P(a positive scores higher than a negative), ties counting one half; NaN without both."""
+    """Compute the area under the ROC curve: P(a positive scores higher than a negative), with ties counting half.
+
+    Parameters
+    ----------
+    score : array (cells,)
+    positive : bool array (cells,)
+
+    Returns
+    -------
+    float
+        In [0, 1]; NaN unless there are both positives and negatives.
+
+    Examples
+    --------
+    >>> from vlm.reports import area_under_curve
+    >>> area_under_curve([0.9, 0.8, 0.3, 0.1], [True, False, True, False])
+    0.75
+    """
     from scipy.stats import rankdata
 
     values, is_positive = np.asarray(score, dtype=np.float64), np.asarray(positive, dtype=bool)
@@ -42,26 +82,40 @@ def bootstrap(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> tuple[float, float, int]:
-    """Percentile interval of a statistic over whole units drawn with replacement.
+    """Compute a percentile bootstrap interval of a statistic, drawing whole units with replacement.
 
-    Approximate: it is right for many exchangeable units, and too short for few. A resample in which the
-    statistic is undefined counts as both ends of the support; when the resamples show no spread, or there are
-    fewer than six units, nothing is known and the whole support is returned.
+    The interval is approximate: correct for many exchangeable units, too short for few. A resample in which the
+    statistic is undefined counts as both ends of the support. If the resamples show no spread, or there are fewer
+    than six units, the whole support is returned.
 
     Parameters
     ----------
     statistic : function
-        Indices of cells to a number, NaN where it is undefined.
+        Takes indices of cells and returns a number, NaN where it is undefined.
     units : array (cells,)
         Unit of each cell.
     support : (float, float)
         Range of the statistic.
+    confidence : float
+        In (0, 1).
+    resamples, seed : int
+        Number of resamples and their seed.
 
     Returns
     -------
     low, high : float
+        Within the support.
     undefined : int
-        Resamples in which the statistic was undefined.
+        Number of resamples in which the statistic was undefined.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from vlm.reports import bootstrap
+    >>> values = np.random.default_rng(0).random(50)
+    >>> low, high, undefined = bootstrap(lambda i: values[i].mean(), np.arange(50) // 2, support=(0, 1), resamples=200)
+    >>> round(low, 3), round(high, 3), undefined
+    (0.444, 0.606, 0)
     """
     low, high = support
     _, index = np.unique(np.asarray(units), return_inverse=True)
@@ -69,11 +123,11 @@ def bootstrap(
     if len(members) < FEWEST:
         return low, high, 0
     draws = np.random.default_rng(seed).integers(len(members), size=(resamples, len(members)))
-    found = np.array([statistic(np.concatenate([members[u] for u in draw])) for draw in draws])
-    undefined = np.isnan(found)
-    if undefined.all() or np.ptp(found[~undefined]) == 0:
+    values = np.array([statistic(np.concatenate([members[u] for u in draw])) for draw in draws])
+    undefined = np.isnan(values)
+    if undefined.all() or np.ptp(values[~undefined]) == 0:
         return low, high, int(undefined.sum())
     tail = (1 - confidence) / 2
-    bottom = np.quantile(np.where(undefined, low, found), tail)
-    top = np.quantile(np.where(undefined, high, found), 1 - tail)
+    bottom = np.quantile(np.where(undefined, low, values), tail)
+    top = np.quantile(np.where(undefined, high, values), 1 - tail)
     return float(bottom), float(top), int(undefined.sum())

@@ -1,16 +1,13 @@
-"""A table as Markdown, LaTeX and HTML; what came from data is escaped for each."""
+"""A table as Markdown, LaTeX and HTML; text from data is escaped for each."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from html import escape
-from typing import Any
 
-from numpy.typing import NDArray
-
-from vlm.table import Table
+from vlm.table import Column, Table
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -32,8 +29,8 @@ _MARKDOWN_MARKS = re.compile(r"[\\`*_{}\[\]<>()#+!|~&$^-]")
 MISSING = "–"
 
 
-def shown(value: Any, digits: int = 3) -> str:
-    """A cell for people: fixed decimals, a dash where there is nothing."""
+def shown(value: object, digits: int = 3) -> str:
+    """A value as a cell of a table for readers: fixed decimals, a dash for a missing value."""
     if value is None:
         return MISSING
     if isinstance(value, float):
@@ -42,7 +39,7 @@ def shown(value: Any, digits: int = 3) -> str:
 
 
 def with_interval(value: float, low: float, high: float, *, digits: int = 3, sign: bool = False) -> str:
-    """A number and its interval: 0.583 [0.552, 0.612]."""
+    """A number and its interval, as in "0.583 [0.552, 0.612]"."""
     if math.isnan(value):
         return MISSING
     plus = "+" if sign else ""
@@ -52,7 +49,27 @@ def with_interval(value: float, low: float, high: float, *, digits: int = 3, sig
 
 
 def markdown(table: Table, digits: int = 3) -> str:
-    """A Markdown table; text that would be read as markup is escaped."""
+    """Write a table as Markdown; text that would be read as markup is escaped.
+
+    Parameters
+    ----------
+    table : Table
+    digits : int
+        Decimals of floating-point numbers.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> from vlm import Table
+    >>> from vlm.reports import markdown
+    >>> print(markdown(Table.from_rows([{"plan": "vision:0-4", "accuracy": 0.8125}])), end="")
+    | plan | accuracy |
+    | --- | --: |
+    | vision:0-4 | 0.812 |
+    """
     aligned = ["--:" if _numeric(table, name) else "---" for name in table.columns]
     lines = [_cells(table.columns, _markdown_text), aligned]
     lines += [_cells(row.values(), _markdown_text, digits) for row in table.rows()]
@@ -60,7 +77,35 @@ def markdown(table: Table, digits: int = 3) -> str:
 
 
 def latex(table: Table, digits: int = 3, *, caption: str = "", label: str = "") -> str:
-    """A LaTeX table for the booktabs package, every cell escaped."""
+    r"""Write a table as LaTeX for the booktabs package; every cell is escaped.
+
+    Parameters
+    ----------
+    table : Table
+    digits : int
+        Decimals of floating-point numbers.
+    caption : str
+        Text of the caption; it is escaped.
+    label : str
+        Name for ``\ref``.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> from vlm import Table
+    >>> from vlm.reports import latex
+    >>> table = Table.from_rows([{"plan": "vision:0-4", "accuracy": 0.8125}])
+    >>> print(latex(table, 2, label="tab:one").split("toprule")[1].strip())
+    plan & accuracy \\
+    \midrule
+    vision:0-4 & 0.81 \\
+    \bottomrule
+    \end{tabular}
+    \end{table}
+    """
     columns = "".join("r" if _numeric(table, name) else "l" for name in table.columns)
     body = [_cells(row.values(), latex_text, digits) for row in table.rows()]
     lines = [
@@ -82,7 +127,25 @@ def latex(table: Table, digits: int = 3, *, caption: str = "", label: str = "") 
 
 
 def html(table: Table, digits: int = 3) -> str:
-    """An HTML table that scrolls sideways on a narrow page, every cell escaped."""
+    """Write a table as HTML that scrolls sideways on a narrow page; every cell is escaped.
+
+    Parameters
+    ----------
+    table : Table
+    digits : int
+        Decimals of floating-point numbers.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> from vlm import Table
+    >>> from vlm.reports import html
+    >>> html(Table.from_rows([{"name": "<b>", "value": 0.5}]))[-65:]
+    "><td class='text'>&lt;b&gt;</td><td>0.500</td></tr></table></div>"
+    """
     kinds = ["" if _numeric(table, name) else f" class='{_width(table[name])}'" for name in table.columns]
     head = _html_row("th", _cells(table.columns, escape), kinds)
     lines = [_html_row("td", _cells(row.values(), escape, digits), kinds) for row in table.rows()]
@@ -90,17 +153,17 @@ def html(table: Table, digits: int = 3) -> str:
 
 
 def latex_text(text: str) -> str:
-    """Text that LaTeX prints as it is; what a T1 font lacks becomes a question mark."""
+    """Text that LaTeX prints literally; characters that a T1 font lacks become question marks."""
     plain = _MISSING_IN_T1.sub("?", " ".join(text.split()).replace(MISSING, "--"))
-    # After a line break, [ and * would be read as its arguments.
-    return ("{}" if plain.startswith(("[", "*")) else "") + _LATEX_MARKS.sub(lambda found: _LATEX[found[0]], plain)
+    # After a line break, [ and * would be read as arguments of the break.
+    return ("{}" if plain.startswith(("[", "*")) else "") + _LATEX_MARKS.sub(lambda match: _LATEX[match[0]], plain)
 
 
 _MISSING_IN_T1 = re.compile("[^ -~\u00a1-\u017f\u2013\u2014\u2018\u2019\u201c\u201d\u2026≤≥]")
 
 
 def _markdown_text(text: str) -> str:
-    return _MARKDOWN_MARKS.sub(lambda found: "\\" + found[0] if found[0] not in "-+()" else found[0], _one_line(text))
+    return _MARKDOWN_MARKS.sub(lambda match: "\\" + match[0] if match[0] not in "-+()" else match[0], _one_line(text))
 
 
 def _one_line(text: str) -> str:
@@ -108,18 +171,18 @@ def _one_line(text: str) -> str:
 
 
 def _numeric(table: Table, name: str) -> bool:
-    """Numbers, and numbers with an interval, stand to the right."""
+    """Whether a column holds numbers, with or without an interval, and is aligned to the right."""
     values = table[name]
     return values.dtype.kind in "ifb" or all(
         re.fullmatch(rf"{MISSING}|[+-]?[\d.]+%?( \[.*\])?", str(v)) for v in values
     )
 
 
-def _width(values: NDArray[Any]) -> str:
+def _width(values: Column) -> str:
     return "text long" if max((len(str(v)) for v in values), default=0) > 48 else "text"
 
 
-def _cells(values: Sequence[Any] | Any, text: Callable[[str], str], digits: int = 3) -> list[str]:
+def _cells(values: Iterable[object], text: Callable[[str], str], digits: int = 3) -> list[str]:
     return [text(shown(value, digits)) for value in values]
 
 

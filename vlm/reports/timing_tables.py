@@ -1,34 +1,50 @@
-"""What took how long: the only tables of a report that differ between two runs."""
+"""Tables of seconds: the only tables of a report that differ between two runs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
+from vlm.record_log import Record
 from vlm.reports.accuracy_table import NO_PLAN, plan_place
 from vlm.reports.table_formats import shown
 from vlm.table import Table
 
-Record = Mapping[str, Any]
-
 
 def times(records: Sequence[Record], lines: Iterable[Record]) -> Table:
-    """Seconds per item and plan, and paired ratios to no plan; these differ from run to run.
+    """Compute the seconds per item of each plan, and the paired ratios to no plan.
 
     Parameters
     ----------
     records : sequence of dict
-        Merged records, for their groups and failures.
+        Merged records, for their task groups and failures.
     lines : iterable of dict
-        `merged/times.jsonl`: dataset, item, plan and run, whose seconds are those of a call that `batch` items shared.
+        `merged/times.jsonl`: dataset, item, plan and run; the seconds of a run are those of a call that `batch`
+        items shared.
 
     Returns
     -------
     Table
         group, dataset, plan, items; prefill_seconds, decode_seconds (medians per item: a call's time over its
         items); prefill_ratio, decode_ratio (medians of an item's ratio to the same item without a plan).
+
+    See Also
+    --------
+    timing : The same table for readers.
+
+    Examples
+    --------
+    >>> from vlm.reports import times
+    >>> record = {"dataset": "gqa", "group": "", "item": "1", "failure": None}
+    >>> run = {"seconds_decode": 0.1, "batch": 2}
+    >>> seconds = {"none": 0.4, "vision:0-4": 0.3}
+    >>> records = [{**record, "plan": plan} for plan in seconds]
+    >>> lines = [{**record, "plan": plan, "run": {**run, "seconds_prefill": s}} for plan, s in seconds.items()]
+    >>> table = times(records, lines)
+    >>> [(row["plan"], row["prefill_seconds"], round(row["prefill_ratio"], 2)) for row in table.rows()]
+    [('none', 0.2, 1.0), ('vision:0-4', 0.15, 0.75)]
     """
     good = {
         (r["dataset"], r["item"], r["plan"]): str(r["group"] or r["dataset"]) for r in records if r["failure"] is None
@@ -43,29 +59,49 @@ def times(records: Sequence[Record], lines: Iterable[Record]) -> Table:
     rows = []
     for (group, dataset), plans in sorted(seconds.items()):
         for plan, items in sorted(plans.items(), key=lambda entry: plan_place(entry[0])):
-            taken, paired = np.array(list(items.values())), _paired(items, plans.get(NO_PLAN, {}))
+            per_item, paired = np.array(list(items.values())), _paired(items, plans.get(NO_PLAN, {}))
             row: dict[str, Any] = {"group": group, "dataset": dataset, "plan": plan, "items": len(items)}
             for column, part in enumerate(("prefill", "decode")):
-                row[f"{part}_seconds"] = float(np.median(taken[:, column]))
+                row[f"{part}_seconds"] = float(np.median(per_item[:, column]))
                 row[f"{part}_ratio"] = float(np.median(paired[column])) if paired[column] else np.nan
             rows.append(row)
     return Table.from_rows(rows)
 
 
 def divided(lines: Iterable[Record]) -> int:
-    """How many records were answered in a part of their batch, since the whole of it failed or had no room."""
+    """Count the records answered in a part of their batch, because the whole batch failed or did not fit in memory."""
     return sum(line["run"].get("attempt", 1) > 1 for line in lines)
 
 
 def timing(times: Table) -> Table:
-    """Seconds per item and ratios to no plan, as text."""
+    """Write the seconds per item and the ratios to no plan as text.
+
+    Parameters
+    ----------
+    times : Table
+        From :func:`times`.
+
+    Returns
+    -------
+    Table
+        data, plan, prefill (s), prefill ratio, decode (s), decode ratio.
+
+    Examples
+    --------
+    >>> from vlm import Table
+    >>> from vlm.reports import timing
+    >>> row = {"dataset": "gqa", "plan": "vision:0-4", "prefill_seconds": 0.151, "prefill_ratio": 0.75}
+    >>> print(timing(Table.from_rows([{**row, "decode_seconds": 0.05, "decode_ratio": 1.0}])).text())
+    data        plan  prefill (s)  prefill ratio  decode (s)  decode ratio
+     gqa  vision:0-4        0.151           0.75        0.05          1.00
+    """
     rows = []
     for row in times.rows():
-        told: dict[str, Any] = {"data": row["dataset"], "plan": row["plan"]}
+        cells: dict[str, str] = {"data": row["dataset"], "plan": row["plan"]}
         for part in ("prefill", "decode"):
-            told[f"{part} (s)"] = f"{row[f'{part}_seconds']:.3g}"
-            told[f"{part} ratio"] = shown(row[f"{part}_ratio"], 2)
-        rows.append(told)
+            cells[f"{part} (s)"] = f"{row[f'{part}_seconds']:.3g}"
+            cells[f"{part} ratio"] = shown(row[f"{part}_ratio"], 2)
+        rows.append(cells)
     return Table.from_rows(rows)
 
 

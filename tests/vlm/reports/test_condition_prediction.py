@@ -76,7 +76,7 @@ def test_both_conditions_must_hold_and_an_unmeasured_one_is_left_out():
 
 def test_undecided_cells_are_those_whose_interval_holds_the_tolerance():
     found = prediction(cells([0.99] * 3, [-0.005, -0.015, -0.05]), tolerance=0.02, resamples=20)
-    assert found.settings["undecided"] == 1
+    assert found.settings.undecided == 1
 
 
 @given(count=st.integers(0, 30), extra=st.integers(0, 30))
