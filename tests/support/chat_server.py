@@ -1,4 +1,4 @@
-"""A server on this machine that answers as told: what real ones do on good days and on bad ones."""
+"""A local server that gives prescribed answers: the good and bad behaviour of real servers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KEY = "sk-test-0123456789abcdef"
 
 @dataclass(frozen=True)
 class Answer:
-    """Status, body, headers, and seconds to wait before; a negative wait closes the line without a word."""
+    """Status, body, headers, and seconds to wait first; a negative wait closes the connection without an answer."""
 
     status: int = 200
     body: str = ""
@@ -39,7 +39,7 @@ def error(status: int, message: str, **more: Any) -> Answer:
 
 @dataclass
 class Seen:
-    """Requests that came: bodies, headers, times, and how many were under way at once at most."""
+    """The requests received: bodies, headers, times, and the largest number in flight."""
 
     bodies: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""A spec over the embedded set and two of one's own, as a user would write them: files on disk, one image broken."""
+"""A spec over the embedded set and two JSONL files as a user would write them, with one broken image."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ PLANS = ("vision:0-2", "vision:6-", "vision:0-1+8-", "vision:3-7", "text:4-5", "
 
 
 def write_spec(folder: Path, *, items: int, plans: tuple[str, ...] = PLANS, batch_size: int = 4) -> Path:
-    """`spec.toml` and what it names; `items` questions per data set."""
+    """Write `spec.toml` and the files it names, with `items` questions per data set."""
     folder.mkdir(parents=True, exist_ok=True)
-    asked = tiny.questions(limit=2 * items, seed=7, kinds=("choice", "existence", "location"))
+    questions = tiny.questions(limit=2 * items, seed=7, kinds=("choice", "existence", "location"))
     rows = []
-    for number, q in enumerate(asked):
+    for number, q in enumerate(questions):
         q.image.save(folder / f"{q.image_id}.png")
-        text, _, listed = q.prompt.removeprefix("<image> ").removesuffix(" answer:").partition("?")
+        text, _, options = q.prompt.removeprefix("<image> ").removesuffix(" answer:").partition("?")
         row = {"id": f"q{number}", "image": f"{q.image_id}.png", "question": text + "?", "answer": q.answer}
-        rows.append(row | ({"options": listed.split()[1::2]} if q.kind == "choice" else {}))
+        rows.append(row | ({"options": options.split()[1::2]} if q.kind == "choice" else {}))
     broken = folder / "broken.png"
     broken.write_bytes((folder / "0.png").read_bytes()[:60])
     rows[5] |= {"image": broken.name}

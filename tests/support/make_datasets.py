@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset, Features, Image, List, Value
-from PIL import Image as Pictures
+from PIL import Image as PillowImage
 
 TEXT, NUMBER = Value("string"), Value("int64")
 BROKEN = {"bytes": b"\x89PNG\r\n\x1a\n but cut off", "path": "broken.png"}
 
 
 def png(seed: int, *, mode: str = "RGB", size: tuple[int, int] = (8, 6)) -> bytes:
-    """A small picture of one colour that `seed` chooses."""
+    """A small PNG image in one colour, which `seed` determines."""
     buffer = io.BytesIO()
-    Pictures.new("RGB", size, (seed * 37 % 256, seed * 91 % 256, seed * 17 % 256)).convert(mode).save(buffer, "PNG")
+    PillowImage.new("RGB", size, (seed * 37 % 256, seed * 91 % 256, seed * 17 % 256)).convert(mode).save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -64,9 +64,9 @@ def gqa(folder: Path) -> None:
         for i, n, q, a, s in asked
     ]
     parquet(folder / "testdev_balanced_instructions" / "testdev-00000-of-00001.parquet", rows, features)
-    pictures = [{"id": "n1", "image": image(1)}, {"id": "n2", "image": image(2)}, {"id": "n3", "image": BROKEN}]
+    images = [{"id": "n1", "image": image(1)}, {"id": "n2", "image": image(2)}, {"id": "n3", "image": BROKEN}]
     parquet(
-        folder / "testdev_balanced_images" / "testdev-00000-of-00001.parquet", pictures, {"id": TEXT, "image": Image()}
+        folder / "testdev_balanced_images" / "testdev-00000-of-00001.parquet", images, {"id": TEXT, "image": Image()}
     )
 
 
@@ -113,7 +113,7 @@ def visual7w(folder: Path) -> None:
     (folder / "images").mkdir(parents=True)
     for number in (1, 2):
         (folder / "images" / f"v7w_{number}.jpg").write_bytes(png(number))
-    (folder / "images" / "v7w_3.jpg").write_bytes(b"no picture")
+    (folder / "images" / "v7w_3.jpg").write_bytes(b"not an image")
 
     def pair(number: int, kind: str) -> dict[str, Any]:
         return {

@@ -170,11 +170,11 @@ def _predicted(findings: Findings) -> list[str]:
     chosen = findings.prediction
     s = chosen.settings
     judged = (
-        f"A cell is a data set and a plan. The conditions are met when at least {1 - s.delta:g} of the vision "
-        f"tokens are within {findings.t:g} in every bypassed layer after which they come back, and the visual "
-        f"attention ratio of every bypassed layer is at most {s.attention_limit:g} (point estimates). A cell is "
-        f"degraded when accuracy fell by more than {s.tolerance:g}; for {s.undecided} cells the interval of the change lies on "
-        "both sides of that."
+        f"A cell is a data set and a plan. The conditions are met when at least {1 - s.delta:g} of the vision tokens "
+        f"are within {findings.t:g} in every bypassed layer after which they come back, and the visual attention ratio "
+        f"of every bypassed layer is at most {s.attention_limit:g} (point estimates). A cell is degraded when accuracy "
+        f"fell by more than {s.tolerance:g}; for {s.undecided} cells the interval of the change lies on both sides of "
+        "that."
     )
     return [
         paragraph(judged),

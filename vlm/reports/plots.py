@@ -60,8 +60,7 @@ def plot_redundancy(ax: Axes, record: ProbeRecord | Table, *, t: float = 0.05) -
     Examples
     --------
     >>> from matplotlib.figure import Figure
-    >>> from vlm import Table
-    >>> from vlm.reports.plots import plot_redundancy
+    >>> from vlm import Table, plot_redundancy
     >>> columns = {"layer": [0, 1], "modality": ["vision"] * 2, "distance": [0.3, 0.02], "within_0.05": [0.1, 1]}
     >>> ax = Figure().subplots()
     >>> plot_redundancy(ax, Table({name: np.array(values) for name, values in columns.items()}))
@@ -110,8 +109,7 @@ def plot_attention(ax: Axes, record: AttentionRecord | Table, *, limit: float | 
     Examples
     --------
     >>> from matplotlib.figure import Figure
-    >>> from vlm import Table
-    >>> from vlm.reports.plots import plot_attention
+    >>> from vlm import Table, plot_attention
     >>> columns = {"layer": [0, 1], "ratio": [0.4, 0.1], "ratio_low": [0.3, 0.05], "ratio_high": [0.5, 0.2]}
     >>> ax = Figure().subplots()
     >>> plot_attention(ax, Table({name: np.array(values) for name, values in columns.items()}), limit=0.1)
@@ -166,8 +164,7 @@ def plot_sweep(
     Examples
     --------
     >>> from matplotlib.figure import Figure
-    >>> from vlm import Table
-    >>> from vlm.reports.plots import plot_sweep
+    >>> from vlm import Table, plot_sweep
     >>> kinds = [("none", -1, 0.8), ("late entry", 4, 0.8), ("late entry", 8, 0.6)]
     >>> rows = [
     ...     {"kind": kind, "layer": layer, "accuracy": a, "accuracy_low": a - 0.1, "accuracy_high": a + 0.1}

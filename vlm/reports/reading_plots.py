@@ -57,8 +57,7 @@ def plot_lens(ax: Axes, lens: Lens, tokenizer: Decoder, *, state: int, columns: 
     Examples
     --------
     >>> from matplotlib.figure import Figure
-    >>> from vlm import Lens
-    >>> from vlm.reports.reading_plots import plot_lens
+    >>> from vlm import Lens, plot_lens
     >>> class Words:
     ...     def decode(self, token_ids):
     ...         return ["cat", "dog"][token_ids[0]]
@@ -110,8 +109,7 @@ def plot_trace(ax: Axes, trace: Trace, *, groups: ArrayLike | None = None) -> No
     Examples
     --------
     >>> from matplotlib.figure import Figure
-    >>> from vlm import Trace
-    >>> from vlm.reports.reading_plots import plot_trace
+    >>> from vlm import Trace, plot_trace
     >>> ones, token = np.ones((3, 2)), np.zeros(3, dtype=int)
     >>> restored = np.linspace(0.1, 0.9, 3).reshape(1, 1, 3, 1) * np.ones((3, 1, 3, 2))
     >>> result = Trace(("last",), 1, token, token, clean=0.9 * ones, corrupted=0.1 * ones, restored=restored)
@@ -155,8 +153,7 @@ def plot_regimes(ax: Axes, regimes: Regimes) -> None:
     Examples
     --------
     >>> from matplotlib.figure import Figure
-    >>> from vlm import Regimes, SkipPlan, Table
-    >>> from vlm.reports.reading_plots import plot_regimes
+    >>> from vlm import Regimes, SkipPlan, Table, plot_regimes
     >>> layer = {"close": 0.98, "close_low": 0.96, "close_high": 1.0, "ratio": 0.05, "ratio_low": 0, "ratio_high": 0.1}
     >>> rows = [{"layer": 0, "regime": "keep", **layer, "close": 0.4}, {"layer": 1, "regime": "remove", **layer}]
     >>> settings = {"t": 0.05, "delta": 0.05, "attention_limit": 0.1}
@@ -214,8 +211,7 @@ def plot_consequences(ax: Axes, consequences: Consequences | Table, *, kind: str
     Examples
     --------
     >>> from matplotlib.figure import Figure
-    >>> from vlm import Table
-    >>> from vlm.reports.reading_plots import plot_consequences
+    >>> from vlm import Table, plot_consequences
     >>> rows = [{"kind": "freeze", "layer": i, "error": 0.1 * 2**i, "predicted": 0.5 * 2**i} for i in range(3)]
     >>> ax = Figure().subplots()
     >>> plot_consequences(ax, Table.from_rows(rows), kind="freeze")

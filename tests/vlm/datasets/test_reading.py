@@ -28,11 +28,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No network, and nothing kept in the home folder."""
+    """No network, and no cache in the home folder."""
     import datasets
 
     def refuse(*_: object, **__: object) -> None:
-        raise AssertionError("the network was asked")
+        raise AssertionError("the network was used")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
@@ -41,11 +41,11 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def read_all(folder: Path, name: str, **settings: object) -> tuple[dict[str, Item], dict[str, str]]:
     """Items by id, and reasons of failures by id."""
-    found = list(read(name, source=folder / name, **settings))  # type: ignore[arg-type]
-    assert all(entry.dataset == name for entry in found)
-    items = {entry.id: entry for entry in found if isinstance(entry, Item)}
-    failures = {entry.id: entry.reason for entry in found if isinstance(entry, Failure)}
-    assert len(items) + len(failures) == len(found)  # no id twice
+    entries = list(read(name, source=folder / name, **settings))  # type: ignore[arg-type]
+    assert all(entry.dataset == name for entry in entries)
+    items = {entry.id: entry for entry in entries if isinstance(entry, Item)}
+    failures = {entry.id: entry.reason for entry in entries if isinstance(entry, Failure)}
+    assert len(items) + len(failures) == len(entries)  # no id twice
     return items, failures
 
 
@@ -105,7 +105,7 @@ def test_ai2d_turns_an_index_into_a_letter(folder: Path) -> None:
     assert failures == {"2": "answer: expected an index below 4, got 4", "3": NO_FORMAT, "4": NONE}
 
 
-def test_ocrbench_keeps_the_sub_set(folder: Path) -> None:
+def test_ocrbench_keeps_the_subset(folder: Path) -> None:
     items, failures = read_all(folder, "ocrbench")
     assert [(i.answers, i.details["dataset"], i.kind) for i in items.values()] == [
         (("CENTRE",), "IIIT5K", "ocr"),
@@ -169,43 +169,43 @@ def test_mathvision(folder: Path) -> None:
 @pytest.mark.parametrize("name", sorted(WRITERS))
 def test_reading_twice_or_as_a_stream_is_the_same(folder: Path, name: str) -> None:
     def shown(**settings: object) -> list[tuple[object, ...]]:
-        found = read(name, source=folder / name, **settings)  # type: ignore[arg-type]
-        return [(e.id, e.reason) if isinstance(e, Failure) else (e.id, e.image_id, e.answers) for e in found]
+        entries = read(name, source=folder / name, **settings)  # type: ignore[arg-type]
+        return [(e.id, e.reason) if isinstance(e, Failure) else (e.id, e.image_id, e.answers) for e in entries]
 
     assert shown() == shown() == shown(streaming=True)
     assert shown(limit=2, streaming=True) in (shown()[:2], shown(limit=2))
 
 
 @pytest.mark.parametrize("name", [*sorted(WRITERS), "tiny"])
-def test_only_wanted_images_are_decoded_and_nothing_else_changes(
+def test_only_requested_images_are_decoded_and_nothing_else_changes(
     folder: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def found(**settings: object) -> list[Item | Failure]:
+    def entries(**settings: object) -> list[Item | Failure]:
         source = {"limit": 7} if name == "tiny" else {"source": folder / name}
         return list(read(name, **source, **settings))  # type: ignore[arg-type]
 
-    def asked(entry: Item | Failure) -> tuple[object, ...]:
+    def fields(entry: Item | Failure) -> tuple[object, ...]:
         return (entry.id,) if isinstance(entry, Failure) else (entry.id, entry.image_id, entry.question, entry.answers)
 
-    whole, seen = found(), []
-    part = found(decoded=lambda position: seen.append(position) or position % 3 == 1)
+    whole, seen = entries(), []
+    part = entries(decoded=lambda position: seen.append(position) or position % 3 == 1)
     assert [entry.id for entry in part] == [entry.id for entry in whole]
     assert set(seen) <= set(range(len(whole)))
     for position, (mine, theirs) in enumerate(zip(part, whole, strict=True)):
         if position % 3 == 1 or isinstance(mine, Failure):
             assert type(mine) is type(theirs)
-            assert asked(mine) == asked(theirs)
+            assert fields(mine) == fields(theirs)
         elif isinstance(theirs, Item):
-            assert asked(mine) == asked(theirs)
+            assert fields(mine) == fields(theirs)
         if isinstance(mine, Item) and isinstance(theirs, Item):
-            wanted = [image.tobytes() for image in theirs.images] if position % 3 == 1 else []
-            assert [image.tobytes() for image in mine.images] == wanted
+            expected = [image.tobytes() for image in theirs.images] if position % 3 == 1 else []
+            assert [image.tobytes() for image in mine.images] == expected
 
     def never(*_: object) -> None:
         raise AssertionError("an image was decoded")
 
     monkeypatch.setattr("vlm.datasets.reading.rgb_image", never)
-    assert len(found(decoded=lambda position: False)) == len(whole)
+    assert len(entries(decoded=lambda position: False)) == len(whole)
 
 
 def test_a_limit_draws_a_subset_by_seed_in_the_tables_order(folder: Path) -> None:
@@ -220,7 +220,7 @@ def test_a_limit_draws_a_subset_by_seed_in_the_tables_order(folder: Path) -> Non
     assert ids(limit=99, seed=3) == everything
 
 
-def test_groups_are_the_papers() -> None:
+def test_task_groups_are_those_of_the_paper() -> None:
     assert GROUPS == {
         "General VQA": ("gqa", "vqav2", "visual7w"),
         "Text/Doc VQA": ("ai2d", "ocrbench", "textvqa"),

@@ -1,4 +1,4 @@
-"""Where items come from: hub ids and aliases, folders, single files, your own JSONL; what is said when it fails."""
+"""Where items come from: hub ids and aliases, folders, single files, your own JSONL; the error messages."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Hub:
-    """Stands for `datasets.load_dataset`: knows some ids, and notes what was asked for."""
+    """Stands for `datasets.load_dataset`: has some ids, and records the requests."""
 
-    def __init__(self, known: dict[str, list[dict[str, Any]]]) -> None:
-        self.known, self.asked = known, []
+    def __init__(self, tables: dict[str, list[dict[str, Any]]]) -> None:
+        self.tables, self.requests = tables, []
 
     def __call__(self, name: str, config: str | None = None, **settings: Any) -> Any:
-        self.asked.append((name, config, settings["split"], settings["streaming"]))
-        if name not in self.known:
+        self.requests.append((name, config, settings["split"], settings["streaming"]))
+        if name not in self.tables:
             raise datasets.exceptions.DatasetNotFoundError(f"Dataset '{name}' doesn't exist on the Hub")
-        rows = [{**row, "id": f"{config or 'x'}_{row['id']}"} if "id" in row else row for row in self.known[name]]
+        rows = [{**row, "id": f"{config or 'x'}_{row['id']}"} if "id" in row else row for row in self.tables[name]]
         table = datasets.Dataset.from_list(rows)
         return table.to_iterable_dataset() if settings["streaming"] else table
 
@@ -48,10 +48,10 @@ def test_aliases_are_tried_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets, "load_dataset", hub)
     (item,) = read("ai2d")
     assert isinstance(item, Item)
-    assert hub.asked == [("lmms-lab-encoder/ai2d", None, "test", False), ("lmms-lab/ai2d", None, "test", False)]
-    hub.asked.clear()
+    assert hub.requests == [("lmms-lab-encoder/ai2d", None, "test", False), ("lmms-lab/ai2d", None, "test", False)]
+    hub.requests.clear()
     list(read("ai2d", source="lmms-lab/ai2d", streaming=True))
-    assert hub.asked == [("lmms-lab/ai2d", None, "test", True)]
+    assert hub.requests == [("lmms-lab/ai2d", None, "test", True)]
 
 
 def test_no_id_loads_says_why_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,7 +67,7 @@ def test_mmmu_puts_the_subjects_of_its_own_copy_together_in_the_stated_order(mon
     hub = Hub({"MMMU/MMMU": [row]})
     monkeypatch.setattr(datasets, "load_dataset", hub)
     items = list(read("mmmu"))
-    assert [config for name, config, *_ in hub.asked if name == "MMMU/MMMU"] == list(MMMU_SUBJECTS)
+    assert [config for name, config, *_ in hub.requests if name == "MMMU/MMMU"] == list(MMMU_SUBJECTS)
     assert [item.id for item in items] == [f"{subject}_validation_Art_1" for subject in MMMU_SUBJECTS]
     assert list(MMMU_SUBJECTS) == sorted(MMMU_SUBJECTS)
     assert len(MMMU_SUBJECTS) == 30
@@ -227,7 +227,7 @@ def test_images_of_every_kind_become_rgb_and_upright() -> None:
 
 
 @pytest.mark.parametrize("stored", [None, {}, {"bytes": None, "path": None}, {"bytes": b""}, b"", "", 3])
-def test_no_rgb_image(stored: Any) -> None:
+def test_no_image(stored: Any) -> None:
     with pytest.raises(ValueError, match="image: expected an image, got none"):
         rgb_image(stored)
 
@@ -252,3 +252,12 @@ def test_an_image_larger_than_memory_is_refused(monkeypatch: pytest.MonkeyPatch,
     (failure,) = read("ai2d", source=tmp_path)
     assert isinstance(failure, Failure)
     assert "DecompressionBombError" in failure.reason
+
+
+def test_a_declaration_shows_itself_without_its_function() -> None:
+    gqa = next(d for d in DATASETS if d.name == "gqa")
+    assert "read=" not in repr(gqa)
+    assert repr(gqa).startswith("Dataset(name=gqa, places=")
+    facts = gqa.to_dict()
+    assert "read" not in facts
+    assert (facts["task_group"], facts["places"][0]["id"]) == ("General VQA", "lmms-lab-encoder/GQA")

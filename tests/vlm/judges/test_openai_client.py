@@ -70,7 +70,7 @@ def test_a_good_server(serve):
     assert seen.headers[0]["authorization"] == f"Bearer {KEY}"
 
 
-def test_a_model_that_thinks_gets_its_own_parameters(serve):
+def test_a_reasoning_model_gets_its_own_parameters(serve):
     seen = serve(says("incorrect"))
     (verdict,) = judges.chat("gpt-5-mini")([asked()])
     assert verdict.score == 0.0
@@ -100,7 +100,7 @@ def test_a_server_that_is_too_slow(serve):
     assert len(seen.bodies) == 2
 
 
-def test_a_busy_server_is_asked_again_when_it_says(serve):
+def test_a_busy_server_is_retried_after_the_time_it_asks_for(serve):
     seen = serve(error(429, "slow down", headers={"Retry-After": "1"}), GOOD)
     assert one().score == 1.0
     assert seen.times[1] - seen.times[0] >= 1.0
@@ -133,7 +133,7 @@ def test_a_server_that_is_down(serve):
     assert "502 Bad Gateway" in verdict.reason
 
 
-def test_a_line_that_breaks(serve):
+def test_a_lost_connection(serve):
     seen = serve(Answer(wait=-0.01))
     verdict = one(retries=1)
     assert verdict.score is None
@@ -141,7 +141,7 @@ def test_a_line_that_breaks(serve):
     assert len(seen.bodies) == 2
 
 
-def test_nobody_listens(serve, monkeypatch):
+def test_no_server_at_the_address(serve, monkeypatch):
     with serving([GOOD]) as seen:
         closed = seen.url
     monkeypatch.setenv("OPENAI_BASE_URL", closed)
@@ -179,7 +179,7 @@ def test_nobody_listens(serve, monkeypatch):
         (error(403, "not from your country"), "status 403 .*country"),
     ],
 )
-def test_a_strange_answer_is_a_failure_and_no_score(serve, tmp_path, answer, reason):
+def test_an_unexpected_response_is_a_failure_and_not_a_score(serve, tmp_path, answer, reason):
     seen = serve(answer)
     (verdict,) = judges.chat("gpt-4o", cache=tmp_path, retries=0)([asked()])
     assert (verdict.score, verdict.status, verdict.source) == (None, "failed", "chat")
@@ -190,7 +190,7 @@ def test_a_strange_answer_is_a_failure_and_no_score(serve, tmp_path, answer, rea
     assert len(seen.bodies) == 1
 
 
-def test_the_raw_reply_is_kept_even_if_it_is_no_verdict(serve):
+def test_the_raw_reply_is_kept_even_if_it_is_not_a_verdict(serve):
     serve(says("Score: 0/1"))
     assert one().raw == "Score: 0/1"
 
@@ -204,7 +204,7 @@ def test_the_raw_reply_is_kept_even_if_it_is_no_verdict(serve):
     ],
     ids=["key", "model", "quota"],
 )
-def test_what_every_question_would_meet_stops_the_run(serve, answer, tmp_path):
+def test_an_error_that_every_request_would_meet_stops_the_run(serve, answer, tmp_path):
     seen = serve(answer)
     judge = judges.chat("gpt-4o", cache=tmp_path, concurrency=1, retries=0)
     with pytest.raises(UselessServerError, match=r"every question would fail so\. Correct the key") as caught:
@@ -272,7 +272,7 @@ def test_one_failure_does_not_spoil_the_others(serve, tmp_path):
     assert [v.status for v in judge([asked(str(n)) for n in range(3)])] == ["ok", "failed", "ok"]
 
 
-def test_a_killed_judge_has_kept_what_it_heard(serve, tmp_path):
+def test_a_killed_judge_has_kept_its_verdicts(serve, tmp_path):
     seen = serve(GOOD, GOOD, Answer(body=GOOD.body, wait=60))
     code = (
         "import sys; from vlm import judges;"
@@ -310,7 +310,7 @@ def test_neither_key_nor_address(monkeypatch):
 
 
 @pytest.mark.parametrize("address", ["localhost:8000/v1", "http://", "http://host:port/v1", "ftp://host/v1", "//host"])
-def test_an_address_that_is_none(monkeypatch, address):
+def test_an_address_that_is_not_a_url(monkeypatch, address):
     monkeypatch.setenv("OPENAI_BASE_URL", address)
     with pytest.raises(ValueError, match="expected OPENAI_BASE_URL such as http://localhost:8000/v1"):
         judges.chat("gpt-4o")
@@ -342,18 +342,18 @@ def test_the_key_is_nowhere(serve, tmp_path, caplog, capfd, monkeypatch, answers
     caplog.set_level(logging.DEBUG)
     monkeypatch.setattr(logging.getLogger("openai"), "level", logging.DEBUG)
     serve(*answers)
-    told = ""
+    outcome = ""
     try:
         judge = judges.chat("gpt-4o", cache=tmp_path / "verdicts", retries=1)
-        told = repr(judge([asked(), asked("cat")])) + repr(judge)
+        outcome = repr(judge([asked(), asked("cat")])) + repr(judge)
     except RuntimeError as caught:
-        told = "".join(traceback.format_exception(caught)) + repr(caught.__context__)
+        outcome = "".join(traceback.format_exception(caught)) + repr(caught.__context__)
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     written = "".join(str(path) + path.read_text() for path in files)
     shown = "".join(capfd.readouterr())
     logged = caplog.text + "".join(repr(entry.__dict__) for entry in caplog.records)
     assert "HTTP" in logged  # the client's own log was on
-    for place in (told, written, shown, logged):
+    for place in (outcome, written, shown, logged):
         for piece in (KEY, KEY[-8:], KEY[:10]):
             assert piece not in place
 
@@ -364,7 +364,7 @@ def test_a_password_in_the_address_is_nowhere(serve, monkeypatch):
     assert "hunter2" not in one().reason
 
 
-def test_placeholders_are_no_secrets():
+def test_placeholders_are_not_secret():
     assert cleaner(Server("http://localhost/v1", "EMPTY"))("EMPTY sky") == "EMPTY sky"
     assert cleaner(Server("http://localhost/v1", "a-real-key"))("a-real-key!") == "[key]!"
 
@@ -430,12 +430,12 @@ def outcome(answers, settings, cache) -> str:
         patch.setenv("OPENAI_BASE_URL", seen.url)
         try:
             (verdict,) = judges.chat("judge", cache=cache, **{"retries": 1, **settings})([asked()])
-            told = f"score {verdict.score:g}" if verdict.status == "ok" else f"failure: {verdict.reason}"
+            outcome = f"score {verdict.score:g}" if verdict.status == "ok" else f"failure: {verdict.reason}"
         except RuntimeError as caught:
-            told = f"the run stops: {caught}"
+            outcome = f"the run stops: {caught}"
         tries = len(seen.bodies)
     cached = "kept" if cache.exists() else "not kept"
-    return f"{re.sub('127[.]0[.]0[.]1:[0-9]+', 'HOST', told)} | {tries} | {cached}"
+    return f"{re.sub('127[.]0[.]0[.]1:[0-9]+', 'HOST', outcome)} | {tries} | {cached}"
 
 
 @pytest.mark.parametrize("behaviour", BEHAVIOURS)

@@ -47,7 +47,7 @@ def test_a_worked_example():
     assert "harmless when met: 2 of 3 = 0.67" in found.sentences()[0]
 
 
-def test_shares_over_units_know_that_cells_repeat_each_other():
+def test_shares_over_units_account_for_dependent_cells():
     """Ten copies of each of twelve units are twelve units, whatever the number of cells."""
     close, change = np.tile([0.99, 0.99, 0.5], 4), np.tile([0.0, -0.1, -0.1], 4)
     names = [f"d{i}" for i in range(12)]
@@ -124,7 +124,7 @@ def test_attention_ranks_the_other_way_round():
     assert all(row["value"] == pytest.approx(1.0) for row in found.ranking.rows())
 
 
-def test_perfect_order_and_single_units_say_nothing_more():
+def test_perfect_order_and_single_units_give_the_whole_range():
     """A bootstrap without spread would claim certainty from a handful of units."""
     found = prediction(cells(np.linspace(0, 1, 12), np.linspace(-0.4, 0, 12)), tolerance=0.2, resamples=100)
     auc = next(row for row in found.ranking.rows() if row["statistic"] == "AUC")
@@ -157,7 +157,7 @@ def test_whole_units_are_drawn():
     assert grouped[1] - grouped[0] > 2 * (pretended[1] - pretended[0])
 
 
-def test_interval_covers_the_truth_about_as_often_as_it_says():
+def test_interval_covers_the_truth_about_as_often_as_stated():
     """AUC of shifted normals, 40 units of two dependent cells: 0.760 is the truth at a shift of one."""
     hits = 0
     for seed in range(60):

@@ -33,6 +33,7 @@ from vlm.reports import times as timed
 from vlm.reports.accuracy_table import plan_kind
 from vlm.reports.merged_records import light
 from vlm.reports.plots import require_matplotlib
+from vlm.reports.reading_plots import plot_consequences
 from vlm.table import Table
 
 
@@ -57,15 +58,15 @@ def one(table, **where):
 
 
 def test_accuracy_and_change_are_those_of_the_records():
-    some = records()
-    row = one(summary(some), dataset="gqa", plan="vision:0-8")
-    mine = {r["item"]: r["score"] for r in some if r["dataset"] == "gqa" and r["plan"] == "vision:0-8"}
-    full = {r["item"]: r["score"] for r in some if r["dataset"] == "gqa" and r["plan"] == "none"}
+    run_records = records()
+    row = one(summary(run_records), dataset="gqa", plan="vision:0-8")
+    mine = {r["item"]: r["score"] for r in run_records if r["dataset"] == "gqa" and r["plan"] == "vision:0-8"}
+    full = {r["item"]: r["score"] for r in run_records if r["dataset"] == "gqa" and r["plan"] == "none"}
     assert row["accuracy"] == pytest.approx(np.mean(list(mine.values())))
     assert row["change"] == pytest.approx(np.mean([mine[k] - full[k] for k in mine]))
     assert row["change_low"] <= row["change"] <= row["change_high"]
     assert (row["items"], row["images"], row["kind"], row["layer"]) == (180, 60, "late entry", 8)
-    assert one(summary(some), dataset="gqa", plan="none")["change_low"] == 0.0
+    assert one(summary(run_records), dataset="gqa", plan="none")["change_low"] == 0.0
     assert row["operations_ratio"] == pytest.approx((10 * 32 + 90 * 24) / 3200)
 
 
@@ -77,17 +78,17 @@ def test_failed_unjudged_and_unparsed_are_counted_apart():
     assert (unparsed["unparsed"], unparsed["scored"], unparsed["failed"]) == (5, 60, 0)
     unjudged = one(table, dataset="own & odd_set", plan="vision:20-")
     assert (unjudged["unjudged"], unjudged["scored"]) == (2, 118)
-    told = {(r["kind"], r["dataset"]): r["items"] for r in failures(records()).rows()}
-    assert told == {("failed", "gqa"): 3, ("unjudged", "own & odd_set"): 2}
+    counts = {(r["kind"], r["dataset"]): r["items"] for r in failures(records()).rows()}
+    assert counts == {("failed", "gqa"): 3, ("unjudged", "own & odd_set"): 2}
 
 
 def test_a_failed_item_is_not_a_wrong_one():
     """The change compares the items that both plans answered."""
-    some = [r for r in records() if r["dataset"] == "gqa" and r["plan"] in ("none", "vision:0-4")]
-    for r in some:
+    run_records = [r for r in records() if r["dataset"] == "gqa" and r["plan"] in ("none", "vision:0-4")]
+    for r in run_records:
         if r["failure"] is None:
             r["score"] = 0.0 if r["image_id"] == "image 0" else 1.0
-    row = one(summary(some), plan="vision:0-4")
+    row = one(summary(run_records), plan="vision:0-4")
     assert row["accuracy"] == 1.0
     assert row["change"] == 0.0
 
@@ -131,9 +132,9 @@ def test_every_question_counts_the_same_as_benchmarks_do():
     assert found.images == 2
 
 
-def test_a_group_is_the_mean_of_its_sets_and_its_interval_joins_theirs():
-    some = [{**r, "group": "both"} for r in records() if r["dataset"] != "own & odd_set"]
-    by_set, by_group = summary(some, confidence=0.9), summary(some, confidence=0.8, by="group")
+def test_a_task_group_is_the_mean_of_its_sets_and_its_interval_combines_theirs():
+    run_records = [{**r, "group": "both"} for r in records() if r["dataset"] != "own & odd_set"]
+    by_set, by_group = summary(run_records, confidence=0.9), summary(run_records, confidence=0.8, by="group")
     rows, group = list(by_set.where(plan="vision:0-8").rows()), one(by_group, plan="vision:0-8")
     for name in ("accuracy", "accuracy_low", "change_high", "operations_ratio"):
         assert group[name] == pytest.approx(np.mean([row[name] for row in rows]))
@@ -141,12 +142,12 @@ def test_a_group_is_the_mean_of_its_sets_and_its_interval_joins_theirs():
 
 
 def test_times_are_per_item_and_paired():
-    some = records()
-    row = one(timed(some, times(some)), dataset="gqa", plan="vision:0-8")
+    run_records = records()
+    row = one(timed(run_records, times(run_records)), dataset="gqa", plan="vision:0-8")
     assert (row["prefill_seconds"], row["prefill_ratio"], row["decode_ratio"]) == (0.5, 0.5, 1.0)
     assert row["decode_seconds"] == pytest.approx(0.2)
-    assert one(timed(some, times(some)), dataset="gqa", plan="vision:0-4")["items"] == 177
-    assert len(timing(timed(some, []))) == 0
+    assert one(timed(run_records, times(run_records)), dataset="gqa", plan="vision:0-4")["items"] == 177
+    assert len(timing(timed(run_records, []))) == 0
 
 
 def test_plan_kinds():
@@ -193,19 +194,21 @@ def test_the_conditions_are_compared_with_what_happened():
 
 def test_tables_do_not_depend_on_the_order_of_records():
     rng = np.random.default_rng(5)
-    some = [{**r, "score": None if r["score"] is None else float(rng.choice([0.1, 0.3, 0.6, 0.9]))} for r in records()]
-    shuffled = [some[i] for i in np.random.default_rng(0).permutation(len(some))]
+    run_records = [
+        {**r, "score": None if r["score"] is None else float(rng.choice([0.1, 0.3, 0.6, 0.9]))} for r in records()
+    ]
+    shuffled = [run_records[i] for i in np.random.default_rng(0).permutation(len(run_records))]
     for by in ("dataset", "group"):
-        assert summary(some, by=by).text(17) == summary(shuffled, by=by).text(17)
-    assert markdown(results(summary(some))) == markdown(results(summary(shuffled)))
-    assert failures(some).text() == failures(shuffled).text()
+        assert summary(run_records, by=by).text(17) == summary(shuffled, by=by).text(17)
+    assert markdown(results(summary(run_records))) == markdown(results(summary(shuffled)))
+    assert failures(run_records).text() == failures(shuffled).text()
 
 
 def test_light_records_are_shared_and_give_the_same_tables():
-    some = records()
-    few = light(json.loads(json.dumps(some)))
-    assert summary(few).text() == summary(some).text()
-    assert failures(few).text() == failures(some).text()
+    run_records = records()
+    few = light(json.loads(json.dumps(run_records)))
+    assert summary(few).text() == summary(run_records).text()
+    assert failures(few).text() == failures(run_records).text()
     assert "prediction" not in few[0]
     assert len({id(r["tokens"]) for r in few}) == 2  # None, and equal counts
     assert all(r["judge"]["raw"] == "" for r in few if r["judge"])
@@ -249,7 +252,7 @@ def test_the_page_is_self_contained_and_escaped(report):
     assert "<img src=x" not in page
 
 
-def test_latex_prints_text_as_it_is():
+def test_latex_prints_text_literally():
     table = Table({"a_b": np.array([HOSTILE, "[x]", "*", "é≤0.05–Ω\x07"]), "n": np.array([1.0, np.nan, 2.5, 3.0])})
     text = latex(table, caption="50% & more", label="tab:x")
     (row,) = [line for line in text.splitlines() if "onerror" in line]
@@ -316,23 +319,23 @@ def test_cells_of_several_reports_are_judged_together(report):
     assert "2 models" in found.assumptions[1]
 
 
-def test_the_page_says_what_its_numbers_rest_on(run, report, tmp_path):
+def test_the_page_states_the_basis_of_its_numbers(run, report, tmp_path):
     text = report["index.html"].read_text()
     assert "no image, drawn or not, has more questions than the one with most" in text
     assert "within 0.05 in every bypassed layer" in text
-    assert "parts of batches" not in text
+    assert "a part of their batch" not in text
     other = shutil.copytree(run[0], tmp_path / "run")
     path = other / "merged" / "times.jsonl"
     path.write_text(path.read_text().replace('"attempt":1', '"attempt":2', 7))
     write(other, tmp_path / "out")
-    assert "7 records come from parts of batches" in (tmp_path / "out" / "index.html").read_text()
+    assert "7 records were answered in a part of their batch" in (tmp_path / "out" / "index.html").read_text()
 
 
 def test_a_measurement_of_other_weights_is_refused(run, tmp_path):
     folders = [shutil.copytree(folder, tmp_path / folder.name) for folder in run[:2]]
-    told = json.loads((run[0] / "spec.json").read_text())
+    content = json.loads((run[0] / "spec.json").read_text())
     for folder, model in zip(folders, ("digest 1", "digest 2"), strict=True):
-        (folder / "spec.json").write_text(json.dumps({**told, "versions": {"model": model}}))
+        (folder / "spec.json").write_text(json.dumps({**content, "versions": {"model": model}}))
     with pytest.raises(ValueError, match="other weights than"):
         write(folders[0], tmp_path / "out", measurement=folders[1])
     assert not (tmp_path / "out").exists()
@@ -341,9 +344,9 @@ def test_a_measurement_of_other_weights_is_refused(run, tmp_path):
 def test_the_threshold_is_a_measured_one(run, tmp_path):
     directory, measurement, _ = run
     other = shutil.copytree(directory, tmp_path / "run")
-    told = json.loads((other / "spec.json").read_text())
-    told["content"]["thresholds"] = [0.2, 0.3]
-    (other / "spec.json").write_text(json.dumps(told))
+    content = json.loads((other / "spec.json").read_text())
+    content["content"]["thresholds"] = [0.2, 0.3]
+    (other / "spec.json").write_text(json.dumps(content))
     with pytest.raises(ValueError, match=r"measured threshold \(within_0.05\), got 0.2"):
         write(other, tmp_path / "out", measurement=measurement)
     near = Table.load(measurement / "redundancy.csv")
@@ -357,11 +360,11 @@ def test_the_threshold_is_a_measured_one(run, tmp_path):
     assert (tmp_path / "asked" / "results.csv").read_text() == (tmp_path / "out" / "results.csv").read_text()
 
 
-def test_without_a_measurement_nothing_is_said_about_conditions(run, tmp_path):
+def test_without_a_measurement_conditions_are_not_judged(run, tmp_path):
     written = {path.name: path for path in write(run[0], tmp_path)}
     assert "conditions.csv" not in written
     assert "redundancy.png" not in written
-    assert "nothing can be said about the conditions" in written["index.html"].read_text()
+    assert "the conditions cannot be judged" in written["index.html"].read_text()
     assert "| gqa | vision:0-4 | – | – | – |" in written["results.md"].read_text()
 
 
@@ -373,19 +376,19 @@ def test_without_matplotlib_there_are_tables_and_a_page(run, tmp_path, monkeypat
 
 
 def test_records_without_operations_leave_the_column_blank():
-    some = [{**r, "operations": None} for r in records() if r["dataset"] == "textvqa"]
-    assert np.isnan(summary(some)["operations_ratio"]).all()
-    assert set(results(summary(some))["operations saved"]) == {"–"}
+    run_records = [{**r, "operations": None} for r in records() if r["dataset"] == "textvqa"]
+    assert np.isnan(summary(run_records)["operations_ratio"]).all()
+    assert set(results(summary(run_records))["operations saved"]) == {"–"}
 
 
 def test_a_plan_under_which_everything_failed_is_shown_as_such(tmp_path):
     gone = {"score": None, "parsed": None, "failure": "too large", "tokens": None, "operations": None, "image_id": None}
-    some = [{**r, **gone} if r["plan"] == "vision:0-8" else r for r in records() if r["dataset"] == "textvqa"]
-    row = one(summary(some), plan="vision:0-8")
+    run_records = [{**r, **gone} if r["plan"] == "vision:0-8" else r for r in records() if r["dataset"] == "textvqa"]
+    row = one(summary(run_records), plan="vision:0-8")
     assert np.isnan([row["accuracy"], row["accuracy_high"], row["change"], row["operations_ratio"]]).all()
     assert (row["failed"], row["scored"]) == (60, 0)
     run, measurement = write_run(tmp_path)
-    (run / "merged" / "records.jsonl").write_text("".join(line(r) for r in some))
+    (run / "merged" / "records.jsonl").write_text("".join(line(r) for r in run_records))
     written = {path.name: path for path in write(run, tmp_path / "out", measurement=measurement)}
     assert (
         "| textvqa | vision:0-8 | 0.070 | 0.400 | 0.300 | – | – | – | 60 | 0 | 60 | 0 |"
@@ -403,17 +406,17 @@ def test_the_unskipped_model_alone(tmp_path):
 
 
 def test_bad_input(run, tmp_path):
-    some = records(images=2)
+    run_records = records(images=2)
     with pytest.raises(ValueError, match="got none"):
         summary([])
     with pytest.raises(ValueError, match=r"record 0 lacks image_id"):
-        summary([{k: v for k, v in some[0].items() if k != "image_id"}])
+        summary([{k: v for k, v in run_records[0].items() if k != "image_id"}])
     with pytest.raises(ValueError, match="two records"):
-        summary([*some, some[0]])
+        summary([*run_records, run_records[0]])
     with pytest.raises(ValueError, match="score in"):
-        summary([{**some[0], "score": 2.0}])
+        summary([{**run_records[0], "score": 2.0}])
     with pytest.raises(ValueError, match="by:"):
-        summary(some, by="model")
+        summary(run_records, by="model")
     with pytest.raises(FileNotFoundError, match="vlm measure"):
         write(run[0], tmp_path, measurement=tmp_path)
     (tmp_path / "spec.json").write_text((run[0] / "spec.json").read_text())
@@ -438,6 +441,23 @@ def test_figures_take_an_ax():
 
 
 def test_json_of_the_run_is_not_changed(run):
-    """A report reads; it writes only where it is told to."""
+    """A report reads; it writes only into the given folder."""
     assert json.loads((run[0] / "spec.json").read_text())["versions"] == {}
     assert {path.name for path in run[0].iterdir()} == {"spec.json", "merged"}
+
+
+def test_figures_take_options_by_name_and_refuse_what_is_not_there():
+    ax = require_matplotlib().figure().subplots()
+    table = Table.from_rows([{"kind": "freeze", "layer": 0, "error": 0.1, "predicted": 0.2}])
+    with pytest.raises(ValueError, match="kind: expected one of freeze, got 'remove'"):
+        plot_consequences(ax, table, kind="remove")
+    with pytest.raises(TypeError, match="positional"):
+        plot_consequences(ax, table, "freeze")
+    require_matplotlib().close(ax.figure)
+
+
+def test_a_prediction_shows_itself_in_one_line():
+    result = prediction(condition_cells(summary(records()), *measured()), resamples=20)
+    assert repr(result).startswith("Prediction(cells=Table(")
+    assert result.to_dict()["settings"]["tolerance"] == 0.02
+    assert "tolerance=0.02" in repr(result.settings)

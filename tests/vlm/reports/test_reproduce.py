@@ -101,15 +101,15 @@ def test_costs_are_what_the_estimate_says():
 def test_statistics_are_what_the_example_prints():
     found = [prediction(published.cells().where(kind=kind), tolerance=0.02) for kind in ("late entry", "early exit")]
     for rates in zip(*(one.rates.rows() for one in found), strict=True):
-        told = " | ".join(
+        numbers = " | ".join(
             f"{r['count']} of {r['of']} = {r['value']:.2f} [{r['low']:.2f}, {r['high']:.2f}], "
             f"units [{r['units_low']:.2f}, {r['units_high']:.2f}]"
             for r in rates
         )
-        assert f"| {rates[0]['rate']} | {told} |" in TEXT
+        assert f"| {rates[0]['rate']} | {numbers} |" in TEXT
     names = {"Spearman": "Spearman, closeness and change", "Kendall": "Kendall", "AUC": "AUC"}
     for rows in zip(*(one.ranking.rows() for one in found), strict=True):
         name = rows[0]["statistic"]
         sign = "" if name == "AUC" else "+"
-        told = " | ".join(f"{r['value']:{sign}.2f} [{r['low']:.2f}, {r['high']:.2f}]" for r in rows)
-        assert f"| {names[name]} | {told} |" in TEXT
+        numbers = " | ".join(f"{r['value']:{sign}.2f} [{r['low']:.2f}, {r['high']:.2f}]" for r in rows)
+        assert f"| {names[name]} | {numbers} |" in TEXT

@@ -45,7 +45,7 @@ def several(cell: str) -> tuple[str, ...]:
     return tuple(cell.split("|")) if cell else ()
 
 
-def found(name: str, row: dict[str, str]) -> str:
+def parsed_or_score(name: str, row: dict[str, str]) -> str:
     """What the scorer of a table says to a row, in the table's form."""
     text, answers = row["text"], tuple(row.get("answers", "").split("|"))
     if name == "vqa":
@@ -71,7 +71,11 @@ def found(name: str, row: dict[str, str]) -> str:
 def test_truth_table(name: str) -> None:
     rows = truth(name)
     assert len(rows) >= 60
-    wrong = {row["text"][:60]: (found(name, row), row["ours"]) for row in rows if found(name, row) != row["ours"]}
+    wrong = {
+        row["text"][:60]: (parsed_or_score(name, row), row["ours"])
+        for row in rows
+        if parsed_or_score(name, row) != row["ours"]
+    }
     assert not wrong
 
 

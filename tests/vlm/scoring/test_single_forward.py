@@ -24,7 +24,7 @@ def vocabulary(*words: str) -> dict[str, int]:
 
 
 def sentencepiece_like() -> PreTrainedTokenizerFast:
-    """As LLaMA's: a blank before the first word, written as a low line; "A" alone exists as well."""
+    """As LLaMA's: a space before the first word, written as a low line; "A" alone exists as well."""
     words = Tokenizer(models.BPE(vocabulary("▁", "A", "B", "▁A", "▁B", "▁Yes", "▁No", "▁yes"), [], unk_token="<unk>"))
     words.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
     words.decoder = decoders.Metaspace()
@@ -32,7 +32,7 @@ def sentencepiece_like() -> PreTrainedTokenizerFast:
 
 
 def byte_level_like() -> PreTrainedTokenizerFast:
-    """As Qwen's: "A", and "ĠA" after a blank."""
+    """As Qwen's: "A", and "ĠA" after a space."""
     merges = [("Ġ", "A"), ("Ġ", "B"), ("N", "o"), ("Ġ", "No"), ("Y", "e"), ("Ye", "s"), ("Ġ", "Yes")]
     words = vocabulary(*"ABNoYes", "Ġ", "ĠA", "ĠB", "No", "ĠNo", "Ye", "Yes", "ĠYes")
     tokenizer = Tokenizer(models.BPE(words, merges))
@@ -58,22 +58,22 @@ def test_probabilities_are_summed_over_spellings_and_not_over_the_rest() -> None
     logits = torch.full((2, len(tokenizer)), -1.0)
     logits[0, tokenizer.convert_tokens_to_ids(["A", "ĠA", "B"])] = torch.tensor([2.0, 3.0, 3.2])
     logits[1, tokenizer.convert_tokens_to_ids("No")] = 9.0
-    found = label_probabilities(logits, tokenizer, [("A", "B"), ("Yes", "No")])
+    probabilities = label_probabilities(logits, tokenizer, [("A", "B"), ("Yes", "No")])
     mass = np.exp(logits[0].double().numpy())
     ids = tokenizer.convert_tokens_to_ids
     expected = [mass[ids("A")] + mass[ids("ĠA")], mass[ids("B")] + mass[ids("ĠB")]]
-    assert found[0] == pytest.approx(np.array(expected) / mass.sum(), rel=1e-12)
-    assert found[0].sum() < 1
-    assert found[0].argmax() == 0  # "B" is the likeliest token, A the likelier answer
-    assert found[1].argmax() == 1
+    assert probabilities[0] == pytest.approx(np.array(expected) / mass.sum(), rel=1e-12)
+    assert probabilities[0].sum() < 1
+    assert probabilities[0].argmax() == 0  # "B" is the likeliest token, A the likelier answer
+    assert probabilities[1].argmax() == 1
 
 
 def test_rows_may_differ_in_number() -> None:
     tokenizer = byte_level_like()
-    found = label_probabilities(torch.zeros(2, len(tokenizer)), tokenizer, [("A", "B", "N"), ("A", "B")])
-    assert found.shape == (2, 3)
-    assert found[1, 2] == 0.0
-    assert found.dtype == np.float64
+    probabilities = label_probabilities(torch.zeros(2, len(tokenizer)), tokenizer, [("A", "B", "N"), ("A", "B")])
+    assert probabilities.shape == (2, 3)
+    assert probabilities[1, 2] == 0.0
+    assert probabilities.dtype == np.float64
 
 
 @pytest.mark.parametrize(
@@ -102,23 +102,23 @@ def test_a_broken_forward_is_refused() -> None:
 def test_the_embedded_model_answers_by_letters() -> None:
     model, processor = vlm.load("tiny")
     protocol = PROTOCOLS["skip-it"]
-    asked = [i for i in read("tiny", limit=100) if isinstance(i, Item) and protocol.reading(i) == "letter"]
+    items = [i for i in read("tiny", limit=100) if isinstance(i, Item) and protocol.reading(i) == "letter"]
     batch = processor(
-        images=[i.images[0] for i in asked],
-        text=[protocol.prompt(i) + " answer:" for i in asked],
+        images=[i.images[0] for i in items],
+        text=[protocol.prompt(i) + " answer:" for i in items],
         return_tensors="pt",
         padding=True,
     )
-    labels = [protocol.labels(i) for i in asked]
-    found = letter_probabilities(model, processor, batch, labels)
-    said = [row[int(p.argmax())] for row, p in zip(labels, found, strict=True)]
+    labels = [protocol.labels(i) for i in items]
+    probabilities = letter_probabilities(model, processor, batch, labels)
+    chosen = [row[int(p.argmax())] for row, p in zip(labels, probabilities, strict=True)]
     # The embedded set's own rule takes the most likely word of the whole vocabulary.
     plain = [
         q for q in tiny.questions(limit=100, kinds=tiny.IMAGE_KINDS) if q.kind in ("comparison", "existence", "choice")
     ]
     words = tiny.predict(model, processor, plain)
-    assert said == words
-    scores = [score(i, s, scorer=protocol.scorer(i)).value for i, s in zip(asked, said, strict=True)]
+    assert chosen == words
+    scores = [score(i, s, scorer=protocol.scorer(i)).value for i, s in zip(items, chosen, strict=True)]
     assert scores == [float(word == q.answer) for word, q in zip(words, plain, strict=True)]
     assert sum(scores) / len(scores) > 0.9
     batch["attention_mask"][:, -1] = 0
