@@ -56,7 +56,7 @@ def sampled(t=10, x=100, y=100, n=10_000, seed=0):
     return np.bincount(rng.choice(p.size, size=n, p=p / p.sum()), minlength=p.size).reshape(t, x, y) / n
 
 
-# name -> (law, heavy for the peers, run by the peers at all)
+# name -> (distribution, heavy for the peers, run by the peers at all)
 LAWS = {
     "2x2x2": (lambda: dirichlet(1.0, 2, 2, 2), False, True),
     "4x10x10": (lambda: dirichlet(1.0, 4, 10, 10), False, True),
@@ -183,7 +183,7 @@ def run(method, law, limit):
 
 
 def batch_row():
-    """1,000 laws of 2 x 2 x 2 in one call: CPU seconds per law, the fastest of three; largest gap."""
+    """1,000 distributions of 2 x 2 x 2 in one call: CPU seconds for each, the fastest of three; largest gap."""
     p = np.stack([dirichlet(1.0, 2, 2, 2, seed=i) for i in range(1000)])
     best = math.inf
     for _ in range(3):

@@ -65,7 +65,7 @@ _QWEN_TOWER = dict(
 
 @dataclass(frozen=True)
 class Shape:
-    """A model's sizes and its pictures: how many per prompt, and of how many tokens each."""
+    """A model's sizes and its images: how many per prompt, and the tokens of each."""
 
     name: str
     text: dict[str, Any]
@@ -85,7 +85,7 @@ class Shape:
 SHAPES = (
     Shape("LLaVA 1.5 7B", _7B, _CLIP),
     Shape("LLaVA 1.5 13B", _13B, _CLIP),
-    # Five tiles of 576 tokens, as LLaVA-NeXT cuts a large picture.
+    # Five tiles of 576 tokens, as LLaVA-NeXT cuts a large image.
     Shape("LLaVA-NeXT 7B", _7B, _CLIP, images=5),
     Shape("Qwen2.5-VL 7B", _QWEN, _QWEN_TOWER, per_image=1024),
 )
@@ -142,22 +142,22 @@ def build(shape: Shape, device: str, attention: str = "sdpa") -> Any:
 
 
 def prompt(shape: Shape, batch: int, model: Any) -> dict[str, torch.Tensor]:
-    """Text, pictures, text: eight tokens before, the rest after."""
+    """Text, images, text: eight tokens before the images, the rest after."""
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(10, shape.text["vocab_size"], (batch, shape.vision + TEXT), generator=generator)
     ids[:, 8 : 8 + shape.vision] = IMAGE
     if shape.is_qwen:
         side = 2 * int(shape.per_image**0.5)
-        pictures = {
+        pixels = {
             "pixel_values": torch.randn(batch * side * side, 1176, generator=generator),
             "image_grid_thw": torch.tensor([[1, side, side]] * batch),
             "mm_token_type_ids": (ids == IMAGE).to(torch.int32),
         }
     else:
         size = shape.tower["image_size"]
-        pictures = {"pixel_values": torch.randn(batch * shape.images, 3, size, size, generator=generator)}
-    pictures["pixel_values"] = pictures["pixel_values"].to(model.dtype)
-    return {name: value.to(model.device) for name, value in ({"input_ids": ids} | pictures).items()}
+        pixels = {"pixel_values": torch.randn(batch * shape.images, 3, size, size, generator=generator)}
+    pixels["pixel_values"] = pixels["pixel_values"].to(model.dtype)
+    return {name: value.to(model.device) for name, value in ({"input_ids": ids} | pixels).items()}
 
 
 def measure(

@@ -1,4 +1,4 @@
-"""500 random laws: certified gaps, agreement with Clarabel, and the laws a decomposition must obey.
+"""500 random distributions: certified gaps, agreement with Clarabel, and the identities a decomposition must satisfy.
 
     python tests/benchmarks/check_broja.py [--laws 500]
 

@@ -63,7 +63,7 @@ def take_turns(
     tokens: int,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Taken]:
-    """Time every way of running once a round, in an order drawn anew each round, after one round to warm up.
+    """Time every way of running once a round, in a new random order each round, after one warm-up round.
 
     In a fixed order every way would inherit the allocator and the caches of the same other way.
     """
@@ -81,7 +81,7 @@ def take_turns(
 
 
 def clock_of(model: Any, clock: Callable[[], float]) -> Callable[[], float]:
-    """This clock, read when the model's device is done."""
+    """The time, read after the model's device has finished."""
 
     def now() -> float:
         if model.device.type == "cuda":
@@ -124,7 +124,7 @@ def own_layers(
 
 @contextmanager
 def decoder_start(model: Any, now: Callable[[], float]) -> Iterator[list[float]]:
-    """When the decoder began: the vision tower is no part of a plan, its time is taken out."""
+    """When the decoder began: a plan does not cover the vision tower, so its time is subtracted."""
     begun: list[float] = []
     handle = anatomy(model).decoder.register_forward_pre_hook(lambda *_: begun.append(now()))
     try:
@@ -134,14 +134,14 @@ def decoder_start(model: Any, now: Callable[[], float]) -> Iterator[list[float]]
 
 
 def ratio(some: Sequence[float], others: Sequence[float]) -> float:
-    """Ratio of first quartiles: other work on the machine only ever adds time, so the faster rounds tell most."""
+    """Ratio of first quartiles: other work on the machine only adds time, so the faster rounds are the most informative."""
     # Twice each, since one value alone has no quartiles.
     first, second = (statistics.quantiles([*values, *values], n=4)[0] for values in (some, others))
     return first / second
 
 
 def tokens_by_layer(model: Any, plan: str, vision: int, text: int) -> list[int] | None:
-    """Tokens that run through each layer in whole; None where a layer does part of its work for some."""
+    """Number of tokens that run through each whole layer; None where a layer does part of its work for some tokens."""
     steps = SkipPlan.parse("none" if plan == PLAIN else plan).steps(anatomy(model).depth)
     if any(step.vision == "frozen" or step.attention != step.mlp for step in steps):
         return None
@@ -188,7 +188,7 @@ def plan_lines(
 
 
 def observers(model: Any) -> dict[str, Callable[[], AbstractContextManager[Any]]]:
-    """Ways of running that measure and skip nothing."""
+    """Ways of running that measure without skipping."""
     return {"vlm.probe": lambda: vlm.probe(model), "vlm.attention": lambda: vlm.attention(model)}
 
 
@@ -219,7 +219,7 @@ def machine_line(device: str = "cpu") -> str:
 
 
 def show(lines: Sequence[str], markdown: Path | None, name: str) -> None:
-    """Print the lines, and put them between the markers of this name in a Markdown file."""
+    """Print the lines, and write them between the markers of this name in a Markdown file."""
     print("\n".join(lines))
     if markdown is None:
         return

@@ -204,13 +204,13 @@ def _row(plan: str, items: dict[str, Record], full: dict[str, Record], confidenc
 _TOKENS = ("vision", "text", "new")
 
 
-def _averaged(model: str, group: str, sets: Sequence[dict[str, dict[str, Any]]]) -> list[dict[str, Any]]:
+def _averaged(model: str, task_group: str, sets: Sequence[dict[str, dict[str, Any]]]) -> list[dict[str, Any]]:
     """The rows of a task group: counts are summed, other numbers averaged over the data sets that have the plan."""
     plans = sorted({plan for summaries in sets for plan in summaries}, key=plan_place)
     rows = []
     for plan in plans:
         parts = [summaries[plan] for summaries in sets if plan in summaries]
-        row: dict[str, Any] = {"model": model, "group": group, "dataset": ALL}
+        row: dict[str, Any] = {"model": model, "group": task_group, "dataset": ALL}
         for name, value in parts[0].items():
             if name in ("plan", "kind", "layer"):
                 row[name] = value
