@@ -134,7 +134,7 @@ def decoder_start(model: Any, now: Callable[[], float]) -> Iterator[list[float]]
 
 
 def ratio(some: Sequence[float], others: Sequence[float]) -> float:
-    """Ratio of first quartiles: other work on the machine only adds time, so the faster rounds tell most about the code."""
+    """Ratio of first quartiles: other work on the machine only adds time, so the faster rounds matter most."""
     # Twice each, since one value alone has no quartiles.
     first, second = (statistics.quantiles([*values, *values], n=4)[0] for values in (some, others))
     return first / second

@@ -321,7 +321,7 @@ def test_cells_of_several_reports_are_judged_together(report):
 
 def test_the_page_states_the_basis_of_its_numbers(run, report, tmp_path):
     text = report["index.html"].read_text()
-    assert "no image, drawn or not, has more questions than the one with most" in text
+    assert "no image in the population has more questions than the largest number in this sample" in text
     assert "within 0.05 in every bypassed layer" in text
     assert "a part of their batch" not in text
     other = shutil.copytree(run[0], tmp_path / "run")
