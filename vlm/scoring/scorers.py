@@ -48,18 +48,18 @@ class Scored(Displayed):
 def choice_labels(item: Item) -> tuple[str, ...]:
     """Return the letters that a multiple choice is answered with.
 
-        Parameters
-        ----------
-        item : Item
-            Its options and question are read.
+    Parameters
+    ----------
+    item : Item
+        Its options and question are read.
 
-        Returns
-        -------
-        tuple of str
-            One letter per option; without options, the letters that the question lists; without these, A to D.
+    Returns
+    -------
+    tuple of str
+        One letter per option; without options, the letters that the question lists; without these, A to D.
 
-        Examples
-        --------
+    Examples
+    --------
     >>> from vlm.item import Item
     >>> from vlm.scoring import choice_labels
     >>> choice_labels(Item("mine", "1", "a.png", "Which colour?", images=(), options=("red", "blue", "green")))
@@ -73,35 +73,35 @@ def choice_labels(item: Item) -> tuple[str, ...]:
 def score(item: Item, prediction: str, *, scorer: str) -> Scored:
     """Score a prediction by a benchmark's rule.
 
-        Parameters
-        ----------
-        item : Item
-            Its question, options, answers and details are read.
-        prediction : str
-            Generated text, or the label that a single forward pass found most probable.
-        scorer : str
-            A key of ``SCORERS``: "letter", "exact", "vqa", "ocrbench", "mmmu", "realworldqa" or "mathvision". The
-            protocol of a data set names it.
+    Parameters
+    ----------
+    item : Item
+        Its question, options, answers and details are read.
+    prediction : str
+        Generated text, or the label that a single forward pass found most probable.
+    scorer : str
+        A key of ``SCORERS``: "letter", "exact", "vqa", "ocrbench", "mmmu", "realworldqa" or "mathvision". The
+        protocol of a data set names it.
 
-        Returns
-        -------
-        Scored
-            Its value is in [0, 1].
+    Returns
+    -------
+    Scored
+        Its value is in [0, 1].
 
-        Raises
-        ------
-        ValueError
-            Unknown scorer, an item without references, or fewer references than the rule needs.
-        TypeError
-            The prediction is not text. A generation that failed is a failure, not an answer.
+    Raises
+    ------
+    ValueError
+        Unknown scorer, an item without references, or fewer references than the rule needs.
+    TypeError
+        The prediction is not text. A generation that failed is a failure, not an answer.
 
-        See Also
-        --------
-        choice_labels : The letters of a multiple choice.
-        vlm.judges.rule : The same rules as a judge.
+    See Also
+    --------
+    choice_labels : The letters of a multiple choice.
+    vlm.judges.rule : The same rules as a judge.
 
-        Examples
-        --------
+    Examples
+    --------
     >>> from vlm.item import Item
     >>> from vlm.scoring import SCORERS, score
     >>> choice = Item("mine", "1", "a.png", "Which colour?", images=(), options=("red", "blue"), answers=("B",))
