@@ -458,6 +458,6 @@ def test_figures_take_options_by_name_and_refuse_what_is_not_there():
 
 def test_a_prediction_shows_itself_in_one_line():
     result = prediction(condition_cells(summary(records()), *measured()), resamples=20)
-    assert repr(result).startswith("Prediction(cells=Table(")
+    assert repr(result).startswith("Prediction(cells=Table")
     assert result.to_dict()["settings"]["tolerance"] == 0.02
     assert "tolerance=0.02" in repr(result.settings)
