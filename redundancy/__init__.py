@@ -23,6 +23,9 @@ from redundancy.pid.solver import broja
 from redundancy.pid.unique_information import unique_information
 from redundancy.prediction.functional import functional, mmse
 from redundancy.prediction.risk_difference import risk_difference
+from redundancy.similarity.kernel_alignment import cka
+from redundancy.similarity.principal_angles import subspace_angles
+from redundancy.similarity.procrustes_distance import procrustes
 from redundancy.version import __version__ as __version__
 
 __all__ = [
@@ -35,6 +38,7 @@ __all__ = [
     "broja",
     "broja_batch",
     "broja_from_samples",
+    "cka",
     "conditional_entropy",
     "conditional_mutual_information",
     "entropy",
@@ -47,10 +51,12 @@ __all__ = [
     "ksg",
     "mmse",
     "mutual_information",
+    "procrustes",
     "proximal",
     "residual_entropy",
     "risk_difference",
     "row_distances",
+    "subspace_angles",
     "summary_information",
     "unique_information",
     "usable_information",

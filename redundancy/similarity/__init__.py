@@ -1,0 +1,1 @@
+"""Baselines for layers of any two widths: centred kernel alignment, Procrustes distance, principal angles."""
