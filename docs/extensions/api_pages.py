@@ -77,6 +77,9 @@ def pages() -> dict[str, list[str]]:
         for name in public_names(package):
             value = getattr(module, name)
             page = package if package.startswith("vlm.") else _home(package, value)
+            # The page of a public room holds what that room exports, not what the package takes from it.
+            if page in ROOMS and page != package:
+                page = package
             # Functions beside the theorems of a chapter stand with the chapter.
             if page == "bounds.theorems":
                 page = value.__module__
