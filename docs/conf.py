@@ -26,6 +26,8 @@ extensions = [
 exclude_patterns = ["_build", "_static", "_templates", "extensions", "contributing/templates/README.md"]
 templates_path = ["_templates"]
 nitpicky = True
+# Defaults that are theorem objects print as <bounds.name(parameters)>, which Sphinx takes for a class.
+nitpick_ignore_regex = [("py:class", r"bounds\.\w+\(.*")]
 # The tables of the API pages name objects in full, since a short `trace` would be the module of the standard library.
 suppress_warnings = ["autosummary.import_cycle"]
 
