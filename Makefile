@@ -4,7 +4,7 @@ BIN := .venv/bin
 OUT ?= runs/demo
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test lint bench coverage clean
+.PHONY: demo test lint bench coverage docs clean
 .DEFAULT_GOAL := test
 
 .venv/installed: pyproject.toml constraints.txt
@@ -29,5 +29,12 @@ coverage: .venv/installed      ## the full coverage study of the intervals (slow
 bench: .venv/installed         ## side-by-side timings, printed as ratios
 	@for script in tests/benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
+.venv/docs: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	@touch $@
+
+docs: .venv/docs               ## the documentation site, docs/_build/html/index.html (needs no network once installed)
+	PYTHONWARNINGS= $(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+
 clean:
-	rm -rf .venv runs figures build dist
+	rm -rf .venv runs figures build dist docs/_build docs/gallery

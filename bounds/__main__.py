@@ -21,7 +21,7 @@ EXAMPLES = """examples:
   python -m bounds verify --quick                60 random worlds and a short search per statement, in a minute
   python -m bounds verify                        every statement, 2000 random worlds each, and a long search
   python -m bounds verify --only fano --json     statements whose name contains "fano", as JSON
-  python -m bounds table > docs/theory/statements.md
+  python -m bounds table > docs/explanation/theory/statements.md
   python -m bounds coverage --runs 200           how often the intervals of bounds.confidence miss, simulated
 """
 VERIFY_EXAMPLES = """examples:
@@ -63,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument("--quick", action="store_true", help="60 worlds and a short search per statement")
     check.add_argument("--jobs", type=int, help="processes (one per core)")
     check.add_argument("--json", action="store_true", help="print an array of objects")
-    commands.add_parser("table", help="print docs/theory/statements.md")
+    commands.add_parser("table", help="print docs/explanation/theory/statements.md")
     _add_coverage(commands)
     return main_parser
 

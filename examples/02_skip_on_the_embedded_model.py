@@ -1,4 +1,8 @@
-"""Measure the embedded model, let the conditions choose a plan, skip, and see what it costs in accuracy."""
+"""Skip on the embedded model
+==========================
+
+Measure the embedded model, let the conditions choose a plan, skip, and see what it costs in accuracy.
+"""
 
 import argparse
 from pathlib import Path

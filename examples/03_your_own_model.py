@@ -1,4 +1,7 @@
-"""The same steps on any model of a known family: give `--model` a folder or a hub id.
+"""Your own model
+==============
+
+The same steps on any model of a known family: give `--model` a folder or a hub id.
 
 Without `--model` a random LLaVA of the real classes is built on the spot: its plan means nothing, but every step
 is the one a trained model takes.
@@ -47,7 +50,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("figures"))
     parser.add_argument("--model", help="folder or hub id, for example llava-hf/llava-1.5-7b-hf")
-    parser.add_argument("--image", type=Path, help="picture to ask about, with --model")
+    parser.add_argument("--image", type=Path, help="image to ask about, with --model")
     parser.add_argument("--question", default="What is in the picture?")
     given = parser.parse_args()
     if given.model and not given.image:

@@ -1,4 +1,7 @@
-"""From one synthetic world to every bound: the truth, the limits that follow, and by which statement.
+"""From one finite instance to every bound
+=======================================
+
+From one synthetic world to every bound: the truth, the limits that follow, and by which statement.
 
 Forty codes lie on a circle. The later layer moves a state to a neighbouring code with some probability,
 the task asks on which half of the circle the earlier state lies. The world knows its exact errors, entropies and
@@ -38,7 +41,7 @@ def main():
 
     w = world(0.1)
     counts = (~w.far).sum(axis=0)
-    found = bounds.implications(
+    derived = bounds.implications(
         chain="T-X-Y",
         t=w.threshold,
         p_far=w.p_far,
@@ -48,7 +51,7 @@ def main():
         radius=w.radius,
         lipschitz_x=w.lipschitz_x,
     )
-    print(found)
+    print(derived)
     print(f"\ntruth: E d = {w.geometric:.5f}, H(X | Y) = {w.entropy_x_given_y:.4f} nats, mmse gap = {-w.gap:.4f}\n")
 
     # Every statement about such worlds, both sides.

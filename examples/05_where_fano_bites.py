@@ -1,8 +1,12 @@
-"""Where distance-based Fano is vacuous and where it bites.
+"""Where distance-based Fano bites
+===============================
 
-Fano bounds H(X | Y) by how often two layers are far apart and how many codes a ball holds. With few codes per
-ball it says a lot; with many it says little more than log |V|. And it is not monotone: past its peak, feeding it
-an upper limit of P(far) would certify something false. The map shows the bound as a share of log |V|.
+Where distance-based Fano is vacuous and where it bites.
+
+Fano bounds H(X | Y) by how often two layers are far apart and how many codewords a ball holds. With few per
+ball it says a lot; with many it says little more than the logarithm of the codebook's size. And it is not
+monotone: past its peak, feeding it an upper bound on P(far) would certify something false. The map shows the
+bound as a share of that logarithm.
 """
 
 import argparse

@@ -1,7 +1,10 @@
-"""Measure, certify, and push the certificate through Theorem 1; then certify the same gap directly.
+"""From samples to guarantees
+==========================
+
+Measure, certify, and push the certificate through Theorem 1; then certify the same gap directly.
 
 States are unit vectors; the second layer turns each token by an angle that its image shares, so tokens are not
-independent and the image is the unit. The target is read off the second layer, Z = <w, Y> + noise with |w| = 1:
+independent and the image is the unit. The target is read off the second layer, Z = <w, Y> + noise with a unit vector w:
 E[Z | X, Y] does not depend on X and is 1-Lipschitz in Y, so Theorem 1 says 0 <= mmse(Z | X) - mmse(Z | Y) <=
 kappa(E distance), and a certified limit of the mean distance is a certified limit of the gap.
 """

@@ -1,7 +1,12 @@
-"""What three layers know about a label, together and alone: a decomposition of their codes.
+"""Information decomposition of three layers
+=========================================
 
-A toy network reads a picture's shape and colour. Its middle layer drops the colour, its last layer sharpens the shape.
+What three layers know about a label, together and alone: a decomposition of their codes.
+
+A toy network reads the colour of an image. Its middle layer drops the colour, its last layer sharpens the shape.
 The label needs the shape; a second label needs shape and colour at once.
+
+::
 
     python examples/07_pid_on_three_layers.py --out figures
 """

@@ -1,7 +1,12 @@
-"""The paper's own tables: do the conditions that it states predict the degradation that it measured?
+"""The paper's published numbers
+=============================
+
+The paper's own tables: do the conditions that it states predict the degradation that it measured?
 
 Runs the decision rule and the prediction statistics on the published numbers, and says where they do not fit. The
 tables have the redundancy of layers; the visual attention ratio, the other condition, was published as a figure only.
+
+::
 
     python examples/08_published_numbers.py --out figures
 """
@@ -26,10 +31,10 @@ def main() -> None:
     print(published.decisions().text() + "\n")
 
     cells = published.cells()
-    found = {
+    results = {
         kind: prediction(cells.where(kind=kind), tolerance=given.tolerance) for kind in ("late entry", "early exit")
     }
-    for kind, result in found.items():
+    for kind, result in results.items():
         print(f"{kind}: {len(result.cells)} cells, degraded when accuracy fell by more than {given.tolerance:g}")
         for sentence in result.sentences():
             print(f"  {sentence}")
@@ -51,7 +56,7 @@ def main() -> None:
 
     plt = require_matplotlib()
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.4), layout="constrained")
-    for ax, (kind, result) in zip(axes, found.items(), strict=True):
+    for ax, (kind, result) in zip(axes, results.items(), strict=True):
         plot_prediction(ax, result)
         ax.set_xlabel(f"{kind}: fraction of vision tokens within 0.05 at the layer")
     given.out.mkdir(parents=True, exist_ok=True)

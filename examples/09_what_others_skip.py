@@ -1,7 +1,13 @@
-"""What published training-free methods would skip in the embedded model, beside what the theory calls redundant.
+"""What other methods skip
+=======================
+
+What published training-free methods would skip in the embedded model, beside what the theory calls redundant.
 
 One pass measures all scores; VTW and ShortV run the model under plans as well. Then every method's choice is tried at
-equal cost on other pictures. The default is small; `--full` makes the tables of docs/selectors.md (minutes).
+equal cost on other images. The default is small; `--full` makes the tables of the how-to page "Compare with
+published selectors" (minutes).
+
+::
 
     python examples/09_what_others_skip.py --out figures --full
 """
@@ -75,8 +81,8 @@ def token_rows(seen: selectors.Observations, images: list[str]) -> list[dict[str
     }
     rows = []
     for method, (start, values) in scores.items():
-        found = token_agreement(values, [d[start:].mean(axis=0) for d in distances], images)
-        rows.append({"method": method, **{name: str(value) for name, value in found.items()}})
+        ranks = token_agreement(values, [d[start:].mean(axis=0) for d in distances], images)
+        rows.append({"method": method, **{name: str(value) for name, value in ranks.items()}})
     return rows
 
 

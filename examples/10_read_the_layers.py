@@ -1,4 +1,8 @@
-"""Read image tokens through the logit lens, and trace where the answer gets its picture from."""
+"""Read the layers
+===============
+
+Read image tokens through the logit lens, and trace where the answer reads the image.
+"""
 
 import argparse
 from pathlib import Path
@@ -17,8 +21,8 @@ CELLS = [row + column for row in "abc" for column in "123"]
 
 
 def prepare(processor, questions, images=None):
-    pictures = [q.image for q in questions] if images is None else images
-    return dict(processor(images=pictures, text=[q.prompt for q in questions], return_tensors="pt", padding=True))
+    shown = [q.image for q in questions] if images is None else images
+    return dict(processor(images=shown, text=[q.prompt for q in questions], return_tensors="pt", padding=True))
 
 
 def asked_patches(question):
@@ -78,7 +82,7 @@ def main():
         plot_lens(ax, read, words, state=state, columns=6)
     figure.savefig(given.out / "lens.png", dpi=110)
 
-    # Causal tracing: the picture of another scene, and one clean state put back at a time.
+    # Causal tracing: the image of another scene, and one clean state put back at a time.
     # One question per scene, of each kind in turn: scenes are what is independent.
     asked = one_per_scene(given.questions, seed=0)
     batch = prepare(processor, asked)
@@ -91,14 +95,14 @@ def main():
         rows = slice(start, start + 40)
         cut = [{k: v[rows] for k, v in b.items()} for b in (batch, swapped)]
         parts.append(trace(model, *cut, answers=answers[rows]))
-    found = Trace.joined(parts)
+    result = Trace.joined(parts)
     print(f"\naccuracy {right.mean():.3f}")
-    print(found)
-    table = found.table()
-    for target in found.targets:
+    print(result)
+    table = result.table()
+    for target in result.targets:
         print(f"{target:>6}", " ".join(f"{r:6.2f}" for r in table.where(target=target)["recovery"]))
     figure, ax = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
-    plot_trace(ax, found)
+    plot_trace(ax, result)
     figure.savefig(given.out / "tracing.png", dpi=140)
     print(f"figures: {given.out / 'lens.png'}, {given.out / 'tracing.png'}")
 

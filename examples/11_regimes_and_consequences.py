@@ -1,4 +1,8 @@
-"""Remove, freeze or keep: sort layers into regimes, and follow the error of a plan to the answer."""
+"""Regimes and consequences
+========================
+
+Remove, freeze or keep: sort layers into regimes, and follow the error of a plan to the answer.
+"""
 
 import argparse
 from pathlib import Path
@@ -25,8 +29,8 @@ def one_per_scene(number):
 def batches(processor, questions, size=40):
     for start in range(0, len(questions), size):
         part = questions[start : start + size]
-        pictures, prompts = [q.image for q in part], [q.prompt for q in part]
-        yield dict(processor(images=pictures, text=prompts, return_tensors="pt", padding=True))
+        shown, prompts = [q.image for q in part], [q.prompt for q in part]
+        yield dict(processor(images=shown, text=prompts, return_tensors="pt", padding=True))
 
 
 def main():
@@ -45,10 +49,10 @@ def main():
     record, attention = measure(model, processor, seen, batch_size=60, bar=lambda items, name: items)
     images = [q.image_id for q in seen]
     decision = vlm.decide(record, attention, images=images)
-    found = regimes(decision)
-    print("\n".join(found.reasons()))
-    print(f"\n{found}")
-    print(found.runs.text())
+    result = regimes(decision)
+    print("\n".join(result.reasons()))
+    print(f"\n{result}")
+    print(result.runs.text())
     # Distances of adjacent layers may add up along a run; those from state 0 are what a run from layer 0 really makes.
     strict = regimes(vlm.decide(record, attention, images=images, accumulated=True))
     print(f"by accumulated distances: {strict}")
@@ -56,8 +60,8 @@ def main():
 
     judge = PlanAccuracy(model, processor, tiny.questions(limit=given.questions, kinds=tiny.IMAGE_KINDS), 60)
     # What redundancy alone would have suggested: removing where the regime says freeze.
-    removed = SkipPlan(vision=found.plan.vision + found.plan.frozen)
-    plans = {"no skip": SkipPlan(), "conditions": decision.plan, "regimes": found.plan, "removed instead": removed}
+    removed = SkipPlan(vision=result.plan.vision + result.plan.frozen)
+    plans = {"no skip": SkipPlan(), "conditions": decision.plan, "regimes": result.plan, "removed instead": removed}
     print(vlm.Table.from_rows([judge.row(plan, name, 0) for name, plan in plans.items()]).text())
 
     # What the answer would lose with the image in one layer, beside the theorem: no Lipschitz constant is needed here.
@@ -79,7 +83,7 @@ def main():
     print(table.text())
 
     figure, axes = plt.subplots(1, 3, figsize=(13, 3.8), layout="constrained")
-    plot_regimes(axes[0], found)
+    plot_regimes(axes[0], result)
     for ax, kind in zip(axes[1:], ("early exit", "freeze"), strict=True):
         plot_consequences(ax, table, kind=kind)
     figure.savefig(given.out / "regimes.png", dpi=110)

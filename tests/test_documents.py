@@ -1,14 +1,22 @@
-"""README and docs keep their word: Python blocks run, links lead somewhere."""
+"""README and docs keep their word: Python blocks run, links lead somewhere, the reference is complete."""
 
 from __future__ import annotations
 
+import doctest
+import importlib.util
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BUILT = ("_build", "_static", "gallery")
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *(p for p in sorted((ROOT / "docs").rglob("*.md")) if p.relative_to(ROOT / "docs").parts[0] not in BUILT),
+]
 
 
 def blocks(path: Path) -> list[str]:
@@ -31,3 +39,50 @@ def test_relative_links_lead_somewhere(path):
     for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", path.read_text()):
         if "://" not in target and not target.startswith("mailto:"):
             assert (path.parent / target).exists(), f"{path.name} links to {target}"
+
+
+def test_every_public_name_is_in_the_reference():
+    """The API pages are generated; this is what they will list."""
+    sys.path.append(str(ROOT / "docs" / "extensions"))
+    import api_pages
+
+    listed = [name for names in api_pages.pages().values() for name in names]
+    assert len(listed) == len(set(listed))
+    rooms = {name.removeprefix("vlm.") for name in api_pages.ROOMS}
+    for package in api_pages.PACKAGES:
+        locked = (ROOT / "tests" / "public_names" / f"{package}.txt").read_text().split()
+        assert [name for name in locked if name not in rooms and f"{package}.{name}" not in listed] == []
+    constants = [name for name in listed if api_pages.is_constant(name)]
+    assert [name for name in constants if name not in api_pages.CONSTANTS] == []
+
+
+def test_every_paper_that_is_cited_is_in_the_bibliography():
+    bibliography = (ROOT / "docs" / "reference" / "bibliography.md").read_text()
+    modules = [path for package in ("redundancy", "bounds", "vlm") for path in sorted((ROOT / package).rglob("*.py"))]
+    for path in [*PAGES, *modules]:
+        for number in re.findall(r"arXiv[:. ]*(\d{4}\.\d{4,5})", path.read_text(encoding="utf-8"), re.IGNORECASE):
+            assert f"https://arxiv.org/abs/{number}" in bibliography, f"{path.relative_to(ROOT)} cites arXiv {number}"
+
+
+TEMPLATES = sorted((ROOT / "docs" / "contributing" / "templates").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
+def test_templates_are_imported_and_their_examples_hold(path):
+    """A template that no longer fits the code is worse than none."""
+    specification = importlib.util.spec_from_file_location(f"template_{path.stem}", path)
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    assert doctest.testmod(module).failed == 0
+
+
+def test_every_template_has_a_page():
+    linked = set(re.findall(r"templates/(\w+\.py)", (ROOT / "CONTRIBUTING.md").read_text()))
+    assert linked == {path.name for path in TEMPLATES}
+    assert len(TEMPLATES) == 7
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 80

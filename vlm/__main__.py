@@ -19,7 +19,7 @@ _EXPERIMENT = """examples:
   python -m vlm {name} experiment.toml --out runs --shard 2/8
   torchrun --nproc-per-node 8 -m vlm {name} experiment.toml --out runs
 
-Killed or crashed: start the same command again. Flags replace what the file says. docs/running.md has
+Killed or crashed: start the same command again. Flags replace what the file says. docs/tutorials/experiment.md has
 recipes for clusters."""
 
 

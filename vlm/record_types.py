@@ -1,6 +1,7 @@
 """What one record of a run contains: an answer, a measurement, or the reason why there is neither.
 
-A record is one line of JSON in a run's `records` folder. `docs/running.md` describes its keys for readers of the files.
+A record is one line of JSON in a run's `records` folder. `docs/tutorials/experiment.md` describes its keys for
+readers of the files.
 """
 
 from __future__ import annotations

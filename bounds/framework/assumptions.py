@@ -7,7 +7,7 @@ import numpy as np
 from bounds.framework.theorem import Assumption, World
 
 PAPER = "Skip-It? Theoretical Conditions for Layer Skipping in Vision-Language Models, arXiv:2509.25584"
-OURS = "docs/theory"
+OURS = "docs/explanation/theory"
 _INDEPENDENT = 1e-9  # nats; conditional information below this is rounding
 
 

@@ -159,7 +159,7 @@ class Theorem(Displayed, Generic[P, R_co]):
     label : str
         The paper's number, followed by the form in brackets.
     equation : str
-        Number in docs/theory.
+        Number in docs/explanation/theory.
     left, right : str
         The two sides in LaTeX.
     form : {"paper", "sharp", "consequence"}

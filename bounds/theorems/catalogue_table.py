@@ -1,4 +1,4 @@
-"""The generated table of docs/theory: every statement with its form, assumptions and tightness."""
+"""The generated table of docs/explanation/theory: every statement with its form, assumptions and tightness."""
 
 from __future__ import annotations
 

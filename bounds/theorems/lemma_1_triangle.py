@@ -35,7 +35,7 @@ def two_weighted_squares(first: ArrayLike, second: ArrayLike, share: ArrayLike, 
 
 @theorem(
     label="Lemma 1",
-    equation="(1.3)",
+    equation="(1.11)",
     left=r"d(x,z)^2",
     right=r"(1+s)\,d(x,y)^2+\left(1+\tfrac1s\right)d(y,z)^2",
     form="sharp",
@@ -84,7 +84,7 @@ def squared_triangle(d_xy: ArrayLike, d_yz: ArrayLike, *, share: ArrayLike = 1.0
 
 @theorem(
     label="Lemma 1 (path)",
-    equation="(1.4)",
+    equation="(1.12)",
     left=r"d(x_0,x_k)^2",
     right=r"k\sum_{i=1}^{k}d(x_{i-1},x_i)^2",
     form="sharp",

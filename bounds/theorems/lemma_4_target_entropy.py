@@ -71,7 +71,7 @@ def entropy_difference(information_tx_given_y: ArrayLike, information_ty_given_x
 
 @theorem(
     label="Lemma 4 (Markov chain)",
-    equation="(1.2')",
+    equation="(1.3)",
     left=r"0\le H(T\mid Y)-H(T\mid X)",
     right=r"\min\left\lbrace H(X\mid Y),\ H(T\mid Y)\right\rbrace",
     form="sharp",
@@ -119,7 +119,7 @@ def entropy_difference_of_chain(entropy_x_given_y: ArrayLike, entropy_t_given_y:
 
 @theorem(
     label="Lemma 4 (no Markov chain)",
-    equation="(1.2'')",
+    equation="(1.3')",
     left=r"-H(Y\mid X)\le H(T\mid Y)-H(T\mid X)",
     right=r"H(X\mid Y)",
     form="sharp",

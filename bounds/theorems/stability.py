@@ -236,7 +236,7 @@ def unique_information_stability(
 
 @theorem(
     label="Unique information by simulation",
-    equation="(9.4')",
+    equation="(9.3')",
     left=r"U(T{:}X\setminus Y)",
     right=r"\omega_k(\delta)",
     form="consequence",
@@ -283,7 +283,7 @@ def unique_information_from_deficiency(deficiency: ArrayLike, size: ArrayLike) -
 
 @theorem(
     label="Functional gap by simulation",
-    equation="(9.4'')",
+    equation="(9.3'')",
     left=r"\mathrm{mmse}(T\mid Y)-\mathrm{mmse}(T\mid X)",
     right=r"4B^2\delta",
     form="consequence",

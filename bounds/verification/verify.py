@@ -132,7 +132,7 @@ def verify(
 
     Notes
     -----
-    A statement without a counterexample is not thereby proved; the proofs are in docs/theory.
+    A statement without a counterexample is not thereby proved; the proofs are in docs/explanation/theory.
 
     Examples
     --------

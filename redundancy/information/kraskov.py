@@ -56,7 +56,7 @@ def ksg(
         For the jitter only.
     on_doubt : {"warn", "raise", "ignore"}
         What to do when the input or the result is outside the range where KSG was shown to work
-        (docs/estimators.md): low-precision columns, many dimensions, too much information for n.
+        (docs/how-to/choose-an-estimator.md): low-precision columns, many dimensions, too much information for n.
     workers : int
         Threads of the tree; -1 for all.
 

@@ -2,7 +2,7 @@
 
 Model: random LLaVA, 576 image + 64 text tokens, 16 layers of width 512 (that of bench_measure.py).
 
-    python tests/benchmarks/bench_skip.py --rounds 11 --markdown docs/benchmarks/skip.md
+    python tests/benchmarks/bench_skip.py --rounds 11 --markdown docs/reference/benchmarks/skip.md
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Prefill, decoding and cache under plans in the true shapes of four models, random weights in bfloat16, on a GPU.
 
-    python tests/benchmarks/bench_skip_gpu.py --rounds 7 --markdown docs/benchmarks/skip-gpu.md
+    python tests/benchmarks/bench_skip_gpu.py --rounds 7 --markdown docs/reference/benchmarks/skip-gpu.md
 
 Nothing is downloaded: the models are built on the meta device and filled on the GPU. Without a GPU it says so and ends.
 """

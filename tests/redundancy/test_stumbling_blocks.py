@@ -1,4 +1,4 @@
-"""Every counter-example on docs/stumbling-blocks.md runs, and its assertions hold."""
+"""Every counter-example on docs/explanation/stumbling-blocks.md runs, and its assertions hold."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "stumbling-blocks.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "explanation" / "stumbling-blocks.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
 
 

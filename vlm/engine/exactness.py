@@ -130,7 +130,8 @@ def _page(lines: list[str], notes: list[str]) -> str:
     few = ", ".join(p.name for p in PROPERTIES if p.plans is not PLANS)
     limits = ", ".join(f"{p.name} {p.limit:g}" for p in PROPERTIES)
     what = f"""
-        Written by `python -m vlm exactness --markdown docs/benchmarks/exactness.md` with {versions}. Every cell is
+        Written by `python -m vlm exactness --markdown docs/reference/benchmarks/exactness.md` with {versions}.
+        Every cell is
         the largest error over the plans {plans} ({few}: {joined}) on 5-layer random models of the real classes,
         against a slow reference that runs every layer on every token with a mask and has no cache. 0 means
         bit-identical logits, or the same tokens. Errors are relative, over all logits in float32; beam search: of the

@@ -1,4 +1,4 @@
-"""What the engine does with bad input: a clear error, or the behaviour that docs/skipping.md states."""
+"""What the engine does with bad input: a clear error, or the behaviour that docs/reference/plans.md states."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ pytest.importorskip("openai", reason="the chat judge needs the extra 'judge'")
 
 GOOD = says('{"correct": true}')
 HTML = "<!DOCTYPE html><html><body><h1>502 Bad Gateway</h1></body></html>"
-DOCS = Path(__file__).resolve().parents[3] / "docs" / "judges.md"
+DOCS = Path(__file__).resolve().parents[3] / "docs" / "how-to" / "chat-judge.md"
 
 
 def asked(prediction: str = "puppy", *references: str) -> JudgeRequest:
@@ -396,7 +396,7 @@ def test_a_sweep_with_a_judge(serve, tmp_path):
         assert path.is_dir() or KEY.encode() not in path.read_bytes()
 
 
-# What docs/judges.md says in its table, row by row: the server's behaviour, its answers, how the judge is set.
+# The table of docs/how-to/chat-judge.md, row by row: the server's behaviour, its answers, how the judge is set.
 BEHAVIOURS = {
     "answers well": ([GOOD], {}),
     "answers late, within the timeout": ([Answer(body=GOOD.body, wait=0.1)], {}),

@@ -310,7 +310,7 @@ def test_what_is_written(run, report):
 
 
 def test_cells_of_several_reports_are_judged_together(report):
-    """As docs/reproduce.md does it: the cells are read back from the files."""
+    """As docs/how-to/reproduce-the-paper.md does it: the cells are read back from the files."""
     first = list(Table.load(report["conditions.csv"]).rows())
     rows = first + [{**row, "model": "another", "dataset": f"{row['dataset']} too"} for row in first]
     found = prediction(Table.from_rows(rows), tolerance=0.1, resamples=50)

@@ -1,4 +1,4 @@
-"""docs/reproduce.md keeps its word: its commands parse, its specs are valid, its tables are the shipped numbers."""
+"""The page "Reproduce the paper": its commands parse, its specs are valid, its tables are the shipped numbers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vlm.reports import markdown, prediction
 from vlm.reports.table_formats import MISSING
 from vlm.table import Table
 
-PAGE = Path(__file__).resolve().parents[3] / "docs" / "reproduce.md"
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "how-to" / "reproduce-the-paper.md"
 TEXT = PAGE.read_text(encoding="utf-8")
 COMMANDS = [line for line in TEXT.splitlines() if line.startswith("python -m vlm ")]
 
