@@ -135,7 +135,7 @@ def test_table_counts_images_and_divides_means():
     restored[:, 0, 0] = [0.9, 2.0]
     restored[:, 0, 1] = [[0.1, 0.0], [0.1, 0.0], [0.1, 0.0], [0.9, 2.0]]
     found = Trace(("vision",), 1, answers, answers, clean, corrupted, restored)
-    first, second = found.table(images=[0, 0, 0, 1]).rows()
+    first, second = found.table(groups=[0, 0, 0, 1]).rows()
     assert (first["recovery"], first["recovery_logits"]) == pytest.approx((1.0, 1.0))
     # Three samples of one image count once.
     assert second["recovery"] == pytest.approx(0.5)

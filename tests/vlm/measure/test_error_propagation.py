@@ -136,7 +136,7 @@ def test_runs_that_are_the_same_plan_agree(measured):
 def test_table_reports_the_images_that_did_not_calibrate(measured):
     model, batches, _ = measured
     images = [0, 0, 1, 1, 2, 2, 3, 3]
-    found = consequences(model, batches, images=images, kinds=("remove",), calibration=0.25)
+    found = consequences(model, batches, groups=images, kinds=("remove",), calibration=0.25)
     assert found.calibration.tolist() == [True, True] + [False] * 6
     table = found.table()
     rest = ~found.calibration
@@ -162,6 +162,6 @@ def test_bad_input_and_nothing_left_behind(measured):
     with pytest.raises(ValueError, match="at least one batch"):
         consequences(model, [])
     with pytest.raises(ValueError, match="at least two"):
-        consequences(model, batches[:1], kinds=("remove",), images=[5, 5])
+        consequences(model, batches[:1], kinds=("remove",), groups=[5, 5])
     with pytest.raises(ValueError, match="one label per sample"):
-        consequences(model, batches[:1], kinds=("remove",), images=[5])
+        consequences(model, batches[:1], kinds=("remove",), groups=[5])
