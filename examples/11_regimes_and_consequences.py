@@ -44,13 +44,13 @@ def main():
     seen = one_per_scene(given.questions)
     record, attention = measure(model, processor, seen, batch_size=60, bar=lambda items, name: items)
     images = [q.image_id for q in seen]
-    decision = vlm.decide(record, attention, images=images)
+    decision = vlm.decide(record, attention, groups=images)
     found = regimes(decision)
     print("\n".join(found.reasons()))
     print(f"\n{found}")
     print(found.runs.text())
     # Distances of adjacent layers may add up along a run; those from state 0 are what a run from layer 0 really makes.
-    strict = regimes(vlm.decide(record, attention, images=images, accumulated=True))
+    strict = regimes(vlm.decide(record, attention, groups=images, accumulated=True))
     print(f"by accumulated distances: {strict}")
     print(f"{strict.runs.text()}\n")
 
@@ -73,7 +73,7 @@ def main():
             f"layer {layer}: ratio {rows['ratio'].mean():.2f}, change {rows['change'].mean():.2f}, bound "
             f"{rows['bound'].mean():.2f}, largest change / bound {(rows['change'] / rows['bound']).max():.2f}"
         )
-    result = consequences(model, batches(processor, followed), images=[q.image_id for q in followed])
+    result = consequences(model, batches(processor, followed), groups=[q.image_id for q in followed])
     table = result.table()
     print(f"\n{result}: the recursions are diagnostics, not certificates")
     print(table.text())

@@ -78,7 +78,7 @@ def run_demo(
     say(INDEX_CONVENTION + "\n")
 
     record, seen = measure(model, processor, calibration, batch_size=batch_size, bar=bar)
-    decision = decide(record, seen, images=[q.image_id for q in calibration])
+    decision = decide(record, seen, groups=[q.image_id for q in calibration])
     say(_for_people(decision).text() + "\n")
     for line in decision.reasons():
         say(line)

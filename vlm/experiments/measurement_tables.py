@@ -56,8 +56,8 @@ def decided(run_directory: str | Path, *, group: str | None = None, partial: boo
             f"group: {run_directory} has no data of {group!r}; expected a task group or data set that was measured, as "
             "its redundancy.csv names them"
         )
-    found: Any = Measured(tuple(records))
-    return decide(found, found, images=found.images, **settings)
+    measured = Measured(tuple(records))
+    return decide(measured, measured, groups=measured.groups, **settings)
 
 
 def redundancy(records: Sequence[Record], *, confidence: float = 0.95) -> Table:
@@ -154,7 +154,7 @@ class Measured:
         return tuple(sorted(float(name.removeprefix("within_")) for name in names))
 
     @property
-    def images(self) -> list[str]:
+    def groups(self) -> list[str]:
         """The unit of sampling of each prompt."""
         return _images(self.records)
 

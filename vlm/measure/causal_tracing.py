@@ -324,7 +324,7 @@ def _clean_run(engine: Engine, batch: Mapping[str, Tensor]) -> _CleanRun:
     def keep(call: Call, state: int, value: Tensor) -> Tensor:
         states.append(value)
         last = torch.zeros_like(call.real).scatter_(1, last_tokens(call.real)[:, None], True)
-        tokens.update(vision=call.vision, text=call.text, last=last)
+        tokens.update({"vision": call.vision, "text": call.text, "last": last})
         return value
 
     logits = _logits(engine, batch, keep)

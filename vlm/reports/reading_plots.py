@@ -45,9 +45,9 @@ def plot_lens(ax: Any, lens: Lens, tokenizer: Any, *, state: int, columns: int, 
     ax.set(xticks=[], yticks=[], title=f"state {state}")
 
 
-def plot_trace(ax: Any, trace: Trace, *, images: ArrayLike | None = None) -> None:
+def plot_trace(ax: Any, trace: Trace, *, groups: ArrayLike | None = None) -> None:
     """Share of the answer's probability that returns, against the first restored state; bands hold together."""
-    table = trace.table(images=images)
+    table = trace.table(groups=groups)
     best = int(np.abs(table["gain"]).argmax())
     lost = table["gain"][best] / table["recovery"][best]
     for target in trace.targets:

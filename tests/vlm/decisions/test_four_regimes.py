@@ -73,7 +73,7 @@ def test_theorems_are_those_of_the_library_and_every_layer_names_its_own():
     assert reasons[1].startswith(
         "layer 1: freeze (squared_distance_from_norms + skip_set_propagation); redundancy holds"
     )
-    assert "nothing licenses more" in reasons[2]
+    assert "nothing allows more" in reasons[2]
 
 
 def test_runs_add_up_what_adjacent_distances_allow():
@@ -130,3 +130,8 @@ def test_where_every_layer_is_redundant_and_read_all_may_be_frozen_and_nothing_r
     assert operations_ratio(model, "freeze:0-10", vision=36, text=11) < 0.4
     assert (answers("freeze:0-10") == full).float().mean() > 0.98
     assert (answers("vision:0-10") == full).float().mean() < 0.5
+
+
+def test_only_a_decision_is_accepted():
+    with pytest.raises(TypeError, match=r"decision: expected the result of vlm.decide, got dict"):
+        regimes({})
