@@ -70,7 +70,7 @@ def test_intervals_redraw_images_not_samples():
     many = by_layer("planted", "drop layers", np.repeat(once.scores, 8, axis=0), SkipPlan.drop, usual=0.5)
     theory8 = by_layer("planted", "drop layers", np.repeat(theory.scores, 8, axis=0), SkipPlan.drop, usual=0.5)
     alone = row_of(theory, once)
-    grouped = row_of(theory8, many, images=np.repeat(np.arange(10), 8))
+    grouped = row_of(theory8, many, groups=np.repeat(np.arange(10), 8))
     wrong = row_of(theory8, many)
     width = {
         name: row["spearman_high"] - row["spearman_low"]
@@ -136,7 +136,7 @@ def test_other_prompts_or_numbers_are_refused():
     with pytest.raises(ValueError, match="1 to 8 layers"):
         agreement(theory, [theory], number=0)
     with pytest.raises(ValueError, match="one label"):
-        agreement(theory, [theory], images=[1, 2])
+        agreement(theory, [theory], groups=[1, 2])
 
 
 def test_a_ranking_says_what_it_skips():
