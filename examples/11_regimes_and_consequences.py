@@ -8,7 +8,7 @@ import torch
 import vlm
 from vlm import SkipPlan, tiny
 from vlm.decisions.four_regimes import regimes
-from vlm.demo.loop import measure
+from vlm.demo.loop import measure_questions
 from vlm.evaluation.plan_accuracy import PlanAccuracy
 from vlm.measure.attention_removal import removal
 from vlm.measure.error_propagation import consequences
@@ -42,7 +42,7 @@ def main():
 
     # One question per scene to measure on, since scenes are what is independent.
     seen = one_per_scene(given.questions)
-    record, attention = measure(model, processor, seen, batch_size=60, bar=lambda items, name: items)
+    record, attention = measure_questions(model, processor, seen, batch_size=60, bar=lambda items, name: items)
     images = [q.image_id for q in seen]
     decision = vlm.decide(record, attention, groups=images)
     found = regimes(decision)

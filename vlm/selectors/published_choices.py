@@ -60,7 +60,7 @@ def published_regions(*, early: int = 4, late: float = 0.75) -> Table:
     -------
     Table
         One row per published choice: method, model, chosen, region (its layers), inside (chosen layers in it),
-        inside_by_chance, p_inside (probability that a random choice of as many layers has as many or more in it).
+        inside_by_chance, p_inside (probability of as many or more by a random choice of as many layers).
     """
     rows = []
     for choice in PUBLISHED:
@@ -88,7 +88,7 @@ def published_orders() -> Table:
     Returns
     -------
     Table
-        One row per model: model, layers (those in the tables), closeness (the probabilities), place (ShortV's, 0 first),
+        One row per model: model, layers (in the tables), closeness (the probabilities), place (ShortV's, 0 first),
         kendall (tau-b of closeness and earliness, in [-1, 1]; 1 = the same order).
     """
     rows = []

@@ -96,9 +96,7 @@ class _Resampled(NamedTuple):
     chosen: list[frozenset[int]]
 
 
-def _resampled(
-    ranking: Ranking, weights: FloatArray, index: IntArray, sizes: FloatArray | IntArray, number: int
-) -> _Resampled:
+def _resampled(ranking: Ranking, weights: FloatArray, index: IntArray, sizes: IntArray, number: int) -> _Resampled:
     if len(ranking.scores) == 1:
         chosen = frozenset(_chosen(ranking, ranking.scores[0], ranking.layer_scores[0], number))
         return _Resampled(np.repeat(ranking.layer_scores, len(weights), axis=0), [chosen] * len(weights))
