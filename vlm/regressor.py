@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -122,16 +122,18 @@ class TorchMLPRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):  # typ
             raise ValueError(f"validation: expected a fraction in (0, 1), got {self.validation}")
         if self.epochs < 1 or self.batch_size < 1 or self.patience < 1:
             raise ValueError("epochs, batch_size and patience: expected integers >= 1")
-        X, y = validate_data(self, X, y, multi_output=True, y_numeric=True, dtype=np.float64, ensure_min_samples=1)
-        self.single_ = y.ndim == 1
-        z = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
-        self.centre_, self.spread_ = X.mean(axis=0), _positive(X.std(axis=0))
+        x: FloatArray
+        x, y = validate_data(self, X, y, multi_output=True, y_numeric=True, dtype=np.float64, ensure_min_samples=1)
+        z = np.asarray(y, dtype=np.float64)
+        self.single_ = z.ndim == 1
+        z = z.reshape(len(z), -1)
+        self.centre_, self.spread_ = x.mean(axis=0), _positive(x.std(axis=0))
         self.target_centre_, self.target_spread_ = z.mean(axis=0), _positive(z.std(axis=0))
         rng = check_random_state(self.random_state)
-        order = rng.permutation(len(X))
+        order = rng.permutation(len(x))
         generator = torch.Generator().manual_seed(int(rng.randint(2**31 - 1)))
-        held = math.ceil(self.validation * len(X)) if len(X) >= 10 else 0
-        inputs = self._tensor((X - self.centre_) / self.spread_)
+        held = math.ceil(self.validation * len(x)) if len(x) >= 10 else 0
+        inputs = self._tensor((x - self.centre_) / self.spread_)
         targets = self._tensor((z - self.target_centre_) / self.target_spread_)
         network = self._network(inputs.shape[1], targets.shape[1], generator).to(self.device)
         self._train(network, inputs, targets, order[held:], order[:held], generator)

@@ -63,9 +63,15 @@ def _split_indices() -> dict[Split, NDArray[np.intp]]:
 
 def scan_indices(split: Split) -> NDArray[np.intp]:
     """Which rows of ``load_digits`` belong to a split, ascending."""
-    if split not in SPLITS:
-        raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
-    return _split_indices()[split]
+    return _split_indices()[split_named(split)]
+
+
+def split_named(name: str) -> Split:
+    """The split of that name; ValueError if there is none."""
+    for split in SPLITS:
+        if split == name:
+            return split
+    raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {name!r}")
 
 
 @lru_cache(maxsize=3)

@@ -250,7 +250,7 @@ def train(
             rescale_projector(model, SCALED_NORM, np.random.default_rng([seed, len(STAGES)]))
         started = time.process_time()
 
-        def report(step: int, loss: float, stage: str = stage, name: str = name, started: float = started) -> None:
+        def report(step: int, loss: float, stage: Stage = stage, name: str = name, started: float = started) -> None:
             scores = validate(stage, model, head, processor, limit)
             minutes = (time.process_time() - started) / 60
             line = {"stage": name, "step": step, "loss": round(loss, 4), "cpu_minutes": round(minutes, 2)}

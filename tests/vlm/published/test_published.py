@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -162,3 +163,13 @@ def test_costs_of_all_data_sets():
     assert small["items"].tolist() == [9665] * 5
     assert whole["items"].tolist() == [270_245] * 5
     assert (whole["hours"] > 10 * small["hours"]).all()
+
+
+def test_models_and_costs_show_themselves():
+    model = published.MODELS[0]
+    assert repr(model).startswith("PublishedModel(name=llava-1.5-7b")
+    cost = published.Cost(weights=14.1, memory=17.2, ratio=0.78, hours=3.7)
+    assert repr(cost) == "Cost(weights=14.1, memory=17.2, ratio=0.78, hours=3.7)"
+    for value in (model, cost):
+        assert len(repr(value)) <= 240
+        assert json.loads(value.to_json()) == value.to_dict()

@@ -1,5 +1,6 @@
 """The questions are right, balanced, repeatable, and about digits of their own split only."""
 
+import json
 import re
 from functools import cache
 
@@ -168,3 +169,14 @@ def test_wrong_arguments_say_what_is_right(wrong: dict[str, object], message: st
 def test_an_unknown_kind_is_refused() -> None:
     with pytest.raises(ValueError, match="kind must be one of location"):
         ask("colour", (1,) * 9, np.random.default_rng(0))
+
+
+def test_a_question_shows_itself_in_one_line():
+    question = questions(limit=1)[0]
+    line = repr(question)
+    assert line.startswith("Question(image=Image, prompt=<image> which digit")
+    assert "\n" not in line
+    assert len(line) <= 240
+    saved = json.loads(question.to_json())
+    assert saved["image"] is True
+    assert saved["choices"] == list(ANSWERS["location"])
