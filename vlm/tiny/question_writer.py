@@ -118,7 +118,7 @@ def sentence(words: list[str]) -> str:
     return " ".join(words).replace(" ?", "?") + " answer:"
 
 
-def picture(scene: Scene) -> Image.Image:
+def scene_image(scene: Scene) -> Image.Image:
     """The scene as an RGB image."""
     from PIL import Image
 
@@ -194,7 +194,7 @@ def questions(
     asked: list[Question] = []
     for image_id in range(-(-limit // len(kinds))):
         scene = draw_scene(rng, pools)
-        image = picture(scene)
+        image = scene_image(scene)
         for kind in kinds:
             words, answer = ask("location" if kind == "text" else kind, scene.digits, rng)
             if kind == "text" or written:

@@ -1,4 +1,4 @@
-"""The decision rule on made measurements whose verdict is known."""
+"""The decision rule on constructed measurements whose verdict is known."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Attention removal inside a model: the change is the real one, the bound holds, and no smaller one would."""
+"""Attention removal inside a model: the measured change is that of a plan, and the bound holds and is attained."""
 
 from __future__ import annotations
 

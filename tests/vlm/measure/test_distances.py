@@ -1,4 +1,4 @@
-"""probe and attention against states and maps collected the slow way."""
+"""Distances and attention ratios against states and attention maps collected by slow references."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_the_last_state_is_before_the_final_norm():
     assert abs(reported - float(last[0, text].norm(dim=-1).mean())) > 0.1
 
 
-def test_probing_does_not_change_the_model_and_decoding_is_passed_over():
+def test_probing_does_not_change_the_model_and_ignores_decoding_steps():
     model = random_model()
     batch = batch_for(model)
     with torch.no_grad():
@@ -140,7 +140,7 @@ def test_only_the_direction_counts(factor, distance):
 
 
 @pytest.mark.parametrize("block", [1, 70])
-def test_blocks_do_not_show(block, monkeypatch):
+def test_the_block_size_does_not_change_the_result(block, monkeypatch):
     model = random_model()
     batch = batch_for(model, images=(2, 1, 0), after=(4, 7, 3))
     tables = []

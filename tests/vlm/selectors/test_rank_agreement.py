@@ -140,12 +140,12 @@ def test_other_prompts_or_numbers_are_refused():
 
 
 def test_a_ranking_says_what_it_skips():
-    found = ranking([3.0, 1.0, 2.0, 1.0])
-    assert isinstance(found, Ranking)
-    assert found.order == (1, 3, 2, 0)
-    assert str(found.plan(2)) == "vision:1-2+3-4/text:1-2+3-4"
-    assert found.plan() == found.plan(2)
-    assert not found.plan(0)
+    result = ranking([3.0, 1.0, 2.0, 1.0])
+    assert isinstance(result, Ranking)
+    assert result.order == (1, 3, 2, 0)
+    assert str(result.plan(2)) == "vision:1-2+3-4/text:1-2+3-4"
+    assert result.plan() == result.plan(2)
+    assert not result.plan(0)
 
 
 def test_published_lists_are_as_printed():

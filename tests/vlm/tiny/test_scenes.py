@@ -42,19 +42,19 @@ def read_words(prompt: str) -> dict[str, int]:
 
 def naive_answer(prompt: str, digits: dict[str, int]) -> str:
     """What a reader who sees the digits would answer, from the wording alone."""
-    if found := re.search(r"how many times does (\d) appear\?", prompt):
-        return str(sum(digit == int(found[1]) for digit in digits.values()))
-    if found := re.search(r"is there a (\d)\?", prompt):
-        return "yes" if int(found[1]) in digits.values() else "no"
-    if found := re.search(f"is {CELL} larger than {CELL}\\?", prompt):
-        return "yes" if digits[found[1]] > digits[found[2]] else "no"
-    if found := re.search(r"which digit is there\?(.*) answer:", prompt):
-        options = re.findall(r"([ABCD]) (\d)", found[1])
+    if match := re.search(r"how many times does (\d) appear\?", prompt):
+        return str(sum(digit == int(match[1]) for digit in digits.values()))
+    if match := re.search(r"is there a (\d)\?", prompt):
+        return "yes" if int(match[1]) in digits.values() else "no"
+    if match := re.search(f"is {CELL} larger than {CELL}\\?", prompt):
+        return "yes" if digits[match[1]] > digits[match[2]] else "no"
+    if match := re.search(r"which digit is there\?(.*) answer:", prompt):
+        options = re.findall(r"([ABCD]) (\d)", match[1])
         (letter,) = [letter for letter, option in options if int(option) in digits.values()]
         return str(letter)
-    found = re.search(f"which digit is at {CELL}\\?", prompt)
-    assert found
-    return str(digits[found[1]])
+    match = re.search(f"which digit is at {CELL}\\?", prompt)
+    assert match
+    return str(digits[match[1]])
 
 
 def test_the_splits_share_no_scan_and_cover_all_of_them() -> None:
@@ -73,7 +73,7 @@ def test_training_distortions_come_from_training_scans_only() -> None:
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])
-def test_every_answer_is_what_a_naive_reader_of_the_picture_says(split: str) -> None:
+def test_every_answer_is_what_a_naive_reader_of_the_image_says(split: str) -> None:
     for question in questions(split=split, limit=240):
         if question.image is None:
             digits = read_words(question.prompt)
