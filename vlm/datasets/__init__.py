@@ -160,10 +160,9 @@ def _local(source: str | Path | None) -> Path | None:
 def _embedded(split: str, limit: int, seed: int, decoded: Callable[[int], bool] | None) -> Iterator[Item]:
     """Image questions of the embedded set; choices have their options apart from the question."""
     from vlm.tiny.question_writer import IMAGE_KINDS, questions
-    from vlm.tiny.scenes import split_named
 
     kinds = {"comparison": "yes/no", "existence": "yes/no", "choice": "choice"}
-    for number, asked in enumerate(questions(split=split_named(split), limit=limit, seed=seed, kinds=IMAGE_KINDS)):
+    for number, asked in enumerate(questions(split=split, limit=limit, seed=seed, kinds=IMAGE_KINDS)):
         words = asked.prompt.removeprefix("<image> ").removesuffix(" answer:")
         question, _, listed = words.partition("?")
         assert asked.image is not None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from redundancy.display import Displayed
-from vlm.tiny.scenes import CELLS, Scene, Split, draw_scene, scans
+from vlm.tiny.scenes import CELLS, Scene, Split, draw_scene, scans, split_named
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -30,7 +30,7 @@ ANSWERS = {
     "choice": ("A", "B", "C", "D"),
     "text": DIGITS,
 }
-_SPLIT_SEEDS = {"train": 1, "validation": 2, "test": 3}
+_SPLIT_SEEDS: dict[Split, int] = {"train": 1, "validation": 2, "test": 3}
 
 
 @dataclass(frozen=True, repr=False)
@@ -145,7 +145,7 @@ def blank_image() -> Image.Image:
 
 
 def questions(
-    *, split: Split = "test", limit: int = 600, seed: int = 0, kinds: tuple[Kind, ...] = KINDS, written: bool = False
+    *, split: str = "test", limit: int = 600, seed: int = 0, kinds: tuple[Kind, ...] = KINDS, written: bool = False
 ) -> list[Question]:
     """Questions about fresh scenes: one of each kind per scene, scene after scene.
 
@@ -184,13 +184,14 @@ def questions(
     choice | A | <image> which digit is there? A 4 B 9 C 6 D 0 answer:
     text | 8 | c1 7 b1 4 a1 3 a2 2 b2 8 c3 8 a3 7 b3 2 c2 2 which digit is at b2? answer:
     """
-    pools = scans(split)
+    part = split_named(split)
+    pools = scans(part)
     if limit < 1:
         raise ValueError(f"limit must be at least 1, got {limit}")
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown or not kinds:
         raise ValueError(f"kinds must name some of {', '.join(KINDS)}, got {kinds!r}")
-    rng = np.random.default_rng([seed, _SPLIT_SEEDS[split]])
+    rng = np.random.default_rng([seed, _SPLIT_SEEDS[part]])
     asked: list[Question] = []
     for image_id in range(-(-limit // len(kinds))):
         scene = draw_scene(rng, pools)
