@@ -1,4 +1,4 @@
-"""What every record of measurements has in common, and what decisions and selectors read of one."""
+"""What every record of measurements has in common, and the parts of it that decisions and selectors use."""
 
 from __future__ import annotations
 

@@ -152,7 +152,7 @@ def _read(name: str, columns: dict[str, str]) -> Table:
 
 
 def _numbers(values: NDArray[Any]) -> NDArray[Any]:
-    """A column whose only text is empty cells, as numbers with NaN; any other column as it is."""
+    """A column whose only text is empty cells, as numbers with NaN; any other column unchanged."""
     try:
         return np.array([v or "nan" for v in values], dtype=np.float64) if values.dtype.kind == "U" else values
     except ValueError:

@@ -54,7 +54,7 @@ def test_undecided_conditions_allow_nothing():
     assert set(few.layers["redundant"]) == {"undecided"}
     assert regimes(few).layers["regime"].tolist() == ["keep"] * 3
     assert not regimes(few).plan
-    # Undecided attention: redundancy by itself licenses freezing and no more.
+    # Undecided attention: redundancy alone allows freezing and nothing else.
     close = decide(*made([1.0], [0.1]))
     assert close.layers["attention_small"].tolist() == ["undecided"]
     assert regimes(close).layers["regime"].tolist() == ["freeze"]
@@ -79,7 +79,7 @@ def test_theorems_are_those_of_the_library_and_every_layer_names_its_own():
 def test_runs_add_up_what_adjacent_distances_allow():
     decision = decide(*made([1.0, 1.0, 0.3, 1.0, 0.3], [0.5, 0.5, 0.5, 0.02, 0.02]))
     result = regimes(decision)
-    # The last two layers are left for good: nobody meets those states again.
+    # The last two layers are left for good: those states are not used again.
     assert decision.early_exit == 3
     assert result.runs["start"].tolist() == [0]
     assert result.runs["stop"].tolist() == [2]

@@ -34,7 +34,7 @@ def test_the_whole_image_enters_through_state_0_and_leaves_through_the_last_toke
     assert vision[:, 0] == pytest.approx(result.clean, abs=1e-5)
     assert last[:, -1] == pytest.approx(result.clean, abs=1e-5)
     assert text[:, -1] == pytest.approx(result.clean, abs=1e-5)
-    # Image tokens of the last state are read by nobody; text of state 0 knows nothing of the image.
+    # The last state of image tokens is not used; text in state 0 has no information about the image.
     assert vision[:, -1] == pytest.approx(result.corrupted, abs=1e-5)
     assert text[:, 0] == pytest.approx(result.corrupted, abs=1e-5)
     # In between something is restored in part.

@@ -16,7 +16,7 @@ SHAPES = [dict(images=(1,), after=(6,)), dict(images=(2, 1, 0), after=(4, 7, 3))
 
 
 def collected_states(model, batch):
-    """All decoder states 0..L by hooks of our own: state L is before the final norm."""
+    """All decoder states 0..L, collected by separate hooks; state L is before the final norm."""
     states, handles = [], []
     layers = model.model.language_model.layers
     handles.append(layers[0].register_forward_pre_hook(lambda m, args: states.append(args[0])))

@@ -129,7 +129,7 @@ def test_runs_that_are_the_same_plan_agree(measured):
         assert np.allclose(column("remove", 4, name), column("early exit", 4, name), rtol=1e-5)
     # Leaving before the last layer: what the image adds there, exactly.
     assert np.allclose(column("early exit", 4, "predicted"), column("early exit", 4, "error"), rtol=1e-5)
-    # An image token frozen in the last layer is read by nobody.
+    # The state that an image token leaves the last layer with is not used, so freezing it changes nothing.
     assert column("freeze", 4, "error") == pytest.approx(0.0, abs=1e-5)
 
 

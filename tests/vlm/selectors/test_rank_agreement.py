@@ -19,7 +19,7 @@ DEPTH = 8
 
 
 def ranking(mean, samples=40, noise=0.0, rng=0, method="planted"):
-    """Layer scores around a mean; the noise of a sample is shared by nobody."""
+    """Layer scores around a mean, with independent noise per sample."""
     draws = np.random.default_rng(rng).normal(size=(samples, len(mean)))
     return by_layer(method, "drop layers", np.asarray(mean, dtype=float) + noise * draws, SkipPlan.drop, usual=0.5)
 

@@ -18,7 +18,7 @@ CASES = [("llava", (4, 9, 6)), ("llava-mistral", (4, 9, 6)), ("llava", (7,))]
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: f"{case[0]}-{len(case[1])}")
 def measured(request):
-    """Observations of a batch, and each row collected alone the slow way."""
+    """Observations of a batch, and each row collected alone by the slow reference."""
     kind, after = request.param
     model, eager = random_model(kind), random_model(kind, attention="eager")
     batch = batch_for(model, images=(1,) * len(after), after=after)

@@ -1,4 +1,4 @@
-"""The processor is a real one: shapes, padding, text-only prompts, and clear refusals."""
+"""The processor behaves as a transformers processor: shapes, padding, text-only prompts, and clear refusals."""
 
 import re
 

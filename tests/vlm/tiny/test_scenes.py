@@ -1,4 +1,4 @@
-"""The questions are right, balanced, repeatable, and about digits of their own split only."""
+"""The questions are correct, balanced, repeatable, and only about digits of their own split."""
 
 import json
 import re
