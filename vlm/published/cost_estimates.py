@@ -125,6 +125,10 @@ def costs(limit: int | None = 1000, models: Sequence[PublishedModel] = MODELS) -
     Table
         model, plans (with the unskipped one), items, weights and memory (GB), operations_ratio, hours.
 
+    See Also
+    --------
+    vlm.published.estimate : One model.
+
     Examples
     --------
     >>> from vlm import published

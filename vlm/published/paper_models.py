@@ -107,6 +107,10 @@ def skeleton(model: PublishedModel) -> Any:
     -------
     PreTrainedModel
 
+    See Also
+    --------
+    vlm.operations : Counts on such a model.
+
     Examples
     --------
     >>> from vlm import published

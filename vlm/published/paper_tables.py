@@ -46,6 +46,10 @@ def late_entry() -> Table:
         adjacent layers, in [0, 2]; NaN at layer 0), within_vision (P(distance <= 0.05); NaN at layer 0), accuracy.
         Three decimals, as printed; no numbers of items and no intervals were published.
 
+    See Also
+    --------
+    vlm.published.cells : Both tables in one form.
+
     Examples
     --------
     >>> from vlm import published
@@ -70,6 +74,10 @@ def early_exit() -> Table:
     Table
         44 rows: as :func:`late_entry`, with distance_text and within_text besides those of vision, and without the
         unskipped model.
+
+    See Also
+    --------
+    vlm.published.cells : Both tables in one form.
 
     Examples
     --------
@@ -98,6 +106,10 @@ def cells(*, exit_reference: Literal["unskipped", "deepest exit"] = "unskipped")
         80 rows (68 with "deepest exit"): model, dataset (the task group), kind, layer, plan, distance, closeness
         (P(distance <= 0.05) of vision tokens at that layer), attention (NaN: the visual attention ratio was
         published as a figure only), accuracy, reference, change, change_low and change_high (NaN).
+
+    See Also
+    --------
+    vlm.published.late_entry, vlm.published.early_exit : The tables as printed.
 
     Examples
     --------

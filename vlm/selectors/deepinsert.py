@@ -71,6 +71,10 @@ def random_order(depth: int, *, rng: np.random.Generator | int | None = None) ->
     -------
     Ranking
 
+    See Also
+    --------
+    vlm.selectors.late_insertion : A second rule that does not depend on the data.
+
     Examples
     --------
     >>> from vlm import selectors

@@ -252,6 +252,10 @@ def sparse_stages(depth: int) -> tuple[int, ...]:
     tuple of int
         Three layers, at least 1 each.
 
+    See Also
+    --------
+    vlm.selectors.sparsevlm_plan : Takes the stages.
+
     Examples
     --------
     >>> from vlm import selectors
@@ -282,6 +286,10 @@ def sparsevlm_plan(scores: Sequence[ArrayLike], stages: Sequence[int], budget: f
     Returns
     -------
     SkipPlan
+
+    See Also
+    --------
+    vlm.selectors.token_scores : Makes the record of the scores.
 
     Notes
     -----

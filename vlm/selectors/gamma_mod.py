@@ -155,6 +155,10 @@ def attention_map_rank(record: RankRecord) -> Ranking:
     -------
     Ranking
 
+    See Also
+    --------
+    vlm.selectors.attention_rank : Makes the record.
+
     Notes
     -----
     :math:`ARank_l = \frac1H \sum_h \mathrm{rank}(A^{(l,h)})`, mean over samples.

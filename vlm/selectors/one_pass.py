@@ -81,6 +81,10 @@ def observing(
     ------
     Observations
 
+    See Also
+    --------
+    vlm.probe, vlm.attention : Two of the measurements alone.
+
     Examples
     --------
     >>> import vlm

@@ -135,6 +135,10 @@ def outlier_count(scores: ArrayLike) -> int:
     -------
     int
 
+    See Also
+    --------
+    vlm.selectors.prumerge_plan : Keeps so many patches.
+
     Examples
     --------
     >>> from vlm import selectors
@@ -169,6 +173,10 @@ def prumerge_plan(scores: ArrayLike, keep: int | None = None) -> SkipPlan:
     ------
     ValueError
         `keep` outside 0..patches.
+
+    See Also
+    --------
+    vlm.selectors.encoder_attention : Makes the record of the scores.
 
     Notes
     -----

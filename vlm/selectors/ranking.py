@@ -149,6 +149,10 @@ def first_within(
     -------
     SkipPlan or None
 
+    See Also
+    --------
+    vlm.operations_ratio : The cost of one plan.
+
     Examples
     --------
     >>> import vlm

@@ -149,6 +149,10 @@ def similarity(model: Any, *, family: Family | None = None) -> Iterator[Similari
     RuntimeError
         During a forward call under a plan that shortens a layer.
 
+    See Also
+    --------
+    vlm.selectors.block_influence, vlm.selectors.adaskip : Rankings by it.
+
     Examples
     --------
     >>> import vlm
@@ -185,6 +189,10 @@ def block_influence(record: SimilarityRecord) -> Ranking:
     Returns
     -------
     Ranking
+
+    See Also
+    --------
+    vlm.selectors.similarity : Makes the record.
 
     Notes
     -----
@@ -226,6 +234,10 @@ def angular_distance(record: SimilarityRecord) -> Ranking:
     Returns
     -------
     Ranking
+
+    See Also
+    --------
+    vlm.selectors.similarity : Makes the record.
 
     Notes
     -----
@@ -281,6 +293,10 @@ def sublayer_similarity(record: SimilarityRecord, sublayer: Sublayer = "attentio
     ValueError
         Another sub-layer.
 
+    See Also
+    --------
+    vlm.selectors.adaskip : Both kinds of sub-layers ranked together.
+
     Notes
     -----
     The score is :math:`1 - E[\cos(x, x + f(\mathrm{norm}\,x))]` over all tokens.
@@ -324,6 +340,10 @@ def adaskip(record: SimilarityRecord) -> Ranking:
     Returns
     -------
     Ranking
+
+    See Also
+    --------
+    vlm.selectors.sublayer_similarity : One kind of sub-layers alone.
 
     References
     ----------

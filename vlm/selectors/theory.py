@@ -96,6 +96,10 @@ def small_attention(record: AttentionMeasurement) -> Ranking:
     TypeError
         Something else than a record of attention ratios.
 
+    See Also
+    --------
+    vlm.selectors.redundancy : The first condition.
+
     Notes
     -----
     The score of layer l is :math:`\alpha_l = \frac1H \sum_h \sum_{j \in image} A^{(l,h)}[last, j]`, in [0, 1].

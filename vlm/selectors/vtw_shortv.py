@@ -46,6 +46,10 @@ def prediction_divergence(
     ValueError
         No batch.
 
+    See Also
+    --------
+    vlm.selectors.withdrawal, vlm.selectors.layer_contribution : Rankings by it.
+
     Notes
     -----
     :math:`KL(p_{plan} \| p_{full})`, computed in float64 from the logits.
@@ -149,6 +153,10 @@ def withdrawal_plans(depth: int) -> list[SkipPlan]:
     -------
     list of SkipPlan
 
+    See Also
+    --------
+    vlm.selectors.withdrawal : The ranking by their divergence.
+
     Examples
     --------
     >>> from vlm import selectors
@@ -207,6 +215,10 @@ def contribution_plans(depth: int) -> list[SkipPlan]:
     Returns
     -------
     list of SkipPlan
+
+    See Also
+    --------
+    vlm.selectors.layer_contribution : The ranking by their divergence.
 
     Examples
     --------

@@ -78,6 +78,10 @@ def correct(
     -------
     ndarray of bool, shape (questions,)
 
+    See Also
+    --------
+    vlm.tiny.predict : The answers themselves.
+
     Examples
     --------
     >>> import vlm
@@ -103,6 +107,10 @@ def accuracy_by_kind(questions: Sequence[Question], right: BoolArray) -> dict[st
     -------
     dict
         Kind to accuracy, in [0, 1].
+
+    See Also
+    --------
+    vlm.tiny.chance_by_kind : What a constant answer reaches.
 
     Examples
     --------
@@ -133,6 +141,10 @@ def chance_by_kind(questions: Sequence[Question]) -> dict[str, float]:
     -------
     dict
         Kind to accuracy, in [0, 1].
+
+    See Also
+    --------
+    vlm.tiny.accuracy_by_kind : The accuracy of a model.
 
     Examples
     --------

@@ -133,6 +133,10 @@ def blank_image() -> Image.Image:
     PIL.Image.Image
         24x24 RGB, black.
 
+    See Also
+    --------
+    vlm.tiny.questions : Questions with images.
+
     Examples
     --------
     >>> from vlm import tiny
@@ -171,6 +175,10 @@ def questions(
     ------
     ValueError
         An unknown split or kind, or a limit below one.
+
+    See Also
+    --------
+    vlm.tiny.correct : Whether a model answers them correctly.
 
     Examples
     --------
