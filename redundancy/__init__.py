@@ -3,7 +3,7 @@
 from redundancy.distance.geometric import geometric
 from redundancy.distance.metrics import Distance, row_distances
 from redundancy.distance.proximal import proximal
-from redundancy.estimate import Estimate
+from redundancy.estimate import Estimate, Quantity
 from redundancy.information.codebook import Codebook
 from redundancy.information.discrete import (
     conditional_entropy,
@@ -21,7 +21,8 @@ from redundancy.pid.from_samples import broja_from_samples
 from redundancy.pid.result import PID, PIDTable
 from redundancy.pid.solver import broja
 from redundancy.pid.unique_information import unique_information
-from redundancy.prediction.functional import functional, mmse, risk_difference
+from redundancy.prediction.functional import functional, mmse
+from redundancy.prediction.risk_difference import risk_difference
 from redundancy.version import __version__ as __version__
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "Distance",
     "Estimate",
     "PIDTable",
+    "Quantity",
     "broja",
     "broja_batch",
     "broja_from_samples",

@@ -1,17 +1,20 @@
-"""The only place that validates arrays: each error says what was expected, what came, what to do."""
+"""Checks of arguments shared by all estimators: every error names the argument, what it expected and what it got."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from redundancy.array_types import FloatArray, IntArray
+from redundancy.array_types import AnyArray, FloatArray, IntArray
+
+OptionT = TypeVar("OptionT", bound=str)
 
 
-def paired_rows(x: Any, y: Any) -> tuple[Any, Any, Any]:
+def paired_rows(x: AnyArray, y: AnyArray) -> tuple[AnyArray, AnyArray, AnyArray]:
     """Check that x and y are paired rows (n, d) of one array library; return (namespace, x, y).
 
     NumPy and torch arrays pass through on their own device; anything else becomes a NumPy array.
@@ -25,7 +28,7 @@ def paired_rows(x: Any, y: Any) -> tuple[Any, Any, Any]:
             "convert one of them"
         )
     if not any(torch_like):
-        x, y = np.asarray(x), np.asarray(y)
+        x, y = (_as_array(a, name=name) for name, a in (("x", x), ("y", y)))
     if x.ndim != 2 or y.ndim != 2:
         raise ValueError(
             f"x and y: expected two arrays of shape (n, d), got {tuple(x.shape)} and {tuple(y.shape)}; "
@@ -37,18 +40,52 @@ def paired_rows(x: Any, y: Any) -> tuple[Any, Any, Any]:
         raise ValueError(f"x and y: expected at least one row and one column, got shape {tuple(x.shape)}")
     xp = array_namespace(x, y)
     for name, a in (("x", x), ("y", y)):
-        if not xp.isdtype(a.dtype, ("real floating", "integral")) and not _is_half(a):
+        real = (
+            a.dtype.kind in "iuf" if isinstance(a, np.ndarray) else xp.isdtype(a.dtype, ("real floating", "integral"))
+        )
+        if not real and not _is_half(a):
             raise TypeError(f"{name}: expected real numbers, got dtype {a.dtype}")
     return xp, x, y
 
 
-def _is_half(a: Any) -> bool:
+def _is_half(a: AnyArray) -> bool:
     return str(a.dtype) in {"torch.bfloat16", "torch.float16", "float16"}
+
+
+def _as_array(a: ArrayLike, *, name: str) -> NDArray[np.generic]:
+    try:
+        return np.asarray(a)
+    except ValueError as error:
+        raise ValueError(f"{name}: expected an array, got rows of unequal length") from error
+
+
+def real_array(a: ArrayLike, *, name: str) -> FloatArray:
+    """An array of real numbers as float64; text, complex numbers and other objects raise TypeError."""
+    array = _as_array(a, name=name)
+    if array.dtype.kind == "O":  # such as columns of a table
+        try:
+            return array.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"{name}: expected real numbers, got objects such as {array.flat[0]!r}") from error
+    if array.dtype.kind not in "biuf":
+        got = f"{a!r}" if isinstance(a, str) else f"dtype {array.dtype}"
+        raise TypeError(f"{name}: expected real numbers, got {got}")
+    return np.asarray(array, dtype=np.float64)
+
+
+def number(value: object, *, name: str) -> float:
+    """A single real number as float; anything else raises TypeError."""
+    if isinstance(value, (str, bytes)) or value is None:
+        raise TypeError(f"{name}: expected a number, got {value!r}")
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name}: expected a number, got {type(value).__name__}") from error
 
 
 def matrix(a: ArrayLike, *, name: str, min_rows: int = 1) -> FloatArray:
     """A finite float64 matrix (n, d); a vector (n,) becomes (n, 1)."""
-    out = np.asarray(a, dtype=np.float64)
+    out = real_array(a, name=name)
     if out.ndim == 1:
         out = out[:, None]
     if out.ndim != 2:
@@ -60,7 +97,7 @@ def matrix(a: ArrayLike, *, name: str, min_rows: int = 1) -> FloatArray:
 
 
 def finite(a: FloatArray, *, name: str) -> None:
-    """Refuse NaN and infinities, naming the first rows that hold one."""
+    """Raise ValueError if the array holds NaN or infinities, with the first such rows."""
     bad = ~np.isfinite(a)
     if bad.any():
         rows = np.unique(np.nonzero(bad)[0])
@@ -70,22 +107,50 @@ def finite(a: FloatArray, *, name: str) -> None:
         )
 
 
+def codes(a: ArrayLike, size: int, *, name: str) -> IntArray:
+    """Codewords (n,) as int64: integers in 0..size-1, or booleans as 0 and 1."""
+    array = _as_array(a, name=name)
+    if array.ndim != 1 or array.size == 0:
+        raise ValueError(f"{name}: expected a non-empty vector of codewords (n,), got shape {array.shape}")
+    if array.dtype.kind not in "iub":
+        raise TypeError(
+            f"{name}: expected integer codewords, got dtype {array.dtype}; encode states with Codebook.encode"
+        )
+    whole = array.astype(np.int64)
+    if whole.min() < 0 or array.max() >= size:
+        raise ValueError(f"{name}: expected codewords in 0..{size - 1}, got {array.min()} to {array.max()}; check size")
+    return whole
+
+
+def labels(a: ArrayLike, *, name: str, what: str = "class labels") -> NDArray[np.generic]:
+    """A non-empty vector of integers, booleans or strings (n,), unchanged."""
+    array = _as_array(a, name=name)
+    if array.ndim != 1 or array.size == 0:
+        raise ValueError(f"{name}: expected a non-empty vector of labels (n,), got shape {array.shape}")
+    if array.dtype.kind not in "biuUS":
+        raise TypeError(
+            f"{name}: expected {what} (integers, booleans or strings), got dtype {array.dtype}; encode floats with "
+            "Codebook, or estimate without codewords (knn_entropy, ksg)"
+        )
+    return array
+
+
 def group_index(groups: ArrayLike | None, n: int) -> tuple[IntArray, IntArray]:
     """Number the groups 0..m-1 in order of their sorted labels; return (index of each row, group sizes)."""
     if groups is None:
         return np.arange(n), np.ones(n, dtype=np.int64)
-    labels = np.asarray(groups)
-    if labels.ndim != 1 or labels.shape[0] != n:
-        raise ValueError(f"groups: expected one label (image) per row, shape ({n},), got shape {labels.shape}")
-    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
+    array = _as_array(groups, name="groups")
+    if array.ndim != 1 or array.shape[0] != n:
+        raise ValueError(f"groups: expected one label (image) per row, shape ({n},), got shape {array.shape}")
+    if array.dtype.kind == "f" and not np.isfinite(array.astype(np.float64)).all():
         raise ValueError("groups: expected labels without NaN or infinity; give every row an image")
-    _, index, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    _, index, sizes = np.unique(array, return_inverse=True, return_counts=True)
     return index.reshape(-1), sizes
 
 
 def thresholds(t: ArrayLike) -> tuple[FloatArray, bool]:
-    """One or many non-negative finite thresholds; return (array (k,), whether t was a scalar)."""
-    values = np.asarray(t, dtype=np.float64)
+    """One or many finite thresholds >= 0; return (array (k,), whether t was a scalar)."""
+    values = real_array(t, name="t")
     if values.ndim > 1 or values.size == 0:
         raise ValueError(f"t: expected a scalar or a vector of thresholds, got shape {values.shape}")
     if not np.isfinite(values).all() or (values < 0).any():
@@ -95,7 +160,7 @@ def thresholds(t: ArrayLike) -> tuple[FloatArray, bool]:
 
 def probability(p: float, *, name: str, open_ends: bool = False) -> float:
     """A number in [0, 1], or in (0, 1) with open_ends."""
-    value = float(p)
+    value = number(p, name=name)
     inside = 0.0 < value < 1.0 if open_ends else 0.0 <= value <= 1.0
     if not inside:
         interval = "(0, 1)" if open_ends else "[0, 1]"
@@ -103,7 +168,15 @@ def probability(p: float, *, name: str, open_ends: bool = False) -> float:
     return value
 
 
-def one_of(value: str, allowed: Sequence[str], *, name: str) -> str:
+def radius(value: float, *, name: str = "radius") -> float:
+    """A finite number >= 0."""
+    r = number(value, name=name)
+    if not (math.isfinite(r) and r >= 0):
+        raise ValueError(f"{name}: expected a finite number >= 0, got {r}")
+    return r
+
+
+def one_of(value: OptionT, allowed: Sequence[OptionT], *, name: str) -> OptionT:
     """A word from a short list."""
     if value not in allowed:
         raise ValueError(f"{name}: expected one of {', '.join(allowed)}; got {value!r}")

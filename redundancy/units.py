@@ -15,10 +15,10 @@ def unit_means(values: FloatArray, index: IntArray, sizes: IntArray) -> FloatArr
 
 
 def unrelated_pairs(index: IntArray, sizes: IntArray, rng: np.random.Generator) -> tuple[IntArray, IntArray, IntArray]:
-    """Disjoint pairs of units, row against row: (rows of the one, rows of the other, pair number).
+    """Disjoint pairs of units, row against row: (rows of the first unit, rows of the second, pair number).
 
     Units are shuffled and paired off, so the floor(units / 2) pairs are independent of each other. Within a
-    pair the rows of the smaller unit meet randomly chosen rows of the larger one.
+    pair, the rows of the smaller unit are matched with randomly chosen rows of the larger one.
     """
     if sizes.size < 2:
         raise ValueError(f"baseline: expected at least 2 units to form an unrelated pair, got {sizes.size}")

@@ -95,7 +95,7 @@ def _plan(given: argparse.Namespace) -> int:
 
     found: Any = decided(
         given.measurement,
-        group=given.group,
+        task_group=given.group,
         partial=given.partial,
         t=given.t,
         delta=given.delta,

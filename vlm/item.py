@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from redundancy.display import Displayed, plain
 
 if TYPE_CHECKING:
     from PIL import Image
 
 
-@dataclass(frozen=True, eq=False)
-class Item:
+@dataclass(frozen=True, eq=False, repr=False)
+class Item(Displayed):
     """One question of a data set.
 
     Attributes
     ----------
     dataset : str
-        The data set's name here: ``"gqa"``.
+        The data set's name in this library: ``"gqa"``.
     id : str
-        Unique within the data set and stable between readings.
+        Unique within the data set and the same whenever it is read.
     image_id : str
         The unit of sampling: questions about one image share it.
     question : str
@@ -30,11 +32,17 @@ class Item:
         The options' texts in the order of their letters; empty for a free answer, or where the question's own
         text lists them.
     answers : tuple of str
-        References; for a multiple choice the right letter.
+        Reference answers; for a multiple choice the right letter.
     kind : str
         What a protocol and a scorer need to know: ``"choice"``, ``"yes/no"``, ``"open"``, ``"ocr"``, ``"math"``.
     details : mapping str -> str
         Category, subject and the like.
+
+    Examples
+    --------
+    >>> from vlm.item import Item
+    >>> Item("gqa", "0", "a", "What colour is the sky?", images=(), answers=("blue",))
+    Item(gqa/0: 'What colour is the sky?', open, 0 images)
     """
 
     dataset: str
@@ -47,9 +55,20 @@ class Item:
     kind: str = "open"
     details: Mapping[str, str] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        count = len(self.images)
+        question = self.question if len(self.question) <= 60 else f"{self.question[:57]}..."
+        return f"Item({self.dataset}/{self.id}: {question!r}, {self.kind}, {count} image{'' if count == 1 else 's'})"
 
-@dataclass(frozen=True)
-class Failure:
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as plain Python values; of each image its mode and size, such as ``"RGB 24x24"``."""
+        names = ("dataset", "id", "image_id", "question", "options", "answers", "kind", "details")
+        values = {name: plain(getattr(self, name)) for name in names}
+        return {**values, "images": [f"{image.mode} {image.width}x{image.height}" for image in self.images]}
+
+
+@dataclass(frozen=True, repr=False)
+class Failure(Displayed):
     """An item that could not be read: listed, never scored.
 
     Attributes
@@ -57,7 +76,13 @@ class Failure:
     dataset, id : str
         As in `Item`.
     reason : str
-        What was expected and what came.
+        What was expected and what was there instead.
+
+    Examples
+    --------
+    >>> from vlm.item import Failure
+    >>> Failure("gqa", "7", "image: expected a file, got none")
+    Failure(dataset=gqa, id=7, reason=image: expected a file, got none)
     """
 
     dataset: str

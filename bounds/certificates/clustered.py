@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from bounds.confidence import ROUNDING, betting, deviation
 from redundancy import checks
 from redundancy.array_types import FloatArray, IntArray
-from redundancy.estimate import Estimate
+from redundancy.estimate import Estimate, Quantity
 
 TokenMethod = Literal["betting", "hoeffding"]
 TOKEN_METHODS: tuple[TokenMethod, ...] = ("betting", "hoeffding")
@@ -216,7 +216,7 @@ def image_event(estimate: Estimate, *, at_least: float) -> Estimate:
     return replace(
         estimate,
         value=float(value) if happened.ndim == 1 else value,
-        quantity="proximal image event",
+        quantity=Quantity.PROXIMAL_IMAGE_EVENT,
         per_unit=happened,
         rows=None,
         baseline=None,

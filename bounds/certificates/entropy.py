@@ -12,7 +12,6 @@ from bounds.certificates.certificate import Certificate, ErrorBudget, Sample, Si
 from redundancy import checks
 from redundancy.array_types import FloatArray, IntArray
 from redundancy.estimate import Estimate
-from redundancy.information.codebook import checked_codes
 from redundancy.units import unit_means
 
 ALPHABETS_FIXED = "the alphabets were fixed before seeing the data"
@@ -91,7 +90,7 @@ def certify_entropy(
     budget = ErrorBudget(confidence, side, simultaneous)
     checks.one_of(method, ("cross-entropy", "mcdiarmid"), name="method")
     shape = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
-    a, b = checked_codes(x, shape[0], name="x"), checked_codes(y, shape[1], name="y")
+    a, b = checks.codes(x, shape[0], name="x"), checks.codes(y, shape[1], name="y")
     if a.shape != b.shape:
         raise ValueError(f"x and y: expected codewords of the same rows, got {a.size} and {b.size}")
     index, sizes = checks.group_index(groups, a.size)

@@ -5,29 +5,65 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from types import ModuleType
+from typing import Literal, TypeAlias
 
 import numpy as np
 
 from redundancy import checks
-from redundancy.array_types import FloatArray
+from redundancy.array_types import AnyArray, FloatArray
+
+DistanceName = Literal["cosine", "angular", "chordal", "euclidean"]
+RowFunction: TypeAlias = Callable[[AnyArray, AnyArray], AnyArray]
 
 
 @dataclass(frozen=True)
 class Distance:
-    """A row-wise distance: `function(x, y)` maps two (n, d) arrays to (n,), with values in [0, d_max]."""
+    """A distance between paired rows, with its range and unit.
+
+    Parameters
+    ----------
+    name : str
+        Name in settings and error messages.
+    function : callable
+        Maps two float64 arrays (n, d) to distances (n,) in [0, d_max]; called with torch tensors if the states are.
+    d_max : float
+        Largest possible distance; infinite if there is none. Certificates need a finite one.
+    unit : str
+        Physical unit: "1" (dimensionless), "radians", ...
+    directional : bool
+        Whether only directions matter, so that zero rows are refused.
+
+    See Also
+    --------
+    geometric, proximal, row_distances : Accept a Distance, the name of one, or a plain function.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import redundancy as rd
+    >>> clipped = rd.Distance("clipped", lambda x, y: np.minimum(abs(x - y).max(axis=1), 1.0), d_max=1.0)
+    >>> clipped(np.array([[0.0, 0.0]]), np.array([[0.25, 7.0]]))
+    array([1.])
+    >>> rd.geometric([[0.0, 0.0], [1.0, 1.0]], [[0.25, 7.0], [1.0, 1.0]], clipped)
+    geometric 0.5 (n = 2 rows; distance=clipped)
+    """
 
     name: str
-    function: Callable[[Any, Any], Any]
+    function: RowFunction
     d_max: float = math.inf
     unit: str = "1"
     directional: bool = False
 
-    def __call__(self, x: Any, y: Any) -> Any:
+    def __call__(self, x: AnyArray, y: AnyArray) -> AnyArray:
+        """Distances (n,) of the rows of x and y, unchecked."""
         return self.function(x, y)
 
 
-def _unit_rows(x: Any) -> Any:
+DistanceLike: TypeAlias = DistanceName | Distance | RowFunction
+
+
+def _unit_rows(x: AnyArray) -> AnyArray:
     # Dividing by the largest entry first keeps the norm of huge and tiny rows representable.
     from array_api_compat import array_namespace
 
@@ -36,15 +72,15 @@ def _unit_rows(x: Any) -> Any:
     return scaled / xp.sqrt(xp.sum(scaled * scaled, axis=1, keepdims=True))
 
 
-def _norm(x: Any) -> Any:
+def _norm(x: AnyArray) -> AnyArray:
     from array_api_compat import array_namespace
 
     xp = array_namespace(x)
     return xp.sqrt(xp.sum(x * x, axis=1))
 
 
-def cosine(x: Any, y: Any) -> Any:
-    """d = half the squared chord of the normalised rows, in [0, 2]; NaN for a zero row.
+def cosine(x: AnyArray, y: AnyArray) -> AnyArray:
+    """Half the squared chord of the normalised rows, in [0, 2]; NaN for a zero row.
 
     Equal to 1 - <x, y> / (|x| |y|) (Lemma 2) but exact near 0, where the subtraction cancels.
     """
@@ -54,7 +90,7 @@ def cosine(x: Any, y: Any) -> Any:
     return 0.5 * array_namespace(x).sum(chord * chord, axis=1)
 
 
-def angular(x: Any, y: Any) -> Any:
+def angular(x: AnyArray, y: AnyArray) -> AnyArray:
     """Angle in radians, in [0, pi], by Kahan's half-angle formula; NaN for a zero row."""
     from array_api_compat import array_namespace
 
@@ -62,12 +98,12 @@ def angular(x: Any, y: Any) -> Any:
     return 2.0 * array_namespace(x).atan2(_norm(u - v), _norm(u + v))
 
 
-def chordal(x: Any, y: Any) -> Any:
+def chordal(x: AnyArray, y: AnyArray) -> AnyArray:
     """Length of the chord between the normalised rows, in [0, 2]; NaN for a zero row."""
     return _norm(_unit_rows(x) - _unit_rows(y))
 
 
-def euclidean(x: Any, y: Any) -> Any:
+def euclidean(x: AnyArray, y: AnyArray) -> AnyArray:
     """Euclidean length of the difference."""
     return _norm(x - y)
 
@@ -76,11 +112,16 @@ COSINE = Distance("cosine", cosine, d_max=2.0, directional=True)
 ANGULAR = Distance("angular", angular, d_max=math.pi, unit="radians", directional=True)
 CHORDAL = Distance("chordal", chordal, d_max=2.0, directional=True)
 EUCLIDEAN = Distance("euclidean", euclidean)
-_NAMED = {d.name: d for d in (COSINE, ANGULAR, CHORDAL, EUCLIDEAN)}
+_NAMED: dict[DistanceName, Distance] = {
+    "cosine": COSINE,
+    "angular": ANGULAR,
+    "chordal": CHORDAL,
+    "euclidean": EUCLIDEAN,
+}
 
 
-def resolve(distance: str | Distance | Callable[[Any, Any], Any]) -> Distance:
-    """The distance behind a name, a callable or a Distance value."""
+def resolve(distance: DistanceLike) -> Distance:
+    """The Distance that a name, a callable or a Distance stands for."""
     if isinstance(distance, Distance):
         return distance
     if isinstance(distance, str):
@@ -92,32 +133,58 @@ def resolve(distance: str | Distance | Callable[[Any, Any], Any]) -> Distance:
 
 
 def row_distances(
-    x: Any,
-    y: Any,
+    x: AnyArray,
+    y: AnyArray,
     *,
-    distance: str | Distance | Callable[[Any, Any], Any] = "cosine",
+    distance: DistanceLike = "cosine",
     chunk: int = 65_536,
 ) -> FloatArray:
-    """Distance of each pair of rows.
+    """Compute the distance of each pair of rows in float64.
 
     Parameters
     ----------
     x, y : array (n, d)
-        Paired rows, NumPy or torch on any device; they stay there. Only the n distances come back.
-    distance : str, callable or Distance
-        "cosine", "angular", "chordal", "euclidean", or a function of two float64 arrays (rows, d) to (rows,).
+        Paired rows, NumPy or torch on any device; they stay there. Only the n distances are copied back.
+    distance : {"cosine", "angular", "chordal", "euclidean"}, callable or Distance
+        A named distance, or a function of two float64 arrays (rows, d) to (rows,).
     chunk : int
         Rows converted to float64 at a time.
 
     Returns
     -------
     ndarray (n,), float64
+        Distances in the unit of `distance`: cosine and chordal in [0, 2], angular in [0, pi] radians.
 
     Raises
     ------
     ValueError
         Unequal or empty shapes, NaN or infinite states, a zero row under a directional distance, or a
         callable that returns another shape, a negative number or NaN.
+    TypeError
+        States that are not real numbers or come from two array libraries; a distance of another type.
+
+    See Also
+    --------
+    geometric : Their mean.
+    proximal : Probability that they are at most t.
+
+    Notes
+    -----
+    D1: the cosine distance is 1 - <x, y> / (|x| |y|), evaluated as half the squared chord of the normalised rows
+    (Lemma 2), which is accurate to relative rounding even for nearly equal rows. Angles use Kahan's half-angle formula.
+
+    References
+    ----------
+    Kahan (2006), *How futile are mindless assessments of roundoff in floating-point computation?*
+
+    Examples
+    --------
+    >>> import redundancy as rd
+    >>> x, y = [[1.0, 0.0], [1.0, 0.0]], [[0.0, 2.0], [1.0, 1e-9]]
+    >>> rd.row_distances(x, y)
+    array([1.e+00, 5.e-19])
+    >>> rd.row_distances(x, y, distance="euclidean").round(4)
+    array([2.2361, 0.    ])
     """
     measure = resolve(distance)
     xp, x, y = checks.paired_rows(x, y)
@@ -143,7 +210,7 @@ def row_distances(
     return out
 
 
-def _refuse_bad_rows(xp: Any, z: Any, name: str, start: int, *, directional: bool) -> None:
+def _refuse_bad_rows(xp: ModuleType, z: AnyArray, name: str, start: int, *, directional: bool) -> None:
     size = xp.max(xp.abs(z), axis=1)
     if not bool(xp.all(xp.isfinite(size))):
         rows = (start + np.nonzero(~np.isfinite(_to_numpy(size)))[0])[:5].tolist()
@@ -151,12 +218,12 @@ def _refuse_bad_rows(xp: Any, z: Any, name: str, start: int, *, directional: boo
     if directional and bool(xp.any(size == 0)):
         rows = (start + np.nonzero(_to_numpy(size) == 0)[0])[:5].tolist()
         raise ValueError(
-            f"{name}: a zero vector has no direction, first in rows {rows}; "
+            f"{name}: expected rows with a direction, but a zero vector has no direction, first in rows {rows}; "
             "drop these rows (padding?) or use distance='euclidean'"
         )
 
 
-def _to_numpy(a: Any) -> FloatArray:
+def _to_numpy(a: AnyArray) -> FloatArray:
     from array_api_compat import is_torch_array
 
     return np.asarray(a.detach().cpu().numpy() if is_torch_array(a) else a, dtype=np.float64)

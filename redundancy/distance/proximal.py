@@ -2,72 +2,94 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike
 
 from redundancy import checks
-from redundancy.distance.metrics import Distance, resolve, row_distances
-from redundancy.estimate import Estimate
-from redundancy.units import unit_means, unrelated_pairs
+from redundancy.array_types import AnyArray, FloatArray, Rng
+from redundancy.distance.metrics import DistanceLike, resolve
+from redundancy.distance.paired_states import Summary, mean_over_pairs
+from redundancy.estimate import Estimate, Quantity
 
 
 def proximal(
-    x: Any,
-    y: Any,
+    x: AnyArray,
+    y: AnyArray,
     t: ArrayLike = 0.05,
-    distance: str | Distance | Callable[[Any, Any], Any] = "cosine",
+    distance: DistanceLike = "cosine",
     groups: ArrayLike | None = None,
     *,
     baseline: bool = False,
-    rng: np.random.Generator | int | None = None,
+    rng: Rng = None,
 ) -> Estimate:
-    """Probability P(d(X, Y) <= t) that paired rows are close (Definition 2).
+    """Estimate proximal redundancy: the probability P(d(X, Y) <= t) that paired states are close (D3).
 
     Parameters
     ----------
     x, y : array (n, d)
         States of the same tokens at two layers, NumPy or torch on any device.
-    t : float or array (k,)
+    t : float or array_like (k,)
         Threshold(s), finite and >= 0, in the unit of the distance. "Close" includes d = t.
     distance, groups, rng
         As in :func:`geometric`; with `groups` the estimate is the mean over images of the fraction of the
         image's rows that are close.
     baseline : bool
-        Also measure unrelated pairs (rows of different images). Where that probability is high too, a small
-        distance may only mean that all states point the same way.
+        Also measure unrelated pairs (rows of different images) and return them as `.baseline`. Where that
+        probability is high too, a small distance may only mean that all states point the same way.
 
     Returns
     -------
     Estimate
-        `.value` float or (k,), in [0, 1]; `.per_unit` (units,) or (units, k).
+        `.value` in [0, 1], a float or an array (k,); `.per_unit` (units,) or (units, k).
 
     Raises
     ------
-    ValueError, TypeError
+    ValueError
         As in :func:`geometric`; a negative or non-finite threshold.
+    TypeError
+        As in :func:`geometric`; a threshold that is not a number.
+
+    See Also
+    --------
+    geometric : The mean distance.
+    bounds.certify : Confidence interval of the probability; ``method="dkw"`` for all thresholds at once.
+    bounds.image_event : The share of images in which most tokens are close.
+
+    Notes
+    -----
+    D3 bounds P(d(X, Y) > t) <= delta, the complement of what is estimated here. Proposition 1 relates the mean
+    distance to this probability in both directions.
+
+    References
+    ----------
+    *Skip-It? Theoretical Conditions for Layer Skipping in Vision-Language Models* (2025), arXiv:2509.25584.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import redundancy as rd
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.normal(size=(200, 16))
+    >>> y = x + 0.3 * rng.normal(size=(200, 16))
+    >>> image = np.repeat(np.arange(40), 5)
+    >>> estimate = rd.proximal(x, y, t=[0.01, 0.05, 0.1], groups=image, baseline=True, rng=0)
+    >>> estimate.value.round(3)
+    array([0.005, 0.66 , 0.98 ])
+    >>> estimate.baseline.value.round(3)
+    array([0., 0., 0.])
     """
     measure = resolve(distance)
     levels, scalar = checks.thresholds(t)
-    d = row_distances(x, y, distance=measure)
-    index, sizes = checks.group_index(groups, d.size)
-    close = (d[:, None] <= levels).astype(np.float64)
-    per_unit = unit_means(close[:, 0] if scalar else close, index, sizes)
-    unrelated = None
-    if baseline:
-        left, right, pair = unrelated_pairs(index, sizes, np.random.default_rng(rng))
-        _, x, y = checks.paired_rows(x, y)
-        unrelated = proximal(x[left], y[right], t, measure, groups=pair)
-    value = per_unit.mean(axis=0)
-    return Estimate(
-        value=float(value) if scalar else value,
-        quantity="proximal",
-        per_unit=per_unit,
-        rows=sizes.astype(np.float64),
+
+    def close(d: FloatArray) -> FloatArray:
+        within = (d[:, None] <= levels).astype(np.float64)
+        return within[:, 0] if scalar else within
+
+    summary = Summary(
+        of_distances=close,
+        quantity=Quantity.PROXIMAL,
         support=(0.0, 1.0),
-        unit_of_sampling="row" if groups is None else "image",
+        unit="1",
         settings={"t": float(levels[0]) if scalar else levels, "distance": measure.name},
-        baseline=unrelated,
     )
+    return mean_over_pairs(x, y, measure, groups, summary, baseline=baseline, rng=rng)

@@ -1,4 +1,4 @@
-"""Entropy of a finite alphabet from counts: the plug-in and five corrections of its bias. None certifies.
+"""Entropy of a finite alphabet from counts: the plug-in and five bias corrections. None of them is a bound.
 
 Each function takes the positive counts (k,) of the symbols that were seen and returns nats.
 """
@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import Literal
 
 import numpy as np
 from scipy.special import digamma, xlogy
 
 from redundancy.array_types import FloatArray
+
+Correction = Literal["plugin", "miller-madow", "jackknife", "grassberger", "chao-shen", "chao-wang-jost"]
 
 
 def plugin(counts: FloatArray) -> float:
@@ -21,7 +24,7 @@ def plugin(counts: FloatArray) -> float:
 
 
 def miller_madow(counts: FloatArray) -> float:
-    """Plug-in + (k - 1) / (2 n), with k the number of symbols seen (Miller 1955)."""
+    """Plug-in + (k - 1) / (2 n), where k is the number of symbols seen (Miller 1955)."""
     return plugin(counts) + (counts.size - 1) / (2.0 * float(counts.sum()))
 
 
@@ -79,7 +82,7 @@ def _tail(n: float, a: float) -> float:
     return float(0.1 * np.sum(s * np.exp(-s) * z / (n * (a - z * np.expm1(-s / n)))))
 
 
-METHODS: Mapping[str, Callable[[FloatArray], float]] = MappingProxyType(
+METHODS: Mapping[Correction, Callable[[FloatArray], float]] = MappingProxyType(
     {
         "plugin": plugin,
         "miller-madow": miller_madow,

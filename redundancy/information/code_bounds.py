@@ -1,6 +1,6 @@
-"""Bounds of H(X | Y) from who is close to whom, for a joint law on a codebook: Theorems 3 and 4.
+"""Upper bounds on H(X | Y) from which codewords are close, for a joint distribution on a codebook: Theorems 3 and 4.
 
-They are exact statements about the law they are given; given sample frequencies, about those.
+They are exact statements about the distribution that is passed; given sample frequencies, about those.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ import numpy as np
 from scipy.special import xlogy
 
 from redundancy.array_types import BoolArray, FloatArray
+from redundancy.information.finite_entropy import binary_entropy_of, entropy_of
 
 
 def ball_bounds(joint: FloatArray, near: BoolArray) -> dict[str, float]:
-    """Upper bounds of H(X | Y) in nats for joint[x, y] and near[x, y] = (d(x, y) <= t).
+    """Upper bounds on H(X | Y) in nats for joint[x, y] and near[x, y] = (d(x, y) <= t).
 
     Returns
     -------
@@ -29,16 +30,18 @@ def ball_bounds(joint: FloatArray, near: BoolArray) -> dict[str, float]:
     # complements are summed, not subtracted: 1 - p loses a small p
     close, far = (joint[:, held] * inner).sum(0) / p_y, (joint[:, held] * outer).sum(0) / p_y
     ball, rest = p_x @ inner, p_x @ outer  # p(y) of D7 and 1 - p(y)
-    entropy = float(-xlogy(p_x, p_x).sum())
+    entropy = entropy_of(p_x)
     inside, outside = _times_log(close, count), _times_log(far, size - count)
     r, not_r = p_y @ close, p_y @ far
     # an event of product probability 0 or 1 has the same joint probability: 0 log(0/0) = 0
-    published = _surprise(r, ball.max()) + _surprise(not_r, rest.max()) - float(_h2(r, not_r))
+    published = _surprise(r, ball.max()) + _surprise(not_r, rest.max()) - float(binary_entropy_of(r, not_r))
     return {
-        "fano per point": float(p_y @ (_h2(far, close) + inside + outside)),
-        "fano averaged": float(_h2(not_r, r) + p_y @ (inside + outside)),
+        "fano per point": float(p_y @ (binary_entropy_of(far, close) + inside + outside)),
+        "fano averaged": float(binary_entropy_of(not_r, r) + p_y @ (inside + outside)),
         "fano": float(
-            _h2(not_r, r) + _times_log(not_r, np.array(size - count.min())) + _times_log(r, np.array(count.max()))
+            binary_entropy_of(not_r, r)
+            + _times_log(not_r, np.array(size - count.min()))
+            + _times_log(r, np.array(count.max()))
         ),
         "data processing": entropy - float(p_y @ (_part(close, ball) + _part(far, rest))),
         "braun-pokutta": entropy - max(0.0, published),
@@ -47,17 +50,13 @@ def ball_bounds(joint: FloatArray, near: BoolArray) -> dict[str, float]:
     }
 
 
-def _h2(p: FloatArray, complement: FloatArray) -> FloatArray:
-    return np.asarray(-xlogy(p, p) - xlogy(complement, complement))
-
-
 def _times_log(weight: FloatArray, count: FloatArray) -> FloatArray:
-    """weight log count, 0 where the set is empty: then it has no mass either."""
+    """weight log count, 0 where the set is empty (it then has no mass either)."""
     return np.asarray(np.where(count > 0, weight * np.log(np.maximum(count, 1.0)), 0.0))
 
 
 def _part(r: FloatArray, q: FloatArray) -> FloatArray:
-    """r log(r / q), one half of d(r || q); q = 0 only where r = 0."""
+    """r log(r / q), one of the two terms of d(r || q); q = 0 only where r = 0."""
     return np.asarray(xlogy(r, r) - xlogy(r, np.where(r > 0, q, 1.0)))
 
 

@@ -1,50 +1,87 @@
 """A finite alphabet for hidden states, fixed on data of its own and shared by the layers that are compared.
 
-States are read by direction: codes, distances and radii live on the unit sphere (of the projected states, for a
-product codebook). Theorems 3 and 4 need the alphabet to be chosen before the data they are applied to.
+Only the direction of a state matters: codewords, distances and radii are on the unit sphere (of the projected states,
+for a product codebook). Theorems 3 and 4 need the alphabet to be chosen before the data they are applied to.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from redundancy import checks
-from redundancy.array_types import FloatArray, IntArray
+from redundancy.array_types import AnyArray, FloatArray, IntArray, Rng
+from redundancy.display import Displayed
+from redundancy.optional_imports import optional_import
 
 CHUNK = 65_536  # rows encoded at once
-LARGEST_TABLE = 20_000  # codes up to which all pairs of distances are held at once
-DISTANCES = ("angular", "cosine", "chord")
+LARGEST_TABLE = 20_000  # codewords up to which all pairwise distances are held at once
+CodeDistance = Literal["angular", "cosine", "chord"]
+FitMethod = Literal["kmeans", "product"]
 
 
-@dataclass(frozen=True, eq=False)
-class Codebook:
-    """Unit vectors `centres` (size, d); a state's code is the centre closest in angle.
+@dataclass(frozen=True, eq=False, repr=False)
+class Codebook(Displayed):
+    """A finite alphabet of unit vectors that maps each state to the codeword closest in angle.
+
+    Parameters
+    ----------
+    centres : ndarray (size, d)
+        Unit vectors: the alphabet V of D6, in the projected space for a product codebook.
+    projection : ndarray (d_state, d), optional
+        Random projection applied to states first (product codebooks).
+    parts : int
+        Number of parts encoded separately; 1 except for product codebooks. A codeword is then the number whose
+        digits are the codewords of the parts.
+    settings : mapping
+        How the codebook was made.
 
     Attributes
     ----------
-    centres : ndarray (size, d)
-        The alphabet V of D6, in the projected space for a product codebook.
-    projection : ndarray (d_state, d) or None
-        Random projection applied to states first (product codebooks).
-    parts : int
-        Number of parts coded separately; 1 except for product codebooks. The code is the number whose digits are
-        the parts' codes.
-    settings : mapping
-        How it was made.
+    centres, projection, parts, settings
+        As given.
+
+    See Also
+    --------
+    informational : H(X | Y) of codewords.
+
+    Notes
+    -----
+    Fit it on data that is not used afterwards: Theorems 3 and 4 and the certificates of entropies need an alphabet
+    that was fixed in advance. Codewords are earlier given later: H(q(X) | q(Y)) (theory, section 7.6).
+
+    References
+    ----------
+    Jegou, Douze and Schmid (2011), *Product quantization for nearest neighbor search*.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import redundancy as rd
+    >>> book = rd.Codebook.from_centres([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
+    >>> book.encode(np.array([[3.0, 0.1], [-0.2, 5.0]]))
+    array([0, 1])
+    >>> book.distances("angular").round(2)
+    array([[0.  , 1.57, 3.14],
+           [1.57, 0.  , 1.57],
+           [3.14, 1.57, 0.  ]])
+    >>> states = np.random.default_rng(0).normal(size=(500, 8))
+    >>> rd.Codebook.fit(states, size=16, rng=0)
+    Codebook(16 codewords in 8 dimensions; method=kmeans, rows=500)
     """
 
     centres: FloatArray = field(repr=False)
     projection: FloatArray | None = field(default=None, repr=False)
     parts: int = 1
-    settings: dict[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, object] = field(default_factory=dict)
 
     @classmethod
     def fit(
@@ -52,19 +89,19 @@ class Codebook:
         states: ArrayLike | Sequence[ArrayLike],
         *,
         size: int = 256,
-        method: str = "kmeans",
+        method: FitMethod = "kmeans",
         parts: int = 2,
         dimensions: int | None = None,
-        rng: np.random.Generator | int | None = None,
+        rng: Rng = None,
     ) -> Codebook:
-        """Fit on states (n, d), or on a list of several layers' states, of data not used afterwards.
+        """Fit on states (n, d), or on a list of several layers' states, of data that is not used afterwards.
 
         Parameters
         ----------
         states : array_like (n, d) or list of them
-            NumPy or torch, any float type. Give both layers: the alphabet is shared.
+            NumPy or torch, any float type. Pass both layers: the alphabet is shared.
         size : int
-            Number of codes. For method="product" the parts' alphabets have size ** (1 / parts) codes each, which
+            Number of codewords. For method="product" each part has size ** (1 / parts) codewords, which
             must be a whole number.
         method : {"kmeans", "product"}
             "kmeans": mini-batch k-means on the sphere. "product": a random projection to `dimensions` columns, cut
@@ -74,18 +111,24 @@ class Codebook:
         rng : Generator, int or None
             Initial centres, mini-batches and the projection.
 
+        Returns
+        -------
+        Codebook
+            With `size` codewords.
+
         Raises
         ------
         ValueError
-            Fewer rows than codes, zero or non-finite rows, layers of different width, a size that is no power.
+            Fewer rows than codewords, zero or non-finite rows, layers of different width, a size that is not a
+            power of the parts' size.
         """
-        checks.one_of(method, ("kmeans", "product"), name="method")
+        checks.one_of(method, get_args(FitMethod), name="method")
         layers = list(states) if isinstance(states, (list, tuple)) else [states]
         unit = np.vstack([_directions(layer, name="states") for layer in layers])
         if size < 1 or unit.shape[0] < size:
-            raise ValueError(f"size: expected 1 to {unit.shape[0]} codes (the rows given), got {size}")
+            raise ValueError(f"size: expected 1 to {unit.shape[0]} codewords (the rows given), got {size}")
         generator = np.random.default_rng(rng)
-        settings = {"method": method, "size": size, "rows": unit.shape[0]}
+        settings: dict[str, object] = {"method": method, "size": size, "rows": unit.shape[0]}
         if method == "kmeans":
             return cls(_spherical_means(unit, size, generator), settings=settings)
         each = round(size ** (1.0 / parts))
@@ -103,63 +146,70 @@ class Codebook:
 
     @classmethod
     def from_centres(cls, centres: ArrayLike) -> Codebook:
-        """The codebook of given directions (size, d); they are normalised."""
+        """The codebook with given directions (size, d) as codewords; they are normalised."""
         return cls(_directions(centres, name="centres"), settings={"method": "given", "size": len(np.asarray(centres))})
+
+    def __repr__(self) -> str:
+        size, width = self.centres.shape
+        settings = ", ".join(f"{key}={value}" for key, value in self.settings.items() if key != "size")
+        return f"Codebook({size} codewords in {width} dimensions{'; ' + settings if settings else ''})"
 
     @property
     def size(self) -> int:
-        """Number of codes, |V|."""
+        """Number of codewords, |V|."""
         return int(self.centres.shape[0])
 
-    def encode(self, states: Any, *, chunk: int = CHUNK) -> IntArray:
-        """Codes (n,) in 0..size-1 of states (n, d), a chunk of rows at a time."""
+    def encode(self, states: AnyArray, *, chunk: int = CHUNK) -> IntArray:
+        """Codewords (n,) in 0..size-1 of states (n, d), NumPy or torch, computed `chunk` rows at a time."""
         parts = [code for code, _ in self._nearest(states, chunk)]
         return np.concatenate(parts)
 
     def decode(self, codes: ArrayLike) -> FloatArray:
-        """Centres (n, d) of codes (n,)."""
+        """Centres (n, d) of codewords (n,)."""
         return self.centres[self._codes(codes)]
 
-    def angular_radius(self, states: Any, *, chunk: int = CHUNK) -> float:
-        """rho: the largest angle (radians) between a given state and its centre.
+    def angular_radius(self, states: AnyArray, *, chunk: int = CHUNK) -> float:
+        """The largest angle rho, in radians, between any of the states and its centre.
 
         For states within rho of their centres, P(angle(q(X), q(Y)) > tau + 2 rho) <= P(angle(X, Y) > tau)
-        (section 5). It is a maximum over these rows, not over all possible ones.
+        (theory, section 5). It is the maximum over these rows, not over all possible ones.
         """
         worst = min(float(score.min()) for _, score in self._nearest(states, chunk))
         return float(np.arccos(np.clip(worst, -1.0, 1.0)))
 
-    def distances(self, distance: str = "cosine") -> FloatArray:
-        """Distances between all codes (size, size): "cosine" in [0, 2], "angular" in [0, pi], "chord" in [0, 2]."""
-        checks.one_of(distance, DISTANCES, name="distance")
+    def distances(self, distance: CodeDistance = "cosine") -> FloatArray:
+        """Distances between all codewords (size, size): "cosine" and "chord" in [0, 2], "angular" in [0, pi]."""
+        checks.one_of(distance, get_args(CodeDistance), name="distance")
         if self.size > LARGEST_TABLE:
-            raise ValueError(f"distances: {self.size} codes make too large a table; the limit is {LARGEST_TABLE}")
+            raise ValueError(
+                f"distances: expected at most {LARGEST_TABLE} codewords, got {self.size}, which is too large a table"
+            )
         chord = self._chords
         if distance == "chord":
             return chord
         return 0.5 * chord**2 if distance == "cosine" else 2.0 * np.arcsin(np.minimum(0.5 * chord, 1.0))
 
-    def ball_counts(self, radius: float, *, distance: str = "cosine") -> IntArray:
-        """N(y) (size,): how many codes are within `radius` of each code, itself included (D6)."""
-        return np.asarray((self.distances(distance) <= _radius(radius)).sum(0), dtype=np.int64)
+    def ball_counts(self, radius: float, *, distance: CodeDistance = "cosine") -> IntArray:
+        """N(y) (size,): how many codewords are within `radius` of each codeword, itself included (D6)."""
+        return np.asarray((self.distances(distance) <= checks.radius(radius)).sum(0), dtype=np.int64)
 
     def ball_extremes(
-        self, radius: float, *, distance: str = "cosine", codes: ArrayLike | None = None
+        self, radius: float, *, distance: CodeDistance = "cosine", codes: ArrayLike | None = None
     ) -> tuple[int, int]:
-        """(N_min, N_max) over all codes, or over those in `codes` (a support known in advance)."""
+        """(N_min, N_max) of D6 over all codewords, or over those in `codes` (a support known in advance)."""
         counts = self.ball_counts(radius, distance=distance)
         if codes is not None:
             counts = counts[np.unique(self._codes(codes))]
         return int(counts.min()), int(counts.max())
 
     def cell_probabilities(self, codes: ArrayLike) -> FloatArray:
-        """Share of the rows in each cell (size,)."""
+        """Share of the rows with each codeword (size,)."""
         c = self._codes(codes)
         return np.bincount(c, minlength=self.size) / c.size
 
-    def ball_probabilities(self, codes: ArrayLike, radius: float, *, distance: str = "cosine") -> FloatArray:
-        """p(y) (size,): share of the rows whose code is within `radius` of each code (D7)."""
-        near = self.distances(distance) <= _radius(radius)
+    def ball_probabilities(self, codes: ArrayLike, radius: float, *, distance: CodeDistance = "cosine") -> FloatArray:
+        """p(y) (size,): share of the rows whose codeword is within `radius` of each codeword (D7)."""
+        near = self.distances(distance) <= checks.radius(radius)
         return np.asarray(self.cell_probabilities(codes) @ near)
 
     def save(self, path: str | Path) -> None:
@@ -169,25 +219,27 @@ class Codebook:
         if self.projection is not None:
             arrays["projection"] = np.ascontiguousarray(self.projection)
         numpy_io.save_file(arrays, str(Path(f"{path}.safetensors")))
-        Path(f"{path}.json").write_text(json.dumps({"parts": self.parts, "settings": self.settings}, indent=1) + "\n")
+        Path(f"{path}.json").write_text(
+            json.dumps({"parts": self.parts, "settings": dict(self.settings)}, indent=1) + "\n"
+        )
 
     @classmethod
     def load(cls, path: str | Path) -> Codebook:
-        """Read what `save` wrote."""
+        """Read a codebook that `save` wrote."""
         arrays = _safetensors().load_file(f"{path}.safetensors")
         about = json.loads(Path(f"{path}.json").read_text())
         return cls(arrays["centres"], arrays.get("projection"), int(about["parts"]), about["settings"])
 
     @cached_property
     def _chords(self) -> FloatArray:
-        # from differences where the product cannot resolve them: close codes matter most
+        # from differences where the product cannot resolve them: close codewords matter most
         square = np.maximum(2.0 - 2.0 * (self.centres @ self.centres.T), 0.0)
         i, j = np.nonzero(square < 1e-8)
         square[i, j] = np.square(self.centres[i] - self.centres[j]).sum(1)
         return np.asarray(np.sqrt(square))
 
-    def _nearest(self, states: Any, chunk: int) -> Iterator[tuple[IntArray, FloatArray]]:
-        """Codes and cosines to the centre, a chunk at a time."""
+    def _nearest(self, states: AnyArray, chunk: int) -> Iterator[tuple[IntArray, FloatArray]]:
+        """Codewords and cosines to their centres, a chunk at a time."""
         if chunk < 1:
             raise ValueError(f"chunk: expected at least 1 row, got {chunk}")
         expected = self.centres.shape[1] if self.projection is None else self.projection.shape[0]
@@ -203,10 +255,10 @@ class Codebook:
                 code = score.argmax(1)
                 yield code, np.take_along_axis(score, code[:, None], 1)[:, 0]
             else:
-                code = self._product_code(unit)
+                code = self._product_codewords(unit)
                 yield code, np.einsum("ij,ij->i", unit, self.centres[code])
 
-    def _product_code(self, unit: FloatArray) -> IntArray:
+    def _product_codewords(self, unit: FloatArray) -> IntArray:
         """Each part's closest direction, independently of the others."""
         each = round(self.size ** (1.0 / self.parts))
         width = unit.shape[1] // self.parts
@@ -218,26 +270,14 @@ class Codebook:
         return code
 
     def _codes(self, codes: ArrayLike) -> IntArray:
-        return checked_codes(codes, self.size, name="codes")
+        return checks.codes(codes, self.size, name="codes")
 
 
-def checked_codes(codes: ArrayLike, size: int, *, name: str) -> IntArray:
-    """Integer codes (n,) in 0..size-1."""
-    c = np.asarray(codes)
-    if c.ndim != 1 or c.size == 0:
-        raise ValueError(f"{name}: expected a non-empty vector of codes (n,), got shape {c.shape}")
-    if c.dtype.kind not in "iu":
-        raise TypeError(f"{name}: expected integer codes, got dtype {c.dtype}; encode states with Codebook.encode")
-    if c.min() < 0 or c.max() >= size:
-        raise ValueError(f"{name}: expected codes in 0..{size - 1}, got {c.min()} to {c.max()}; check size")
-    return c.astype(np.int64)
-
-
-def _directions(a: Any, *, name: str, first: int = 0) -> FloatArray:
-    """Rows as float64 unit vectors; NumPy or torch on any device; zero and non-finite rows are refused."""
+def _directions(a: AnyArray, *, name: str, first: int = 0) -> FloatArray:
+    """Rows, NumPy or torch on any device, as float64 unit vectors; zero and non-finite rows raise ValueError."""
     if hasattr(a, "detach"):
         a = a.detach().double().cpu().numpy()
-    x = checks.matrix(np.asarray(a), name=name)
+    x = checks.matrix(a, name=name)
     norms = np.linalg.norm(x, axis=1)
     if (norms == 0).any():
         zero = first + np.flatnonzero(norms == 0)
@@ -264,15 +304,6 @@ def _spherical_means(unit: FloatArray, size: int, rng: np.random.Generator) -> F
     return _means(unit, size, rng)
 
 
-def _radius(radius: float) -> float:
-    if not (np.isfinite(radius) and radius >= 0):
-        raise ValueError(f"radius: expected a finite number >= 0, got {radius}")
-    return float(radius)
-
-
-def _safetensors() -> Any:
-    try:
-        import safetensors.numpy
-    except ImportError as error:
-        raise ImportError("saving a Codebook needs safetensors: pip install 'skipit[vlm]'") from error
-    return safetensors.numpy
+def _safetensors() -> ModuleType:
+    module: ModuleType = optional_import("safetensors.numpy", extra="vlm", purpose="saving a Codebook")
+    return module

@@ -1,21 +1,21 @@
-"""Definition 4: a layer is informationally redundant when its code is determined by the next layer's code."""
+"""Definition 4: a layer is informationally redundant when its codeword is determined by the next layer's codeword."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from redundancy import checks
-from redundancy.array_types import FloatArray, IntArray
-from redundancy.estimate import Estimate
-from redundancy.information.bias_corrections import METHODS
+from redundancy.array_types import BoolArray, FloatArray, IntArray, Rng
+from redundancy.estimate import Estimate, Quantity, unit_of_sampling
+from redundancy.information.bias_corrections import METHODS, Correction
 from redundancy.information.code_bounds import ball_bounds
-from redundancy.information.codebook import Codebook, checked_codes
+from redundancy.information.codebook import Codebook, CodeDistance
+from redundancy.information.finite_entropy import conditional_entropy_of, log_loss_range
 from redundancy.units import unit_means
-
-CORRECTIONS = tuple(METHODS)
 
 
 def informational(
@@ -23,93 +23,131 @@ def informational(
     y_codes: ArrayLike,
     *,
     size: int | None = None,
-    method: str = "plugin",
+    method: Correction | Literal["cross-entropy"] = "plugin",
     groups: ArrayLike | None = None,
     codebook: Codebook | None = None,
     radius: float | None = None,
-    distance: str = "cosine",
+    distance: CodeDistance = "cosine",
     mix: float = 0.01,
-    rng: np.random.Generator | int | None = 0,
+    rng: Rng = 0,
 ) -> Estimate:
-    """H(X | Y) in nats: what is left unknown of the EARLIER code x when the LATER code y is known (D5).
+    """Estimate informational redundancy: H(X | Y), the EARLIER codeword x given the LATER codeword y (D5).
 
-    The other direction says nothing: in full precision a later state is a function of the earlier one (section 7.6
-    of docs/theory).
+    The other direction is uninformative: in full precision a later state is a function of the earlier one (theory,
+    section 7.6).
 
     Parameters
     ----------
     x_codes, y_codes : array_like (n,)
-        Codes of the earlier and the later layer in 0..size-1, from one `Codebook` fitted on other data.
+        Codewords of the earlier and the later layer: integers in 0..size-1 (or booleans), from one `Codebook` fitted
+        on other data.
     size : int, optional
-        |V|, number of codes; taken from `codebook` when that is given. Not the number of codes seen.
+        |V|, the number of codewords; taken from `codebook` when that is given. Not the number that was seen.
     method : str
-        "plugin" (certifiable by McDiarmid, (9.2)), a bias correction of `entropy` ("chao-wang-jost", ...), or
-        "cross-entropy": the held-out loss of a conditional law fitted on half of the units, an unbiased estimate of
-        an upper bound (9.3.4); the result's quantity is then "cross-entropy" and its units certify it.
+        "plugin" (certifiable by McDiarmid, (9.2)), a bias correction of :func:`entropy` ("chao-wang-jost", ...), or
+        "cross-entropy": the held-out loss of a conditional distribution fitted on half of the units, an unbiased
+        estimate of an upper bound on H(X | Y) (theory, section 9.3); the result's quantity is then "cross-entropy"
+        and its units certify it.
     groups : array_like (n,), optional
-        Image of each row; every image weighs the same and images are the units. Not for bias corrections, which
+        Image of each row; every image has the same weight and images are the units. Not with bias corrections, which
         count independent rows.
     codebook, radius, distance
-        Give a codebook and a radius to add the bounds of Theorems 3 (Fano) and 4 (Braun-Pokutta) to the details;
-        distance is "cosine", "angular" or "chord".
+        A codebook and a radius add the bounds of Theorems 3 (Fano) and 4 (Braun-Pokutta) to the details; distance is
+        "cosine", "angular" or "chord".
     mix : float
-        Weight of the uniform law in the fitted one (cross-entropy), in (0, 1).
+        Weight of the uniform distribution in the fitted one (cross-entropy), in (0, 1).
     rng : Generator, int or None
         Which units fit and which are held out (cross-entropy).
 
     Returns
     -------
     Estimate
-        `details["bounds"]`: upper bounds of the H(X | Y) of the sample's law, by name; `details["smallest_bound"]`
-        names the smallest one. A bound of the sample's law is no certificate for the population: `bounds.certify`.
+        Nats, in [0, log size] for the plug-in. `details["bounds"]`: upper bounds on the H(X | Y) of the sample's
+        distribution, by name; `details["smallest_bound"]` names the smallest one. A bound on the sample's
+        distribution is not a certificate for the population: use `bounds.certify`.
 
     Raises
     ------
-    ValueError, TypeError
-        Codes that are not integers in 0..size-1, unequal lengths, no size, a radius without codebook, fewer than
-        two units for "cross-entropy", groups with a bias correction.
+    ValueError
+        Codewords outside 0..size-1, unequal lengths, no size, a radius without a codebook, fewer than two units for
+        "cross-entropy", groups with a bias correction.
+    TypeError
+        Codewords that are neither integers nor booleans.
+
+    See Also
+    --------
+    Codebook : Maps states to codewords.
+    conditional_entropy : The same entropy for any labels.
+    bounds.certify, bounds.certify_entropy : Confidence intervals.
+
+    Notes
+    -----
+    D5 calls X informationally redundant given Y at level eps if H(X | Y) <= eps. By Theorem 5, the information about
+    any target that is lost between the layers is then at most eps.
+
+    References
+    ----------
+    Duchi and Wainwright (2013), *Distance-based and continuum Fano inequalities*, arXiv:1311.2669; Braun and
+    Pokutta (2014), *An information diffusion Fano inequality*, arXiv:1504.05556.
+
+    Examples
+    --------
+    The later layer merges the symbols 0, 1 and 2, 3: one bit of the earlier codeword is lost.
+
+    >>> import numpy as np
+    >>> import redundancy as rd
+    >>> x = np.arange(400) % 4
+    >>> estimate = rd.informational(x, x // 2, size=4)
+    >>> estimate
+    informational 0.6931 nats (no per-unit values; method=plugin, size=4)
+    >>> round(estimate.bits, 4)
+    1.0
+    >>> rd.informational(x // 2, x, size=4).value == 0.0
+    True
     """
-    checks.one_of(method, (*CORRECTIONS, "cross-entropy"), name="method")
+    checks.one_of(method, (*METHODS, "cross-entropy"), name="method")
     if codebook is not None and size not in (None, codebook.size):
         raise ValueError(f"size: expected the codebook's {codebook.size} or nothing, got {size}")
     size = codebook.size if codebook is not None else size
     if size is None or size < 1:
-        raise ValueError(f"size: expected the number of codes |V| (fixed in advance) or a codebook, got {size}")
+        raise ValueError(f"size: expected the number of codewords |V| (fixed in advance) or a codebook, got {size}")
     if (codebook is None) != (radius is None):
         raise ValueError("codebook and radius: expected both (for the bounds by distance) or neither")
-    x, y = checked_codes(x_codes, size, name="x_codes"), checked_codes(y_codes, size, name="y_codes")
+    x, y = checks.codes(x_codes, size, name="x_codes"), checks.codes(y_codes, size, name="y_codes")
     if x.size != y.size:
-        raise ValueError(f"x_codes and y_codes: expected codes of the same rows, got {x.size} and {y.size}")
+        raise ValueError(f"x_codes and y_codes: expected codewords of the same rows, got {x.size} and {y.size}")
     if groups is not None and method not in ("plugin", "cross-entropy"):
-        raise ValueError(f"method: {method!r} counts independent rows; with groups use 'plugin' or 'cross-entropy'")
+        raise ValueError(
+            f"method: expected 'plugin' or 'cross-entropy' with groups, got {method!r}, which counts independent rows"
+        )
     index, sizes = checks.group_index(groups, x.size)
     cells, weights, counts = _joint(x, y, size, index, sizes)
-    plugin = _conditional(weights, cells % size)
+    plugin = conditional_entropy_of(weights, cells % size)
     bounds: dict[str, float] = {}
     if codebook is not None and radius is not None:
         joint = np.zeros((size, size))
         joint[cells // size, cells % size] = weights
-        bounds = ball_bounds(joint, codebook.distances(distance) <= radius)
-    details: dict[str, Any] = {"n": sizes.size, "plugin": plugin, "cells_seen": cells.size}
-    settings: dict[str, Any] = {"method": method, "size": size}
+        bounds = ball_bounds(joint, codebook.distances(distance) <= checks.radius(radius))
+    details: dict[str, object] = {"n": sizes.size, "plugin": plugin, "cells_seen": cells.size}
+    settings: dict[str, object] = {"method": method, "size": size}
     if radius is not None:
         settings |= {"radius": radius, "distance": distance}
     per_unit: FloatArray | None = None
     rows = None if groups is None else sizes.astype(np.float64)
     support = (0.0, float(np.log(size)))
+    quantity = Quantity.INFORMATIONAL
     if method == "cross-entropy":
         losses, held_out = _held_out_losses(x, y, size, index, sizes, mix=mix, rng=rng)
-        value, quantity = float(losses.mean()), "cross-entropy"
+        value, quantity = float(losses.mean()), Quantity.CROSS_ENTROPY
         bounds["cross-entropy"] = value
         settings["mix"] = mix
-        per_unit, support = losses, _support(size, mix)
+        per_unit, support = losses, log_loss_range(size, mix)
         rows = None if rows is None else rows[held_out]
         details["held_out_units"] = np.flatnonzero(held_out)
+    elif method == "plugin":
+        value = plugin
     else:
-        quantity = "informational"
-        later = np.asarray(np.bincount(cells % size, weights=counts), dtype=np.float64)
-        estimate = METHODS[method]
-        value = plugin if method == "plugin" else estimate(counts) - estimate(later[later > 0])
+        value = _corrected(METHODS[method], counts, cells % size)
     if bounds:
         details["bounds"] = bounds
         details["smallest_bound"] = min(bounds, key=bounds.__getitem__)
@@ -119,11 +157,17 @@ def informational(
         per_unit=per_unit,
         rows=rows,
         support=support,
-        unit_of_sampling="row" if groups is None else "image",
+        unit_of_sampling=unit_of_sampling(groups),
         unit="nats",
         settings=settings,
         details=details,
     )
+
+
+def _corrected(correction: Callable[[FloatArray], float], counts: FloatArray, given: IntArray) -> float:
+    """H(X, Y) - H(Y) from the counts of the cells, both with the same bias correction."""
+    later = np.asarray(np.bincount(given, weights=counts), dtype=np.float64)
+    return correction(counts) - correction(later[later > 0])
 
 
 def _joint(
@@ -135,17 +179,6 @@ def _joint(
     return cells, weights, np.asarray(counts, dtype=np.float64)
 
 
-def _conditional(weights: FloatArray, given: IntArray) -> float:
-    """-sum w log(w / w(y)): never negative, exactly 0 for a function of y."""
-    total = np.bincount(given, weights=weights)[given]
-    return float(-(weights * np.log(weights / np.maximum(total, weights))).sum())
-
-
-def _support(size: int, mix: float) -> tuple[float, float]:
-    """Range of -log((1 - mix) q + mix / size) for q in [0, 1]."""
-    return -float(np.log1p(-mix * (1.0 - 1.0 / size))), float(np.log(size / mix))
-
-
 def _held_out_losses(
     x: IntArray,
     y: IntArray,
@@ -154,22 +187,24 @@ def _held_out_losses(
     sizes: IntArray,
     *,
     mix: float,
-    rng: np.random.Generator | int | None,
-) -> tuple[FloatArray, NDArray[np.bool_]]:
-    """Mean -log q(x | y) of each held-out unit; q is fitted on the other half, counts drawn towards the marginal."""
+    rng: Rng,
+) -> tuple[FloatArray, BoolArray]:
+    """Mean -log q(x | y) of each held-out unit; q is fitted on the other half, its counts shrunk to the marginal."""
     checks.probability(mix, name="mix", open_ends=True)
     units = sizes.size
     if units < 2:
-        raise ValueError("method 'cross-entropy': expected at least two rows or images, one to fit and one to test")
+        raise ValueError(
+            "method 'cross-entropy': expected at least two rows or images (one to fit, one to test), got one"
+        )
     held_out = np.zeros(units, dtype=bool)
     held_out[np.random.default_rng(rng).permutation(units)[: (units + 1) // 2]] = True
     test = held_out[index]
     cells, counts = np.unique(x[~test] * size + y[~test], return_counts=True)
     marginal = (np.bincount(x[~test], minlength=size) + 0.5) / ((~test).sum() + 0.5 * size)
     later = np.bincount(y[~test], minlength=size)
-    wanted = x[test] * size + y[test]
-    place = np.minimum(np.searchsorted(cells, wanted), cells.size - 1)
-    seen = np.where(cells[place] == wanted, counts[place], 0)
+    sought = x[test] * size + y[test]
+    place = np.minimum(np.searchsorted(cells, sought), cells.size - 1)
+    seen = np.where(cells[place] == sought, counts[place], 0)
     q = (seen + marginal[x[test]]) / (later[y[test]] + 1.0)
     loss = np.zeros(x.size)
     loss[test] = -np.log((1.0 - mix) * q + mix / size)

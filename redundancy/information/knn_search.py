@@ -1,12 +1,13 @@
-"""Exact neighbour distances and strict counts, by trees in few dimensions and by blocks in many.
+"""Exact neighbour distances and strict counts, by trees in few dimensions and by blocks of rows in many.
 
-A space is a list of blocks of columns; its distance is the largest of the blocks' distances. A block's own
-distance is the maximum norm or the Euclidean one. Memory is bounded by `BLOCK` numbers per block of rows.
+A space is a list of blocks of columns; its distance is the largest of the blocks' distances. The distance within a
+block is the maximum norm or the Euclidean one. Memory is bounded by `BLOCK` distances at a time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -14,11 +15,11 @@ from redundancy.array_types import FloatArray, IntArray
 
 BLOCK = 4_000_000  # distances held at once (32 MB)
 TREE_DIMENSIONS = 8  # beyond this a tree looks at nearly everything
-NORMS = ("max", "euclidean")
+Norm = Literal["max", "euclidean"]
 
 
-def backend(blocks: Sequence[FloatArray], norm: str) -> str:
-    """ "tree" when a k-d tree computes this very distance and is the faster one, else "blocked"."""
+def backend(blocks: Sequence[FloatArray], norm: Norm) -> Literal["tree", "blocked"]:
+    """Whether a k-d tree computes this very distance and is the faster way ("tree"), or not ("blocked")."""
     tree_can = norm == "max" or all(b.shape[1] == 1 for b in blocks) or len(blocks) == 1
     return "tree" if tree_can and sum(b.shape[1] for b in blocks) <= TREE_DIMENSIONS else "blocked"
 
@@ -28,14 +29,15 @@ def neighbor_counts(
     subsets: Sequence[tuple[int, ...]],
     k: int,
     *,
-    norm: str,
+    norm: Norm,
     rectangles: bool = False,
     workers: int = 1,
 ) -> tuple[FloatArray, list[IntArray]]:
-    """Distance to the k-th neighbour in the whole space (n,), and in each subspace how many rows are as close.
+    """Distance to the k-th neighbour in the whole space (n,), and for each subspace how many rows are as close.
 
-    A subspace is a tuple of block numbers. Balls: strictly closer than the k-th neighbour. Rectangles: within the
-    smallest box around the k neighbours, its border included. The row itself is never counted.
+    A subspace is a tuple of block numbers. With balls, rows strictly closer than the k-th neighbour are counted; with
+    rectangles, rows within the smallest box around the k neighbours, its border included. The row itself is never
+    counted.
     """
     single = all(len(subset) == 1 for subset in subsets)
     if backend(blocks, norm) == "tree" and (single or not rectangles):
@@ -62,7 +64,7 @@ def _by_tree(
     subsets: Sequence[tuple[int, ...]],
     k: int,
     *,
-    norm: str,
+    norm: Norm,
     rectangles: bool,
     workers: int,
 ) -> tuple[FloatArray, list[IntArray]]:
@@ -70,8 +72,8 @@ def _by_tree(
 
     points = np.hstack(list(blocks))
     euclidean = norm == "euclidean" and len(blocks) == 1 and points.shape[1] > 1
-    found, index = cKDTree(points).query(points, k=k + 1, p=2.0 if euclidean else np.inf, workers=workers)
-    radius, counts = np.asarray(found)[:, k], []
+    gaps, index = cKDTree(points).query(points, k=k + 1, p=2.0 if euclidean else np.inf, workers=workers)
+    radius, counts = np.asarray(gaps)[:, k], []
     for subset in subsets:
         block = np.hstack([blocks[i] for i in subset])
         limit = radius
@@ -88,8 +90,8 @@ def _by_tree(
     return radius, counts
 
 
-def distances(blocks: Sequence[FloatArray], norm: str) -> Iterator[tuple[slice, list[FloatArray]]]:
-    """Rows at a time: (slice of rows, distances of these rows to all rows in each block)."""
+def distances(blocks: Sequence[FloatArray], norm: Norm) -> Iterator[tuple[slice, list[FloatArray]]]:
+    """Block of rows by block of rows: (slice of rows, their distances to all rows in each block of columns)."""
     n = blocks[0].shape[0]
     step = max(1, BLOCK // n)
     prepared = [_Euclidean(b) if norm == "euclidean" and b.shape[1] > 1 else _Chebyshev(b) for b in blocks]
@@ -99,6 +101,8 @@ def distances(blocks: Sequence[FloatArray], norm: str) -> Iterator[tuple[slice, 
 
 
 class _Chebyshev:
+    """Maximum-norm distances of a slice of rows to all rows."""
+
     def __init__(self, block: FloatArray) -> None:
         self.block = np.ascontiguousarray(block)
 
@@ -127,12 +131,12 @@ class _Euclidean:
 
 
 def _count_sorted(x: FloatArray, radius: FloatArray) -> IntArray:
-    """Strict counts on the line from sorted values; the ends are settled by the distance itself."""
+    """Strict counts on the line from sorted values; the distance itself decides about the ends."""
     ordered = np.sort(x)
     low = np.searchsorted(ordered, x - radius)
     high = np.searchsorted(ordered, x + radius)
     padded = np.concatenate([[-np.inf], ordered, [np.inf]])  # padded[i + 1] is ordered[i]
-    while True:  # rounding of x -+ radius is a matter of one or two places
+    while True:  # rounding of x -+ radius moves an end by one or two places
         out_low = (x - padded[low + 1] >= radius) & (low < x.size)
         in_low = x - padded[low] < radius
         out_high = padded[high] - x >= radius

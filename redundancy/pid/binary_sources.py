@@ -1,8 +1,8 @@
-"""The interior-point method of `broja_interior` when X and Y are binary: its Newton system solved in one line.
+"""The method of `interior_point` for binary X and Y, where the Newton system has a closed form.
 
-A slice of the coupling with given margins is fixed by one corner: the other cells move by as much, up or down.
-The additive structure of u + v then says that the signed sum over the four cells of the change of the exponent
-is zero, and the whole system comes down to one scalar equation per law. Only proposes: the certificate decides.
+One corner determines a slice of the coupling with given margins: the other three cells move by the same amount, up or
+down. Since the exponent is u + v, the signed sum of its change over the four cells is zero, and the system reduces to
+one scalar equation per distribution. The result is only a proposal; `duality_gap.certify` decides how good it is.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def propose(
     a: FloatArray, b: FloatArray, *, tol: float, max_iterations: int = 30
 ) -> tuple[FloatArray, FloatArray, FloatArray, int]:
     """Couplings q (law, x, t, y), duals u (law, x, t) and v (law, t, y), steps, for positive pair tables."""
-    # inside, the axes are (cell, t, law): the law is fastest, every operation is one long vector
+    # inside, the axes are (cell, t, law): the distribution is the fastest axis, so that vectors are long
     a, b = a.transpose(1, 2, 0), b.transpose(2, 1, 0)
     table_a, table_b = a[[0, 0, 1, 1]], b[[0, 1, 0, 1]]
     power = 0.5 * np.log(table_a / table_a.sum(1, keepdims=True) * table_b / table_b.sum(1, keepdims=True)) - 0.1
@@ -32,7 +32,7 @@ def propose(
         q = w[:, None] * e
         ws = w * s
         complement = ws.sum(0)
-        # the change of the coupling that repairs the margins, before the corner moves
+        # the change of the coupling that repairs the margins before the corner moves
         lines = q.reshape(2, 2, *q.shape[1:])
         q_a, q_b = lines.sum(1), lines.sum(0)
         repair = ((half_a - 0.5 * q_a)[:, None] + (half_b - 0.5 * q_b)[None] - (quarter - 0.25 * q_a.sum(0))).reshape(
@@ -44,15 +44,15 @@ def propose(
         load = e.sum(1)
         infeasible = load + s - 1.0
         inverse = 1.0 / q
-        lean = 1.0 / inverse.sum(0)  # (t, law): how far a corner gives way
+        lean = 1.0 / inverse.sum(0)  # (t, law): compliance of a corner
         lean_sum = lean.sum(0)
         twist = (SIGN[:, None] * repair * inverse).sum(0)
         pull = (lean * twist).sum(0)
         over_w, share = 1.0 / w, 1.0 / (load + s)
         stiff = np.maximum(1.0 - lean_sum * (share * over_w).sum(0), 1e-14)
-        known = w * infeasible - ws + repair.sum(1)
+        offset = w * infeasible - ws + repair.sum(1)
 
-        given = (known, share, over_w, lean_sum, pull, stiff, ws, s)
+        given = (offset, share, over_w, lean_sum, pull, stiff, ws, s)
         dw, ds = _multipliers(np.zeros_like(w), *given)
         ahead = ((w + _longest(w, dw) * dw) * (s + _longest(s, ds) * ds)).sum(0)
         mean = 0.25 * complement
@@ -75,7 +75,7 @@ def propose(
 
 def _multipliers(
     target: FloatArray,
-    known: FloatArray,
+    offset: FloatArray,
     share: FloatArray,
     over_w: FloatArray,
     lean_sum: FloatArray,
@@ -85,12 +85,12 @@ def _multipliers(
     s: FloatArray,
 ) -> tuple[FloatArray, FloatArray]:
     """Changes of the multipliers and slacks (cell, law) that aim at the complementarity `target`."""
-    fixed = (target + known) * share
+    fixed = (target + offset) * share
     corner = (lean_sum * (SIGN * fixed * over_w).sum(0) - pull) / stiff  # summed over t
     dw = fixed + SIGN * corner * share
     return dw, (target - ws - s * dw) * over_w
 
 
 def _longest(value: FloatArray, change: FloatArray) -> FloatArray:
-    """Per law: at most 1, at most FRACTION of the way to zero."""
+    """Step length per distribution: at most 1 and at most FRACTION of the way to zero."""
     return np.asarray(FRACTION / np.maximum((-change / value).max(0), FRACTION))

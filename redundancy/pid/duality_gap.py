@@ -1,4 +1,4 @@
-"""What makes a BROJA answer certain: a coupling with the exact pair marginals, and a feasible dual point."""
+"""The certificate of a BROJA answer: a coupling with the exact pair marginals, and a feasible dual point."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ EPS = float(np.finfo(np.float64).eps)
 
 
 def round_to_marginals(q: FloatArray, a: FloatArray, b: FloatArray) -> FloatArray:
-    """The coupling q (law, x, t, y), moved to the pair marginals a (law, x, t) and b (law, t, y).
+    """Move the coupling q (law, x, t, y) to the pair marginals a (law, x, t) and b (law, t, y).
 
-    Rows, then columns are scaled down to what they may hold; what is missing is spread as a product. The
+    Rows, then columns are scaled down to their marginals; the missing mass is spread as a product. The
     result is non-negative and has both marginals to the last digits, whatever q was.
     """
     q = q * _fraction(a, q.sum(3))[..., None]
@@ -31,10 +31,10 @@ def _fraction(target: FloatArray, present: FloatArray) -> FloatArray:
 def certify(
     q: FloatArray, u: FloatArray, v: FloatArray, a: FloatArray, b: FloatArray
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Round q, repair (u, v), and bound the duality gap of each law (weak duality; docs/estimators.md).
+    """Round q, repair (u, v), and bound the duality gap of each distribution by weak duality (theory, section 9.5).
 
     The primal value is -H_Q(T | X, Y), the dual value sum a u + sum b v. Returns q with exact marginals, u
-    repaired by a shift, and the gap per law.
+    repaired by a shift, and the gap per distribution.
     The gap contains an allowance for the rounding of both sums (about 1e-14): it is never below the true one.
     """
     q = round_to_marginals(q, a, b)

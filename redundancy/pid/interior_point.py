@@ -1,7 +1,7 @@
-"""A primal-dual interior-point method for the BROJA dual, many laws at once.
+"""A primal-dual interior-point method for the BROJA dual, for many distributions at once.
 
 Maximise sum a u + sum b v subject to g_xy = sum_t exp(u_tx + v_ty) <= 1. With slacks s = 1 - g and
-multipliers w (the law of (X, Y) under the optimal coupling), the path of solutions of
+multipliers w (the distribution of (X, Y) under the optimal coupling), the path of solutions of
 
     a_tx = sum_y w_xy e_txy,   b_ty = sum_x w_xy e_txy,   g_xy + s_xy = 1,   w_xy s_xy = mu
 
@@ -27,7 +27,7 @@ PATIENCE = 12  # iterations without a better certificate before the best one is 
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """The best certified pair per law: q (law, x, t, y), u (law, x, t), v (law, t, y), gap, iterations."""
+    """Certified solutions, the distribution ("law") as first axis: q (law, x, t, y), u (law, x, t), v (law, t, y)."""
 
     q: FloatArray
     u: FloatArray
@@ -35,10 +35,26 @@ class Solution:
     gap: FloatArray
     iterations: IntArray
 
+    @classmethod
+    def unsolved(cls, a: FloatArray, b: FloatArray) -> Solution:
+        """Nothing known yet: an infinite gap for each pair of tables a (law, x, t) and b (law, t, y)."""
+        return cls(
+            q=np.zeros((*a.shape, b.shape[2])),
+            u=np.full(a.shape, -np.inf),
+            v=np.full(b.shape, -np.inf),
+            gap=np.full(len(a), np.inf),
+            iterations=np.zeros(len(a), dtype=np.int64),
+        )
+
+    def put(self, where: IntArray, other: Solution) -> None:
+        """Overwrite the solutions of the distributions `where`, in place."""
+        for name, value in vars(self).items():
+            value[where] = getattr(other, name)
+
 
 @dataclass(eq=False)
 class _State:
-    """The iterate of the laws still at work; every array has the law as its first axis."""
+    """The iterate of the distributions not yet finished; every array has the distribution as its first axis."""
 
     a: FloatArray
     b: FloatArray
@@ -59,32 +75,26 @@ class _State:
 def solve(a: FloatArray, b: FloatArray, *, tol: float, max_iterations: int = 100) -> Solution:
     """Solve for pair tables a (law, x, t) and b (law, t, y), each summing to one with equal t-marginals.
 
-    Every t must have mass; rows of a and columns of b may be empty. Stops for each law when its certified gap
+    Every t must have mass; rows of a and columns of b may be empty. Stops for each distribution when its certified gap
     is at most tol, when it has not improved for PATIENCE iterations, or after max_iterations.
     """
     state = _start(a, b)
-    laws = a.shape[0]
-    best = Solution(
-        q=np.zeros((*a.shape, b.shape[2])),
-        u=state.u.copy(),
-        v=state.v.copy(),
-        gap=np.full(laws, np.inf),
-        iterations=np.zeros(laws, dtype=np.int64),
-    )
+    best = Solution.unsolved(a, b)
+    best.u[...], best.v[...] = state.u, state.v
     for iteration in range(max_iterations + 1):
         e = np.exp(state.u[..., None] + state.v[:, None])
         q = state.w[:, :, None] * e
         complement = (state.w * state.s * state.cell).sum((1, 2))
         near = complement < 30.0 * max(tol, 1e-10)
         if iteration == 0 or iteration == max_iterations:
-            near[:] = True  # the start may be the answer; the last iterate must be certified
+            near[:] = True  # the start may already be optimal; the last iterate must be certified
         if near.any():
             done = _certify(state, q, near, best, iteration, tol)
             if iteration == max_iterations or done.all():
                 break
             if done.any():
                 state, e, q, complement = (state.keep(~done), e[~done], q[~done], complement[~done])
-        with np.errstate(all="ignore"):  # a step lost to rounding is detected, not computed around
+        with np.errstate(all="ignore"):  # a step lost to rounding is detected below
             _advance(state, e, q, complement, tol)
         moved = (state.w, state.u, state.v)
         sound = np.logical_and.reduce([np.isfinite(z).all((1, 2)) for z in moved])
@@ -113,7 +123,7 @@ def _start(a: FloatArray, b: FloatArray) -> _State:
 
 
 def _certify(state: _State, q: FloatArray, near: BoolArray, best: Solution, iteration: int, tol: float) -> BoolArray:
-    """Certify the laws near the end, keep what is better, and say which are finished."""
+    """Certify the distributions near the end, keep the better certificates, and return which are finished."""
     i = slice(None) if near.all() else np.flatnonzero(near)
     rounded, u, gap = certify(q[i], state.u[i], state.v[i], state.a[i], state.b[i])
     law = state.law[i]
@@ -128,35 +138,61 @@ def _certify(state: _State, q: FloatArray, near: BoolArray, best: Solution, iter
     return done
 
 
+@dataclass(frozen=True, eq=False)
+class _System:
+    """The Newton system at an iterate: what both directions of a predictor-corrector step share."""
+
+    q: FloatArray
+    e: FloatArray
+    ke: FloatArray
+    curvature: FloatArray
+    infeasible: FloatArray  # violation of g + s = 1
+    accuracy: FloatArray  # per distribution, of the solution
+    newton: Solve
+
+
+def _linearise(state: _State, e: FloatArray, q: FloatArray, accuracy: FloatArray) -> _System:
+    curvature = np.where(state.cell, state.w / state.s, 0.0)
+    ke = curvature[:, :, None] * e
+    return _System(
+        q=q,
+        e=e,
+        ke=ke,
+        curvature=curvature,
+        infeasible=np.where(state.cell, e.sum(2) + state.s - 1.0, 0.0),
+        accuracy=accuracy,
+        newton=factor(q, ke, e, state.free_u, state.free_v),
+    )
+
+
+def _direction(
+    state: _State, system: _System, target: FloatArray | float
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Changes (du, dv, ds, dw) that aim at the complementarity w s = target."""
+    c = np.where(state.cell, (target + state.w * system.infeasible) / state.s, 0.0)
+    moved = system.e * c[:, :, None]
+    ru = (state.a - moved.sum(3)) * state.free_u
+    rv = (state.b - moved.sum(1)) * state.free_v
+    du, dv = _solve_refined(system, ru, rv, state.free_u, state.free_v)
+    slope = (system.e * (du[..., None] + dv[:, None])).sum(2)
+    ds = np.where(state.cell, -system.infeasible - slope, 0.0)
+    dw = np.where(state.cell, target / state.s - state.w - system.curvature * ds, 0.0)
+    return du, dv, ds, dw
+
+
 def _advance(state: _State, e: FloatArray, q: FloatArray, complement: FloatArray, tol: float) -> None:
     """One predictor-corrector step, in place."""
     cells = state.cell.sum((1, 2))
-    curvature = np.where(state.cell, state.w / state.s, 0.0)
-    ke = curvature[:, :, None] * e
-    newton = factor(q, ke, e, state.free_u, state.free_v)
-    infeasible = np.where(state.cell, e.sum(2) + state.s - 1.0, 0.0)
     residual = np.abs(state.a - q.sum(3)).sum((1, 2)) + np.abs(state.b - q.sum(1)).sum((1, 2))
-    accuracy = 1e-2 * np.maximum(complement, 0.1 * tol)
-
-    def direction(target: FloatArray | float) -> tuple[FloatArray, ...]:
-        c = np.where(state.cell, (target + state.w * infeasible) / state.s, 0.0)
-        moved = e * c[:, :, None]
-        ru = (state.a - moved.sum(3)) * state.free_u
-        rv = (state.b - moved.sum(1)) * state.free_v
-        du, dv = _solve_refined(newton, q, ke, e, ru, rv, state.free_u, state.free_v, accuracy)
-        slope = (e * (du[..., None] + dv[:, None])).sum(2)
-        ds = np.where(state.cell, -infeasible - slope, 0.0)
-        dw = np.where(state.cell, target / state.s - state.w - curvature * ds, 0.0)
-        return du, dv, ds, dw
-
-    _, _, ds, dw = direction(0.0)
+    system = _linearise(state, e, q, 1e-2 * np.maximum(complement, 0.1 * tol))
+    _, _, ds, dw = _direction(state, system, 0.0)
     step_s, step_w = _longest(state.s, ds)[:, None, None], _longest(state.w, dw)[:, None, None]
     ahead = ((state.w + step_w * dw) * (state.s + step_s * ds) * state.cell).sum((1, 2))
     # the barrier must not outrun the marginals: mu stays above a tenth of their residual
     mean = complement / cells
     mu = np.maximum(mean * (ahead / complement) ** 3, np.minimum(mean, 0.1 * residual / cells))
     mu = np.maximum(mu, 0.01 * max(tol, 1e-14) / cells)
-    du, dv, ds, dw = direction(mu[:, None, None] - dw * ds)
+    du, dv, ds, dw = _direction(state, system, mu[:, None, None] - dw * ds)
     reach = np.maximum(np.abs(du).max((1, 2)), np.abs(dv).max((1, 2)))
     step = np.minimum(_longest(state.s, ds), LONGEST_STEP / np.maximum(reach, LONGEST_STEP))[:, None, None]
     state.u = state.u + step * du
@@ -172,36 +208,27 @@ def _longest(z: FloatArray, dz: FloatArray) -> FloatArray:
 
 
 def _solve_refined(
-    newton: Solve,
-    q: FloatArray,
-    ke: FloatArray,
-    e: FloatArray,
-    ru: FloatArray,
-    rv: FloatArray,
-    free_u: BoolArray,
-    free_v: BoolArray,
-    accuracy: FloatArray,
+    system: _System, ru: FloatArray, rv: FloatArray, free_u: BoolArray, free_v: BoolArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Conjugate gradients preconditioned by the factorisation: none needed until the last digits."""
-    du, dv = newton(ru, rv)
+    """Solve by conjugate gradients with the factorisation as preconditioner; usually no iteration is needed."""
+    du, dv = system.newton(ru, rv)
     direction: tuple[FloatArray, FloatArray] | None = None
     previous = np.ones(len(du))
-    eu, ev = ru, rv
-    hu, hv = hessian_product(q, ke, e, du, dv)
+    hu, hv = hessian_product(system.q, system.ke, system.e, du, dv)
     eu, ev = (ru - hu) * free_u, (rv - hv) * free_v
     for _ in range(REFINEMENTS):
         error = np.abs(eu).sum((1, 2)) + np.abs(ev).sum((1, 2))
-        if (error <= accuracy).all():
+        if (error <= system.accuracy).all():
             break
-        zu, zv = newton(eu, ev)
+        zu, zv = system.newton(eu, ev)
         rho = (eu * zu).sum((1, 2)) + (ev * zv).sum((1, 2))
         if direction is not None:
             beta = (rho / previous)[:, None, None]
             zu, zv = zu + beta * direction[0], zv + beta * direction[1]
         direction, previous = (zu, zv), np.where(rho > 0, rho, 1.0)
-        hu, hv = hessian_product(q, ke, e, zu, zv)
+        hu, hv = hessian_product(system.q, system.ke, system.e, zu, zv)
         power = (zu * hu).sum((1, 2)) + (zv * hv).sum((1, 2))
-        use = (power > 0) & (rho > 0) & (error > accuracy)
+        use = (power > 0) & (rho > 0) & (error > system.accuracy)
         alpha = np.where(use, rho / np.where(use, power, 1.0), 0.0)[:, None, None]
         du, dv = du + alpha * zu, dv + alpha * zv
         eu, ev = (eu - alpha * hu) * free_u, (ev - alpha * hv) * free_v

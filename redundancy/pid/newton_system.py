@@ -2,7 +2,7 @@
 
 The barrier Hessian couples u_tx with u_t'x only at the same x, v_ty with v_t'y only at the same y, and u with
 v densely. One side is eliminated block by block; a Schur complement of size |T||Y| remains. Axes are always
-(law, x, t, y), so that many small laws are solved at once.
+(law, x, t, y), so that many small distributions ("laws") are solved at once.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from redundancy.array_types import BoolArray, FloatArray
 
 Solve = Callable[[FloatArray, FloatArray], tuple[FloatArray, FloatArray]]
 
-DENSE_LIMIT = 40  # unknowns |T|(|X|+|Y|) up to which a vectorised dense factorisation beats LAPACK calls
+DENSE_LIMIT = 40  # unknowns |T|(|X|+|Y|) up to which a vectorised dense factorisation is faster than LAPACK calls
 
 
 def hessian_product(
@@ -99,10 +99,10 @@ def _cholesky_blocks(block: FloatArray) -> FloatArray:
 
 
 def _cholesky_regularised(a: FloatArray) -> FloatArray:
-    """Lower Cholesky factor of a matrix with unit diagonal, raised by as little as makes it definite."""
+    """Lower Cholesky factor of a matrix with unit diagonal, raised just enough to make it definite."""
     diagonal, extra = np.diag_indices_from(a), 1e-14
     lower, failed = lapack.dpotrf(a, lower=1, clean=0)
-    while failed and extra < 1.0:  # NaN fails for ever: the step is then not finite, and the solver stops
+    while failed and extra < 1.0:  # NaN never succeeds: the step is then not finite, and the solver stops
         a[diagonal] += extra
         extra *= 10.0
         lower, failed = lapack.dpotrf(a, lower=1, clean=0)
@@ -110,7 +110,7 @@ def _cholesky_regularised(a: FloatArray) -> FloatArray:
 
 
 def _factor_dense(q: FloatArray, ke: FloatArray, e: FloatArray, free_u: BoolArray, free_v: BoolArray) -> Solve:
-    """One small dense system per law; the law is the fastest axis, so each pivot is one vector operation."""
+    """Solve one small dense system per distribution, the fastest axis, so that each pivot is a vector operation."""
     laws, size_x, size_t, size_y = q.shape
     nu, n = size_x * size_t, size_t * (size_x + size_y)
     t = np.arange(size_t)
@@ -135,7 +135,7 @@ def _factor_dense(q: FloatArray, ke: FloatArray, e: FloatArray, free_u: BoolArra
     h *= scale[:, None] * scale[None]
     for k in range(n):
         pivot = h[k, k]
-        # a pivot lost to rounding freezes its direction; conjugate gradients put it back
+        # a pivot lost to rounding freezes its direction; conjugate gradients recover it
         h[k, k] = np.sqrt(np.where(pivot > 1e-15, pivot, 1e30))
         h[k + 1 :, k] /= h[k, k]
         h[k + 1 :, k + 1 :] -= h[k + 1 :, None, k] * h[None, k + 1 :, k]

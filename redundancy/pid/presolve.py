@@ -1,8 +1,9 @@
-"""Shrink a BROJA problem without changing its answer, and put the solution back.
+"""Reduce a BROJA problem to smaller ones with the same answer, and expand their solutions.
 
-Symbols of X with the same posterior p(t | x) are merged (Blackwell: only the posterior matters), likewise Y;
-the values of T are split into blocks that share no cell; a block of one t costs nothing; a slice whose X or Y
-takes one value is forced. Everything here can only help: the certificate is computed on the original law.
+Symbols of X with the same posterior p(t | x) are merged (Blackwell: only the posterior matters), likewise for Y;
+the values of T are split into blocks that share no cell; a block of a single t contributes nothing; a slice in which X
+or Y takes one value has only one coupling. None of this can do harm: the certificate is computed on the original
+distribution.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 
 from redundancy.array_types import BoolArray, FloatArray, IntArray
 
-SAME_POSTERIOR = 1e-9  # relative; merging what differs by this much costs the square of it
+SAME_POSTERIOR = 1e-9  # relative; merging posteriors that differ by this much costs its square
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,13 +30,13 @@ class Block:
 
     @property
     def forced(self) -> bool:
-        """Whether the coupling is determined by the pair tables (or costs nothing, for a single t)."""
+        """Whether the pair tables determine the coupling (for a single t, any coupling is optimal)."""
         single_x, single_y = (self.a > 0).sum(0) == 1, (self.b > 0).sum(1) == 1
         return self.t.size == 1 or bool((single_x | single_y).all())
 
 
 def blocks(a: FloatArray, b: FloatArray) -> Iterator[Block]:
-    """Independent blocks of the problem with pair tables a (x, t) and b (t, y); empty t are left out."""
+    """Independent blocks of the problem with pair tables a (x, t) and b (t, y); values t without mass are left out."""
     label_x, label_y = _same_rows(a), _same_rows(b.T)
     merged_a = _sum_by(a, label_x)
     merged_b = _sum_by(b.T, label_y).T
@@ -77,14 +78,14 @@ def forced_solution(block: Block) -> tuple[FloatArray, FloatArray, FloatArray]:
 def put_back(
     block: Block,
     solution: tuple[FloatArray, FloatArray, FloatArray],
-    law: tuple[FloatArray, FloatArray],
+    tables: tuple[FloatArray, FloatArray],
     out: tuple[FloatArray, FloatArray, FloatArray],
 ) -> None:
     """Write a block's solution into the full coupling q (x, t, y) and dual u (x, t), v (t, y), in place.
 
     Merged symbols share their mass in proportion to the original tables; their dual values are equal.
     """
-    (q, u, v), (a, b), (full_q, full_u, full_v) = solution, law, out
+    (q, u, v), (a, b), (full_q, full_u, full_v) = solution, tables, out
     x, y = np.flatnonzero(block.x_of >= 0), np.flatnonzero(block.y_of >= 0)
     row, column = block.x_of[x], block.y_of[y]
     here_a, here_b = a[np.ix_(x, block.t)], b[np.ix_(block.t, y)]
@@ -127,12 +128,12 @@ def _position(label: IntArray, rows: IntArray, present: BoolArray) -> IntArray:
 
 def _components(linked: BoolArray) -> list[IntArray]:
     """Connected components of a symmetric relation, in order of their first member."""
-    rest, found = np.ones(len(linked), dtype=bool), []
+    rest, components = np.ones(len(linked), dtype=bool), []
     while rest.any():
         reached = np.zeros(len(linked), dtype=bool)
         grown = np.arange(len(linked)) == np.argmax(rest)
         while (grown != reached).any():
             reached, grown = grown, grown | linked[grown].any(0)
-        found.append(np.flatnonzero(reached))
+        components.append(np.flatnonzero(reached))
         rest &= ~reached
-    return found
+    return components

@@ -1,41 +1,79 @@
-"""The result of a bivariate partial information decomposition, and its atoms from a certified coupling."""
+"""The results of BROJA: atoms, the certificate of their accuracy, and the accounting that relates them."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
-from redundancy.array_types import FloatArray
+from redundancy.array_types import BoolArray, FloatArray, IntArray
+from redundancy.display import Displayed
+from redundancy.information.finite_entropy import divergences_of
 
-ATOMS = ("redundant", "unique_x", "unique_y", "synergistic")
+Atom = Literal["redundant", "unique_x", "unique_y", "synergistic"]
+ATOMS: tuple[Atom, ...] = get_args(Atom)
 
 
-@dataclass(frozen=True, eq=False)
-class PID:
-    """A decomposition of I(T; X, Y) in nats, with the certificate of its accuracy.
+@dataclass(frozen=True, eq=False, repr=False)
+class PID(Displayed):
+    """A decomposition of I(Z; X, Y) in nats, with the certificate of its accuracy.
 
-    Attributes
+    Parameters
     ----------
     redundant, unique_x, unique_y, synergistic : float
-        The atoms, computed from the coupling `q`. The true unique atoms lie in [value - gap, value], the
+        The atoms in nats, computed from the coupling `q`. The true unique atoms lie in [value - gap, value], the
         redundant and the synergistic one in [value, value + gap]: one gap bounds all four.
     gap : float
         Certified duality gap in nats, floating-point rounding included; never below the true one.
     tol : float
         The gap that was asked for.
-    status : str
-        "converged" (gap <= tol) or "stalled" (the gap says how far the answer can be from the optimum).
+    status : {"converged", "stalled"}
+        "converged" if gap <= tol, else "stalled": the gap then says how far the answer can be from the optimum.
     iterations : int
-        Newton steps of the slowest block; 0 when presolve or the starting point settled the law.
-    q : ndarray (t, x, y)
-        The coupling that attains the values: it has the (T, X) and (T, Y) marginals of the law.
-    u, v : ndarray (t, x), (t, y)
-        A feasible dual point: sum_t exp(u_tx + v_ty) <= 1 for all x, y; -inf where the pair has no mass.
-    stability : mapping from atom to (low, high), or None
-        Confidence limits of the atoms of the law that was sampled (`broja_from_samples`).
+        Newton steps of the slowest block; 0 if the presolve or the starting point settled the distribution.
+    q : ndarray (z, x, y)
+        The coupling that attains the values: it has the (Z, X) and (Z, Y) marginals of the distribution.
+    u, v : ndarray (z, x), (z, y)
+        A feasible dual point: sum_z exp(u_zx + v_zy) <= 1 for all x, y; -inf where the pair has no mass.
+    stability : mapping from atom to (low, high), optional
+        Confidence limits of the atoms of the sampled distribution (`broja_from_samples`).
+
+    Attributes
+    ----------
+    redundant, unique_x, unique_y, synergistic, gap, tol, status, iterations, q, u, v, stability
+        As given.
+
+    See Also
+    --------
+    broja, broja_batch, broja_from_samples : Return it.
+
+    Notes
+    -----
+    D8: I(Z; X) = redundant + unique_x, I(Z; Y) = redundant + unique_y, and I(Z; X, Y) is the sum of all four. D9
+    defines unique_x.
+
+    References
+    ----------
+    Bertschinger, Rauh, Olbrich, Jost and Ay (2014), *Quantifying unique information*, arXiv:1311.2852.
+
+    Examples
+    --------
+    The AND of two fair bits:
+
+    >>> import numpy as np
+    >>> import redundancy as rd
+    >>> pmf = np.zeros((2, 2, 2))
+    >>> for x in range(2):
+    ...     for y in range(2):
+    ...         pmf[x & y, x, y] = 0.25
+    >>> pid = rd.broja(pmf)
+    >>> round(pid.bits["redundant"], 4), round(pid.bits["synergistic"], 4)
+    (0.3113, 0.5)
+    >>> low, high = pid.interval("redundant")
+    >>> low == pid.redundant, high - low < 1e-9
+    (True, True)
     """
 
     redundant: float
@@ -44,33 +82,33 @@ class PID:
     synergistic: float
     gap: float
     tol: float
-    status: str
+    status: Literal["converged", "stalled"]
     iterations: int
     q: FloatArray = field(repr=False)
     u: FloatArray = field(repr=False)
     v: FloatArray = field(repr=False)
-    stability: dict[str, tuple[float, float]] | None = None
+    stability: dict[Atom, tuple[float, float]] | None = None
 
     @property
     def converged(self) -> bool:
-        """Whether the certified gap is at most the one asked for."""
+        """Whether the certified gap is at most the one that was asked for."""
         return self.status == "converged"
 
     @property
     def total(self) -> float:
-        """I(T; X, Y), the sum of the atoms."""
+        """I(Z; X, Y) in nats, the sum of the atoms."""
         return self.redundant + self.unique_x + self.unique_y + self.synergistic
 
     @property
-    def bits(self) -> dict[str, float]:
+    def bits(self) -> dict[Atom, float]:
         """The four atoms in bits."""
         return {name: getattr(self, name) / math.log(2.0) for name in ATOMS}
 
-    def interval(self, atom: str) -> tuple[float, float]:
-        """Where the atom of this very law is certain to lie."""
+    def interval(self, atom: Atom) -> tuple[float, float]:
+        """Interval (low, high) in nats that certainly contains the atom of this very distribution."""
         if atom not in ATOMS:
             raise ValueError(f"atom: expected one of {', '.join(ATOMS)}; got {atom!r}")
-        value = getattr(self, atom)
+        value: float = getattr(self, atom)
         return (value - self.gap, value) if atom.startswith("unique") else (value, value + self.gap)
 
     def __repr__(self) -> str:
@@ -78,9 +116,42 @@ class PID:
         return f"PID({shown} nats; gap {self.gap:.1e}, {self.status}, {self.iterations} iterations)"
 
 
-@dataclass(frozen=True, eq=False)
-class PIDTable:
-    """The decompositions of many laws of one shape: the fields of `PID` with the law as first axis."""
+@dataclass(frozen=True, eq=False, repr=False)
+class PIDTable(Displayed):
+    """The decompositions of many distributions of one shape: the fields of `PID` with the distribution as first axis.
+
+    Parameters
+    ----------
+    redundant, unique_x, unique_y, synergistic, gap : ndarray (distributions,)
+        In nats, as in :class:`PID`.
+    tol : float
+        The gap that was asked for.
+    iterations : ndarray (distributions,)
+        Newton steps.
+    q, u, v : ndarray (distributions, z, x, y), (distributions, z, x), (distributions, z, y)
+        Couplings and dual points.
+
+    Attributes
+    ----------
+    redundant, unique_x, unique_y, synergistic, gap, tol, iterations, q, u, v
+        As given.
+
+    See Also
+    --------
+    broja_batch : Returns it.
+    PID : One row of it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import redundancy as rd
+    >>> pmfs = np.stack([np.full((2, 2, 2), 0.125), np.eye(8)[0].reshape(2, 2, 2)])
+    >>> table = rd.broja_batch(pmfs)
+    >>> len(table), table.converged
+    (2, array([ True,  True]))
+    >>> type(table[0]).__name__
+    'PID'
+    """
 
     redundant: FloatArray
     unique_x: FloatArray
@@ -88,38 +159,39 @@ class PIDTable:
     synergistic: FloatArray
     gap: FloatArray
     tol: float
-    iterations: NDArray[np.int64]
+    iterations: IntArray
     q: FloatArray = field(repr=False)
     u: FloatArray = field(repr=False)
     v: FloatArray = field(repr=False)
 
     @property
-    def converged(self) -> NDArray[np.bool_]:
-        """Which laws reached the gap that was asked for."""
+    def converged(self) -> BoolArray:
+        """Which distributions reached the gap that was asked for (distributions,)."""
         return self.gap <= self.tol
 
     def __len__(self) -> int:
+        """Number of distributions."""
         return int(self.gap.shape[0])
 
-    def __getitem__(self, law: int) -> PID:
-        """One law's decomposition."""
+    def __getitem__(self, index: int) -> PID:
+        """The decomposition of one distribution."""
         return PID(
-            redundant=float(self.redundant[law]),
-            unique_x=float(self.unique_x[law]),
-            unique_y=float(self.unique_y[law]),
-            synergistic=float(self.synergistic[law]),
-            gap=float(self.gap[law]),
+            redundant=float(self.redundant[index]),
+            unique_x=float(self.unique_x[index]),
+            unique_y=float(self.unique_y[index]),
+            synergistic=float(self.synergistic[index]),
+            gap=float(self.gap[index]),
             tol=self.tol,
-            status="converged" if self.gap[law] <= self.tol else "stalled",
-            iterations=int(self.iterations[law]),
-            q=self.q[law],
-            u=self.u[law],
-            v=self.v[law],
+            status="converged" if self.gap[index] <= self.tol else "stalled",
+            iterations=int(self.iterations[index]),
+            q=self.q[index],
+            u=self.u[index],
+            v=self.v[index],
         )
 
     def __repr__(self) -> str:
         failed = int((~self.converged).sum())
-        return f"PIDTable({len(self)} laws; largest gap {self.gap.max():.1e}, {failed} above tol)"
+        return f"PIDTable({len(self)} distributions; largest gap {self.gap.max():.1e}, {failed} above tol)"
 
 
 def table(
@@ -130,9 +202,9 @@ def table(
     gap: FloatArray,
     *,
     tol: float,
-    iterations: NDArray[np.int64],
+    iterations: IntArray,
 ) -> PIDTable:
-    """Atoms of laws pmf (law, t, x, y) from couplings q with the same pair marginals, by (D8), (D9)."""
+    """Atoms of distributions pmf (law, t, x, y) from couplings q with the same pair marginals, by D8 and D9."""
     information_x = _information(pmf.sum(3))
     information_y = _information(pmf.sum(2))
     information_xy = _information(pmf.reshape(*pmf.shape[:2], -1))
@@ -152,9 +224,9 @@ def table(
 
 
 def _information(p: FloatArray) -> FloatArray:
-    """I(T; Z) of each table (law, t, z)."""
+    """Mutual information of each table (law, t, x)."""
     product = p.sum(2, keepdims=True) * p.sum(1, keepdims=True)
-    return _divergence(p, product)
+    return divergences_of(p, product)
 
 
 def _conditional_information(q: FloatArray) -> FloatArray:
@@ -162,10 +234,4 @@ def _conditional_information(q: FloatArray) -> FloatArray:
     product = q.sum(2, keepdims=True) * q.sum(1, keepdims=True)  # q(t, y) q(x, y)
     whole = np.broadcast_to(q.sum((1, 2), keepdims=True), q.shape)
     split = np.divide(product, whole, out=np.ones_like(q), where=q > 0)
-    return _divergence(q, split)
-
-
-def _divergence(p: FloatArray, r: FloatArray) -> FloatArray:
-    # r vanishes beside a positive p only by underflow: the term is far below the rounding of the sum
-    ratio = np.divide(p, r, out=np.ones_like(p), where=(p > 0) & (r > 0))
-    return np.asarray((p * np.log(ratio)).reshape(len(p), -1).sum(1))
+    return divergences_of(q, split)

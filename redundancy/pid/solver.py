@@ -1,60 +1,97 @@
-"""The BROJA partial information decomposition of a finite law, with a certified accuracy."""
+"""The BROJA partial information decomposition of a finite distribution, with a certified accuracy."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from redundancy import checks
 from redundancy.array_types import FloatArray
 from redundancy.pid.binary_sources import propose
 from redundancy.pid.duality_gap import certify
-from redundancy.pid.interior_point import solve
+from redundancy.pid.interior_point import Solution, solve
 from redundancy.pid.presolve import Block, blocks, forced_solution, put_back
 from redundancy.pid.result import PID, PIDTable, table
 
 SUM_TOLERANCE = 1e-9
-# Products of three probabilities must not underflow; less mass than this moves no atom by 1e-75 nats.
+# Products of three probabilities must not underflow; less mass than this changes no atom by more than 1e-75 nats.
 NEGLIGIBLE = 1e-80
 
 
 def broja(pmf: ArrayLike, *, tol: float = 1e-9) -> PID:
-    """Decompose I(T; X, Y) after Bertschinger, Rauh, Olbrich, Jost and Ay (2014).
-
-    unique_x is the least I_Q(T; X | Y) over all laws Q with the (T, X) and (T, Y) marginals of pmf (D9 in
-    docs/theory); the other atoms follow from it by the accounting of D8.
+    """Decompose I(Z; X, Y) into redundant, unique and synergistic information (BROJA).
 
     Parameters
     ----------
-    pmf : array_like (t, x, y)
-        Probabilities of the target T and the two sources X and Y; they sum to one.
+    pmf : array_like (z, x, y)
+        Probabilities of the target Z and the two sources X and Y; they sum to one.
     tol : float
-        The duality gap, in nats, at which to stop. About 1e-13 is the least that double precision attains.
+        The duality gap, in nats, at which to stop. About 1e-13 is the smallest that double precision attains.
 
     Returns
     -------
     PID
-        Atoms in nats, a certified gap, the coupling and the dual point that prove it. When the gap stays
-        above tol, `status` is "stalled" and the interval given by the gap is still certain.
+        Atoms in nats (each true atom is >= 0), a certified gap, the coupling and the dual point that prove it. When
+        the gap stays above tol, `status` is "stalled" and the interval given by the gap is still certain.
 
     Raises
     ------
     ValueError
         If pmf is not three-dimensional, is empty, negative, not finite or does not sum to one, or if tol is
         not a positive number.
+    TypeError
+        If pmf does not hold real numbers.
+
+    See Also
+    --------
+    broja_batch : Many distributions at once.
+    broja_from_samples : From labels, with confidence limits.
+    unique_information : Only the unique information of X, as an Estimate.
 
     Notes
     -----
-    Deterministic. Cells below 1e-80 count as zero. Memory: about five arrays of |T|^2 |X| |Y| numbers and one of
-    (|T| min(|X|, |Y|))^2.
+    The unique information of X is the minimum of I_Q(Z; X | Y) over all distributions Q with the (Z, X) and (Z, Y)
+    marginals of pmf (D9); the other atoms follow from it by the accounting of D8. (The theory calls the target T.)
+    The dual problem and its certificate are in section 9.5 of the theory.
+
+    Deterministic. Cells below 1e-80 count as zero. Memory: about five arrays of |Z|^2 |X| |Y| numbers and one of
+    (|Z| min(|X|, |Y|))^2.
+
+    References
+    ----------
+    Bertschinger, Rauh, Olbrich, Jost and Ay (2014), *Quantifying unique information*, arXiv:1311.2852.
+
+    Examples
+    --------
+    The exclusive or of two fair bits is pure synergy, one bit of it:
+
+    >>> import numpy as np
+    >>> import redundancy as rd
+    >>> xor = np.zeros((2, 2, 2))
+    >>> for x in range(2):
+    ...     for y in range(2):
+    ...         xor[x ^ y, x, y] = 0.25
+    >>> pid = rd.broja(xor)
+    >>> {atom: round(bits, 6) for atom, bits in pid.bits.items()}
+    {'redundant': 0.0, 'unique_x': 0.0, 'unique_y': 0.0, 'synergistic': 1.0}
+    >>> pid.converged
+    True
     """
-    p = np.asarray(pmf, dtype=np.float64)
+    p = checks.real_array(pmf, name="pmf")
     if p.ndim != 3:
-        raise ValueError(f"pmf: expected shape (t, x, y), got {p.shape}; for many laws use broja_batch")
-    return _one(laws(p[None], tol=tol), tol)[0]
+        raise ValueError(f"pmf: expected shape (z, x, y), got {p.shape}; for many distributions use broja_batch")
+    p = checked_pmfs(p[None], tol=tol)
+    a, b = pair_tables(p)
+    return as_table(p, solve_one(a[0], b[0], tol), tol=tol)[0]
 
 
-def _one(p: FloatArray, tol: float) -> PIDTable:
-    a, b = p[0].sum(2).T, p[0].sum(1)  # (x, t), (t, y)
+def pair_tables(p: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Marginals a (law, x, t) and b (law, t, y) of distributions p (law, t, x, y)."""
+    return p.sum(3).swapaxes(1, 2), p.sum(2)
+
+
+def solve_one(a: FloatArray, b: FloatArray, tol: float) -> Solution:
+    """Presolve, solve and certify one distribution with pair tables a (x, t) and b (t, y); a Solution of length 1."""
     q = np.zeros((*a.shape, b.shape[1]))
     u, v = np.full(a.shape, -np.inf), np.full(b.shape, -np.inf)
     iterations = 0
@@ -68,15 +105,20 @@ def _one(p: FloatArray, tol: float) -> PIDTable:
             q, u, v = solution
             break
         put_back(block, solution, (a, b), (q, u, v))
-    found, shifted, gap = certify(q[None], u[None], v[None], a[None], b[None])
+    rounded, shifted, gap = certify(q[None], u[None], v[None], a[None], b[None])
+    return Solution(rounded, shifted, v[None], gap, np.array([iterations]))
+
+
+def as_table(p: FloatArray, solution: Solution, *, tol: float) -> PIDTable:
+    """The result for distributions p (law, t, x, y), with the axes in the caller's order."""
     return table(
         p,
-        found.transpose(0, 2, 1, 3),
-        shifted.transpose(0, 2, 1),
-        v[None],
-        gap,
+        solution.q.transpose(0, 2, 1, 3),
+        solution.u.swapaxes(1, 2),
+        solution.v,
+        solution.gap,
         tol=tol,
-        iterations=np.array([iterations]),
+        iterations=solution.iterations,
     )
 
 
@@ -85,21 +127,22 @@ def _solve_block(block: Block, tol: float) -> tuple[tuple[FloatArray, FloatArray
         q, u, v, used = propose(block.a[None], block.b[None], tol=0.9 * tol)
         if certify(q, u, v, block.a[None], block.b[None])[2][0] <= 0.9 * tol:
             return (q[0], u[0], v[0]), used
-    # the Schur complement lives on the y side: keep it the smaller one
+    # the Schur complement has the size of the y side: make it the smaller one
     swap = block.a.shape[0] < block.b.shape[1]
     a, b = (block.b.T, block.a.T) if swap else (block.a, block.b)
-    found = solve(a[None], b[None], tol=0.9 * tol)  # leave room for the rounding of the whole
-    q, u, v = found.q[0], found.u[0], found.v[0]
+    solution = solve(a[None], b[None], tol=0.9 * tol)  # leaves room for the rounding of the whole
+    q, u, v = solution.q[0], solution.u[0], solution.v[0]
     if swap:
         q, u, v = q.transpose(2, 1, 0), v.T, u.T
-    return (q, u, v), int(found.iterations[0])
+    return (q, u, v), int(solution.iterations[0])
 
 
-def laws(p: FloatArray, *, tol: float) -> FloatArray:
-    """Check probability tables (law, t, x, y) and normalise away the last digits."""
+def checked_pmfs(p: FloatArray, *, tol: float) -> FloatArray:
+    """Check probability tables (law, t, x, y) and tol; normalise away the rounding error of the sums."""
     if 0 in p.shape:
-        raise ValueError(f"pmf: expected at least one value of t, x and y, got shape {p.shape[1:]}")
-    if not (tol > 0 and np.isfinite(tol)):
+        raise ValueError(f"pmf: expected at least one value of z, x and y, got shape {p.shape[1:]}")
+    gap = checks.number(tol, name="tol")
+    if not (gap > 0 and np.isfinite(gap)):
         raise ValueError(f"tol: expected a positive number of nats, got {tol}; 1e-9 is a good choice")
     if not np.isfinite(p).all():
         raise ValueError("pmf: expected finite probabilities, got NaN or infinity; check how it was made")

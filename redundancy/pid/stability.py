@@ -1,17 +1,17 @@
-"""How far the atoms can move when the law does: the modulus of continuity of BROJA, and limits from samples."""
+"""How far the atoms can move with the distribution: BROJA's modulus of continuity, and confidence limits."""
 
 from __future__ import annotations
 
 import math
 
 from redundancy.array_types import FloatArray
-from redundancy.pid.result import ATOMS, PID
+from redundancy.pid.result import ATOMS, PID, Atom
 
 
 def entropy_modulus(v: float, size: int) -> float:
-    """omega_k(v) = min(log k, v log k + h_2(v)): |H_P(X | Y) - H_Q(X | Y)| for TV(P, Q) <= v, |X| = k (9.3.1).
+    """omega_k(v) = min(log k, v log k + h_2(v)): |H_P(X | Y) - H_Q(X | Y)| for TV(P, Q) <= v, |X| = k.
 
-    Non-decreasing in v, whatever the alphabet of Y; v above 1 counts as 1.
+    Theory, section 9.3. Non-decreasing in v, whatever the alphabet of Y; v above 1 counts as 1.
     """
     v = min(v, 1.0)
     h2 = 0.0 if v in (0.0, 1.0) else -v * math.log(v) - (1.0 - v) * math.log1p(-v)
@@ -26,7 +26,7 @@ def unique_modulus(a: float, b: float, size: int) -> float:
 
 
 def variation_radius(cells: int, n: int, alpha: float) -> float:
-    """v with P(TV(empirical, true) >= v) <= alpha for n independent samples on `cells` cells (9.3.2)."""
+    """v with P(TV(empirical, true) >= v) <= alpha, for n independent samples on `cells` cells (theory, section 9.3)."""
     if cells < 2:
         return 0.0
     # log(2^K - 2), without overflow
@@ -34,8 +34,8 @@ def variation_radius(cells: int, n: int, alpha: float) -> float:
     return math.sqrt((log_events - math.log(alpha)) / (2.0 * n))
 
 
-def stability_limits(pid: PID, pmf: FloatArray, *, n: int, alpha: float) -> dict[str, tuple[float, float]]:
-    """Limits that hold all four atoms of the sampled law at once with probability 1 - alpha.
+def stability_limits(pid: PID, pmf: FloatArray, *, n: int, alpha: float) -> dict[Atom, tuple[float, float]]:
+    """Confidence limits that hold together for all four atoms of the sampled distribution, at confidence 1 - alpha.
 
     alpha is shared by the two pair tables and the whole table. With a, b, c their radii: the unique atoms move by
     at most (9.3), in both roles; R = I(T; X) - U_X by omega(a) more for each of H(T) and H(T | X); S = I(T; X | Y) -
@@ -46,7 +46,7 @@ def stability_limits(pid: PID, pmf: FloatArray, *, n: int, alpha: float) -> dict
     b = variation_radius(size_t * size_y, n, alpha / 3.0)
     c = variation_radius(pmf.size, n, alpha / 3.0)
     move_x, move_y = unique_modulus(a, b, size_t), unique_modulus(b, a, size_t)
-    moves = {
+    moves: dict[Atom, float] = {
         "unique_x": move_x,
         "unique_y": move_y,
         "redundant": min(
@@ -59,7 +59,7 @@ def stability_limits(pid: PID, pmf: FloatArray, *, n: int, alpha: float) -> dict
         )
         + entropy_modulus(c, size_t),
     }
-    limits = {}
+    limits: dict[Atom, tuple[float, float]] = {}
     for atom in ATOMS:
         low, high = pid.interval(atom)
         limits[atom] = (max(0.0, low - moves[atom]), min(math.log(size_t), high + moves[atom]))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from redundancy.estimate import Estimate
+from redundancy.estimate import Estimate, Quantity
 from redundancy.pid.from_samples import broja_from_samples
 
 
 def unique_information(
-    target: ArrayLike,
+    z: ArrayLike,
     x_codes: ArrayLike,
     y_codes: ArrayLike,
     *,
@@ -18,18 +18,59 @@ def unique_information(
     confidence: float | None = None,
     sizes: tuple[int, int, int] | None = None,
 ) -> Estimate:
-    """What the earlier layer knows about the target and the later one does not: BROJA's U(T : X \\ Y), nats.
+    """Estimate U(Z : X \\ Y): what the earlier layer knows about the target and the later one does not (BROJA).
 
-    It is at most H(X | Y) (Lemma 5), and 0 exactly when the later code can stand in for the earlier one as far as the
-    target is concerned. Plug-in: biased upwards when cells are many and samples few.
+    Parameters
+    ----------
+    z : array_like (n,)
+        Labels of the target: integers, booleans or strings.
+    x_codes, y_codes : array_like (n,)
+        Codewords of the earlier and the later layer.
+    tol, confidence, sizes
+        As in :func:`broja_from_samples`.
 
-    Parameters and errors as `broja_from_samples`; the whole decomposition is in `details["pid"]`.
+    Returns
+    -------
+    Estimate
+        Nats, in [0, log |Z|] up to the gap; the whole decomposition is in `details["pid"]`. Plug-in: biased upwards
+        when the cells are many and the samples few. No per-unit values.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As in :func:`broja_from_samples`.
+
+    See Also
+    --------
+    broja_from_samples : All four atoms.
+    informational : H(X | Y), which is never smaller.
+
+    Notes
+    -----
+    U(Z : X \\ Y) <= H(X | Y) (Lemma 5), and it is 0 exactly when the later codeword can replace the earlier one as far
+    as the target is concerned (theory, section 9.5).
+
+    References
+    ----------
+    Bertschinger, Rauh, Olbrich, Jost and Ay (2014), *Quantifying unique information*, arXiv:1311.2852.
+
+    Examples
+    --------
+    The later layer merges the symbols 0, 1 and 2, 3, and the target is the earlier symbol: one bit is unique.
+
+    >>> import numpy as np
+    >>> import redundancy as rd
+    >>> x = np.arange(400) % 4
+    >>> round(rd.unique_information(x, x, x // 2).bits, 4)
+    1.0
+    >>> round(rd.unique_information(x > 1, x, x // 2).bits, 4)
+    0.0
     """
-    pid = broja_from_samples(target, x_codes, y_codes, tol=tol, confidence=confidence, sizes=sizes)
+    pid = broja_from_samples(z, x_codes, y_codes, tol=tol, confidence=confidence, sizes=sizes)
     return Estimate(
         value=pid.unique_x,
-        quantity="unique information",
+        quantity=Quantity.UNIQUE_INFORMATION,
         unit="nats",
         settings={"method": "broja", "gap": pid.gap},
-        details={"pid": pid, "n": int(np.asarray(target).size)},
+        details={"pid": pid, "n": int(np.asarray(z).size)},
     )

@@ -1,26 +1,62 @@
-"""Out-of-fold losses: every row is predicted by a regressor that saw no row of its image."""
+"""Cross-fitting: folds that keep images whole, seeded regressors, and losses on rows they were not fitted on."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Protocol, TypeGuard, TypeVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from redundancy.array_types import FloatArray, IntArray
+from redundancy import checks
+from redundancy.array_types import FloatArray, IntArray, Rng
 from redundancy.prediction.panel import fit_panel, project_to_simplex
 
-# Log-loss of a forecast that gives a class probability 0 is infinite: mix in this much of the uniform law.
+# The log-loss of a forecast with probability 0 is infinite: this much of the uniform distribution is mixed in.
 LOG_LOSS_MIX = 0.01
+RIDGE_STRENGTHS: FloatArray = np.logspace(-3, 6, 19)
+
+ModelT = TypeVar("ModelT")
+Label = int | float | bool | str
+
+
+class Regressor(Protocol):
+    """What is asked of a scikit-learn regressor."""
+
+    def fit(self, x: FloatArray, z: FloatArray, /) -> object:
+        """Fit to rows x (n, d) and targets z (n,) or (n, m)."""
+
+    def predict(self, x: FloatArray, /) -> ArrayLike:
+        """Predictions (t,) or (t, m)."""
+
+
+class Classifier(Protocol):
+    """What is asked of a scikit-learn classifier."""
+
+    @property
+    def classes_(self) -> Sequence[Label]:
+        """Labels in the order of the columns of `predict_proba`, after fitting."""
+
+    def fit(self, x: FloatArray, z: IntArray, /) -> object:
+        """Fit to rows x (n, d) and class numbers z (n,)."""
+
+    def predict_proba(self, x: FloatArray, /) -> FloatArray:
+        """Class probabilities (t, classes)."""
+
+
+def forecasts_classes(model: object) -> TypeGuard[Classifier]:
+    """Whether a model predicts class probabilities."""
+    return hasattr(model, "predict_proba")
 
 
 @dataclass(frozen=True)
 class Target:
-    """What is predicted: columns (n, m), with class labels when the rows are one-hot, or a box."""
+    """What is predicted: columns (n, m), with class labels if the rows are one-hot, or with a range (box)."""
 
     columns: FloatArray
-    labels: tuple[Any, ...] | None = None
+    labels: tuple[Label, ...] | None = None
     box: tuple[float, float] | None = None
 
     @property
@@ -52,16 +88,51 @@ def assign_folds(units: int, folds: int, rng: np.random.Generator) -> IntArray:
     return fold
 
 
+def fold_of_rows(n: int, folds: int, groups: ArrayLike | None, rng: Rng) -> IntArray:
+    """Random fold of each row (n,); the rows of a group share one."""
+    index, sizes = checks.group_index(groups, n)
+    if not 2 <= folds <= sizes.size:
+        raise ValueError(f"folds: expected 2 to {sizes.size} (the number of rows or groups), got {folds}")
+    return assign_folds(sizes.size, folds, np.random.default_rng(rng))[index]
+
+
+def seeded_clone(model: ModelT, rng: np.random.Generator) -> ModelT:
+    """An unfitted copy of a scikit-learn model, with every `random_state` that is None drawn from rng."""
+    from sklearn.base import clone
+
+    if not hasattr(model, "get_params"):
+        return copy.deepcopy(model)
+    copied = clone(model)
+    unseeded = [
+        key
+        for key, value in copied.get_params(deep=True).items()
+        if (key == "random_state" or key.endswith("__random_state")) and value is None
+    ]
+    copied.set_params(**{key: int(rng.integers(2**31)) for key in sorted(unseeded)})
+    fresh: ModelT = copied
+    return fresh
+
+
+def ridge_predict(features: FloatArray, target: FloatArray, new: FloatArray) -> FloatArray:
+    """Predictions (m, columns of target) of a ridge regression on standardised features, tuned by leave-one-out."""
+    from sklearn.linear_model import RidgeCV
+
+    centre, scale = features.mean(0), features.std(0)
+    scale = np.where(scale > 0, scale, 1.0)
+    model = RidgeCV(alphas=RIDGE_STRENGTHS).fit((features - centre) / scale, target)
+    return np.asarray(model.predict((new - centre) / scale)).reshape(len(new), -1)
+
+
 def losses(
     x: FloatArray,
     target: Target,
     *,
     unit: IntArray,
     fold_of_unit: IntArray | None,
-    regressor: Any,
+    regressor: Regressor | None,
     rng: np.random.Generator,
 ) -> Losses:
-    """Losses of predicting the target from x (n, d), fitted without the row's fold (or not fitted at all)."""
+    """Losses of predicting the target from x (n, d), fitted without the row's fold (or fitted beforehand)."""
     n = x.shape[0]
     classes = target.labels is not None
     out = Losses(np.empty(n), np.empty(n), np.empty(n) if classes else None, np.empty(n) if classes else None)
@@ -70,7 +141,7 @@ def losses(
         test = np.nonzero(fold_of_row == fold)[0]
         train = np.nonzero(fold_of_row != fold)[0]
         z = target.columns[test]
-        if fold_of_unit is None:
+        if fold_of_unit is None and regressor is not None:
             prediction = _bounded(_predict(regressor, x[test], target, codes=False), target)
             out.constant[test] = np.square(z - target.columns.mean(axis=0)).sum(axis=1)
         elif regressor is None:
@@ -101,47 +172,44 @@ def _bounded(prediction: FloatArray, target: Target) -> FloatArray:
     return prediction if target.box is None else np.clip(prediction, *target.box)
 
 
-def _fit(regressor: Any, x: FloatArray, target: Target, train: IntArray, rng: np.random.Generator) -> Any:
-    from sklearn.base import clone
-
-    model = clone(regressor) if hasattr(regressor, "get_params") else copy.deepcopy(regressor)
-    if hasattr(model, "get_params"):
-        unseeded = [
-            key
-            for key, value in model.get_params(deep=True).items()
-            if (key == "random_state" or key.endswith("__random_state")) and value is None
-        ]
-        model.set_params(**{key: int(rng.integers(2**31)) for key in sorted(unseeded)})
+def _fit(
+    regressor: Regressor, x: FloatArray, target: Target, train: IntArray, rng: np.random.Generator
+) -> Regressor | Classifier:
+    model = seeded_clone(regressor, rng)
     columns = target.columns[train]
-    if target.labels is not None and hasattr(model, "predict_proba"):
-        return model.fit(x, columns.argmax(axis=1))
+    if target.labels is not None and forecasts_classes(model):
+        model.fit(x, columns.argmax(axis=1))
+        return model
     if columns.shape[1] == 1:
-        return model.fit(x, columns[:, 0])
+        model.fit(x, columns[:, 0])
+        return model
     if not _takes_many_columns(model):
         from sklearn.multioutput import MultiOutputRegressor
 
         model = MultiOutputRegressor(model)
-    return model.fit(x, columns)
+    model.fit(x, columns)
+    return model
 
 
-def _takes_many_columns(model: Any) -> bool:
+def _takes_many_columns(model: object) -> bool:
     from sklearn.utils import get_tags
 
     return not hasattr(model, "__sklearn_tags__") or bool(get_tags(model).target_tags.multi_output)
 
 
-def _predict(model: Any, x: FloatArray, target: Target, *, codes: bool) -> FloatArray:
-    """Predictions (t, m); a classifier's classes are codes 0..m-1 when it was fitted here, else labels."""
+def _predict(model: Regressor | Classifier, x: FloatArray, target: Target, *, codes: bool) -> FloatArray:
+    """Predictions (t, m); a classifier's classes are numbers 0..m-1 if it was fitted here, else labels."""
     m = target.columns.shape[1]
-    if target.labels is not None and hasattr(model, "predict_proba"):
+    if target.labels is not None and forecasts_classes(model):
         given = np.asarray(model.predict_proba(x), dtype=np.float64)
         seen = list(model.classes_)
         if not codes and not set(seen) <= set(target.labels):
             raise ValueError(f"regressor: expected a classifier of the labels {list(target.labels)}, got one of {seen}")
         prediction = np.zeros((x.shape[0], m))
-        prediction[:, seen if codes else [target.labels.index(label) for label in seen]] = given
+        columns = np.array(seen if codes else [target.labels.index(label) for label in seen])
+        prediction[:, columns] = given
     else:
-        prediction = np.asarray(model.predict(x), dtype=np.float64)
+        prediction = np.asarray(model.predict(x), dtype=np.float64)  # type: ignore[union-attr]
         if prediction.shape in ((x.shape[0],), (x.shape[0], 1)) and m == 1:
             prediction = prediction.reshape(-1, 1)
     if prediction.shape != (x.shape[0], m) or not np.isfinite(prediction).all():

@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike
 
-from redundancy import checks
-from redundancy.array_types import FloatArray, IntArray
-from redundancy.estimate import Estimate
-from redundancy.prediction.cross_fitting import Losses, Target, losses
-from redundancy.prediction.inputs import check_regressor, fold_of_units, paired_inputs
+from redundancy.array_types import AnyArray, FloatArray, IntArray, Rng
+from redundancy.estimate import Estimate, Quantity, unit_of_sampling
+from redundancy.prediction.cross_fitting import Losses, Regressor, Target, losses
+from redundancy.prediction.inputs import Task, check_regressor, fold_of_units, paired_inputs
 from redundancy.units import unit_means
 
 
 def mmse(
     z: ArrayLike,
-    x: Any,
-    regressor: Any = None,
+    x: AnyArray,
+    regressor: Regressor | None = None,
     folds: int | None = 5,
     groups: ArrayLike | None = None,
-    rng: np.random.Generator | int | None = None,
+    rng: Rng = None,
     *,
-    task: str | None = None,
+    task: Task | None = None,
     target_range: tuple[float, float] | None = None,
 ) -> Estimate:
-    """Cross-fitted squared error of predicting Z from X, an upward estimate of mmse(Z | X) (eq. 0.1).
+    """Estimate mmse(Z | X) from above by the cross-fitted squared error of predicting Z from X.
 
-    In expectation it is mmse(Z | X) plus the regression error of the fitted predictors, so it lies above the
-    mmse however the regressor is chosen; how close depends on the regressor and on n.
+    In expectation the estimate is mmse(Z | X) plus the regression error of the fitted predictors, so it lies above
+    the mmse for every choice of regressor; how close it comes depends on the regressor and on n.
 
     Parameters
     ----------
@@ -45,7 +42,7 @@ def mmse(
         classes), weighted by inner cross-validation.
     folds : int or None
         Number of folds. None means that `regressor` is already fitted on other data and only predicts.
-    groups : array (n,), optional
+    groups : array_like (n,), optional
         Image of each row: an image is never split between folds, and is the unit of sampling.
     rng : Generator, int or None
         Folds and regressors; the result is a deterministic function of it.
@@ -58,10 +55,10 @@ def mmse(
     Returns
     -------
     Estimate
-        `.value` in squared units of z (Brier: in [0, 2]); `.per_unit` mean loss of each image. `.details`:
+        `.value` in squared units of z, >= 0 (Brier: in [0, 2]); `.per_unit` mean loss of each image. `.details`:
         "constant" (risk of predicting the mean), "r2", "chosen", "regressors" (risk and mean weight of each
         member), "fold_of_unit", and for classes "log_loss" (nats; forecasts mixed with 1% of the uniform
-        law) and "accuracy".
+        distribution) and "accuracy".
 
     Raises
     ------
@@ -70,42 +67,71 @@ def mmse(
         folds=None, z outside target_range.
     TypeError
         A regressor that is a class, cannot fit and predict, or is a classifier for a continuous target.
+
+    See Also
+    --------
+    functional : Paired difference of two such risks.
+    bounds.certify : Upper confidence limit; no lower one exists for continuous X (theory, section 9.2).
+
+    Notes
+    -----
+    By Pythagoras (0.1), E|Z - f(X)|^2 = mmse(Z | X) + E|f(X) - E[Z | X]|^2 for every predictor f.
+
+    References
+    ----------
+    Chernozhukov et al. (2018), *Double/debiased machine learning*, arXiv:1608.00060 (cross-fitting).
+
+    Examples
+    --------
+    The noise of Z has variance 0.25, which no predictor can go below:
+
+    >>> import numpy as np
+    >>> import redundancy as rd
+    >>> from sklearn.linear_model import Ridge
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.normal(size=(2000, 3))
+    >>> z = x.sum(axis=1) + 0.5 * rng.normal(size=2000)
+    >>> estimate = rd.mmse(z, x, Ridge(), rng=0)
+    >>> round(estimate.value, 3)
+    0.262
+    >>> round(estimate.details["r2"], 3)
+    0.92
     """
     target, rows, index, sizes = paired_inputs(z, (("x", x),), groups, task, target_range)
     check_regressor(regressor, target, folds)
     generator = np.random.default_rng(rng)
-    fold = fold_of_units(sizes.size, folds, generator, "groups" if groups is not None else "rows")
-    found = losses(rows[0], target, unit=index, fold_of_unit=fold, regressor=regressor, rng=generator)
-    per_unit = unit_means(found.squared, index, sizes)
+    fold = fold_of_units(sizes.size, folds, generator, "rows" if groups is None else "groups")
+    side = losses(rows[0], target, unit=index, fold_of_unit=fold, regressor=regressor, rng=generator)
+    per_unit = unit_means(side.squared, index, sizes)
     return Estimate(
         value=float(per_unit.mean()),
-        quantity="mmse",
+        quantity=Quantity.MMSE,
         per_unit=per_unit,
         rows=sizes.astype(np.float64),
         support=(0.0, target.largest_loss),
-        unit_of_sampling="row" if groups is None else "image",
+        unit_of_sampling=unit_of_sampling(groups),
         unit="1" if target.labels is not None else "z²",
         settings=_settings(regressor, folds, target),
-        details={"fold_of_unit": fold, **_summary(found, per_unit, index, sizes)},
+        details={"fold_of_unit": fold, **_summary(side, per_unit, index, sizes)},
     )
 
 
 def functional(
     z: ArrayLike,
-    x: Any,
-    y: Any,
-    regressor: Any = None,
+    x: AnyArray,
+    y: AnyArray,
+    regressor: Regressor | tuple[Regressor | None, Regressor | None] | None = None,
     folds: int | None = 5,
     groups: ArrayLike | None = None,
-    rng: np.random.Generator | int | None = None,
+    rng: Rng = None,
     *,
-    task: str | None = None,
+    task: Task | None = None,
     target_range: tuple[float, float] | None = None,
 ) -> Estimate:
-    """Paired difference of cross-fitted risks, an estimate of mmse(Z | Y) - mmse(Z | X) (Definition 3).
+    """Estimate functional redundancy: the difference mmse(Z | Y) - mmse(Z | X) of cross-fitted risks (D4).
 
     Both sides use the same folds and the same kind of regressor, and every image contributes the difference
-    of its two losses: where the predictors agree the differences are small, whatever the noise of Z.
+    of its two losses: where the predictors agree the differences are small, however noisy Z is.
 
     Parameters
     ----------
@@ -119,20 +145,53 @@ def functional(
     Returns
     -------
     Estimate
-        `.value` = risk from y minus risk from x; `.per_unit` the same per image. `.details`: "x" and "y"
-        (what :func:`mmse` reports for each), "loss_x", "loss_y" (per image), "fold_of_unit".
+        `.value` is the risk from y minus the risk from x, in squared units of z (Brier: in [-2, 2]); positive if the
+        later layer predicts worse. `.per_unit` is the same per image. `.details`: "x" and "y" (what :func:`mmse`
+        reports for each), "loss_x", "loss_y" (per image), "fold_of_unit".
 
     Raises
     ------
     ValueError, TypeError
         As in :func:`mmse`.
+
+    See Also
+    --------
+    mmse : One side alone.
+    risk_difference : For predictors that are already fitted, such as a full and a skipped network.
+    bounds.certify : Confidence interval of the difference.
+
+    Notes
+    -----
+    D4 calls X and Y functionally redundant for Z at level eps if |mmse(Z | X) - mmse(Z | Y)| <= eps. The difference
+    of the risks of fitted predictors exceeds the difference of the mmse by that of their regression errors; Theorem 2
+    bounds it, see (4.1).
+
+    References
+    ----------
+    *Skip-It? Theoretical Conditions for Layer Skipping in Vision-Language Models* (2025), arXiv:2509.25584.
+
+    Examples
+    --------
+    The later layer has lost a coordinate of variance 1:
+
+    >>> import numpy as np
+    >>> import redundancy as rd
+    >>> from sklearn.linear_model import Ridge
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.normal(size=(2000, 2))
+    >>> z = x.sum(axis=1) + rng.normal(size=2000)
+    >>> estimate = rd.functional(z, x, x[:, :1], Ridge(), rng=0)
+    >>> round(estimate.value, 2)
+    0.99
+    >>> round(estimate.details["x"]["risk"], 2), round(estimate.details["y"]["risk"], 2)
+    (0.98, 1.97)
     """
     target, (rows_x, rows_y), index, sizes = paired_inputs(z, (("x", x), ("y", y)), groups, task, target_range)
     for_x, for_y = regressor if isinstance(regressor, tuple) else (regressor, regressor)
     for one in (for_x, for_y):
         check_regressor(one, target, folds)
     generator = np.random.default_rng(rng)
-    fold = fold_of_units(sizes.size, folds, generator, "groups" if groups is not None else "rows")
+    fold = fold_of_units(sizes.size, folds, generator, "rows" if groups is None else "groups")
     # One seed for both sides: equal states get equal predictions, and a difference of exactly 0.
     seed = int(generator.integers(2**31))
     sides = [
@@ -150,11 +209,11 @@ def functional(
     per_unit = loss_y - loss_x
     return Estimate(
         value=float(per_unit.mean()),
-        quantity="functional",
+        quantity=Quantity.FUNCTIONAL,
         per_unit=per_unit,
         rows=sizes.astype(np.float64),
         support=(-target.largest_loss, target.largest_loss),
-        unit_of_sampling="row" if groups is None else "image",
+        unit_of_sampling=unit_of_sampling(groups),
         unit="1" if target.labels is not None else "z²",
         settings=_settings(regressor, folds, target),
         details={
@@ -167,89 +226,43 @@ def functional(
     )
 
 
-def risk_difference(
-    loss_x: ArrayLike,
-    loss_y: ArrayLike,
-    *,
-    largest_loss: float,
-    groups: ArrayLike | None = None,
-) -> Estimate:
-    """Paired difference of two losses measured on data that neither predictor was fitted on (section 9.2).
-
-    The case a user needs: `loss_x` of the full network and `loss_y` of the skipped one, both frozen.
-
-    Parameters
-    ----------
-    loss_x, loss_y : array (n,)
-        Losses of the same rows, in [0, largest_loss]: 0-1 errors, Brier scores, bounded log-losses.
-    largest_loss : float
-        Largest possible loss.
-    groups : array (n,), optional
-        Image of each row.
-
-    Returns
-    -------
-    Estimate
-        `.value` = mean of loss_y - loss_x, "functional", in [-largest_loss, largest_loss].
-    """
-    a, b = (checks.matrix(loss, name=name) for loss, name in ((loss_x, "loss_x"), (loss_y, "loss_y")))
-    if a.shape != b.shape or a.shape[1] != 1:
-        raise ValueError(f"loss_x and loss_y: expected two vectors of one length, got {a.shape} and {b.shape}")
-    both = np.concatenate([a, b])
-    if both.min() < 0 or both.max() > largest_loss:
-        raise ValueError(
-            f"loss_x and loss_y: expected losses in [0, {largest_loss}], got a range {both.min()} to {both.max()}"
-        )
-    index, sizes = checks.group_index(groups, a.shape[0])
-    means = [unit_means(loss[:, 0], index, sizes) for loss in (a, b)]
-    per_unit = means[1] - means[0]
-    return Estimate(
-        value=float(per_unit.mean()),
-        quantity="functional",
-        per_unit=per_unit,
-        rows=sizes.astype(np.float64),
-        support=(-float(largest_loss), float(largest_loss)),
-        unit_of_sampling="row" if groups is None else "image",
-        settings={"predictors": "frozen"},
-        details={"fold_of_unit": None, "loss_x": means[0], "loss_y": means[1]},
-    )
-
-
-def _settings(regressor: Any, folds: int | None, target: Target) -> dict[str, Any]:
-    name = "panel" if regressor is None else _name(regressor)
-    out: dict[str, Any] = {"regressor": name, "folds": "none (already fitted)" if folds is None else folds}
+def _settings(regressor: object, folds: int | None, target: Target) -> dict[str, object]:
+    settings: dict[str, object] = {
+        "regressor": _name(regressor),
+        "folds": "none (already fitted)" if folds is None else folds,
+    }
     if target.labels is not None:
-        out["classes"] = len(target.labels)
+        settings["classes"] = len(target.labels)
     if target.box is not None:
-        out["target_range"] = target.box
-    return out
+        settings["target_range"] = target.box
+    return settings
 
 
-def _name(regressor: Any) -> str:
+def _name(regressor: object) -> str:
     if isinstance(regressor, tuple):
         return " / ".join(_name(one) for one in regressor)
     return "panel" if regressor is None else type(regressor).__name__
 
 
-def _summary(found: Losses, per_unit: FloatArray, index: IntArray, sizes: IntArray) -> dict[str, Any]:
-    """What is worth reading of one side: the constant's risk, r2, the panel's table, scores of classes."""
+def _summary(side: Losses, per_unit: FloatArray, index: IntArray, sizes: IntArray) -> dict[str, object]:
+    """The details of one side: the constant's risk, r2, the panel's table, scores of classes."""
 
     def mean(values: FloatArray) -> float:
         return float(unit_means(values, index, sizes).mean())
 
-    constant = mean(found.constant)
-    out: dict[str, Any] = {
+    constant = mean(side.constant)
+    summary: dict[str, object] = {
         "risk": float(per_unit.mean()),
         "constant": constant,
         "r2": 1.0 - float(per_unit.mean()) / constant,
     }
-    if found.weights:
-        weight = {name: float(np.mean([w[name] for w in found.weights])) for name in found.members}
-        out["regressors"] = {
-            name: {"risk": mean(values), "weight": weight[name]} for name, values in found.members.items()
+    if side.weights:
+        weight = {name: float(np.mean([w[name] for w in side.weights])) for name in side.members}
+        summary["regressors"] = {
+            name: {"risk": mean(values), "weight": weight[name]} for name, values in side.members.items()
         }
-        out["chosen"] = max(weight, key=weight.__getitem__)
-    if found.log is not None and found.correct is not None:
-        out["log_loss"] = mean(found.log)
-        out["accuracy"] = mean(found.correct)
-    return out
+        summary["chosen"] = max(weight, key=weight.__getitem__)
+    if side.log is not None and side.correct is not None:
+        summary["log_loss"] = mean(side.log)
+        summary["accuracy"] = mean(side.correct)
+    return summary

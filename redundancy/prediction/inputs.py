@@ -1,25 +1,27 @@
-"""What `mmse` and `functional` accept: targets, states, folds and regressors, checked before anything is fitted."""
+"""Checks of what `mmse` and `functional` accept (targets, states, folds, regressors), before anything is fitted."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from redundancy import checks
-from redundancy.array_types import FloatArray, IntArray
-from redundancy.prediction.cross_fitting import Target, assign_folds
+from redundancy.array_types import AnyArray, FloatArray, IntArray
+from redundancy.prediction.cross_fitting import Regressor, Target, assign_folds, forecasts_classes
+
+Task = Literal["regression", "classification"]
 
 
 def paired_inputs(
     z: ArrayLike,
-    states: tuple[tuple[str, Any], ...],
+    states: tuple[tuple[str, AnyArray], ...],
     groups: ArrayLike | None,
-    task: str | None,
+    task: Task | None,
     target_range: tuple[float, float] | None,
 ) -> tuple[Target, list[FloatArray], IntArray, IntArray]:
-    """Target, states, image of each row and rows of each image."""
+    """The target, the states, the image of each row and the number of rows of each image."""
     rows = [checks.matrix(_on_cpu(state), name=name) for name, state in states]
     target = _target(_on_cpu(z), task, target_range)
     for (name, _), state in zip(states, rows, strict=True):
@@ -32,14 +34,14 @@ def paired_inputs(
     return target, rows, index, sizes
 
 
-def _on_cpu(a: Any) -> Any:
+def _on_cpu(a: AnyArray) -> AnyArray:
     if hasattr(a, "detach"):
         a = a.detach().cpu()
         return a.double().numpy() if a.is_floating_point() else a.numpy()
     return a
 
 
-def _target(z: Any, task: str | None, target_range: tuple[float, float] | None) -> Target:
+def _target(z: ArrayLike, task: Task | None, target_range: tuple[float, float] | None) -> Target:
     if task is not None:
         checks.one_of(task, ("regression", "classification"), name="task")
     a = np.asarray(z)
@@ -49,7 +51,7 @@ def _target(z: Any, task: str | None, target_range: tuple[float, float] | None) 
         if a.ndim != 1 or a.size == 0:
             raise ValueError(f"z: expected one class label per row, shape (n,), got {a.shape}")
         if target_range is not None:
-            raise ValueError("target_range: expected only with a continuous target; classes have their own range")
+            raise ValueError("target_range: expected with a continuous target only, got classes; leave it out")
         if a.dtype.kind == "f":
             checks.finite(a, name="z")
         labels, codes = np.unique(a, return_inverse=True)
@@ -65,7 +67,7 @@ def _target(z: Any, task: str | None, target_range: tuple[float, float] | None) 
     if (columns == columns[0]).all():
         raise ValueError("z: expected a target that varies, got a constant; its mmse is 0 for every x")
     if target_range is not None:
-        low, high = (float(end) for end in target_range)
+        low, high = (checks.number(end, name="target_range") for end in target_range)
         if not (np.isfinite([low, high]).all() and low < high):
             raise ValueError(f"target_range: expected finite numbers low < high, got ({low}, {high})")
         if columns.min() < low or columns.max() > high:
@@ -77,7 +79,7 @@ def _target(z: Any, task: str | None, target_range: tuple[float, float] | None) 
 
 
 def fold_of_units(units: int, folds: int | None, rng: np.random.Generator, what: str) -> IntArray | None:
-    """Fold of each independent unit; None for a regressor fitted elsewhere."""
+    """Fold of each independent unit; None for a regressor that was fitted on other data."""
     if folds is None:
         return None
     if isinstance(folds, bool) or folds != int(folds) or folds < 2:
@@ -90,8 +92,8 @@ def fold_of_units(units: int, folds: int | None, rng: np.random.Generator, what:
     return assign_folds(units, int(folds), rng)
 
 
-def check_regressor(regressor: Any, target: Target, folds: int | None) -> None:
-    """Refuse what cannot predict this target, before anything is fitted."""
+def check_regressor(regressor: Regressor | None, target: Target, folds: int | None) -> None:
+    """Raise if the regressor cannot predict this target, before anything is fitted."""
     if regressor is None:
         if folds is None:
             raise ValueError("folds: expected a number with the default panel; None needs a fitted regressor")
@@ -112,7 +114,7 @@ def check_regressor(regressor: Any, target: Target, folds: int | None) -> None:
                 f"regressor: expected a {' or '.join(allowed)} for this target, got {type(regressor).__name__}"
                 + (f", a {kind}" if kind else "")
             )
-        if kind == "classifier" and not hasattr(regressor, "predict_proba"):
+        if kind == "classifier" and not forecasts_classes(regressor):
             raise TypeError(
                 f"regressor: expected a classifier with predict_proba, got {type(regressor).__name__}; "
                 "wrap it in CalibratedClassifierCV"

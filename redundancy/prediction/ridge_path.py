@@ -14,7 +14,7 @@ STRENGTHS: FloatArray = np.logspace(-9, 1, 31)
 
 @dataclass(frozen=True)
 class RidgePath:
-    """Predictions a + b' M (M diag(1 / (e + s trace))) w for all strengths s; see `ridge_path`."""
+    """A fitted path: strength s predicts features @ basis @ (loadings / (e + s trace)) + intercept."""
 
     eigenvalues: FloatArray  # (r,)
     basis: FloatArray  # (p, r): maps centred test features, or centred kernel rows, to eigen-coordinates
@@ -23,7 +23,7 @@ class RidgePath:
     trace: float
 
     def predict(self, features: FloatArray, strength: float) -> FloatArray:
-        """Features (t, p) of the kind fitted -> predictions (t, m)."""
+        """Predictions (t, m) from features (t, p) of the kind that was fitted, or from kernel rows."""
         shrunk = self.loadings / (self.eigenvalues + strength * self.trace)[:, None]
         return np.asarray((features @ self.basis) @ shrunk + self.intercept)
 

@@ -36,7 +36,7 @@ def checked_gap(pmf, q, u, v):
 
 
 def alternating(pmf, rounds=2000, sweeps=60):
-    """Upper bound of U(T : X \\ Y): each slice is projected onto its margins by Sinkhorn sweeps, then pooled."""
+    """Upper bound on U(T : X \\ Y): each slice is projected onto its marginals by Sinkhorn sweeps, then pooled."""
     pooled = pmf.sum(0)
     a, b = pmf.sum(2), pmf.sum(1)
     for _ in range(rounds):
@@ -55,7 +55,7 @@ def alternating(pmf, rounds=2000, sweeps=60):
 
 
 def gate(function, size_t):
-    """The law of T = function(X, Y) for independent fair bits."""
+    """The distribution of T = function(X, Y) for independent fair bits."""
     p = np.zeros((size_t, 2, 2))
     for x in range(2):
         for y in range(2):
@@ -63,12 +63,12 @@ def gate(function, size_t):
     return p
 
 
-def _joined(*laws):
-    """Independent laws side by side: T, X, Y are the tuples of their values."""
-    out = laws[0]
-    for law in laws[1:]:
-        out = np.einsum("txy,abc->taxbyc", out, law).reshape(
-            *(m * n for m, n in zip(out.shape, law.shape, strict=True))
+def _joined(*pmfs):
+    """Product of independent distributions: T, X and Y are the tuples of their values."""
+    out = pmfs[0]
+    for pmf in pmfs[1:]:
+        out = np.einsum("txy,abc->taxbyc", out, pmf).reshape(
+            *(m * n for m, n in zip(out.shape, pmf.shape, strict=True))
         )
     return out
 

@@ -1,4 +1,4 @@
-"""Slow exact twins of the row-wise distances, in 60 digits."""
+"""Reference implementation of the row-wise distances in 60 digits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 
 
 def exact_distance(x: np.ndarray, y: np.ndarray, name: str) -> float:
-    """Distance of two vectors by its textbook formula, where 60 digits make the formula harmless."""
+    """Distance of two vectors by its textbook formula; with 60 digits, cancellation does no harm."""
     with mpmath.workdps(60):
         a, b = ([mpmath.mpf(float(v)) for v in row] for row in (x, y))
         norm_a, norm_b = (mpmath.sqrt(mpmath.fsum(v * v for v in row)) for row in (a, b))

@@ -1,4 +1,4 @@
-"""Small worlds whose mmse is known exactly: each draws (x, z) and says mmse(Z | X); and a regressor suited to each."""
+"""Small regression problems (worlds) with a known mmse(Z | X), samplers of (x, z), and a regressor for each."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _sine() -> World:
 
 
 def _xor() -> World:
-    # Two fair bits hidden in the signs of two coordinates; Z = their exclusive or, flipped with probability .1.
+    # Two fair bits hidden in the signs of two coordinates; Z is their exclusive or, flipped with probability 0.1.
     def draw(rng, n):
         x = rng.uniform(0.2, 1.0, (n, 2)) * rng.choice([-1, 1], (n, 2))
         z = (x[:, 0] * x[:, 1] > 0) ^ (rng.random(n) < 0.1)
@@ -58,7 +58,7 @@ def _xor() -> World:
 
 
 def _finite() -> World:
-    # X on 6 points of the plane, Z binary with P(Z = 1 | x) listed; mmse = E p (1 - p).
+    # X on 6 points of the plane, Z binary with P(Z = 1 | x) as in p; mmse = E p (1 - p).
     points = np.array([[0, 0], [1, 0], [0, 1], [1, 1], [2, 0], [0, 2]], dtype=float)
     weight = np.array([0.3, 0.2, 0.2, 0.1, 0.1, 0.1])
     p = np.array([0.1, 0.9, 0.5, 0.2, 0.7, 1.0])

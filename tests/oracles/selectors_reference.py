@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from tests.support.random_models import IMAGE
+from vlm.models.random_models import IMAGE
 
 
 @dataclass

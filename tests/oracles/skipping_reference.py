@@ -1,4 +1,4 @@
-"""Slow twins of the skip engine: the full sequence everywhere, skipped tokens masked out and restored."""
+"""Slow references for the engine: the full sequence in every layer, skipped tokens masked and restored."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from tests.oracles.plans_reference import planned_logits
+from vlm.engine.masked_reference import planned_logits
 from vlm.plans.plan import SkipPlan
 
 
@@ -17,7 +17,7 @@ def masked_logits(model: Any, batch: dict[str, torch.Tensor], plan: SkipPlan) ->
 
 @torch.no_grad()
 def by_hand_logits(model: Any, batch: dict[str, torch.Tensor], plan: SkipPlan) -> torch.Tensor:
-    """The same for LLaVA-like models with a mask and a loop of its own: what the twin above is checked against."""
+    """The same for LLaVA-like models, with an independent mask and loop: a check of the reference above."""
     inner, decoder = model.model, model.model.language_model
     ids, real = batch["input_ids"], batch["attention_mask"].bool()
     states = inner.get_input_embeddings()(ids)

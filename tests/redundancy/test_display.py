@@ -1,4 +1,4 @@
-"""Values show themselves in one line, as HTML, as plain data, and say what they cannot do."""
+"""Results as one line, as HTML and as plain data; clear errors for what has no such form."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Finding(Displayed):
 
 
 def test_the_line_is_short_whatever_it_holds():
-    found = Finding(0.123456789, "x" * 1000, np.zeros((100, 7)), hidden=np.zeros(10**6), _private=object())
-    assert repr(found) == f"Finding(value=0.1235, name={'x' * 45}..., values=array(100, 7))"
+    estimate = Finding(0.123456789, "x" * 1000, np.zeros((100, 7)), hidden=np.zeros(10**6), _private=object())
+    assert repr(estimate) == f"Finding(value=0.1235, name={'x' * 45}..., values=array(100, 7))"
     many = Finding(1.0, values={str(i): i for i in range(1000)})
     assert len(repr(many)) <= LONGEST_LINE
     assert "\n" not in repr(Finding(1.0, "a\nb"))
@@ -53,17 +53,17 @@ def test_short(value, text):
 
 
 def test_plain_data_survives_json():
-    found = Finding(
+    estimate = Finding(
         np.float64("inf"), values={"a": (np.int64(1), np.nan), 2: {3, 1}}, hidden=[Side.LOW, Path("p"), True]
     )
-    told = json.loads(found.to_json())
-    assert told == {
+    data = json.loads(estimate.to_json())
+    assert data == {
         "value": "inf",
         "name": "a",
         "values": {"a": [1, "nan"], "2": [1, 3]},
         "hidden": ["low", "p", True],
     }
-    assert plain(found) == found.to_dict()
+    assert plain(estimate) == estimate.to_dict()
     with pytest.raises(TypeError, match="expected numbers, text, arrays or mappings of them, got function"):
         plain(lambda: None)
 

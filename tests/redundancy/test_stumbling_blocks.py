@@ -1,4 +1,4 @@
-"""Every counter-example of docs/stumbling-blocks.md runs and shows what it says."""
+"""Every counter-example on docs/stumbling-blocks.md runs, and its assertions hold."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ def test_block(block):
     exec(compile(block, str(PAGE), "exec"), {})
 
 
-def test_there_are_some():
+def test_the_page_has_counter_examples():
     assert len(BLOCKS) >= 10

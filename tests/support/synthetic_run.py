@@ -69,13 +69,13 @@ def _record(dataset: str, group: str, image: int, question: int, difficulty: flo
     }
 
 
-def times(some: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def times(answers: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """A call of four took four times an item's seconds; skipping saves half of prefill."""
     names = ("dataset", "item", "plan", "plan_digest")
     run = {"seconds_decode": 0.8, "batch": 4, "shard": "1-of-1", "attempt": 1}
     return [
         {**{n: r[n] for n in names}, "run": {**run, "seconds_prefill": 4.0 if r["plan"] == "none" else 2.0}}
-        for r in some
+        for r in answers
     ]
 
 
@@ -100,11 +100,11 @@ def measured() -> tuple[Table, Table]:
 
 def write_run(folder: Path) -> tuple[Path, Path]:
     """The run's directory and the measurement's."""
-    some, run, measurement = records(), folder / "run", folder / "measure"
+    answers, run, measurement = records(), folder / "run", folder / "measure"
     (run / "merged").mkdir(parents=True)
     (run / "spec.json").write_text(json.dumps({"content": spec().content(), "versions": {}}))
-    (run / "merged" / "records.jsonl").write_text("".join(map(line, some)))
-    (run / "merged" / "times.jsonl").write_text("".join(map(line, times(some))))
+    (run / "merged" / "records.jsonl").write_text("".join(map(line, answers)))
+    (run / "merged" / "times.jsonl").write_text("".join(map(line, times(answers))))
     for name, table in zip(("redundancy", "attention"), measured(), strict=True):
         table.save(measurement / f"{name}.csv")
     return run, measurement

@@ -279,14 +279,8 @@ def _entry_and_exit(redundant: BoolArray, attention_small: BoolArray) -> tuple[i
 
 
 def _certified(per_unit: FloatArray, quantity: str, confidence: float, method: Method) -> bounds.Certificate:
-    estimate = Estimate(
-        value=per_unit.mean(axis=0),
-        quantity=quantity,
-        per_unit=per_unit,
-        support=(0.0, 1.0),
-        unit_of_sampling="image",
-    )
     # The certificates of redundancy and of attention must hold together.
+    estimate = Estimate.over_units(per_unit, np.arange(len(per_unit)), quantity=quantity, support=(0.0, 1.0))
     return bounds.certify_mean(estimate, confidence, method=method, simultaneous=2)
 
 

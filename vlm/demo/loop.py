@@ -143,14 +143,14 @@ def certified_plan(accuracy_of: PlanAccuracy, depth: int, tolerance: float = TOL
     leave = certified_layer(
         lambda k: accuracy_of.right(SkipPlan.early_exit(k)),
         accuracy_of.full,
-        accuracy_of.images,
+        accuracy_of.groups,
         range(depth - 1, 0, -1),
         **settings,
     )
     enter = certified_layer(
         lambda k: accuracy_of.right(SkipPlan.late_entry(k)),
         accuracy_of.full,
-        accuracy_of.images,
+        accuracy_of.groups,
         range(1, depth),
         **settings,
     )
@@ -209,7 +209,7 @@ def _report(
         "operations_ratio_certified": certified["operations_ratio"],
         "time_ratio_certified": certified["time_ratio"],
         "questions": limit,
-        "images": len(set(accuracy_of.images)),
+        "images": len(set(accuracy_of.groups)),
         "seed": seed,
         "conditions": decision.settings,
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "machine": platform.machine()},

@@ -8,10 +8,10 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vlm.atomic_files import write_whole
 from vlm.demo.figures import demo_figures
 from vlm.evaluation.accuracy import TOLERANCE
 from vlm.plans.plan import INDEX_CONVENTION
-from vlm.record_log import write_whole
 from vlm.reports.html_parts import document, figure
 from vlm.reports.table_formats import html
 

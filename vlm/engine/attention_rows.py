@@ -5,30 +5,28 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vlm.engine.flash_attention import Layout, Mask
+from vlm.engine.attention_event import AttentionEvent
+from vlm.engine.flash_layout import Layout
 from vlm.engine.forward_call import Call
 
 
-def attention_rows(rows: Tensor, query: Tensor, key: Tensor, mask: Mask, scaling: float) -> Tensor:
-    """Rows of the attention map, (batch, heads, rows, keys) in float32.
+def attention_rows(event: AttentionEvent, rows: Tensor) -> Tensor:
+    """Rows of a layer's attention map, (batch, heads, rows, keys) in float32.
 
     Parameters
     ----------
+    event : AttentionEvent
+        The layer that attends.
     rows : int (batch, rows)
         Which query rows.
-    query : (batch, heads, queries, d)
-    key : (batch, key heads, keys, d)
-        Fewer key heads than heads: each serves a group of query heads.
-    mask : (batch or 1, heads or 1, queries, keys) or Layout, optional
-        Added to the scores, or boolean with True for "may attend", or who sees whom under flash attention; without it
-        attention is causal.
     """
+    query, key, mask = event.query, event.key, event.mask
     batch, heads, _, width = query.shape
     count, keys = rows.shape[1], key.shape[2]
     q = query.gather(2, rows.view(batch, 1, count, 1).expand(-1, heads, -1, width)).to(torch.float32)
     # Grouped queries: fold the group into the row axis instead of repeating the keys.
     q = q.reshape(batch, key.shape[1], -1, width)
-    scores = (q @ key.to(torch.float32).transpose(2, 3)).view(batch, heads, count, keys) * scaling
+    scores = (q @ key.to(torch.float32).transpose(2, 3)).view(batch, heads, count, keys) * event.scaling
     if mask is not None:
         if isinstance(mask, Layout):
             lines = mask.lines(rows)
@@ -42,9 +40,9 @@ def attention_rows(rows: Tensor, query: Tensor, key: Tensor, mask: Mask, scaling
     return torch.softmax(scores, dim=-1, dtype=torch.float32)
 
 
-def row_of(call: Call, layer: int, asked: Tensor) -> tuple[Tensor, Tensor]:
-    """Row of the asked token among the layer's queries, and whether it is there."""
+def row_of(call: Call, layer: int, token: Tensor) -> tuple[Tensor, Tensor]:
+    """Row of a token (batch,) among the layer's queries, and whether the token runs there, both (batch,)."""
     if layer not in call.query_positions:
-        return asked, torch.ones_like(asked, dtype=torch.bool)
-    hits = call.query_positions[layer] == asked.unsqueeze(1)
+        return token, torch.ones_like(token, dtype=torch.bool)
+    hits = call.query_positions[layer] == token.unsqueeze(1)
     return hits.to(torch.uint8).argmax(dim=1), hits.any(dim=1)

@@ -10,15 +10,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vlm.engine.flash_layout import Layout
 from vlm.engine.kv_cache import cache_in
+from vlm.engine.plan_state import PlanState
+from vlm.models.types import Arguments
 
-# Encoded images: the last, or in some earlier transformers for Idefics3 and SmolVLM the one before.
+# Arguments that hold images, encoded or not; some earlier transformers encode those of Idefics3 and SmolVLM into
+# image_hidden_states, later ones into mm_encoder_outputs.
 _IMAGE_ARGUMENTS = ("pixel_values", "pixel_values_videos", "image_hidden_states", "mm_encoder_outputs")
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Call:
-    """What one forward call of the model is about.
+    """One forward call of the model.
 
     Attributes
     ----------
@@ -29,16 +33,14 @@ class Call:
     past : int
         Logical number of tokens already in the cache.
     images : bool
-        Whether pictures came with the call; without them no token is an image token, and nobody need look.
-    query_positions, key_positions : dict layer -> (batch, rows) or None
-        Under a plan, the index in this call of each query row and the logical position of each key of a
-        layer (-1 = filler); absent where a layer ran on the full sequence, and for decoded tokens.
+        Whether images came with the call. If False, the call has no image tokens, so `vision` need not be read.
+    query_positions, key_positions : dict of layer -> (batch, rows)
+        Under a plan, the index in this call of each query row and the logical position of each key of a layer
+        (-1 for filler). Absent where a layer ran on the full sequence, and for decoded tokens.
     planned : set of int
         Layers reached so far whose tokens or whose cache the plan shortens.
-    layouts : dict layer -> vlm.flash.Layout
-        The same for flash attention, which knows no masks.
-    value : (batch, key heads, keys, d) or None
-        While attention observers run, the value vectors of the layer that attends.
+    layouts : dict of layer -> Layout
+        Who attends to whom in shortened layers, under flash attention.
     """
 
     vision: Tensor
@@ -48,23 +50,38 @@ class Call:
     query_positions: dict[int, Tensor] = field(default_factory=dict)
     key_positions: dict[int, Tensor] = field(default_factory=dict)
     planned: set[int] = field(default_factory=set)
-    layouts: dict[int, Any] = field(default_factory=dict)
-    value: Tensor | None = None
-    memo: dict[Any, Any] = field(default_factory=dict)
+    layouts: dict[int, Layout] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        batch, length = self.real.shape
+        return f"Call(batch={batch}, tokens={length}, past={self.past}, images={self.images})"
 
     @cached_property
     def decoding(self) -> bool:
         """Whether the call continues a cache with text alone."""
         return self.past > 0 and not self.images
 
+    @cached_property
+    def plan_state(self) -> PlanState:
+        """What the layers of this call share under a plan."""
+        return PlanState()
+
     @property
     def text(self) -> Tensor:
-        """Which tokens are text: real and not of an image."""
+        """Which tokens (batch, sequence) are text: neither padding nor image."""
         return self.real & ~self.vision
 
 
-def read_call(given: Mapping[str, Any], placeholders: frozenset[int]) -> Call:
-    """Tell image tokens, text and padding apart from the arguments of the model's forward."""
+def read_call(given: Arguments, placeholders: frozenset[int]) -> Call:
+    """Tell image tokens, text and padding apart from the arguments of the model's forward.
+
+    Parameters
+    ----------
+    given : mapping
+        The arguments by name.
+    placeholders : frozenset of int
+        Token ids that stand for image tokens.
+    """
     ids = given.get("input_ids")
     if ids is None:
         raise ValueError(
@@ -73,7 +90,7 @@ def read_call(given: Mapping[str, Any], placeholders: frozenset[int]) -> Call:
         )
     cache = cache_in(given)
     past = 0 if cache is None else int(cache.get_seq_length())
-    # A placeholder id that the model generates itself is text: image tokens come with an image.
+    # A placeholder id that the model generates itself is text: image tokens only come with an image.
     has_image = any(_present(given.get(name)) for name in _IMAGE_ARGUMENTS)
     vision = torch.zeros_like(ids, dtype=torch.bool)
     if has_image:
@@ -94,5 +111,5 @@ def read_call(given: Mapping[str, Any], placeholders: frozenset[int]) -> Call:
 
 
 def _present(value: Any) -> bool:
-    """Whether an image argument holds anything: generate may pass a dictionary of nothing."""
+    """Whether an image argument holds anything: generate may pass a dictionary whose values are all None."""
     return any(v is not None for v in value.values()) if isinstance(value, Mapping) else value is not None

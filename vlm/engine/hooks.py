@@ -1,4 +1,4 @@
-"""The one owner of hooks: every touch on a model is installed here and undone here."""
+"""All hooks on a model are installed and removed here; no other module registers one."""
 
 from __future__ import annotations
 
@@ -10,49 +10,74 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
-from vlm.engine.flash_attention import Mask, check_causal, check_window, whole
+from vlm.engine.attention_event import AttentionEvent, AttentionObserver
 from vlm.engine.flash_attention import attend as flash_attend
+from vlm.engine.flash_attention import check_causal, check_window, whole_layout
+from vlm.engine.flash_layout import Layout, Mask
 from vlm.engine.forward_call import Call, read_call
 from vlm.models.attention_kinds import attention_function, attention_module, is_flash
 from vlm.models.families import Anatomy, Family, anatomy
+from vlm.models.transformers_internals import (
+    attention_implementation,
+    register_attention,
+    set_attention_implementation,
+    unregister_attention,
+)
+from vlm.models.types import Arguments, Forward, Model
+from vlm.plans.plan import SkipPlan
 
-# Contexts of several threads open and close one after the other.
+# Serialises opening and closing of contexts across threads.
 _OPENING = threading.RLock()
+# Options of transformers' attention functions that change the weights in a way that observers do not reproduce.
+_UNSUPPORTED_OPTIONS = ("position_bias", "s_aux", "softcap")
 
-
-AttentionObserver = Callable[[Call, int, Tensor, Tensor, Mask, float], None]
 LayerObserver = Callable[[Call, int, Tensor, Tensor], None]
 StateRewriter = Callable[[Call, int, Tensor], Tensor]
 
 
 class Engine:
-    """Hooks of one model, shared by every open context on it. Get one from :func:`attached`.
+    """Hooks of one model, shared by all open contexts on it. Obtained from :func:`attached`.
 
-    Contexts may close in any order. Calls of different threads are kept apart; a plan holds for all of them, and
-    measuring takes one call at a time.
+    Contexts may close in any order. Calls from different threads are kept apart; a plan applies to all of them, and
+    measuring allows one call at a time.
+
+    Attributes
+    ----------
+    parts : Anatomy
+        The parts of the model.
+    plan : SkipPlan or None
+        The active plan, with the model's depth written in.
+    users : int
+        Number of open contexts.
     """
 
     def __init__(self, parts: Anatomy) -> None:
         self.parts = parts
-        self.plan: Any = None
+        self.plan: SkipPlan | None = None
         self.users = 0
         self._calls: dict[int, Call] = {}
         self._signature = inspect.signature(parts.inner.forward)
-        self._openings: list[Callable[[Mapping[str, Any]], None]] = []
+        self._openings: list[Callable[[Arguments], None]] = []
         self._endings: list[Callable[[Call], None]] = []
         self._observers: list[AttentionObserver] = []
         self._routes = 0
         self._own_attention = ""
         self._routed_name = ""
-        self._handles: list[Any] = []
+        self._handles: list[RemovableHandle] = []
+
+    def __repr__(self) -> str:
+        plan = "no plan" if self.plan is None else f"plan={str(self.plan)!r}"
+        return f"Engine({self.parts.family.name}, {self.parts.depth} layers, {plan})"
 
     @property
     def call(self) -> Call | None:
-        """The call under way in this thread."""
+        """The forward call under way in this thread."""
         return self._calls.get(threading.get_ident())
 
     def install(self) -> None:
+        """Register the hooks that read each call's arguments."""
         inner = self.parts.inner
         self._handles = [
             inner.register_forward_pre_hook(self._begin, with_kwargs=True),
@@ -60,16 +85,17 @@ class Engine:
         ]
 
     def remove(self) -> None:
+        """Remove them."""
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
 
-    def _begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    def _begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: Arguments) -> None:
         given = kwargs
         if args:
             bound = self._signature.bind_partial(*args, **kwargs).arguments
             given = {**bound, **bound.get("kwargs", {})}
-        if self._routes and self.parts.text_config._attn_implementation != self._routed_name:
+        if self._routes and attention_implementation(self.parts.text_config) != self._routed_name:
             raise RuntimeError(
                 "the model's attention implementation was changed inside a context that goes through it; set it before "
                 "vlm.skipping or vlm.attention begin"
@@ -82,14 +108,20 @@ class Engine:
             )
         self._calls[threading.get_ident()] = read_call(given, self.parts.placeholders)
 
-    def _finish(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+    def _finish(self, module: nn.Module, args: object, kwargs: object, output: object) -> None:
         call = self._calls.pop(threading.get_ident(), None)
         if call is not None and output is not None:
             for ending in self._endings:
                 ending(call)
 
     def current(self) -> Call:
-        """The call under way; an error when the decoder runs without the vision-language model around it."""
+        """The forward call under way.
+
+        Raises
+        ------
+        RuntimeError
+            The decoder runs without the vision-language model around it.
+        """
         call = self.call
         if call is None:
             raise RuntimeError(
@@ -99,22 +131,28 @@ class Engine:
         return call
 
     @contextmanager
-    def hold_plan(self, plan: Any) -> Iterator[None]:
-        """Make this the model's one plan; an error when it has one."""
+    def hold_plan(self, plan: SkipPlan) -> Iterator[SkipPlan]:
+        """Set the active plan and yield it with the model's depth written in.
+
+        Raises
+        ------
+        ValueError
+            A plan is already active, or the plan names layers that the model does not have.
+        """
         with _OPENING:
             if self.plan is not None:
                 raise ValueError(
                     f"skipping: the plan {self.plan} is already active; join plans with | instead of nesting"
                 )
-            self.plan = plan
+            self.plan = resolved = plan.resolved(self.parts.depth)
         try:
-            yield
+            yield resolved
         finally:
             self.plan = None
 
     @contextmanager
-    def check_calls(self, check: Callable[[Mapping[str, Any]], None]) -> Iterator[None]:
-        """Call `check(arguments)` before each forward of the model; it may raise, and then nothing has run."""
+    def check_calls(self, check: Callable[[Arguments], None]) -> Iterator[None]:
+        """Call `check(arguments)` before each forward of the model; if it raises, nothing has run yet."""
         self._openings.append(check)
         try:
             yield
@@ -123,10 +161,10 @@ class Engine:
 
     @contextmanager
     def watch_layers(self, observe: LayerObserver, finish: Callable[[Call], None]) -> Iterator[None]:
-        """Call `observe(call, layer, state in, state out)` after each decoder layer, `finish` after the model."""
+        """Call `observe(call, layer, state in, state out)` after each decoder layer, `finish(call)` after the model."""
 
         def hook(index: int) -> Callable[..., None]:
-            def after(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], out: Any) -> None:
+            def after(module: nn.Module, args: tuple[Any, ...], kwargs: Arguments, out: Any) -> None:
                 before = args[0] if args else kwargs["hidden_states"]
                 observe(self.current(), index, before, out[0] if isinstance(out, tuple) else out)
 
@@ -143,14 +181,14 @@ class Engine:
 
     @contextmanager
     def rewrite_states(self, rewrite: StateRewriter) -> Iterator[None]:
-        """Put `rewrite(call, l, state)` in place of state l: what enters layer l, and what leaves the last (l = L).
+        """Replace state l by `rewrite(call, l, state)`: the input of layer l, and for l = L the last layer's output.
 
-        Observers of layers that were opened before see layer l's input as rewritten; of the last layer's output they
-        see the original, those opened inside see the rewritten one.
+        Layer observers opened before this context see the rewritten input of each layer but the original output of
+        the last layer; those opened inside it see the rewritten output.
         """
         layers = self.parts.layers
 
-        def entering(index: int) -> Callable[..., Any]:
+        def entering(index: int) -> Forward:
             def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
                 if args:
                     return (rewrite(self.current(), index, args[0]), *args[1:]), kwargs
@@ -174,9 +212,9 @@ class Engine:
     def watch_modules(
         self, modules: Mapping[Any, nn.Module], observe: Callable[[Call | None, Any, Any, Any], None]
     ) -> Iterator[None]:
-        """Call `observe(call, key, first argument, output)` after each of these modules ran.
+        """Call `observe(call, key, first argument, output)` after each of these modules has run.
 
-        The call is None outside a forward of the model: `generate` encodes pictures before it.
+        The call is None outside a forward of the model: `generate` encodes images before it.
         """
 
         def hook(key: Any) -> Callable[..., None]:
@@ -196,13 +234,13 @@ class Engine:
     def watch_attention(
         self, observe: AttentionObserver, finish: Callable[[Call], None] | None = None
     ) -> Iterator[None]:
-        """Call `observe(call, layer, query, key, mask, scaling)` wherever a decoder layer attends to a prompt.
+        """Call `observe(event)` whenever a decoder layer has attended to a prompt.
 
-        Calls that continue a cache without a picture, as decoding does, are passed over.
+        Calls that continue a cache with text alone, such as decoding steps, are left out.
 
-        Goes through transformers' attention interface: a function under a name of its own runs the model's own
-        attention and then the observers. What has no `finish` keeps nothing beyond the call, so that several threads
-        may call at once.
+        Goes through transformers' attention interface: a function registered under its own name runs the model's
+        attention and then the observers. An observer without `finish` keeps nothing beyond the call, so that several
+        threads may call the model at once.
         """
         with self.route_attention():
             with _OPENING:
@@ -219,7 +257,7 @@ class Engine:
 
     @contextmanager
     def route_attention(self) -> Iterator[None]:
-        """Let the decoder layers' attention pass through this engine; the last to leave undoes it."""
+        """Route the decoder layers' attention through this engine; undone when the last such context closes."""
         with _OPENING:
             if not self._routes:
                 self._install_attention()
@@ -234,36 +272,30 @@ class Engine:
 
     @property
     def attention_name(self) -> str:
-        """The attention implementation the model was loaded with."""
-        return self._own_attention or self.parts.text_config._attn_implementation or "eager"
+        """The attention implementation that the model was loaded with."""
+        return self._own_attention or attention_implementation(self.parts.text_config) or "eager"
 
     @property
     def flash(self) -> bool:
-        """Whether that is some flash attention."""
+        """Whether the model was loaded with a flash attention."""
         return is_flash(self.attention_name)
 
     def _install_attention(self) -> None:
-        from transformers import AttentionInterface, AttentionMaskInterface
-
         own = self.attention_name
         name = self._routed_name = f"skipit_{own}_{id(self):x}"
-        AttentionInterface.register(name, self._observed(attention_function(self.parts, own)))
-        AttentionMaskInterface.register(name, AttentionMaskInterface()[own])
+        register_attention(name, self._routed(attention_function(self.parts, own)), masks_like=own)
         self._own_attention = own
-        self.parts.text_config._attn_implementation = name
+        set_attention_implementation(self.parts.text_config, name)
 
     def _remove_attention(self) -> None:
-        from transformers import AttentionInterface, AttentionMaskInterface
-
         name = self._routed_name
-        if self.parts.text_config._attn_implementation == name:
-            self.parts.text_config._attn_implementation = self._own_attention
+        if attention_implementation(self.parts.text_config) == name:
+            set_attention_implementation(self.parts.text_config, self._own_attention)
         self._own_attention = self._routed_name = ""
-        AttentionInterface._global_mapping.pop(name, None)
-        AttentionMaskInterface._global_mapping.pop(name, None)
+        unregister_attention(name)
 
-    def _observed(self, own_function: Callable[..., Any]) -> Callable[..., Any]:
-        """The model's own attention function, and then the observers."""
+    def _routed(self, own_function: Forward) -> Forward:
+        """The attention function that transformers calls: the model's own, then the observers."""
         index_of = {id(attention_module(layer)): i for i, layer in enumerate(self.parts.layers)}
 
         def attend(
@@ -278,35 +310,48 @@ class Engine:
             layout = None if call is None or index is None else call.layouts.get(index)
             if call is not None and self.flash and index in call.planned:
                 check_window(call, kwargs.get("sliding_window"))
-            if call is None or layout is None:
+            if layout is None:
                 out = own_function(module, query, key, value, attention_mask, **kwargs)
             else:
                 out = flash_attend(own_function, layout, module, query, key, value, **kwargs)
-            if index is None or not self._observers or (call is not None and call.decoding):
-                return out
-            for unusual in ("position_bias", "s_aux", "softcap"):
-                if kwargs.get(unusual) is not None:
-                    raise NotImplementedError(f"visual attention: layers with {unusual!r} are not supported")
-            scaling = kwargs.get("scaling")
-            scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-            call = self.current()
-            mask: Mask = attention_mask
-            if self.flash:
-                check_window(call, kwargs.get("sliding_window"))
-                check_causal(module, kwargs.get("is_causal"))
-                mask = layout or whole(call, attention_mask, query.shape[2], key.shape[2])
-            call.value = value
-            with torch.no_grad():
-                for observe in self._observers:
-                    observe(call, index, query, key, mask, scaling)
-            call.value = None
+            if index is not None and self._observers and not (call is not None and call.decoding):
+                call = self.current()
+                mask = self._observed_mask(call, module, layout, attention_mask, query, key, kwargs)
+                scaling = kwargs.get("scaling")
+                scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+                self._observe(AttentionEvent(call, index, query, key, value, mask, scaling))
             return out
 
         return attend
 
+    def _observed_mask(
+        self,
+        call: Call,
+        module: nn.Module,
+        layout: Layout | None,
+        mask: Tensor | None,
+        query: Tensor,
+        key: Tensor,
+        options: Arguments,
+    ) -> Mask:
+        """Who attended to whom, for observers; refuses attention that they could not reproduce."""
+        for unusual in _UNSUPPORTED_OPTIONS:
+            if options.get(unusual) is not None:
+                raise NotImplementedError(f"visual attention: layers with {unusual!r} are not supported")
+        if not self.flash:
+            return mask
+        check_window(call, options.get("sliding_window"))
+        check_causal(module, options.get("is_causal"))
+        return layout or whole_layout(call, mask, query.shape[2], key.shape[2])
+
+    def _observe(self, event: AttentionEvent) -> None:
+        with torch.no_grad():
+            for observe in self._observers:
+                observe(event)
+
     @contextmanager
-    def replace_forwards(self, forwards: Mapping[nn.Module, Callable[..., Any]]) -> Iterator[None]:
-        """Put these functions in place of the modules' own `forward`, on the instances only."""
+    def replace_forwards(self, forwards: Mapping[nn.Module, Forward]) -> Iterator[None]:
+        """Replace the `forward` of these modules, on the instances only."""
         saved: list[tuple[nn.Module, Any]] = []
         try:
             for module, function in forwards.items():
@@ -322,7 +367,7 @@ class Engine:
 
 
 @contextmanager
-def attached(model: Any, family: Family | None = None) -> Iterator[Engine]:
+def attached(model: Model, family: Family | None = None) -> Iterator[Engine]:
     """The model's engine, created by the first open context and removed with the last."""
     with _OPENING:
         engine: Engine | None = getattr(model, "__dict__", {}).get("_skipit_engine")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
@@ -11,12 +10,14 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-# What transformers calls the cache among the arguments of a model, a layer or an attention module; the first from 5.24.
+from vlm.models.types import Arguments, Forward
+
+# Names of the cache argument of models, layers and attention modules in transformers; `cache` from 5.24 on.
 CACHE_NAMES = ("cache", "past_key_values")
 
 
-def cache_in(arguments: Mapping[str, Any]) -> Any:
-    """The key-value cache among the arguments of a call, or None."""
+def cache_in(arguments: Arguments) -> Any:
+    """The key-value cache among the arguments of a call, None if there is none."""
     for name in CACHE_NAMES:
         if arguments.get(name) is not None:
             return arguments[name]
@@ -24,23 +25,35 @@ def cache_in(arguments: Mapping[str, Any]) -> Any:
 
 
 def cache_name(layer: Any) -> str:
-    """How a decoder layer's attention calls its cache argument."""
+    """Name of the cache argument of a decoder layer's attention."""
     return _cache_name(type(layer.self_attn).forward)
 
 
 @cache
-def _cache_name(forward: Callable[..., Any]) -> str:
+def _cache_name(forward: Forward) -> str:
     return next(name for name in CACHE_NAMES if name in inspect.signature(forward).parameters)
 
 
 class PartialLayer(DynamicLayer):  # type: ignore[misc]
-    """Keys and values of some positions; lengths are reported as if it held them all.
+    """Keys and values of some positions, which reports lengths as if it held all of them.
 
     The rest of transformers (mask sizes, positions, cropping, beam reordering, sliding windows) counts logical
-    positions, so it need not know that tokens are missing. `positions` (batch, held) is the logical position
-    of each held key, -1 for filler in batches that are `ragged`; the last `tail` keys, of calls all of whose tokens
-    came, are not written there yet. With a `window` only keys of the last window - 1 logical positions are kept and
-    shown. One layer of a cache may also keep which positions hold `images`, (batch, known positions).
+    positions, so it need not know that tokens are missing.
+
+    Attributes
+    ----------
+    window : int or None
+        Size of the sliding window: only keys of the last window - 1 logical positions are kept and returned.
+    positions : int (batch, held) or None
+        Logical position of each held key, -1 for filler.
+    ragged : bool
+        Whether `positions` may contain filler.
+    tail : int
+        Number of keys at the end that are not in `positions` yet, from calls in which every token was stored.
+    logical : int
+        Logical number of tokens.
+    images : bool (batch, known positions) or None
+        Which positions hold image tokens; stored in at most one layer of a cache.
     """
 
     keys: Tensor | None
@@ -61,7 +74,7 @@ class PartialLayer(DynamicLayer):  # type: ignore[misc]
 
     @classmethod
     def adopt(cls, layer: Any) -> PartialLayer:
-        """Take over a plain cache layer, all of whose positions are held."""
+        """A PartialLayer with the contents of a plain cache layer, which holds all positions."""
         if isinstance(layer, PartialLayer):
             return layer
         _refuse_layer(layer)
@@ -77,7 +90,7 @@ class PartialLayer(DynamicLayer):  # type: ignore[misc]
         return new
 
     def visible(self) -> Tensor | None:
-        """Positions (batch, keys) of the held keys that the next tokens can see, -1 for filler."""
+        """Positions (batch, keys) of the held keys that the next tokens can attend to, -1 for filler."""
         self._settle()
         start = self._window_start()
         if self.positions is None or start == 0:
@@ -85,34 +98,36 @@ class PartialLayer(DynamicLayer):  # type: ignore[misc]
         # Rows may leave the window at different columns.
         self.ragged = True
         inside = self.positions >= start
-        # Positions grow along a row, so what all rows have left behind is a prefix.
+        # Positions increase along a row, so the columns outside the window in all rows are a prefix.
         first = int(inside.any(dim=0).to(torch.uint8).argmax()) if bool(inside.any()) else self.positions.shape[1]
         return torch.where(inside, self.positions, -1)[:, first:]
 
     def _settle(self) -> None:
+        """Write the positions of the tail."""
         if self.tail and self.positions is not None:
             end = torch.arange(self.logical - self.tail, self.logical, device=self.positions.device)
             self.positions = torch.cat([self.positions, end.expand(len(self.positions), -1)], dim=1)
             self.tail = 0
 
     def expect(self, positions: Tensor, query_length: int, ragged: bool = False) -> None:
-        """Announce the next update: positions of all keys it returns, and how many logical tokens it adds."""
+        """Announce the next update: positions (batch, keys) of all keys it returns, and the logical tokens it adds."""
         self._incoming = (positions, query_length)
         self.ragged = ragged
 
     def expect_all(self, query_length: int) -> bool:
-        """Announce an update with every token of a call, if no mask need tell the tokens it then shows apart."""
+        """Announce an update with every token of a call; False if the returned keys would need a mask."""
         if self.ragged or self.window is not None or self.positions is None:
             return False
         self._incoming = (None, query_length)
         return True
 
     def advance(self, query_length: int) -> None:
-        """Tokens of which none goes through this layer."""
+        """Count tokens none of which goes through this layer."""
         self._settle()
         self.logical += query_length
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Store new keys and values; returns all that the new tokens can attend to."""
         if self._incoming is None:
             raise RuntimeError(
                 "this cache was filled under a skip plan and is used outside it; start a new cache, or continue "
@@ -127,7 +142,7 @@ class PartialLayer(DynamicLayer):  # type: ignore[misc]
         new, shown = key_states.shape[2], returned.shape[1]
         hidden = keys.shape[2] - shown
         if self.record_past and self.positions is not None:
-            # What left the window is out of sight but forgotten only with the next crop.
+            # Keys outside the sliding window are hidden now and freed at the next crop.
             self.positions = torch.cat([self.positions, returned[:, shown - new :]], dim=1)
         else:
             self._forgotten = max(self._forgotten, self._window_start())
@@ -139,25 +154,30 @@ class PartialLayer(DynamicLayer):  # type: ignore[misc]
         return 0 if self.window is None else max(0, self.logical - self.window + 1)
 
     def get_seq_length(self) -> int:
+        """Logical number of tokens."""
         return self.logical
 
     def get_max_length(self) -> int:
+        """Size of the sliding window, -1 for none."""
         return -1 if self.window is None else self.window
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """Logical number of keys and the position of the first."""
         offset = self._window_start()
         return self.logical + query_length - offset, offset
 
     def activate_past_recording(self) -> None:
-        """Keep what leaves the window until the next crop, so that rejected tokens can be taken back."""
+        """Keep keys that leave the window until the next crop, so that rejected tokens can be removed again."""
         self.record_past = True
 
     def reset(self) -> None:
+        """Forget everything."""
         super().reset()
         self.positions, self.logical, self._forgotten, self._incoming = None, 0, 0, None
         self.ragged, self.tail, self.images = False, 0, None
 
     def crop(self, tokens_to_remove: int) -> None:
+        """Remove the last tokens; the number is negative, as in transformers."""
         if tokens_to_remove > 0:
             raise ValueError("crop: expected a negative number of tokens to remove")
         self._settle()
@@ -173,16 +193,17 @@ class PartialLayer(DynamicLayer):  # type: ignore[misc]
             return
         self._forgotten = self._window_start()
         inside = (self.positions >= self._forgotten) & (self.positions < self.logical)
-        kept = torch.where(inside, self.positions, -1)
         columns = inside.any(dim=0)
-        self.positions = kept[:, columns]
+        self.positions = torch.where(inside, self.positions, -1)[:, columns]
         self.ragged = bool((self.positions < 0).any())
         self.keys, self.values = self.keys[..., columns, :], self.values[..., columns, :]
 
     def reorder_cache(self, beam_idx: Tensor) -> None:
+        """Select rows of the batch, for beam search."""
         self.batch_select_indices(beam_idx)
 
     def batch_repeat_interleave(self, repeats: int) -> None:
+        """Repeat every row of the batch."""
         if self.images is not None:
             self.images = self.images.repeat_interleave(repeats, dim=0)
         if self.positions is not None and self.keys is not None and self.values is not None:
@@ -191,6 +212,7 @@ class PartialLayer(DynamicLayer):  # type: ignore[misc]
             self.positions = self.positions.repeat_interleave(repeats, dim=0)
 
     def batch_select_indices(self, indices: Tensor) -> None:
+        """Select rows of the batch."""
         if self.images is not None:
             self.images = self.images[indices.to(self.images.device)]
         if self.positions is not None and self.keys is not None and self.values is not None:
@@ -200,7 +222,7 @@ class PartialLayer(DynamicLayer):  # type: ignore[misc]
 
 
 def refuse_cache(cache: Any) -> None:
-    """Say before anything has run that a cache cannot be used under a plan."""
+    """Refuse caches that cannot be used under a plan, before anything has run."""
     if cache is None:
         return
     layers = getattr(cache, "layers", None)

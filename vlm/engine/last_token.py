@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from torch import Tensor
 
+from vlm.models.types import Arguments, Model
+
 
 def last_tokens(real: Tensor) -> Tensor:
-    """(batch,) index of the last token that is not padding."""
+    """Index (batch,) of the last token that is not padding, 0 for a row of padding; `real` is bool (batch, tokens)."""
     positions = torch.arange(real.shape[1], device=real.device)
     return torch.where(real, positions, -1).amax(dim=1).clamp(min=0)
 
 
-def last_logits(model: Any, batch: Mapping[str, Any]) -> Tensor:
-    """(batch, vocabulary) logits at the last real token of each prompt, in float64, without a cache."""
+def last_logits(model: Model, batch: Arguments) -> Tensor:
+    """Logits (batch, vocabulary) at the last real token of each prompt, in float64, computed without a cache.
+
+    Parameters
+    ----------
+    model : Model
+        A vision-language model.
+    batch : mapping
+        Arguments of its forward; `logits_to_keep` spares the other logits if every row ends with a real token.
+    """
     ids = batch["input_ids"]
     mask = batch.get("attention_mask")
     last = last_tokens(torch.ones_like(ids, dtype=torch.bool) if mask is None else mask.bool())

@@ -1,24 +1,25 @@
-"""One decoder layer under a plan: the layer's own forward on fewer tokens, put back in place."""
+"""One decoder layer under a plan: its own forward on fewer tokens, scattered back into the full sequence."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor
 
-from vlm.engine.flash_attention import layout
+from vlm.engine.active_tokens import Active
+from vlm.engine.flash_attention import shortened_layout
 from vlm.engine.hooks import Engine
 from vlm.engine.kv_cache import CACHE_NAMES, PartialLayer, cache_in, cache_name
 from vlm.engine.slicing import key_positions, rows_of, shorter_mask
 from vlm.engine.sublayers import WithFrozen, frozen_order, keys_and_values
-from vlm.engine.token_roles import Active, roles
+from vlm.engine.token_roles import roles
+from vlm.models.types import Arguments, Cache, Forward
 from vlm.plans.plan import LayerPlan
 
 _SEQUENCE_ARGUMENTS = frozenset({"attention_mask", "position_embeddings", "position_ids", *CACHE_NAMES})
 
 
-def shortened(engine: Engine, index: int, original: Callable[..., Any], step: LayerPlan) -> Callable[..., Any]:
+def shortened(engine: Engine, index: int, original: Forward, step: LayerPlan) -> Forward:
     """The layer's forward on the tokens that run, scattered back into the full-length states."""
     everybody = step.text and step.attention
 
@@ -36,7 +37,7 @@ def shortened(engine: Engine, index: int, original: Callable[..., Any], step: La
                 cache.advance(length)
             if running.rows == 0:
                 return hidden_states
-            # Nobody attends, so that masks and positions play no part.
+            # No token attends, so masks and positions are irrelevant.
             return _on_rows(original, hidden_states, running, {"attention_mask": None, "position_embeddings": None})
         if not (running.everything and tokens.frozen is None):
             _refuse_unknown(kwargs, length)
@@ -56,7 +57,7 @@ def shortened(engine: Engine, index: int, original: Callable[..., Any], step: La
             shorter[cache_name(engine.parts.layers[index])] = joined
         mask = kwargs.get("attention_mask")
         if engine.flash:
-            call.layouts[index] = layout(call, mask, kwargs.get("position_ids"), tokens, keys, filler)
+            call.layouts[index] = shortened_layout(call, mask, kwargs.get("position_ids"), tokens, keys, filler)
         else:
             shorter["attention_mask"] = shorter_mask(call, mask, tokens, keys, filler)
         if not running.everything:
@@ -68,8 +69,8 @@ def shortened(engine: Engine, index: int, original: Callable[..., Any], step: La
     return forward
 
 
-def _on_rows(original: Callable[..., Any], states: Tensor, active: Active, kwargs: Mapping[str, Any]) -> Any:
-    """The layer on some rows of the states; the other rows stay as they are."""
+def _on_rows(original: Forward, states: Tensor, active: Active, kwargs: Arguments) -> Any:
+    """The layer on some rows of the states; the other rows are unchanged."""
     if active.everything:
         return original(states, **kwargs)
     out = original(_rows(states, active), **kwargs)
@@ -87,15 +88,16 @@ def _rows(states: Tensor, active: Active) -> Tensor:
     return states.flatten(0, 1).index_select(0, active.flat).view(batch, active.rows, width)
 
 
-def _all_join(cache: Any, index: int, length: int) -> bool:
-    """Whether a layer of a cache takes all tokens of a decoding step with nothing more to say about them."""
+def _all_join(cache: Cache | None, index: int, length: int) -> bool:
+    """Whether this cache layer accepts every token of a decoding step without extra position bookkeeping."""
     if cache is None or len(cache.layers) <= index:
         return False
     layer = cache.layers[index]
     return isinstance(layer, PartialLayer) and layer.expect_all(length)
 
 
-def _partial_cache(cache: Any, index: int) -> PartialLayer | None:
+def _partial_cache(cache: Cache | None, index: int) -> PartialLayer | None:
+    """The layer's part of the cache, made a PartialLayer if it is not one yet."""
     if cache is None:
         return None
     layers = cache.layers
@@ -106,7 +108,8 @@ def _partial_cache(cache: Any, index: int) -> PartialLayer | None:
     return partial
 
 
-def _refuse_unknown(kwargs: Mapping[str, Any], length: int) -> None:
+def _refuse_unknown(kwargs: Arguments, length: int) -> None:
+    """Refuse tensors that may have one entry per token but are not among the arguments that are shortened."""
     for name, value in kwargs.items():
         if name not in _SEQUENCE_ARGUMENTS and isinstance(value, Tensor) and length > 1 and length in value.shape:
             raise NotImplementedError(

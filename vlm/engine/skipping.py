@@ -1,4 +1,4 @@
-"""Really skip: in the layers of a plan the sequence is physically shorter."""
+"""Run a model under a SkipPlan: skipped tokens are removed from the sequence, not masked."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from vlm.engine.sublayers import replacements
 from vlm.engine.token_pruning import ranking
 from vlm.models.attention_kinds import check_attention
 from vlm.models.families import Family, exact_length
+from vlm.models.types import Arguments, Model
 from vlm.plans.plan import LayerPlan, SkipPlan
 from vlm.plans.ranges import EVERYTHING
 
 
 @contextmanager
-def skipping(model: Any, plan: SkipPlan | str, *, family: Family | None = None) -> Iterator[SkipPlan]:
-    """Run a model with some tokens bypassing some decoder layers.
+def skipping(model: Model, plan: SkipPlan | str, *, family: Family | None = None) -> Iterator[SkipPlan]:
+    """Run a model with some tokens skipping some decoder layers.
 
-    Inside the context the model's own forward and `generate` run unchanged, but each layer of the plan sees
-    only the tokens that do not bypass it: fewer operations, less time, a smaller cache. A token that
-    bypasses a layer keeps its state and its position and is invisible to the others there. On exit the
-    model is as before.
+    Inside the context the model's own forward and `generate` run unchanged, but each layer of the plan receives
+    only the tokens that do not skip it: fewer operations, less time, a smaller cache. A token that skips a layer
+    keeps its state and its position, and no other token attends to it there. On exit the model is as before.
 
     Parameters
     ----------
     model : PreTrainedModel
         A vision-language model with eager, sdpa or flash attention.
     plan : SkipPlan or str
-        What to skip; the empty plan changes nothing.
+        What to skip, or its text form; the empty plan changes nothing.
     family : Family, optional
         For a model that is not of a known family.
 
@@ -43,18 +43,43 @@ def skipping(model: Any, plan: SkipPlan | str, *, family: Family | None = None) 
 
     Raises
     ------
+    TypeError
+        `plan` is neither a SkipPlan nor text, or the model is not a vision-language model.
     ValueError
         The plan names layers beyond the last, or another plan is already active on this model.
     NotImplementedError
         A cache or attention implementation that is not supported, or layers on several devices.
+
+    See Also
+    --------
+    SkipPlan : What can be skipped.
+    vlm.plan_cost : What a plan saves.
+
+    Notes
+    -----
+    Logits equal those of the full-length model with skipped tokens masked, up to floating-point rounding;
+    ``python -m vlm exactness`` prints by how much, for every supported family.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import vlm
+    >>> from vlm.tiny import questions
+    >>> model, processor = vlm.load("tiny")
+    >>> question = questions(limit=1)[0]
+    >>> question.prompt, question.answer
+    ('<image> which digit is at b3? answer:', '2')
+    >>> batch = processor(images=[question.image], text=[question.prompt], return_tensors="pt")
+    >>> with torch.no_grad(), vlm.skipping(model, "vision:8-") as plan:
+    ...     logits = model(**batch).logits
+    >>> plan, processor.decode(logits[0, -1].argmax())
+    (SkipPlan('vision:8-10'), '2')
     """
     plan = SkipPlan.parse(plan) if isinstance(plan, str) else plan
     if not isinstance(plan, SkipPlan):
         raise TypeError(f"plan: expected a SkipPlan or its text form, got {type(plan).__name__}")
-    with attached(model, family) as engine, engine.hold_plan(plan):
-        depth = engine.parts.depth
-        engine.plan = plan = plan.resolved(depth)
-        steps = plan.steps(depth)
+    with attached(model, family) as engine, engine.hold_plan(plan) as resolved:
+        steps = resolved.steps(engine.parts.depth)
         layers = engine.parts.layers
         forwards = {
             i: shortened(engine, i, layers[i].forward, step) for i, step in enumerate(steps) if _fewer_tokens(step)
@@ -66,13 +91,13 @@ def skipping(model: Any, plan: SkipPlan | str, *, family: Family | None = None) 
             engine.check_calls(lambda given: _check_call(given, engine, forwards, limit)),
             engine.replace_forwards(replaced),
             engine.route_attention() if forwards and engine.flash else nullcontext(),
-            engine.watch_attention(ranking(plan.pruned)) if plan.pruned else nullcontext(),
+            engine.watch_attention(ranking(resolved.pruned)) if resolved.pruned else nullcontext(),
         ):
-            yield plan
+            yield resolved
 
 
 def _fewer_tokens(step: LayerPlan) -> bool:
-    """Whether some token does not attend in this layer, so that its sequence or its cache is shorter."""
+    """Whether a token may not attend in this layer, so that its sequence or its cache is shorter."""
     everybody = step.vision == "run" and step.text and step.kept == EVERYTHING and not step.pruned
     return not (everybody and step.attention)
 
@@ -93,10 +118,10 @@ def _refuse_unsupported(engine: Engine, forwards: Mapping[int, Any]) -> None:
     check_attention(engine.attention_name)
 
 
-def _check_call(given: Mapping[str, Any], engine: Engine, forwards: Mapping[int, Any], limit: int | None) -> None:
-    """Refuse before anything has run what would come out wrong under this plan."""
-    wanted = given.get("output_attentions")
-    if forwards and (wanted or (wanted is None and getattr(engine.parts.text_config, "output_attentions", False))):
+def _check_call(given: Arguments, engine: Engine, forwards: Mapping[int, Any], limit: int | None) -> None:
+    """Refuse, before anything has run, calls whose results would be wrong under this plan."""
+    maps = given.get("output_attentions")
+    if forwards and (maps or (maps is None and getattr(engine.parts.text_config, "output_attentions", False))):
         raise NotImplementedError(
             "skipping: output_attentions is not supported under a plan, since skipped layers have smaller maps or "
             "none; measure with vlm.attention"
@@ -115,7 +140,7 @@ def _check_call(given: Mapping[str, Any], engine: Engine, forwards: Mapping[int,
             )
 
 
-def _check_length(given: Mapping[str, Any], limit: int | None) -> None:
+def _check_length(given: Arguments, limit: int | None) -> None:
     ids, cache = given.get("input_ids"), cache_in(given)
     length = 0 if ids is None else ids.shape[1] + (0 if cache is None else cache.get_seq_length())
     if limit is not None and length > limit:

@@ -1,4 +1,4 @@
-"""Cut what a decoder layer receives down to the tokens that take part: positions, rotary tables, masks."""
+"""Cut the arguments of a decoder layer down to the tokens that take part: positions, rotary tables, masks."""
 
 from __future__ import annotations
 
@@ -7,36 +7,38 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vlm.engine.active_tokens import Active, Roles
 from vlm.engine.forward_call import Call
 from vlm.engine.kv_cache import PartialLayer
-from vlm.engine.token_roles import Active, Roles
+from vlm.engine.plan_state import Entry
 
 
 def key_positions(call: Call, active: Active, cache: PartialLayer | None) -> tuple[Tensor, bool]:
-    """Logical positions of the keys this layer will see, those held and then those of this call; is any filler."""
+    """Logical positions (batch, keys) of the layer's keys, cached ones first, and whether any of them is filler."""
     held = None if cache is None else cache.visible()
     past = 0 if cache is None else cache.logical
-    key = ("keys", id(active), id(held), past)
-    if key not in call.memo:
+    cached, key = call.plan_state.keys, (id(active), id(held), past)
+    entry = cached.get(key)
+    if entry is None:
         new = active.places
         new = new + past if active.valid is None else torch.where(new >= 0, new + past, new)
-        # What is known without a look at the device is not asked of it.
+        # Decided from Python values, without a device synchronisation.
         filler = active.valid is not None or (cache is not None and cache.ragged)
-        call.memo[key] = (new if held is None else torch.cat([held, new], dim=1), filler), held
-    found: tuple[Tensor, bool] = call.memo[key][0]
-    return found
+        positions = new if held is None else torch.cat([held, new], dim=1)
+        entry = cached[key] = Entry((positions, filler), (active, held))
+    return entry.value
 
 
 def shorter_mask(call: Call, mask: Tensor | None, tokens: Roles, keys: Tensor, filler: bool) -> Tensor | None:
-    """The 4-D mask on the query and key axes that remain; None stays None where causality is all it says."""
-    # Causality by row numbers is right only where every key of this call is also a query.
+    """The 4-D mask on the remaining rows and columns; None stays None where attention is causal by row number."""
+    # Causality by row number is right only if every key of this call is also a query.
     if mask is None and not filler and tokens.frozen is None:
         return None
-    key = ("mask", id(mask), id(tokens), id(keys))
-    if key not in call.memo:
-        call.memo[key] = (_gathered_mask(mask, tokens, keys, filler, call), mask, tokens, keys)
-    gathered: Tensor | None = call.memo[key][0]
-    return gathered
+    cached, key = call.plan_state.masks, (id(mask), id(tokens), id(keys))
+    entry = cached.get(key)
+    if entry is None:
+        entry = cached[key] = Entry(_gathered_mask(mask, tokens, keys, filler, call), (mask, tokens, keys))
+    return entry.value
 
 
 def _gathered_mask(mask: Tensor | None, tokens: Roles, keys: Tensor, filler: bool, call: Call) -> Tensor:
@@ -60,17 +62,18 @@ def _gathered_mask(mask: Tensor | None, tokens: Roles, keys: Tensor, filler: boo
         opened = True if mask.dtype == torch.bool else 0.0
         mask = mask.masked_fill((keys < 0)[:, None, None, :], closed)
         if active.valid is not None:
-            # Filler queries may look anywhere: a row without any key would give NaN.
+            # Filler queries may attend to anything: a row without any key would give NaN.
             mask = mask.masked_fill(~active.valid[:, None, :, None], opened)
     return mask
 
 
 def rows_of(call: Call, value: Any, active: Active) -> Any:
-    """Positions or rotary tables (..., batch or 1, sequence[, features]) of the active tokens."""
+    """Rows of position ids or rotary tables (..., batch or 1, sequence[, features]) that belong to active tokens."""
     if isinstance(value, tuple):
         return tuple(rows_of(call, part, active) for part in value)
-    key = ("rows", id(value), id(active))
-    if key not in call.memo:
+    cached, key = call.plan_state.rotary, (id(value), id(active))
+    entry = cached.get(key)
+    if entry is None:
         features = value.is_floating_point() or value.is_complex()
         flat = value if features else value.unsqueeze(-1)
         batch, rows = active.index.shape
@@ -78,5 +81,5 @@ def rows_of(call: Call, value: Any, active: Active) -> Any:
         flat = flat.expand(*lead, batch, *flat.shape[-2:])
         index = active.index.view(*(1,) * len(lead), batch, rows, 1).expand(*lead, batch, rows, flat.shape[-1])
         picked = flat.gather(-2, index)
-        call.memo[key] = (picked if features else picked.squeeze(-1), value)
-    return call.memo[key][0]
+        entry = cached[key] = Entry(picked if features else picked.squeeze(-1), (value, active))
+    return entry.value

@@ -1,123 +1,74 @@
-"""Which tokens of a call take part in a layer under a plan."""
+"""Which tokens of a call run, are frozen or are seen in a layer under a plan."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
 from math import inf
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from vlm.engine.active_tokens import Active, Roles
 from vlm.engine.forward_call import Call
 from vlm.engine.kv_cache import PartialLayer
+from vlm.models.types import Cache
 from vlm.plans.plan import LayerPlan
 from vlm.plans.ranges import EVERYTHING
 
 
-@dataclass(frozen=True, eq=False)
-class Active:
-    """Some tokens of a call: index (batch, rows) into the call's `length`, and which rows are real.
-
-    Ragged batches are filled on the left; `valid` is None when there is no filler.
-    """
-
-    index: Tensor
-    valid: Tensor | None
-    length: int
-
-    @property
-    def rows(self) -> int:
-        return self.index.shape[1]
-
-    @property
-    def everything(self) -> bool:
-        """Whether these are all tokens of the call."""
-        return self.valid is None and self.rows == self.length
-
-    @cached_property
-    def flat(self) -> Tensor:
-        """The index (batch * rows,) into the call's tokens, row after row of the batch."""
-        return numbered(self.index, self.length)
-
-    @cached_property
-    def real(self) -> Tensor | None:
-        """Which of these rows (number of them,) are no filler; None for all."""
-        return None if self.valid is None else torch.nonzero(self.valid.flatten())[:, 0]
-
-    @cached_property
-    def places(self) -> Tensor:
-        """The index with -1 for filler."""
-        return self.index if self.valid is None else torch.where(self.valid, self.index, -1)
-
-
-@dataclass(frozen=True, eq=False)
-class Roles:
-    """Tokens that run through a layer, tokens that are only keys and values there, and both together."""
-
-    running: Active
-    frozen: Active | None
-    seen: Active
-
-
-def numbered(index: Tensor, length: int) -> Tensor:
-    """An index (batch, rows) along the second axis as one (batch * rows,) into both flattened."""
-    first = torch.arange(len(index), device=index.device).unsqueeze(1) * length
-    return (index + first).flatten()
-
-
-def roles(call: Call, step: LayerPlan, cache: Any) -> Roles:
-    """Worked out once per call for all layers that the plan treats alike."""
+def roles(call: Call, step: LayerPlan, cache: Cache | None) -> Roles:
+    """Roles of the tokens in a layer. Cached per call; layers with the same plan share the result."""
     if not call.images and (call.past or step.kept == EVERYTHING):
         return _without_images(call, step)
-    key = ("roles", step.vision, step.text, step.kept, step.pruned)
-    if key not in call.memo:
-        images = _present(call, step, cache)
-        # Padding counts as text here: it must keep its place so that rows of a batch stay aligned.
-        text = ~call.vision if step.text else torch.zeros_like(call.vision)
-        seen = text if step.vision == "skipped" else text | images
-        everybody = _gathered(seen)
-        if step.vision == "frozen" and bool(images.any()):
-            call.memo[key] = Roles(_gathered(text), _gathered(images), everybody)
-        else:
-            call.memo[key] = Roles(everybody, None, everybody)
-    found: Roles = call.memo[key]
-    return found
+    cached, key = call.plan_state.roles, (step.vision, step.text, step.kept, step.pruned)
+    result = cached.get(key)
+    if result is None:
+        result = cached[key] = _with_images(call, step, cache)
+    return result
+
+
+def _with_images(call: Call, step: LayerPlan, cache: Cache | None) -> Roles:
+    images = _present(call, step, cache)
+    # Padding counts as text here: it must keep its place so that the rows of a batch stay aligned.
+    text = ~call.vision if step.text else torch.zeros_like(call.vision)
+    everybody = _gathered(text if step.vision == "skipped" else text | images)
+    if step.vision == "frozen" and bool(images.any()):
+        return Roles(_gathered(text), _gathered(images), everybody)
+    return Roles(everybody, None, everybody)
 
 
 def _without_images(call: Call, step: LayerPlan) -> Roles:
-    """All tokens or none, which asks nothing of the device: so it is for every decoded token."""
-    key = ("roles", step.text)
-    if key not in call.memo:
+    """Either all tokens or none run, so no device synchronisation is needed. This is the path of decoding steps."""
+    cached = call.plan_state.roles
+    result = cached.get(step.text)
+    if result is None:
         batch, length = call.real.shape
         index = torch.arange(length if step.text else 0, device=call.real.device).expand(batch, -1)
         everybody = Active(index, None, length)
-        call.memo[key] = Roles(everybody, None, everybody)
-    found: Roles = call.memo[key]
-    return found
+        result = cached[step.text] = Roles(everybody, None, everybody)
+    return result
 
 
 def _gathered(stays: Tensor) -> Active:
+    """The tokens marked in a mask (batch, tokens), filled up on the left to the longest row."""
     counts = stays.sum(dim=1)
     least, rows = (int(n) for n in torch.stack([counts.min(), counts.max()]).tolist())
-    # A stable sort brings the tokens that stay to the right end, in order; filler is on the left.
+    # A stable sort moves the tokens that stay to the right end, in order; filler is on the left.
     order = torch.argsort(stays.to(torch.uint8), dim=1, stable=True)[:, stays.shape[1] - rows :]
     valid = torch.arange(rows, device=order.device) >= rows - counts.unsqueeze(1)
     return Active(order, valid if least < rows else None, stays.shape[1])
 
 
-def _present(call: Call, step: LayerPlan, cache: Any) -> Tensor:
-    """Image tokens (batch, tokens) of the call that are neither pruned nor left out of a keep."""
+def _present(call: Call, step: LayerPlan, cache: Cache | None) -> Tensor:
+    """Image tokens (batch, tokens) of the call that are neither pruned nor left out by a keep."""
     present = call.vision
     for layer, _ in step.pruned:
         if bool(call.vision.any()):
-            if ("pruned", layer) not in call.memo:
+            if layer not in call.plan_state.pruned:
                 raise RuntimeError(
                     f"skipping: pruning at layer {layer} did not see layer {layer - 1} attend; leave the model's "
                     "attention implementation alone inside the context"
                 )
-            present = present & call.memo["pruned", layer]
+            present = present & call.plan_state.pruned[layer]
     if step.kept != EVERYTHING:
         number = _ordinals(call, cache)
         inside = [(number >= a) & (number < (inf if b is None else b)) for a, b in step.kept]
@@ -125,18 +76,19 @@ def _present(call: Call, step: LayerPlan, cache: Any) -> Tensor:
     return present
 
 
-def _ordinals(call: Call, cache: Any) -> Tensor:
-    """Number of each image token (batch, tokens) among its sample's, counted on through calls on one cache.
+def _ordinals(call: Call, cache: Cache | None) -> Tensor:
+    """Number of each image token (batch, tokens) in its sample, earlier calls on the same cache included.
 
-    Where image tokens were is kept by one layer of the cache, which follows crops and beams.
+    The positions of image tokens are stored in one layer of the cache, which follows cropping and beam reordering.
     """
-    if "ordinals" not in call.memo:
+    state = call.plan_state
+    if state.ordinals is None:
         before = torch.zeros(len(call.vision), 1, dtype=torch.long, device=call.vision.device)
         layers = [layer for layer in getattr(cache, "layers", ()) if isinstance(layer, PartialLayer)]
         keeper = next((layer for layer in layers if layer.images is not None), layers[0] if layers else None)
-        known = None if keeper is None or not call.past else keeper.images
-        if known is not None:
-            before = known.sum(dim=1, keepdim=True)
+        earlier = None if keeper is None or not call.past else keeper.images
+        if earlier is not None:
+            before = earlier.sum(dim=1, keepdim=True)
         elif call.past and bool(call.vision.any()):
             raise ValueError(
                 "skipping: the plan keeps image tokens by their number, but this cache was begun outside the plan, "
@@ -144,9 +96,8 @@ def _ordinals(call: Call, cache: Any) -> Tensor:
             )
         if keeper is not None and (not call.past or bool(call.vision.any())):
             held = call.vision.new_zeros(len(before), call.past)
-            if known is not None:
-                held[:, : known.shape[1]] = known
+            if earlier is not None:
+                held[:, : earlier.shape[1]] = earlier
             keeper.images = torch.cat([held, call.vision], dim=1)
-        call.memo["ordinals"] = call.vision.cumsum(dim=1) - 1 + before
-    ordinals: Tensor = call.memo["ordinals"]
-    return ordinals
+        state.ordinals = call.vision.cumsum(dim=1) - 1 + before
+    return state.ordinals

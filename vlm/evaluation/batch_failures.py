@@ -1,4 +1,4 @@
-"""When a batch fails: halve it where memory did not suffice, else find out which item it was."""
+"""When a batch fails: halve it if memory was insufficient, otherwise find the item that fails."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import torch
 
 T = TypeVar("T")
 R = TypeVar("R")
-# What a model raises for inputs that it cannot take.
+# What a model raises for inputs that it cannot process.
 _ERRORS = (RuntimeError, ValueError, IndexError)
-# What allocators without an exception class of their own write into a RuntimeError.
+# How allocators without an exception class of their own word a RuntimeError.
 _SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
 
 
 @dataclass(frozen=True)
 class TooLarge:
-    """An item that does not fit by itself."""
+    """An item that does not fit into memory by itself, and after how many attempts."""
 
     reason: str
     attempts: int
@@ -27,7 +27,7 @@ class TooLarge:
 
 @dataclass(frozen=True)
 class Refused:
-    """An item that fails by itself, for another reason than memory."""
+    """An item that fails by itself for a reason other than memory."""
 
     reason: str
 
@@ -35,19 +35,26 @@ class Refused:
 def in_halves(
     call: Callable[[Sequence[T], int], list[R]], items: Sequence[T], *, attempt: int = 1
 ) -> list[R | TooLarge]:
-    """Call with all items, or with halves of them where memory does not suffice.
+    """Call a function with all items, or with halves of them where memory is insufficient.
 
     Parameters
     ----------
     call : function
         (items, attempt) to one result per item; `attempt` counts the halvings from 1.
     items : sequence
-        What to call it with.
+        The batch.
+    attempt : int
+        Number of the first attempt.
 
     Returns
     -------
     list
         In the order of `items`; an item that does not fit by itself becomes `TooLarge`.
+
+    Raises
+    ------
+    RuntimeError
+        Whatever else `call` raises.
     """
     if not items:
         return []
@@ -56,10 +63,10 @@ def in_halves(
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
             raise
-        # What follows " GPU " are free bytes and process ids, which would make equal failures look different.
-        said = str(error).partition("\n")[0].partition(" GPU ")[0] or type(error).__name__
-        reason = f"out of memory with a batch of one: {said}"
-    # Outside of the handler, so that the traceback no longer holds the failed call's tensors.
+        # Free bytes and process ids follow " GPU "; they would make equal failures look different.
+        message = str(error).partition("\n")[0].partition(" GPU ")[0] or type(error).__name__
+        reason = f"out of memory with a batch of one: {message}"
+    # Outside the handler, so that the traceback no longer keeps the failed call's tensors alive.
     free()
     if len(items) == 1:
         return [TooLarge(reason, attempt)]
@@ -69,10 +76,10 @@ def in_halves(
 
 
 def one_by_one(call: Callable[[Sequence[T], int], list[R]], items: Sequence[T], attempt: int) -> list[R | Refused]:
-    """Call with all items; if that fails, with each by itself: one that fails even so becomes `Refused`.
+    """Call a function with all items; if that fails, with each by itself. An item that still fails becomes `Refused`.
 
-    What is no item's error is raised: too little memory, which :func:`in_halves` answers, a device that no longer
-    works, and what is not supported at all.
+    Errors not caused by a single item are re-raised: out of memory (which :func:`in_halves` handles), device failures,
+    unsupported operations.
     """
     try:
         return list(call(items, attempt))
@@ -85,14 +92,14 @@ def one_by_one(call: Callable[[Sequence[T], int], list[R]], items: Sequence[T], 
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory did not suffice, on a GPU or on the CPU."""
+    """Whether an exception means that memory was insufficient, on a GPU or on the CPU."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in _SIGNS)
 
 
 def free() -> None:
-    """Give cached memory back."""
+    """Return cached memory to the device."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

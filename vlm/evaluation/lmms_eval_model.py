@@ -1,4 +1,4 @@
-"""Skip plans inside lmms-eval: the model `skipit` of that harness, found through its entry-point group.
+"""Skip plans inside lmms-eval: the model `skipit`, which lmms-eval finds through its entry-point group.
 
 `lmms-eval --model skipit --model_args pretrained=llava-hf/llava-1.5-7b-hf,plan=vision:0-4+24-32 --tasks mmstar`
 """
@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -23,7 +23,9 @@ except ModuleNotFoundError as error:
 
 from vlm.engine.skipping import skipping
 from vlm.evaluation.batch_failures import TooLarge, in_halves
-from vlm.models.loading import load
+from vlm.evaluation.generation import Decoding, generate, texts
+from vlm.evaluation.process_device import own_device
+from vlm.models.loading import Attention, load
 from vlm.models.prompts import MARK, inputs
 from vlm.plans.plan import SkipPlan
 
@@ -31,10 +33,10 @@ Prompt = tuple[str, list[Image.Image]]
 
 
 class SkipIt(lmms):  # type: ignore[misc]
-    """A model under a skip plan, as lmms-eval wants models.
+    """A model under a skip plan, with the interface that lmms-eval expects of models.
 
-    Parameters come from ``--model_args``. The harness splits them at commas and keys its caches by their text, so a
-    plan is written out in them: ranges are joined with ``+``, modalities with ``/``.
+    Parameters come from ``--model_args``. lmms-eval splits them at commas and keys its caches by their text, so a plan
+    is written out in full: ranges are joined with ``+``, modalities with ``/``.
 
     Parameters
     ----------
@@ -43,15 +45,15 @@ class SkipIt(lmms):  # type: ignore[misc]
     plan : str
         A plan's text form, optionally with its digest to be checked: ``"vision:0-4+24-32@804bc65ee2aa"``.
     batch_size : int or str
-        Prompts per call; halved where memory does not suffice.
+        Prompts per call; halved where memory is insufficient.
     device : str, optional
-        Default: the rank's own GPU if there is one, else the CPU.
+        Default: the GPU of this process's rank if there is one, else the CPU.
     device_map : str, optional
         Spread one model over several GPUs, as ``"auto"`` does.
     dtype, attention, revision : str, optional
         As in `vlm.load`; dtype by name, such as ``"bfloat16"``.
     max_batch_size : optional
-        Accepted because the harness passes it; has no effect.
+        Accepted because lmms-eval passes it; has no effect.
 
     Raises
     ------
@@ -70,17 +72,19 @@ class SkipIt(lmms):  # type: ignore[misc]
         device: str | None = None,
         device_map: str | None = None,
         dtype: str | None = None,
-        attention: Any = "sdpa",
+        attention: Attention = "sdpa",
         revision: str | None = None,
         max_batch_size: int | str | None = None,
     ) -> None:
         self.plan = read_plan(plan)
-        # The harness names folders of its older cache by this.
+        # lmms-eval names folders of its older cache after this.
         self.model_name = f"{pretrained}@{self.plan}"
         super().__init__()
         self._rank, self._world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
         self.batch_size = int(batch_size)
-        place: dict[str, Any] = {"device_map": device_map} if device_map else {"device": _own_device(device)}
+        if device in (None, "cuda"):
+            device = own_device()
+        place: dict[str, Any] = {"device_map": device_map} if device_map else {"device": device}
         self.model, self.processor = load(
             pretrained,
             dtype=None if dtype is None else getattr(torch, dtype),
@@ -93,7 +97,7 @@ class SkipIt(lmms):  # type: ignore[misc]
 
     @property
     def device(self) -> torch.device:
-        """Where the model's inputs go; the harness gathers counts there."""
+        """Where the model's inputs go; lmms-eval gathers counts there."""
         return torch.device(self.model.device)
 
     def generate_until(self, requests: list[Any]) -> list[str]:
@@ -104,23 +108,24 @@ class SkipIt(lmms):  # type: ignore[misc]
         answers = [""] * len(requests)
         with self._bar(len(requests)) as bar:
             for group in groups.values():
-                for chunk in _chunks(group, self.batch_size):
+                for start in range(0, len(group), self.batch_size):
+                    chunk = group[start : start + self.batch_size]
                     prompts = [self._prompt(self._messages(requests[number])) for number in chunk]
-                    said = self._generated(prompts, requests[chunk[0]].args[2])
-                    for number, text in zip(chunk, said, strict=True):
+                    generated = self._generated(prompts, requests[chunk[0]].args[2])
+                    for number, text in zip(chunk, generated, strict=True):
                         answers[number] = text
                     bar.update(len(chunk))
         return answers
 
     def generate_until_multi_round(self, requests: list[Any]) -> list[list[str]]:
-        """The answers of each request's rounds; the task writes each round's messages from those before."""
+        """The answers of each request's rounds; the task makes each round's messages from the earlier answers."""
         return [self._rounds(request) for request in requests]
 
     def loglikelihood(self, requests: list[Any]) -> list[tuple[float, bool]]:
-        """Log-probability in nats of each continuation, and whether it is what greedy decoding would say.
+        """Log-probability in nats of each continuation, and whether greedy decoding would produce it.
 
-        Arguments of a request: context, continuation (or a function of the document), a function of the document to
-        its images, document number, task, split. The harness asks it of no model with chat messages so far.
+        Arguments of a request: context, continuation (or a function of the document), a function from the document to
+        its images, document number, task, split. So far lmms-eval asks this of no model with chat messages.
         """
         return [self._loglikelihood(*request.args) for request in requests]
 
@@ -131,17 +136,19 @@ class SkipIt(lmms):  # type: ignore[misc]
     def _rounds(self, request: Any) -> list[str]:
         _, to_messages, settings, number, task, split = request.args
         document = self.task_dict[task][split][number]
-        said: list[str] = []
-        messages, known = to_messages(document), None
+        answers: list[str] = []
+        messages, info = to_messages(document), None
         while messages is not None:
-            said += self._generated([self._prompt(messages)], settings)
-            told = to_messages(document, round_idx=len(said), previous_output=list(said), previous_round_info=known)
-            if not (isinstance(told, tuple) and len(told) == 4):
+            answers += self._generated([self._prompt(messages)], settings)
+            following = to_messages(
+                document, round_idx=len(answers), previous_output=list(answers), previous_round_info=info
+            )
+            if not (isinstance(following, tuple) and len(following) == 4):
                 break  # a task of one round
-            messages, ended, _, known = told
+            messages, ended, _, info = following
             if ended:
                 break
-        return said
+        return answers
 
     def _prompt(self, messages: Any) -> Prompt:
         """Text and images of a conversation, in the words of the model's chat template if it has one."""
@@ -169,43 +176,37 @@ class SkipIt(lmms):  # type: ignore[misc]
         images = [image for _, own in prompts for image in own]
         batch = inputs(self.model, self.processor, [text for text, _ in prompts], images)
         sampled = bool(settings.get("do_sample", (settings.get("temperature") or 0) > 0))
-        how = {name: settings.get(name) if sampled else None for name in ("temperature", "top_p", "top_k")}
-        tokenizer, ends = self.processor.tokenizer, self.model.generation_config.eos_token_id
-        pad = next(
-            p for p in (tokenizer.pad_token_id, *(ends if isinstance(ends, list) else [ends]), 0) if p is not None
+        decoding = Decoding(
+            max_new_tokens=int(settings.get("max_new_tokens", 1024)),
+            sampled=sampled,
+            beams=int(settings.get("num_beams", 1)),
+            temperature=settings.get("temperature"),
+            top_p=settings.get("top_p"),
+            top_k=settings.get("top_k"),
         )
         with torch.inference_mode(), skipping(self.model, self.plan):
-            out = self.model.generate(
-                **batch,
-                max_new_tokens=int(settings.get("max_new_tokens", 1024)),
-                num_beams=int(settings.get("num_beams", 1)),
-                do_sample=sampled,
-                pad_token_id=pad,
-                **how,
-            )
-        new = out[:, batch["input_ids"].shape[1] :]
-        said = self.processor.batch_decode(new, skip_special_tokens=True)
-        return [_until(text.strip(), settings.get("until")) for text in said]
+            new = generate(self.model, self.processor, batch, decoding)
+        return [_until(text, settings.get("until")) for text in texts(self.processor, new)]
 
     def _loglikelihood(
         self, context: str, continuation: Any, to_images: Any, number: int, task: str, split: str
     ) -> tuple[float, bool]:
         document = self.task_dict[task][split][number]
-        said = continuation if isinstance(continuation, str) else continuation(document)
-        shown = list(to_images(document) or [])
-        content = [*({"type": "image", "url": image} for image in shown), {"type": "text", "text": context}]
+        ending = continuation if isinstance(continuation, str) else continuation(document)
+        visuals = list(to_images(document) or [])
+        content = [*({"type": "image", "url": image} for image in visuals), {"type": "text", "text": context}]
         text, images = self._prompt([{"role": "user", "content": content}])
         before = inputs(self.model, self.processor, [text], images)["input_ids"][0]
-        batch = inputs(self.model, self.processor, [text + said], images)
+        batch = inputs(self.model, self.processor, [text + ending], images)
         ids = batch["input_ids"][0]
-        # Tokens may merge where the two texts meet: the continuation starts where the ids first differ.
+        # Tokens may merge at the boundary of the two texts: the continuation starts where the ids first differ.
         shared = min(len(before), len(ids) - 1)
         start = int((before[:shared] == ids[:shared]).cumprod(0).sum())
         with torch.inference_mode(), skipping(self.model, self.plan):
             logits = self.model(**batch, logits_to_keep=len(ids) - start + 1).logits[0, :-1]
         target = ids[start:]
-        found = logits.double().log_softmax(-1).gather(1, target[:, None]).sum()
-        return float(found), bool((logits.argmax(-1) == target).all())
+        log_probability = logits.double().log_softmax(-1).gather(1, target[:, None]).sum()
+        return float(log_probability), bool((logits.argmax(-1) == target).all())
 
     def _bar(self, total: int) -> Any:
         from tqdm import tqdm
@@ -214,7 +215,7 @@ class SkipIt(lmms):  # type: ignore[misc]
 
 
 def read_plan(text: str) -> SkipPlan:
-    """A plan from its text form; a digest after ``@`` must be the plan's own."""
+    """A plan from its text form; a digest after ``@`` must match the plan."""
     written, at, digest = str(text).partition("@")
     plan = SkipPlan.parse(written)
     if at and digest.strip() != plan.digest:
@@ -222,11 +223,11 @@ def read_plan(text: str) -> SkipPlan:
     return plan
 
 
-def _until(text: str, ends: Any) -> str:
+def _until(text: str, ends: str | Sequence[str] | None) -> str:
     """The text up to the first of the task's stop strings.
 
-    A blank line is the harness's default for tasks that state none; its own models ignore it, since it cuts off
-    reasoning, and so does this one.
+    A blank line is lmms-eval's default for tasks that state none. It would cut off reasoning, so lmms-eval's own models
+    ignore it, and so does this one.
     """
     for end in [ends] if isinstance(ends, str) else ends or []:
         if end and end != "\n\n":
@@ -234,22 +235,10 @@ def _until(text: str, ends: Any) -> str:
     return text.strip()
 
 
-def _opened(image: Any) -> Image.Image:
+def _opened(image: object) -> Image.Image:
     if isinstance(image, Image.Image):
         return image.convert("RGB")
     if isinstance(image, str) and "://" not in image:
         with Image.open(image) as file:
             return file.convert("RGB")
     raise ValueError(f"skipit: expected a PIL image or a local path, got {str(image)[:80]!r}")
-
-
-def _own_device(device: str | None) -> str:
-    """The device asked for; with several ranks, each takes its own GPU."""
-    if device in (None, "cuda"):
-        return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
-    return str(device)
-
-
-def _chunks(numbers: Sequence[int], size: int) -> Iterator[Sequence[int]]:
-    for start in range(0, len(numbers), size):
-        yield numbers[start : start + size]

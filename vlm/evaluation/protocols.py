@@ -1,6 +1,6 @@
-r"""How a question is put and its answer read: prompt, token limit, reading and scorer, under a name and a version.
+r"""Protocols: how an item becomes a prompt, and how its answer is read and scored.
 
-A change that can change an answer or a score gets a new version, which every record carries.
+Every change that can alter an answer or a score gets a new version, which every record states.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from redundancy.display import Displayed
 from vlm.item import Item
 from vlm.scoring import choice_labels
 
@@ -21,29 +22,43 @@ BOXED = 'Please solve the problem step by step and put your answer in one "\\box
 IMAGE = "<image>"
 
 _MARK = re.compile(r"<image\s*(\d+)>")
-# One generated word: the embedded model has no longer answers.
+# The embedded model answers with one word.
 _TINY_TOKENS = 4
 
 
-@dataclass(frozen=True)
-class Protocol:
-    """A named way to ask and to score; its fields are functions of an item.
+@dataclass(frozen=True, repr=False)
+class Protocol(Displayed):
+    """A named way to ask and to score; apart from its name and version, its fields are functions of an item.
 
     Attributes
     ----------
     name, version : str
-        Which protocol, and which state of it.
+        Which protocol, and which version of it.
     prompt : function -> str
-        The text, with one ``<image>`` mark per image, in their order.
+        The text, with one ``<image>`` mark per image, in order.
     reading : function -> "letter" or "generate"
-        One forward pass that compares labels, or generated text.
+        Whether one forward pass compares labels, or text is generated.
     max_new_tokens : function -> int
-        Limit of what is generated.
+        Limit of the generated text.
     scorer : function -> str
         One of ``vlm.scoring.SCORERS``.
     judged : function -> bool
-        Whether the protocol as published has a language model judge the answer; the scorer is then the rule that
-        stands in where no judge is asked.
+        Whether the published protocol has a language model judge the answer. The scorer is then the rule that is used
+        when there is no judge.
+
+    Examples
+    --------
+    >>> from vlm.evaluation.protocols import PROTOCOLS
+    >>> from vlm.item import Item
+    >>> protocol = PROTOCOLS["skip-it"]
+    >>> protocol
+    Protocol(skip-it 1)
+    >>> item = Item("gqa", "0", "a", "What colour is the sky?", images=(), answers=("blue",))
+    >>> print(protocol.prompt(item))
+    What colour is the sky?
+    Answer the question using a single word or phrase.
+    >>> protocol.reading(item), protocol.max_new_tokens(item), protocol.scorer(item)
+    ('generate', 256, 'exact')
     """
 
     name: str
@@ -54,8 +69,15 @@ class Protocol:
     scorer: Callable[[Item], str]
     judged: Callable[[Item], bool]
 
+    def __repr__(self) -> str:
+        return f"Protocol({self.name} {self.version})"
+
+    def to_dict(self) -> dict[str, object]:
+        """Name and version; functions have no plain form."""
+        return {"name": self.name, "version": self.version}
+
     def labels(self, item: Item) -> tuple[str, ...]:
-        """What one forward pass compares: the options' letters, or yes and no; () for other questions."""
+        """The labels that one forward pass compares: the options' letters, or yes and no; () for other questions."""
         if item.kind == "choice":
             return choice_labels(item)
         if item.kind == "yes/no":
@@ -64,7 +86,7 @@ class Protocol:
 
 
 def scorer(item: Item) -> str:
-    """The rule of the item's benchmark; a letter where there are options, else exact match, for your own."""
+    """The rule of the item's benchmark; for your own data a letter where there are options, exact match otherwise."""
     rules = {
         "vqav2": "vqa",
         "textvqa": "vqa",
@@ -79,16 +101,15 @@ def scorer(item: Item) -> str:
 
 
 def question(item: Item, *, between: str = "\n", tail: str = "") -> str:
-    """Question, options one per line, and what is asked for."""
-    if item.dataset == "tiny":  # its vocabulary has no full stop and no instruction
+    """Question, options one per line, and the instruction (`tail`)."""
+    if item.dataset == "tiny":  # its vocabulary has neither a full stop nor an instruction
         return " ".join((item.question, *(f"{a} {o}" for a, o in zip(choice_labels(item), item.options, strict=False))))
-    listed = [f"{label}. {option}" for label, option in zip(choice_labels(item), item.options, strict=False)]
-    return "\n".join((item.question.strip(), *listed)) + (between + tail if tail else "")
+    return "\n".join((item.question.strip(), *_options(item))) + (between + tail if tail else "")
 
 
 def instruction(item: Item) -> str:
-    """What the prompt asks for, in the wording common to both protocols."""
-    if item.dataset in ("realworldqa", "ocrbench"):  # RealWorldQA's questions bring their own
+    """What the prompt asks for, in the wording that both protocols share."""
+    if item.dataset in ("realworldqa", "ocrbench"):  # RealWorldQA's questions contain their own
         return ""
     return {"choice": LETTER, "math": BOXED}.get(item.kind, SHORT)
 
@@ -96,10 +117,10 @@ def instruction(item: Item) -> str:
 def with_images(text: str, images: int, *, inline: bool) -> str:
     """The text with one ``<image>`` mark per image.
 
-    Inline, ``<image k>`` becomes the mark of image k where it first stands, provided that they first stand in
-    ascending order and all are there; else all marks come first and the text keeps its references.
+    Inline, the first ``<image k>`` for each k becomes the mark of image k, provided that every image is referred to and
+    the first references are in ascending order. Otherwise all marks come first and the text keeps its references.
     """
-    text = text.replace(IMAGE, "[image]")  # a question may contain the mark itself
+    text = text.replace(IMAGE, "[image]")  # a question may contain the mark as ordinary text
     first: dict[int, int] = {}
     for match in _MARK.finditer(text):
         first.setdefault(int(match[1]), match.start())
@@ -108,14 +129,19 @@ def with_images(text: str, images: int, *, inline: bool) -> str:
     return _MARK.sub(lambda match: IMAGE if match.start() == first[int(match[1])] else f"image {match[1]}", text)
 
 
+def _options(item: Item) -> list[str]:
+    """The options with their letters, one line each."""
+    return [f"{label}. {option}" for label, option in zip(choice_labels(item), item.options, strict=False)]
+
+
 def _skip_it_prompt(item: Item) -> str:
     return with_images(question(item, tail=instruction(item)), len(item.images), inline=True)
 
 
 def _skip_it_reading(item: Item) -> Reading:
-    # The letters of RealWorldQA are generated: the paper does not count it among its multiple choices.
-    listed = item.kind == "choice" and item.dataset != "realworldqa"
-    return "letter" if listed or item.kind == "yes/no" else "generate"
+    # RealWorldQA's letters are generated: the paper does not count it among its multiple-choice benchmarks.
+    compared = item.kind == "choice" and item.dataset != "realworldqa"
+    return "letter" if compared or item.kind == "yes/no" else "generate"
 
 
 def _skip_it_scorer(item: Item) -> str:
@@ -135,9 +161,7 @@ SKIP_IT = Protocol(
 
 def _lmms_eval_prompt(item: Item) -> str:
     if item.dataset == "mathvision":
-        choices = "\nChoices: " + "\n".join(
-            f"{label}. {option}" for label, option in zip(choice_labels(item), item.options, strict=False)
-        )
+        choices = "\nChoices: " + "\n".join(_options(item))
         text = BOXED + item.question + (f"{choices}\n{LETTER}" if item.options else "")
     elif item.dataset == "mmmu":
         text = question(item, between="\n\n", tail=instruction(item))
@@ -150,7 +174,7 @@ def _lmms_eval_prompt(item: Item) -> str:
     return with_images(text, len(item.images), inline=False)
 
 
-# As the harness's task files state them; where one states none, its models' own default of 1,024.
+# From lmms-eval's task files; where a task states none, the default of its models, 1,024.
 _LMMS_EVAL_TOKENS = {
     "gqa": 16,
     "vqav2": 16,

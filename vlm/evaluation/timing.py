@@ -4,23 +4,64 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from vlm.engine.skipping import skipping
 from vlm.plans.plan import SkipPlan
 
 
 def prefill_times(
-    model: Any, batch: dict[str, Any], plans: Sequence[SkipPlan], *, rounds: int = 7
+    model: Any, batch: Mapping[str, Tensor], plans: Sequence[SkipPlan], *, rounds: int = 7
 ) -> tuple[list[float], list[float]]:
-    """Median seconds of one forward under each plan, and the median ratio to the first plan.
+    """Median time of one forward pass under each plan, and its median ratio to the first plan.
 
-    Plans take turns within each round and ratios are taken within rounds, so that a drift of the machine's
-    speed cancels.
+    Parameters
+    ----------
+    model
+        As `vlm.load` returns it.
+    batch : mapping
+        Inputs of the model: a batch of prompts, on its device.
+    plans : sequence of SkipPlan
+        The first one is the reference, usually ``SkipPlan()``.
+    rounds : int
+        How often each plan is timed, after one round that is not counted.
+
+    Returns
+    -------
+    seconds : list of float
+        Median seconds of a forward pass, per plan.
+    ratios : list of float
+        Median over rounds of the ratio to the first plan; 1.0 for the first plan itself.
+
+    Raises
+    ------
+    ValueError
+        `rounds` below 1, or a plan for a deeper model.
+
+    See Also
+    --------
+    vlm.operations_ratio : The same ratio counted in operations, which does not depend on the machine.
+
+    Notes
+    -----
+    Plans take turns within each round and ratios are formed within rounds, so that a drift of the machine's speed
+    cancels.
+
+    Examples
+    --------
+    >>> import vlm
+    >>> from vlm import SkipPlan, prefill_times, tiny
+    >>> from vlm.evaluation.plan_accuracy import prompt_batch
+    >>> model, processor = vlm.load("tiny")
+    >>> batch = prompt_batch(model, processor, tiny.questions(limit=4))
+    >>> seconds, ratios = prefill_times(model, batch, [SkipPlan(), SkipPlan.late_entry(8)], rounds=3)
+    >>> len(seconds), ratios[0]
+    (2, 1.0)
     """
     if rounds < 1:
         raise ValueError(f"rounds: expected at least 1, got {rounds}")
@@ -29,9 +70,9 @@ def prefill_times(
         with torch.inference_mode():
             model(**batch, logits_to_keep=1)
 
-    taken = np.array([[_seconds(model, plan, run) for plan in plans] for _ in range(rounds + 1)][1:])
-    seconds = [statistics.median(column) for column in taken.T.tolist()]
-    return seconds, [statistics.median(column) for column in (taken / taken[:, :1]).T.tolist()]
+    times = np.array([[_seconds(model, plan, run) for plan in plans] for _ in range(rounds + 1)][1:])
+    seconds = [statistics.median(column) for column in times.T.tolist()]
+    return seconds, [statistics.median(column) for column in (times / times[:, :1]).T.tolist()]
 
 
 def _seconds(model: Any, plan: SkipPlan, run: Callable[[], None]) -> float:

@@ -1,117 +1,121 @@
-"""The batches of an experiment that one worker still has to do, in an order that no worker count changes."""
+"""Remaining batches of one worker; the batch order is independent of the number of workers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
+from vlm.experiments.run import Run
 from vlm.experiments.run_directory import Items
 from vlm.experiments.shards import Shard
-from vlm.experiments.spec import DataChoice, Spec
+from vlm.experiments.spec import DataChoice
 from vlm.item import Failure, Item
 
-# A data set's items, and of which positions the images are wanted.
-Reader = Callable[[DataChoice, Callable[[int], bool]], Iterable[Item | Failure]]
+# From a data set's label and an item's id to whether every plan has its record.
+Done = Callable[[str, str], bool]
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Consecutive items of one data set; always the same ones together, whoever does them."""
+    """Consecutive items of one data set; the same ones are always together, whichever worker answers them.
+
+    Attributes
+    ----------
+    choice : DataChoice
+        The data set.
+    entries : tuple of Item or Failure
+        In the data set's order.
+    """
 
     choice: DataChoice
     entries: tuple[Item | Failure, ...]
 
     @property
     def items(self) -> list[Item]:
-        """Those that could be read."""
+        """The entries that could be read."""
         return [entry for entry in self.entries if isinstance(entry, Item)]
 
 
-def batches(
-    spec: Spec, folder: Path, part: Shard, *, done: Callable[[str, str], bool], reader: Reader
-) -> Iterator[Batch]:
-    """A worker's batches that are not done.
+def batches(run: Run, *, done: Done) -> Iterator[Batch]:
+    """The batches of the run's part in which something remains to be done.
 
-    Batches are numbered through all data sets and dealt out in turn, so workers finish at about the same time.
+    Batches are numbered through all data sets and assigned in turn, so workers finish at about the same time. The list
+    of each data set's items is written into the run's directory.
 
     Parameters
     ----------
-    folder : Path
-        The run's directory; the list of each data set's items is written there.
+    run : Run
+        Its reader is called with the positions of the items whose images are needed.
     done : function
-        (label, item id) to whether nothing is left to do for it.
-    reader : function
-        The items and failures of a data set; called with the positions of those whose images are wanted.
+        From (label, item id) to whether nothing remains to be done for it.
 
     Raises
     ------
     ValueError
         An id that comes twice, or a data set that has changed since the run was begun.
     """
-    number = 0
-    for choice in spec.data:
-        items = Items(folder, choice.label)
-        chunks = None if items.ids is None else list(_chunks(items.ids, spec.batch_size))
-        left = None
-        if chunks is not None:
-            left = {
-                number + place
-                for place, chunk in enumerate(chunks)
-                if part.takes(number + place) and not all(done(choice.label, name) for name in chunk)
-            }
-            if not left:
-                number += len(chunks)
-                continue  # nothing to do here, so nothing to read
-        gathered: list[Item | Failure] = []
-        for entry in reader(choice, partial(_wanted, number, spec.batch_size, part, left)):
+    number, size, part = 0, run.spec.batch_size, run.part
+    for choice in run.spec.data:
+        items = Items(run.folder, choice.label)
+        remaining = None
+        if items.ids is not None:
+            remaining = _remaining(choice.label, items.ids, number, size, part, done)
+            if not remaining:
+                number += -(-len(items.ids) // size)
+                continue  # no need to read the data set
+        entries: list[Item | Failure] = []
+        for entry in run.reader(choice, partial(_is_own, number, size, part, remaining)):
             items.see(entry)
-            gathered.append(entry)
-            if len(gathered) == spec.batch_size:
-                yield from _own(choice, gathered, part, number, done)
-                number, gathered = number + 1, []
-        if gathered:
-            yield from _own(choice, gathered, part, number, done)
+            entries.append(entry)
+            if len(entries) == size:
+                yield from _own(choice, entries, part, number, done)
+                number, entries = number + 1, []
+        if entries:
+            yield from _own(choice, entries, part, number, done)
             number += 1
         if not items.seen:
             raise ValueError(f"data: expected at least one item, got none from {choice.label}")
         items.finish()
 
 
-def expected(spec: Spec, folder: Path, part: Shard, *, size: Callable[[DataChoice], int | None]) -> int | None:
-    """How many items the worker has in all; None while the size of a data set is not known.
+def expected(run: Run, *, size: Callable[[DataChoice], int | None]) -> int | None:
+    """Number of items of the run's part; None while the size of a data set is not known.
 
     Parameters
     ----------
     size : function
-        The size that a data set is declared to have, where nobody has read it to its end yet.
+        The declared size of a data set, for those that no worker has read to the end yet.
     """
     number, total = 0, 0
-    for choice in spec.data:
-        ids = Items(folder, choice.label).ids
+    for choice in run.spec.data:
+        ids = Items(run.folder, choice.label).ids
         count = size(choice) if ids is None else len(ids)
         if count is None:
             return None
-        sizes = [min(spec.batch_size, count - start) for start in range(0, count, spec.batch_size)]
-        total += sum(items for place, items in enumerate(sizes) if part.takes(number + place))
+        sizes = [min(run.spec.batch_size, count - start) for start in range(0, count, run.spec.batch_size)]
+        total += sum(items for place, items in enumerate(sizes) if run.part.takes(number + place))
         number += len(sizes)
     return total
 
 
-def _wanted(first: int, size: int, part: Shard, left: Collection[int] | None, position: int) -> bool:
-    """Whether a position of a data set, whose first batch has the number `first`, is this worker's to answer."""
+def _remaining(label: str, ids: Sequence[str], first: int, size: int, part: Shard, done: Done) -> set[int]:
+    """Numbers of a data set's batches, the first of which is `first`, that are this worker's and not done."""
+    return {
+        number
+        for number, start in enumerate(range(0, len(ids), size), start=first)
+        if part.takes(number) and not all(done(label, name) for name in ids[start : start + size])
+    }
+
+
+def _is_own(first: int, size: int, part: Shard, remaining: Collection[int] | None, position: int) -> bool:
+    """Whether this worker answers the item at a position of a data set, whose first batch has the number `first`."""
     batch = first + position // size
-    return part.takes(batch) if left is None else batch in left
+    return part.takes(batch) if remaining is None else batch in remaining
 
 
 def _own(
-    choice: DataChoice, entries: Sequence[Item | Failure], part: Shard, number: int, done: Callable[[str, str], bool]
+    choice: DataChoice, entries: Sequence[Item | Failure], part: Shard, number: int, done: Done
 ) -> Iterator[Batch]:
     if part.takes(number) and not all(done(choice.label, entry.id) for entry in entries):
         yield Batch(choice, tuple(entries))
-
-
-def _chunks(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:
-    for start in range(0, len(names), size):
-        yield names[start : start + size]

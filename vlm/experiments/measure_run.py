@@ -1,4 +1,4 @@
-"""Redundancy and attention of every layer on data sets: no labels are read, nothing is generated."""
+"""Measure redundancy and attention of every layer on data sets: no labels are read, nothing is generated."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from redundancy.array_types import FloatArray
 from vlm.evaluation.answering import Asking, Question, Unusable, alike, circumstances, now, prompt_tokens
 from vlm.evaluation.batch_failures import Refused, TooLarge, in_halves, one_by_one
 from vlm.experiments.batches import Batch
+from vlm.experiments.run import Run
 from vlm.experiments.shards import Shard
 from vlm.experiments.spec import Spec
-from vlm.experiments.sweep_run import asking, check
-from vlm.experiments.worker import carry_out, failed
+from vlm.experiments.worker import carry_out
 from vlm.measure.attention_ratio import attention
 from vlm.measure.distances import MODALITIES, probe
 from vlm.plans.plan import SkipPlan
-from vlm.record_log import Record
+from vlm.record_types import FailureFields, MeasurementFields, failed
 
 
 def measure_run(
@@ -34,27 +34,51 @@ def measure_run(
     retry_failed: bool = False,
     progress: bool = True,
 ) -> Path:
-    """Run every prompt once, without a plan, under probe and attention; one record per item.
+    """Run every prompt once, without a plan, and append each layer's distances and attention to the run directory.
 
-    Arguments, durability and errors are those of `vlm.experiment.sweep`; the directory is `out/<spec.measurement>`.
+    May be killed and divided as `sweep` may.
+
+    Parameters
+    ----------
+    spec : Spec
+        What to measure; its plans, judge and confidence have no effect.
+    out : str or Path
+        The run's directory is made in it: ``out/<spec.measurement>``.
+    part, device, device_map, retry_failed, progress
+        As for `sweep`.
+
+    Returns
+    -------
+    Path
+        The run's directory, to be merged when all workers are done.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError, RuntimeError, OSError
+        As for `sweep`.
+
+    See Also
+    --------
+    sweep : Accuracy under every plan on the same items.
+    vlm.probe, vlm.attention : The measurement itself.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from vlm import measure_run, read_spec
+    >>> from vlm.experiments.measurement_tables import decided
+    >>> spec = read_spec(data=["tiny"], limit=10)
+    >>> with TemporaryDirectory() as folder:
+    ...     run = measure_run(spec, folder, progress=False)
+    ...     decision = decided(run, t=0.1)
+    >>> run.name == spec.measurement
+    True
+    >>> decision.settings["images"]
+    2
     """
     spec = measured_spec(spec)
-    protocol = check(spec)
-    ask = asking(spec, protocol, device, device_map)
-
-    def work(batch: Batch) -> Callable[[SkipPlan], Sequence[Record]]:
-        questions = ask().questions(batch.items)
-        return lambda plan: _measured(ask(), questions, spec.thresholds)
-
-    return carry_out(
-        spec,
-        Path(out) / spec.measurement,
-        protocol,
-        work,
-        part=part,
-        retry_failed=retry_failed,
-        progress=progress,
-    )
+    run = Run.open(spec, out, purpose="measurement", part=part, device=device, device_map=device_map)
+    return carry_out(run, partial(_measuring, run), retry_failed=retry_failed, progress=progress)
 
 
 def measured_spec(spec: Spec) -> Spec:
@@ -63,37 +87,49 @@ def measured_spec(spec: Spec) -> Spec:
     return replace(spec, plans=plain.plans, judge=plain.judge, confidence=plain.confidence)
 
 
-def _measured(ask: Asking, questions: Sequence[Question | Unusable], thresholds: Sequence[float]) -> list[Record]:
-    found: dict[int, Record | TooLarge | Refused] = {}
+def _measuring(run: Run, batch: Batch) -> Callable[[SkipPlan], Sequence[MeasurementFields | FailureFields]]:
+    questions = run.asking.questions(batch.items)
+    return lambda plan: _measured(run.asking, questions, run.spec.thresholds)
+
+
+def _measured(
+    asking: Asking, questions: Sequence[Question | Unusable], thresholds: Sequence[float]
+) -> list[MeasurementFields | FailureFields]:
+    results: dict[int, MeasurementFields | TooLarge | Refused] = {}
     for group in alike([q for q in questions if isinstance(q, Question)]):
-        results = in_halves(partial(one_by_one, partial(_layers, ask, thresholds=thresholds)), group)
-        found |= {id(q): result for q, result in zip(group, results, strict=True)}
-    told = (found[id(q)] if isinstance(q, Question) else q for q in questions)
-    return [failed(r.reason) if isinstance(r, (TooLarge, Refused, Unusable)) else r for r in told]
+        group_results = in_halves(partial(one_by_one, partial(_layers, asking, thresholds=thresholds)), group)
+        results |= {id(q): result for q, result in zip(group, group_results, strict=True)}
+    in_order = (results[id(q)] if isinstance(q, Question) else q for q in questions)
+    return [failed(r.reason) if isinstance(r, (TooLarge, Refused, Unusable)) else r for r in in_order]
 
 
-def _layers(ask: Asking, questions: Sequence[Question], attempt: int, *, thresholds: Sequence[float]) -> list[Record]:
-    """What each layer does to each prompt of a call, as lists along the layers."""
-    batch = ask.inputs(questions)
-    start = now(ask.model)
-    with torch.inference_mode(), probe(ask.model, thresholds=thresholds) as record, attention(ask.model) as seen:
-        ask.model(**batch, logits_to_keep=1)
-    run = circumstances(ask.model, (now(ask.model) - start, 0.0), len(questions), attempt)
+def _layers(
+    asking: Asking, questions: Sequence[Question], attempt: int, *, thresholds: Sequence[float]
+) -> list[MeasurementFields]:
+    """Distances and attention of each prompt of one call, as lists along the layers."""
+    model, batch = asking.model, asking.inputs(questions)
+    start = now(model)
+    with torch.inference_mode(), probe(model, thresholds=thresholds) as record, attention(model) as seen:
+        model(**batch, logits_to_keep=1)
+    run = circumstances(model, (now(model) - start, 0.0), len(questions), attempt)
     table, ratios = record.table(), seen.ratios()  # ratios (samples, layers, heads)
-    kept = ["distance", "distance_from_entry", "norm_in", "norm_out", "moved", "undefined"]
-    kept += [name for name in table.columns if "within_" in name]
+    names = ["distance", "distance_from_entry", "norm_in", "norm_out", "moved", "undefined"]
+    names += [name for name in table.columns if "within_" in name]
     shape = (len(questions), record.depth, len(MODALITIES))
-    columns = {name: np.asarray(table[name], dtype=np.float64).reshape(shape) for name in kept}
-    vision, text = prompt_tokens(ask.model, batch)
+    columns = {name: np.asarray(table[name], dtype=np.float64).reshape(shape) for name in names}
+    place = {modality: i for i, modality in enumerate(MODALITIES)}
+
+    def along_layers(sample: int, modality: str) -> dict[str, list[float | None]]:
+        return {name: _numbers(values[sample, :, place[modality]]) for name, values in columns.items()}
+
+    vision, text = prompt_tokens(model, batch)
     return [
         {
             "failure": None,
             "tokens": {"vision": vision[i], "text": text[i], "new": 0},
             "attention": [_numbers(heads) for heads in ratios[i]],
-            **{
-                modality: {name: _numbers(values[i, :, m]) for name, values in columns.items()}
-                for m, modality in enumerate(MODALITIES)
-            },
+            "vision": along_layers(i, "vision"),
+            "text": along_layers(i, "text"),
             "run": run,
         }
         for i in range(len(questions))
@@ -101,5 +137,5 @@ def _layers(ask: Asking, questions: Sequence[Question], attempt: int, *, thresho
 
 
 def _numbers(values: FloatArray) -> list[float | None]:
-    """Seven digits of each; None where there is no such token."""
+    """Each value to seven digits; None where there is no such token."""
     return [float(f"{value:.7g}") if np.isfinite(value) else None for value in values.tolist()]

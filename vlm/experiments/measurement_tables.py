@@ -1,11 +1,11 @@
-"""What a measurement found: tables per data set and task group, and the record that `vlm.decide` judges."""
+"""Tables of a measurement per data set and task group, and the decision that `vlm.decide` makes from it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,52 +16,75 @@ from redundancy.array_types import FloatArray
 from redundancy.units import unit_means
 from vlm.decisions.conditions import Decision, decide
 from vlm.experiments.merging import each, merge
-from vlm.measure.distances import MODALITIES
-from vlm.record_log import Record, read
+from vlm.record_log import read
+from vlm.record_types import MeasurementRecord, RunRecord
 from vlm.table import Table
 
 _D_MAX = 2.0
+Modality = Literal["vision", "text"]
+_MODALITIES: tuple[Modality, ...] = ("vision", "text")
 
 
 def write_tables(run_directory: str | Path, *, confidence: float = 0.95, partial: bool = False) -> list[Path]:
-    """Merge a measurement and write `redundancy.csv` and `attention.csv` into its directory."""
+    """Merge a measurement and write `redundancy.csv` and `attention.csv` into its directory; returns what was written.
+
+    Parameters
+    ----------
+    run_directory : str or Path
+        As `measure_run` returned it.
+    confidence : float
+        Confidence of the intervals, in (0, 1).
+    partial : bool
+        Accept an unfinished measurement.
+    """
     folder = Path(run_directory)
     written = merge(folder, partial=partial)
-    records = [_light(record) for record in read(written[0])]
+    prompts = _prompts(cast(Iterator[RunRecord], read(written[0])))
     tables = {
-        "redundancy": redundancy(records, confidence=confidence),
-        "attention": attention_ratios(records, confidence=confidence),
+        "redundancy": _redundancy(prompts, confidence),
+        "attention": _attention_ratios(prompts, confidence),
     }
     return written + [table.save(folder / f"{name}.csv") for name, table in tables.items()]
 
 
-def decided(run_directory: str | Path, *, group: str | None = None, partial: bool = False, **settings: Any) -> Decision:
-    """What `vlm.decide` makes of a measurement on disk.
+def decided(
+    run_directory: str | Path, *, task_group: str | None = None, partial: bool = False, **settings: Any
+) -> Decision:
+    """The decision of `vlm.decide` on a measurement on disk.
 
     Parameters
     ----------
-    group : str, optional
+    run_directory : str or Path
+        As `measure_run` returned it.
+    task_group : str, optional
         A task group or a data set; all of them together by default.
-    settings
+    partial : bool
+        Accept an unfinished measurement.
+    **settings
         As for `vlm.decide`.
+
+    Raises
+    ------
+    ValueError
+        The directory is a sweep's, or has no data of the task group.
     """
-    some = (r for r in each(run_directory, partial=partial) if group in (None, r["group"], r["dataset"]))
-    records = []
-    for record in some:
+    chosen = (r for r in each(run_directory, partial=partial) if task_group in (None, r["group"], r["dataset"]))
+    prompts = []
+    for record in chosen:
         if not record["failure"] and "vision" not in record:
             raise ValueError(f"measurement: expected a directory made by `measure`, got {run_directory}, a sweep's")
-        records.append(_light(record))
-    if not records:
+        prompts += _prompts([record])
+    if not prompts:
         raise ValueError(
-            f"group: {run_directory} has no data of {group!r}; expected a task group or data set that was measured, as "
-            "its redundancy.csv names them"
+            f"group: {run_directory} has no data of {task_group!r}; expected a task group or data set that was "
+            "measured, as its redundancy.csv names them"
         )
-    measured = Measured(tuple(records))
+    measured = Measured(tuple(prompts))
     return decide(measured, measured, groups=measured.groups, **settings)
 
 
-def redundancy(records: Sequence[Record], *, confidence: float = 0.95) -> Table:
-    """Mean distance and closeness per data set, layer and modality, with image-level intervals.
+def redundancy(records: Iterable[RunRecord], *, confidence: float = 0.95) -> Table:
+    """Mean distance and closeness per data set, layer and modality, with intervals over images.
 
     One block of rows per data set, one per task group (dataset "all"), one over everything (both "all"). Each
     mean is over images, of the mean over an image's questions, of the mean over a question's tokens. The
@@ -70,7 +93,7 @@ def redundancy(records: Sequence[Record], *, confidence: float = 0.95) -> Table:
     Columns
     -------
     dataset, group, layer, modality, images, tokens
-        `layer` l compares state l with state l+1; `tokens` is their mean number in a prompt.
+        `layer` l compares state l with state l+1; `tokens` is the mean number of tokens of the modality in a prompt.
     distance, distance_low, distance_high
         Mean adjacent cosine distance, in [0, 2].
     distance_from_entry
@@ -78,29 +101,13 @@ def redundancy(records: Sequence[Record], *, confidence: float = 0.95) -> Table:
     within_T, within_T_low, within_T_high
         Fraction of tokens with an adjacent distance of at most T.
     entry_within_T
-        The same of the distance from state 0.
+        The same fraction for the distance from state 0.
     """
-    rows = []
-    for scope, some in _scopes(records):
-        for modality in MODALITIES:
-            kept = [r for r in some if r["tokens"][modality]]
-            if not kept:
-                continue
-            per_image = {name: _per_image(kept, [r[modality][name] for r in kept]) for name in kept[0][modality]}
-            columns = _interval("distance", per_image["distance"], _D_MAX, confidence)
-            columns["distance_from_entry"] = per_image["distance_from_entry"].mean(axis=0)
-            for name in per_image:
-                if name.startswith("within_"):
-                    columns |= _interval(name, per_image[name], 1.0, confidence)
-                    columns[f"entry_{name}"] = per_image[f"entry_{name}"].mean(axis=0)
-            first = {**scope, "modality": modality, "images": len(per_image["distance"])}
-            first["tokens"] = float(np.mean([r["tokens"][modality] for r in kept]))
-            rows += _by_layer(first, columns)
-    return Table.from_rows(rows)
+    return _redundancy(_prompts(records), confidence)
 
 
-def attention_ratios(records: Sequence[Record], *, confidence: float = 0.95) -> Table:
-    """Visual attention ratio of the asking token per data set and layer, with image-level intervals.
+def attention_ratios(records: Iterable[RunRecord], *, confidence: float = 0.95) -> Table:
+    """Visual attention ratio of the last prompt token per data set and layer, with intervals over images.
 
     Blocks and intervals as for :func:`redundancy`; prompts without an image are left out.
 
@@ -110,53 +117,80 @@ def attention_ratios(records: Sequence[Record], *, confidence: float = 0.95) -> 
     ratio, ratio_low, ratio_high
         Mean over heads, in [0, 1].
     head_least, head_most
-        The smallest and the largest mean of one head.
+        The smallest and the largest mean of a single head.
     """
-    rows = []
-    for scope, some in _scopes(records):
-        kept = [r for r in some if r["tokens"]["vision"]]
-        if not kept:
-            continue
-        ratios = _per_image(kept, [r["attention"] for r in kept])  # (images, layers, heads)
-        columns = _interval("ratio", ratios.mean(axis=2), 1.0, confidence)
-        heads = ratios.mean(axis=0)
-        columns |= {"head_least": heads.min(axis=1), "head_most": heads.max(axis=1)}
-        rows += _by_layer({**scope, "images": len(ratios)}, columns)
-    return Table.from_rows(rows)
+    return _attention_ratios(_prompts(records), confidence)
+
+
+@dataclass(frozen=True, eq=False)
+class MeasuredPrompt:
+    """One measurement record with its numbers as arrays, which take a tenth of the memory of lists.
+
+    Attributes
+    ----------
+    dataset, task_group, image_id : str
+        What was measured.
+    tokens : mapping
+        Number of tokens of each modality.
+    layers : mapping
+        For each modality, arrays (layers,) by name of the quantity; NaN where there is no such token.
+    attention : array (layers, heads)
+        Visual attention ratio of the last prompt token.
+    """
+
+    dataset: str
+    task_group: str
+    image_id: str
+    tokens: Mapping[Modality, int]
+    layers: Mapping[Modality, Mapping[str, FloatArray]]
+    attention: FloatArray
+
+    @property
+    def group(self) -> str:
+        """The unit of sampling: the image, across data sets."""
+        return f"{self.dataset}/{self.image_id}"
 
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """Merged records of prompts with an image, as what `vlm.decide` reads of a probe and of an attention record."""
+    """Measured prompts with an image, as `vlm.decide` reads a probe record and an attention record.
 
-    records: tuple[Record, ...]
+    Prompts without an image are left out; a ValueError if none remains.
+    """
+
+    prompts: tuple[MeasuredPrompt, ...]
 
     def __post_init__(self) -> None:
-        kept = tuple(r for r in self.records if not r["failure"] and r["tokens"]["vision"])
-        if not kept:
+        with_image = tuple(prompt for prompt in self.prompts if prompt.tokens["vision"])
+        if not with_image:
             raise ValueError("measurement: expected records of prompts with an image, got none")
-        object.__setattr__(self, "records", kept)
+        object.__setattr__(self, "prompts", with_image)
+
+    @classmethod
+    def from_records(cls, records: Iterable[RunRecord]) -> Measured:
+        """From merged records; failures are left out."""
+        return cls(tuple(_prompts(records)))
 
     @property
     def samples(self) -> int:
         """Number of prompts."""
-        return len(self.records)
+        return len(self.prompts)
 
     @property
     def depth(self) -> int:
         """Number of decoder layers."""
-        return len(self.records[0]["attention"])
+        return len(self.prompts[0].attention)
 
     @property
     def thresholds(self) -> tuple[float, ...]:
         """Distances at which closeness was counted."""
-        names = (name for name in self.records[0]["vision"] if name.startswith("within_"))
+        names = (name for name in self.prompts[0].layers["vision"] if name.startswith("within_"))
         return tuple(sorted(float(name.removeprefix("within_")) for name in names))
 
     @property
     def groups(self) -> list[str]:
-        """The unit of sampling of each prompt."""
-        return _images(self.records)
+        """The image of each prompt, the unit of sampling."""
+        return [prompt.group for prompt in self.prompts]
 
     def table(self) -> Table:
         """As `ProbeRecord.table`, vision tokens only."""
@@ -166,53 +200,100 @@ class Measured:
             "layer": layer,
             "modality": np.full(sample.size, "vision"),
         }
-        for name in self.records[0]["vision"]:
-            columns[name] = np.array([r["vision"][name] for r in self.records], dtype=np.float64).reshape(-1)
+        for name in self.prompts[0].layers["vision"]:
+            columns[name] = np.concatenate([prompt.layers["vision"][name] for prompt in self.prompts])
         return Table(columns)
 
     def ratios(self) -> FloatArray:
         """As `AttentionRecord.ratios`: (samples, layers, heads)."""
-        return np.array([r["attention"] for r in self.records], dtype=np.float64)
+        return np.array([prompt.attention for prompt in self.prompts])
 
 
-def _light(record: Record) -> Record:
-    """What tables need of a record, its numbers as arrays: a tenth of the memory."""
-    kept = {name: record[name] for name in ("dataset", "group", "image_id", "tokens", "failure")}
-    if record["failure"]:
-        return kept
-    for modality in MODALITIES:
-        kept[modality] = {name: np.array(values, dtype=np.float64) for name, values in record[modality].items()}
-    return {**kept, "attention": np.array(record["attention"], dtype=np.float64)}
+def _prompts(records: Iterable[RunRecord]) -> list[MeasuredPrompt]:
+    """Measured prompts; failures are left out."""
+    return [_prompt(cast(MeasurementRecord, record)) for record in records if not record["failure"]]
 
 
-def _scopes(records: Sequence[Record]) -> Iterator[tuple[dict[str, Any], list[Record]]]:
-    good = [r for r in records if not r["failure"]]
-    for dataset, group in dict.fromkeys((r["dataset"], r["group"]) for r in good):
-        yield {"dataset": dataset, "group": group}, [r for r in good if r["dataset"] == dataset]
-    for group in dict.fromkeys(r["group"] for r in good):
-        yield {"dataset": "all", "group": group}, [r for r in good if r["group"] == group]
-    yield {"dataset": "all", "group": "all"}, good
+def _prompt(record: MeasurementRecord) -> MeasuredPrompt:
+    return MeasuredPrompt(
+        dataset=record["dataset"],
+        task_group=record["group"],
+        image_id=str(record["image_id"]),
+        tokens={modality: record["tokens"][modality] for modality in _MODALITIES},
+        layers={
+            modality: {name: np.array(values, dtype=np.float64) for name, values in record[modality].items()}
+            for modality in _MODALITIES
+        },
+        attention=np.array(record["attention"], dtype=np.float64),
+    )
 
 
-def _images(records: Sequence[Record]) -> list[str]:
-    return [f"{r['dataset']}/{r['image_id']}" for r in records]
+def _redundancy(prompts: Sequence[MeasuredPrompt], confidence: float) -> Table:
+    rows: list[dict[str, str | int | float]] = []
+    for dataset, task_group, block in _blocks(prompts):
+        for modality in _MODALITIES:
+            chosen = [prompt for prompt in block if prompt.tokens[modality]]
+            if not chosen:
+                continue
+            names = chosen[0].layers[modality]
+            per_image = {name: _per_image(chosen, [p.layers[modality][name] for p in chosen]) for name in names}
+            columns = _interval("distance", per_image["distance"], _D_MAX, confidence)
+            columns["distance_from_entry"] = per_image["distance_from_entry"].mean(axis=0)
+            for name in per_image:
+                if name.startswith("within_"):
+                    columns |= _interval(name, per_image[name], 1.0, confidence)
+                    columns[f"entry_{name}"] = per_image[f"entry_{name}"].mean(axis=0)
+            first: dict[str, str | int | float] = {
+                "dataset": dataset,
+                "group": task_group,
+                "modality": modality,
+                "images": len(per_image["distance"]),
+                "tokens": float(np.mean([prompt.tokens[modality] for prompt in chosen])),
+            }
+            rows += _by_layer(first, columns)
+    return Table.from_rows(rows)
 
 
-def _per_image(records: Sequence[Record], values: Sequence[Any]) -> FloatArray:
+def _attention_ratios(prompts: Sequence[MeasuredPrompt], confidence: float) -> Table:
+    rows: list[dict[str, str | int | float]] = []
+    for dataset, task_group, block in _blocks(prompts):
+        chosen = [prompt for prompt in block if prompt.tokens["vision"]]
+        if not chosen:
+            continue
+        ratios = _per_image(chosen, [prompt.attention for prompt in chosen])  # (images, layers, heads)
+        columns = _interval("ratio", ratios.mean(axis=2), 1.0, confidence)
+        heads = ratios.mean(axis=0)
+        columns |= {"head_least": heads.min(axis=1), "head_most": heads.max(axis=1)}
+        rows += _by_layer({"dataset": dataset, "group": task_group, "images": len(ratios)}, columns)
+    return Table.from_rows(rows)
+
+
+def _blocks(prompts: Sequence[MeasuredPrompt]) -> Iterator[tuple[str, str, list[MeasuredPrompt]]]:
+    """Data set, task group and prompts of each block of a table."""
+    for dataset, task_group in dict.fromkeys((p.dataset, p.task_group) for p in prompts):
+        yield dataset, task_group, [p for p in prompts if p.dataset == dataset]
+    for task_group in dict.fromkeys(p.task_group for p in prompts):
+        yield "all", task_group, [p for p in prompts if p.task_group == task_group]
+    yield "all", "all", list(prompts)
+
+
+def _per_image(prompts: Sequence[MeasuredPrompt], values: Sequence[FloatArray]) -> FloatArray:
     """Means over each image's prompts: (images, layers, ...)."""
-    index, sizes = checks.group_index(_images(records), len(records))
-    table = np.array(values, dtype=np.float64)
-    return unit_means(table.reshape(len(table), -1), index, sizes).reshape(-1, *table.shape[1:])
+    index, sizes = checks.group_index([prompt.group for prompt in prompts], len(prompts))
+    array = np.array(values)
+    return unit_means(array.reshape(len(array), -1), index, sizes).reshape(-1, *array.shape[1:])
 
 
 def _interval(name: str, per_image: FloatArray, largest: float, confidence: float) -> dict[str, FloatArray]:
     mean = per_image.mean(axis=0)
-    estimate = Estimate(value=mean, quantity=name, per_unit=per_image, support=(0.0, largest), unit_of_sampling="image")
+    estimate = Estimate.over_units(per_image, np.arange(len(per_image)), quantity="mean", support=(0.0, largest))
     limits = bounds.certify_mean(estimate, confidence)
     return {name: mean, f"{name}_low": np.asarray(limits.low), f"{name}_high": np.asarray(limits.high)}
 
 
-def _by_layer(first: dict[str, Any], columns: dict[str, FloatArray]) -> list[dict[str, Any]]:
+def _by_layer(
+    first: Mapping[str, str | int | float], columns: Mapping[str, FloatArray]
+) -> list[dict[str, str | int | float]]:
     depth = len(next(iter(columns.values())))
     return [
         {**first, "layer": layer, **{name: float(values[layer]) for name, values in columns.items()}}

@@ -1,135 +1,172 @@
-"""All workers' records as one list, in an order and with bytes that no number of workers changes."""
+"""Merge all workers' records; the output is byte-identical for any number of workers."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 from sys import intern
+from typing import TypeAlias, TypedDict, cast
 
-from vlm.experiments.run_directory import Items, log_paths, spec_of
-from vlm.experiments.spec import Spec
-from vlm.record_log import Record, line, placed, write_whole, writing
+from vlm.atomic_files import write_whole, writing
+from vlm.experiments.run_directory import StoredRun, log_paths, placed_records, stored_run
+from vlm.record_log import line
+from vlm.record_types import RunRecord, TimeRecord
 
-Key = tuple[str, str, str]
-# A worker's file, and where in it a record's line starts: of millions of records only these are kept in memory.
-Place = tuple[Path, int]
+Key: TypeAlias = tuple[str, str, str]
+# A worker's file, and the position of a record's line: of millions of records only these are kept in memory.
+Place: TypeAlias = tuple[Path, int]
+# All item ids of each data set by label; None while they are not known.
+ItemIds: TypeAlias = Mapping[str, list[str] | None]
 
 
-def key_of(record: Record) -> Key:
+class MadeOf(TypedDict):
+    """What a merge was made of: sizes of the workers' files, records merged, records of the whole run if known."""
+
+    logs: dict[str, int]
+    records: int
+    of: int | None
+
+
+def key_of(record: RunRecord) -> Key:
     """What a record is about: data set, item, plan."""
     return intern(record["dataset"]), intern(record["item"]), intern(record["plan_digest"])
 
 
-def unsettled(record: Record) -> bool:
-    """Whether a record says that something failed: the item, or the judge; such a one may be made again."""
-    return bool(record["failure"]) or (record.get("judge") or {}).get("status") == "failed"
+def unsettled(record: RunRecord) -> bool:
+    """Whether the item or its judge failed; such a record may be computed again."""
+    return bool(record["failure"]) or _judge_status(record) == "failed"
 
 
-def merged(run_directory: str | Path, *, partial: bool = False) -> list[Record]:
-    """The records of a run in the order of its spec: data set, item, plan; without how they were made (`run`).
+def merged(run_directory: str | Path, *, partial: bool = False) -> list[RunRecord]:
+    """The records of a run in the order of its spec: by data set, item, plan.
 
     Parameters
     ----------
     run_directory : str or Path
-        As `sweep` or `measure` returned it.
+        As `sweep` or `measure_run` returned it.
     partial : bool
-        Take what is there instead of refusing an unfinished run.
+        Accept an unfinished run and return the records there are.
 
     Returns
     -------
     list of dict
+        One record per item and plan, with the keys of `vlm.record_types` except `run`, which may differ between runs.
         Of several records of one item and plan, one that did not fail.
 
     Raises
     ------
     RuntimeError
-        Something is missing; the message says what.
+        Records are missing; the message says which.
     ValueError
         Two records of one item and plan contradict each other.
+    FileNotFoundError
+        The directory is not a run's.
+
+    See Also
+    --------
+    sweep, measure_run : Write the records.
+
+    Notes
+    -----
+    The result does not depend on the number of workers, or on how often they were stopped and started again.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from vlm import merged, read_spec, sweep
+    >>> spec = read_spec(data=["tiny"], limit=3, early_exit=[8])
+    >>> with TemporaryDirectory() as folder:
+    ...     records = merged(sweep(spec, folder, progress=False))
+    >>> [(record["item"], record["plan"]) for record in records[:3]]
+    [('test-0-0', 'none'), ('test-0-0', 'vision:8-'), ('test-0-1', 'none')]
     """
     return list(each(run_directory, partial=partial))
 
 
-def each(run_directory: str | Path, *, partial: bool = False) -> Iterator[Record]:
-    """The same one at a time, for runs whose records do not fit into memory."""
-    return map(_content, _ordered(Path(run_directory), partial))
+def each(run_directory: str | Path, *, partial: bool = False) -> Iterator[RunRecord]:
+    """The records of :func:`merged`, one at a time, for runs whose records do not fit into memory."""
+    return map(_content, _ordered(stored_run(run_directory), partial))
 
 
-def times(run_directory: str | Path, *, partial: bool = False) -> list[Record]:
+def times(run_directory: str | Path, *, partial: bool = False) -> list[TimeRecord]:
     """How each record was made: seconds, batch, worker, device; in the order of :func:`merged`."""
-    return [_time(record) for record in _ordered(Path(run_directory), partial)]
+    return [_time(record) for record in _ordered(stored_run(run_directory), partial)]
 
 
 def merge(run_directory: str | Path, *, partial: bool = False) -> list[Path]:
-    """Write `merged/records.jsonl` and `merged/times.jsonl`, each whole or not at all; see :func:`merged`."""
-    folder = Path(run_directory)
-    sizes = _sizes(folder)  # before reading: what is written meanwhile may be missing
-    records = _ordered(folder, partial)
-    paths = [folder / "merged" / f"{name}.jsonl" for name in ("records", "times")]
+    """Write `merged/records.jsonl` and `merged/times.jsonl` atomically; see :func:`merged`."""
+    run = stored_run(run_directory)
+    sizes = _sizes(run.folder)  # before reading: what is written meanwhile may be missing
+    records = _ordered(run, partial)
+    paths = [run.folder / "merged" / f"{name}.jsonl" for name in ("records", "times")]
     count = 0
     with writing(paths[0]) as contents, writing(paths[1]) as lines:
         for record in records:
             count += 1
             contents.write(line(_content(record)))
             lines.write(line(_time(record)))
-    write_whole(_made_of(folder), json.dumps({"logs": sizes, "records": count, "of": _size(folder)}) + "\n")
+    made_of: MadeOf = {"logs": sizes, "records": count, "of": _size(run)}
+    write_whole(_made_of(run.folder), json.dumps(made_of) + "\n")
     return paths
 
 
 def stale(run_directory: str | Path) -> bool:
     """Whether workers have written since the last merge."""
     folder = Path(run_directory)
-    told = json.loads(_made_of(folder).read_text()) if _made_of(folder).is_file() else {"logs": {}}
-    return bool(told["logs"] != _sizes(folder))
+    last = _last_merge(folder)
+    return _sizes(folder) != (last["logs"] if last else {})
 
 
 def coverage(run_directory: str | Path) -> str:
-    """Which part of the run the last merge holds, such as "partial: 40 of 92 records"; "" for all of it."""
-    path = _made_of(Path(run_directory))
-    told = json.loads(path.read_text()) if path.is_file() else {"records": 0, "of": 0}
-    if told["records"] == told["of"]:
+    """Which part of the run the last merge contains, such as "partial: 40 of 92 records"; "" for all of it."""
+    last = _last_merge(Path(run_directory))
+    if last is None or last["records"] == last["of"]:
         return ""
-    return f"partial: {told['records']} of {told['of'] or 'an unknown number of'} records"
+    return f"partial: {last['records']} of {last['of'] or 'an unknown number of'} records"
 
 
 def _made_of(folder: Path) -> Path:
     return folder / "merged" / "made-of.json"
 
 
+def _last_merge(folder: Path) -> MadeOf | None:
+    path = _made_of(folder)
+    return cast(MadeOf, json.loads(path.read_text())) if path.is_file() else None
+
+
 def _sizes(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_size for path in log_paths(folder)}
 
 
-def _size(folder: Path) -> int | None:
-    """The number of records of a whole run; None while the size of a data set is not known."""
-    spec = spec_of(folder)
-    ids = [Items(folder, choice.label).ids for choice in spec.data]
-    return None if None in ids else len(spec.plans) * sum(len(names or ()) for names in ids)
+def _size(run: StoredRun) -> int | None:
+    """Number of records of the whole run; None while the size of a data set is not known."""
+    counts = [None if ids is None else len(ids) for ids in run.item_ids().values()]
+    return None if None in counts else len(run.plans) * sum(count or 0 for count in counts)
 
 
-def _ordered(folder: Path, partial: bool) -> Iterator[Record]:
-    spec = spec_of(folder)
-    found = _found(folder)
-    lacking = list(_lacking(spec, folder, found))
+def _ordered(run: StoredRun, partial: bool) -> Iterator[RunRecord]:
+    ids = run.item_ids()
+    places = _places(run.folder)
+    lacking = list(_lacking(run, ids, places))
     if lacking and not partial:
         raise RuntimeError(
-            f"merge: {folder} is not complete. {'; '.join(lacking)}. Start the missing workers again with the same "
+            f"merge: {run.folder} is not complete. {'; '.join(lacking)}. Start the missing workers again with the same "
             "command, or take what is there with --partial"
         )
-    return _read_at(found[key] for key in _wanted(spec, folder, found) if key in found)
+    return _read_at(places[key] for key in _keys(run, ids, places) if key in places)
 
 
-def _found(folder: Path) -> dict[Key, Place]:
-    """Where the record of each item and plan is: one that succeeded, which others must repeat, replaces failed ones."""
-    found: dict[Key, Place] = {}
+def _places(folder: Path) -> dict[Key, Place]:
+    """Where the record of each item and plan is. One that succeeded replaces failed ones, and others must repeat it."""
+    places: dict[Key, Place] = {}
     for path in log_paths(folder):
-        for start, record in placed(path):
+        for start, record in placed_records(path):
             key = key_of(record)
-            if key in found:
-                (old,) = _read_at([found[key]])
+            if key in places:
+                (old,) = _read_at([places[key]])
                 if not unsettled(old) and not unsettled(record) and _content(old) != _content(record):
                     raise ValueError(
                         f"merge: {path} contradicts another worker about item {key[1]!r} of {key[0]} under plan "
@@ -138,49 +175,57 @@ def _found(folder: Path) -> dict[Key, Place]:
                     )
                 if _preference(old) <= _preference(record):
                     continue
-            found[key] = path, start
-    return found
+            places[key] = path, start
+    return places
 
 
-def _preference(record: Record) -> tuple[bool, bool, str]:
-    """The least is taken; the last part only makes the choice among failures the same for all."""
+def _preference(record: RunRecord) -> tuple[bool, bool, str]:
+    """The smallest is taken; the last element makes the choice among failures the same on every machine."""
     return unsettled(record), bool(record["failure"]), line(_content(record))
 
 
-def _read_at(places: Iterable[Place]) -> Iterator[Record]:
-    for path, some in groupby(places, key=itemgetter(0)):
+def _read_at(places: Iterable[Place]) -> Iterator[RunRecord]:
+    for path, group in groupby(places, key=itemgetter(0)):
         with path.open("rb") as file:
-            for _, start in some:
+            for _, start in group:
                 file.seek(start)
-                yield json.loads(file.readline())
+                yield cast(RunRecord, json.loads(file.readline()))
 
 
-def _wanted(spec: Spec, folder: Path, found: Collection[Key]) -> Iterator[Key]:
-    plans = [plan.digest for plan in spec.skip_plans()]
-    for choice in spec.data:
-        # A data set that nobody has read to its end has no order yet; only partial merges come here.
-        ids = Items(folder, choice.label).ids or sorted({item for label, item, _ in found if label == choice.label})
-        for item in ids:
-            for plan in plans:
-                yield choice.label, item, plan
+def _keys(run: StoredRun, ids: ItemIds, places: Collection[Key]) -> Iterator[Key]:
+    """All keys of the run in order. A data set that no worker has read to its end is ordered by item id."""
+    for label, known in ids.items():
+        for item in known or sorted({item for dataset, item, _ in places if dataset == label}):
+            for plan in run.plan_digests:
+                yield label, item, plan
 
 
-def _lacking(spec: Spec, folder: Path, found: Collection[Key]) -> Iterator[str]:
-    plans = spec.skip_plans()
-    for choice in spec.data:
-        ids = Items(folder, choice.label).ids
-        if ids is None:
-            yield f"{choice.label}: no worker has read it to its end"
+def _lacking(run: StoredRun, ids: ItemIds, places: Collection[Key]) -> Iterator[str]:
+    """What is missing, in one sentence per data set."""
+    for label, known in ids.items():
+        if known is None:
+            yield f"{label}: no worker has read it to its end"
             continue
-        absent = [(item, plan) for item in ids for plan in plans if (choice.label, item, plan.digest) not in found]
+        absent = [(item, plan) for item in known for plan in run.plans if (label, item, plan.digest) not in places]
         if absent:
             first = f"item {absent[0][0]!r} under plan {absent[0][1]}"
-            yield f"{choice.label}: {len(absent)} of {len(ids) * len(plans)} records are missing, the first of {first}"
+            yield f"{label}: {len(absent)} of {len(known) * len(run.plans)} records are missing, the first of {first}"
 
 
-def _content(record: Record) -> Record:
-    return {name: value for name, value in record.items() if name != "run"}
+def _content(record: RunRecord) -> RunRecord:
+    return cast(RunRecord, {name: value for name, value in record.items() if name != "run"})
 
 
-def _time(record: Record) -> Record:
-    return {name: record[name] for name in ("dataset", "item", "plan", "plan_digest", "run")}
+def _time(record: RunRecord) -> TimeRecord:
+    return {
+        "dataset": record["dataset"],
+        "item": record["item"],
+        "plan": record["plan"],
+        "plan_digest": record["plan_digest"],
+        "run": record["run"],
+    }
+
+
+def _judge_status(record: RunRecord) -> str | None:
+    judgement = cast(Mapping[str, Mapping[str, str] | None], record).get("judge")
+    return None if judgement is None else judgement["status"]

@@ -1,4 +1,4 @@
-"""Which batches are one worker's: `--shard k/n`, a Slurm array and torchrun all say the same thing."""
+"""Which batches a worker does, as `--shard k/n`, a Slurm array or torchrun declares it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,33 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from redundancy.display import Displayed
 
-@dataclass(frozen=True)
-class Shard:
-    """Worker `number` of `count`, counted from 1."""
+
+@dataclass(frozen=True, repr=False)
+class Shard(Displayed):
+    """Worker `number` of `count`, counted from 1; by default one worker that does everything.
+
+    Attributes
+    ----------
+    number, count : int
+        1 <= number <= count.
+
+    Raises
+    ------
+    ValueError
+        Other numbers.
+
+    Examples
+    --------
+    >>> from vlm.experiments.shards import Shard
+    >>> Shard(2, 8)
+    Shard(number=2, count=8)
+    >>> print(Shard(2, 8))
+    2-of-8
+    >>> [batch for batch in range(20) if Shard(2, 8).takes(batch)]
+    [1, 9, 17]
+    """
 
     number: int = 1
     count: int = 1
@@ -23,36 +46,48 @@ class Shard:
         return f"{self.number}-of-{self.count}"
 
     def takes(self, batch: int) -> bool:
-        """Whether the batch with this global number is this worker's."""
+        """Whether this worker does the batch with this global number, counted from 0."""
         return batch % self.count == self.number - 1
 
 
 def shard(text: str | None = None, environment: Mapping[str, str] | None = None) -> Shard:
-    """Find out which worker this is.
+    """Which worker this process is.
 
     Parameters
     ----------
     text : str, optional
-        "k/n", counted from 1: what the user asked for.
+        "k/n", counted from 1, as the user states it.
     environment : mapping, optional
         Where to look for SLURM_ARRAY_TASK_ID (with _MIN, _COUNT and _STEP) and for torchrun's RANK and WORLD_SIZE;
-        the process environment by default. One task or one rank alone says nothing.
+        the process environment by default. An array of one task, or one rank, declares nothing.
+
+    Returns
+    -------
+    Shard
 
     Raises
     ------
     ValueError
-        A declaration that is malformed or half there, or two that differ.
+        A declaration that is malformed or incomplete, or two that differ.
+
+    Examples
+    --------
+    >>> from vlm.experiments.shards import shard
+    >>> shard("2/8", {})
+    Shard(number=2, count=8)
+    >>> shard(None, {"RANK": "0", "WORLD_SIZE": "4"})
+    Shard(number=1, count=4)
     """
     environment = os.environ if environment is None else environment
-    found = {"--shard": _asked(text), "the Slurm array": _slurm(environment), "torchrun": _torchrun(environment)}
-    said = {source: value for source, value in found.items() if value is not None}
-    if len(set(said.values())) > 1:
-        listed = ", ".join(f"{source} says {value.number}/{value.count}" for source, value in said.items())
-        raise ValueError(f"shard: expected one declaration of which worker this is, got {listed}; use only one of them")
-    return next(iter(said.values()), Shard())
+    sources = {"--shard": _stated(text), "the Slurm array": _slurm(environment), "torchrun": _torchrun(environment)}
+    declared = {source: value for source, value in sources.items() if value is not None}
+    if len(set(declared.values())) > 1:
+        texts = ", ".join(f"{source} says {value.number}/{value.count}" for source, value in declared.items())
+        raise ValueError(f"shard: expected one declaration of which worker this is, got {texts}; use only one of them")
+    return next(iter(declared.values()), Shard())
 
 
-def _asked(text: str | None) -> Shard | None:
+def _stated(text: str | None) -> Shard | None:
     if text is None:
         return None
     match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text.strip(), flags=re.ASCII)

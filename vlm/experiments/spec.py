@@ -1,4 +1,4 @@
-"""What an experiment is, as a value: model, data sets, plans, protocol, judge; from TOML, named by its content."""
+"""What an experiment is, as a value: model, data sets, plans, protocol, judge; read from TOML, named by its content."""
 
 from __future__ import annotations
 
@@ -9,21 +9,23 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
+from redundancy.display import Displayed
 from vlm.plans.plan import SkipPlan
 
 _FORMAT = 1  # of records and directories; part of every digest
 
 
-@dataclass(frozen=True)
-class DataChoice:
+@dataclass(frozen=True, repr=False)
+class DataChoice(Displayed):
     """One data set of an experiment.
 
     Attributes
     ----------
     name : str
-        A declared data set ("gqa"), "tiny" for the embedded one, or "jsonl" for a file of one's own.
+        A declared data set ("gqa"), "tiny" for the embedded one, or "jsonl" for a file of your own.
     source : str, optional
         Local folder or file to read instead of the hub.
     split : str, optional
@@ -36,6 +38,19 @@ class DataChoice:
         Read from the hub without a full download.
     label : str
         Its name in records and tables; empty for `name`. Needed when one name is chosen twice.
+
+    Raises
+    ------
+    ValueError
+        A value of the wrong kind, a limit below 1, a seed for a cut stream, a label that cannot name a file.
+
+    Examples
+    --------
+    >>> from vlm.experiments.spec import DataChoice
+    >>> DataChoice("gqa", limit=100)
+    DataChoice(gqa, limit=100)
+    >>> DataChoice("jsonl", source="mine.jsonl", label="mine")
+    DataChoice(jsonl, source='mine.jsonl', label='mine')
     """
 
     name: str
@@ -56,34 +71,63 @@ class DataChoice:
         if "/" in self.label or self.label.startswith("."):
             raise ValueError(f"data: expected a label without '/' that may name a file, got {self.label!r}")
 
+    def __repr__(self) -> str:
+        defaults = {f.name: f.default for f in fields(self)} | {"label": self.name}
+        values = {f.name: getattr(self, f.name) for f in fields(self)[1:]}
+        set_here = [f"{name}={value!r}" for name, value in values.items() if value != defaults[name]]
+        return f"DataChoice({', '.join([self.name, *set_here])})"
 
-@dataclass(frozen=True)
-class Spec:
+
+@dataclass(frozen=True, repr=False)
+class Spec(Displayed):
     """What is computed, and nothing about how: equal specs have equal results and share a directory.
 
     Attributes
     ----------
     model : str
         "tiny", a folder, or a hub id; see `vlm.load`.
-    revision, dtype, attention
-        Branch or commit on the hub; "float32", "bfloat16", ...; one of `vlm.load`'s kinds of attention. None leaves
-        the choice to the checkpoint.
     data : tuple of DataChoice
         In the order of the tables.
     plans : tuple of str
-        Text forms of skip plans, sorted, each once. The unskipped model, "none", is always among them.
+        Text forms of skip plans, sorted and without duplicates. The plan without skips, "none", is always among them.
     protocol : str
         "skip-it" or "lmms-eval".
     judge : str
         "rule", "chat:MODEL", "composite:MODEL" or "recorded:FILE".
+    revision : str, optional
+        Branch or commit on the hub.
+    dtype : str, optional
+        "float32", "bfloat16", "float16" or "float64"; None leaves the choice to the checkpoint.
+    attention : str
+        One of `vlm.load`'s attention implementations.
     thresholds : tuple of float
-        Cosine distances that the measurement counts at.
+        Cosine distances t for which a measurement counts the tokens with a distance of at most t.
     batch_size : int
         Items per call. Part of the content, since batching changes the last bits of logits.
     seed : int
         Set before every call.
     confidence : float
-        Of every interval.
+        Confidence of every interval, in (0, 1).
+
+    Raises
+    ------
+    ValueError
+        A value of the wrong kind or out of range, a plan that cannot be read, a label that comes twice.
+
+    See Also
+    --------
+    read_spec : Reads a spec from a TOML file.
+    sweep, measure_run : Carry it out.
+
+    Examples
+    --------
+    >>> from vlm import Spec
+    >>> from vlm.experiments.spec import DataChoice
+    >>> spec = Spec(data=(DataChoice("tiny", limit=20),), plans=("vision:6-",))
+    >>> spec
+    Spec(60ea71b12615: tiny on tiny, 2 plans, skip-it, judge rule)
+    >>> spec.plans
+    ('none', 'vision:6-')
     """
 
     model: str = "tiny"
@@ -102,7 +146,7 @@ class Spec:
     def __post_init__(self) -> None:
         _check_kinds(self, "spec")
         plans = {SkipPlan(), *(SkipPlan.parse(text) for text in self.plans)}
-        object.__setattr__(self, "plans", tuple(str(plan) for plan in sorted(plans, key=_place)))
+        object.__setattr__(self, "plans", tuple(str(plan) for plan in sorted(plans, key=_order)))
         labels = [choice.label for choice in self.data]
         twice = sorted({label for label in labels if labels.count(label) > 1})
         if not labels or twice:
@@ -117,6 +161,12 @@ class Spec:
         if not self.thresholds or min(self.thresholds) < 0:
             raise ValueError(f"thresholds: expected cosine distances >= 0, got {list(self.thresholds)}")
 
+    def __repr__(self) -> str:
+        labels = [choice.label for choice in self.data]
+        shown = ", ".join(labels[:4]) + (f" and {len(labels) - 4} more" if len(labels) > 4 else "")
+        plans = f"{len(self.plans)} plan{'' if len(self.plans) == 1 else 's'}"
+        return f"Spec({self.digest}: {self.model} on {shown}, {plans}, {self.protocol}, judge {self.judge})"
+
     @property
     def digest(self) -> str:
         """Twelve hexadecimal digits that name the run directory: a hash of the whole content."""
@@ -124,12 +174,15 @@ class Spec:
 
     @property
     def measurement(self) -> str:
-        """The same of the part that a measurement depends on, so that experiments on other plans share it."""
+        """Name of the measurement's directory: a hash of what a measurement depends on.
+
+        Specs that differ only in plans, judge or confidence share a measurement.
+        """
         content = self.content()
         return "measure-" + _digest({k: v for k, v in content.items() if k not in ("plans", "judge", "confidence")})
 
     def content(self) -> dict[str, Any]:
-        """Every field, as JSON values."""
+        """Every field, as JSON values, and the format of the records."""
         content: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return {**content, "format": _FORMAT}
 
@@ -139,57 +192,85 @@ class Spec:
 
     @classmethod
     def from_content(cls, content: Mapping[str, Any]) -> Spec:
-        """Read what :meth:`content` gave."""
+        """The spec whose :meth:`content` is given; a ValueError if it was written in another format."""
         if content.get("format") != _FORMAT:
             raise ValueError(f"spec: expected format {_FORMAT}, got {content.get('format')!r}; start a new run")
         return _from_mapping({k: v for k, v in content.items() if k != "format"})
 
 
-def read_spec(path: str | Path | None = None, **flags: Any) -> Spec:
-    """A spec from a TOML file, with flags that are not None in the place of what it says.
+def read_spec(path: str | Path | None = None, **values: object) -> Spec:
+    """Read a spec from a TOML file; keyword arguments that are not None replace the file's values.
 
-    The file has the fields of `Spec`; `late_entry` and `early_exit` are lists of layers that become plans; `data`
-    is a list of names, or of tables with the fields of `DataChoice`; `limit` at the top holds for all of them
-    that have none.
+    Parameters
+    ----------
+    path : str or Path, optional
+        TOML file with the fields of `Spec`; without it, the defaults of `Spec` hold. Three keys are short forms:
+        `late_entry` and `early_exit` are lists of layers, each of which becomes a plan, and `limit` applies to every
+        data set without a limit of its own. `data` is a list of names, or of tables with the fields of `DataChoice`.
+    **values
+        The same keys.
+
+    Returns
+    -------
+    Spec
 
     Raises
     ------
     ValueError
-        An unknown key, a value of the wrong kind, a plan that cannot be read, a file that is no TOML.
+        An unknown key, a value of the wrong kind, a plan that cannot be read, a file that is not TOML.
     FileNotFoundError
         No such file.
+
+    See Also
+    --------
+    Spec : What the fields mean.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from vlm import read_spec
+    >>> text = 'data = ["tiny"]' + chr(10) + 'late_entry = [2, 4]'
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "experiment.toml"
+    ...     _ = path.write_text(text)
+    ...     spec = read_spec(path, limit=20)
+    >>> spec.plans
+    ('none', 'vision:0-2', 'vision:0-4')
+    >>> spec.data
+    (DataChoice(tiny, limit=20),)
     """
-    told: dict[str, Any] = {}
+    content: dict[str, Any] = {}
     if path is not None:
         path = Path(path)
         if not path.is_file():
             raise FileNotFoundError(f"spec: no file at {path}; expected a TOML file with keys {', '.join(_keys())}")
         try:
-            told = tomllib.loads(path.read_text(encoding="utf-8"))
+            content = tomllib.loads(path.read_text(encoding="utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ValueError(f"spec: expected TOML in {path}, but {error}") from error
-    return _from_mapping({**told, **{name: value for name, value in flags.items() if value is not None}})
+    return _from_mapping({**content, **{name: value for name, value in values.items() if value is not None}})
 
 
 def _from_mapping(given: Mapping[str, Any]) -> Spec:
     _check_names(given, _keys(), "spec")
-    told = dict(given)
-    plans = _texts(told.pop("plans", ()), "plans")
-    plans += [str(SkipPlan.late_entry(k)) for k in _layers(told.pop("late_entry", ()), "late_entry")]
-    plans += [str(SkipPlan.early_exit(k)) for k in _layers(told.pop("early_exit", ()), "early_exit")]
-    limit = told.pop("limit", None)
-    listed = told.pop("data", ["tiny"])
-    if not isinstance(listed, (list, tuple)):
-        raise ValueError(f"data: expected a list of names or tables, got {listed!r}")
-    data = tuple(_choice(entry) for entry in listed)
+    values = dict(given)
+    plans = _texts(values.pop("plans", ()), "plans")
+    plans += [str(SkipPlan.late_entry(k)) for k in _layers(values.pop("late_entry", ()), "late_entry")]
+    plans += [str(SkipPlan.early_exit(k)) for k in _layers(values.pop("early_exit", ()), "early_exit")]
+    limit = values.pop("limit", None)
+    entries = values.pop("data", ["tiny"])
+    if not isinstance(entries, (list, tuple)):
+        raise ValueError(f"data: expected a list of names or tables, got {entries!r}")
+    data = tuple(_choice(entry) for entry in entries)
     if limit is not None:
         data = tuple(choice if choice.limit is not None else replace(choice, limit=limit) for choice in data)
-    if isinstance(told.get("thresholds"), list):
-        told["thresholds"] = tuple(float(t) if type(t) is int else t for t in told["thresholds"])
-    return Spec(**told, data=data, plans=tuple(plans))
+    if isinstance(values.get("thresholds"), list):
+        values["thresholds"] = tuple(float(t) if type(t) is int else t for t in values["thresholds"])
+    return Spec(**values, data=data, plans=tuple(plans))
 
 
-def _choice(entry: Any) -> DataChoice:
+def _choice(entry: object) -> DataChoice:
     if isinstance(entry, DataChoice):
         return entry
     if isinstance(entry, str):
@@ -204,47 +285,48 @@ def _keys() -> list[str]:
     return [f.name for f in fields(Spec)] + ["late_entry", "early_exit", "limit"]
 
 
-def _check_names(given: Mapping[str, Any], known: Sequence[str], place: str) -> None:
+def _check_names(given: Mapping[str, object], names: Sequence[str], place: str) -> None:
     for name in given:
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
+        if name not in names:
+            close = difflib.get_close_matches(name, names, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
-            raise ValueError(f"{place}: unknown key {name!r}{hint} Known keys: {', '.join(known)}")
+            raise ValueError(f"{place}: unknown key {name!r}{hint} Known keys: {', '.join(names)}")
 
 
 def _check_kinds(value: DataChoice | Spec, place: str) -> None:
-    """Refuse a wrong kind by name; annotations are the only place that says what is right."""
-    kinds = {"str": (str,), "int": (int,), "bool": (bool,), "float": (float, int), "None": (type(None),)}
+    """Check each field against the type of the dataclass annotation."""
+    hints = get_type_hints(type(value))
     for f in fields(value):
-        got = getattr(value, f.name)
-        wanted = str(f.type)
-        if wanted.startswith("tuple["):
-            inner = {"str": str, "float": float, "DataChoice": DataChoice}[wanted[6:].split(",")[0]]
-            good = isinstance(got, tuple) and all(type(part) is inner for part in got)
-        else:
-            allowed = [kind for name in wanted.split(" | ") for kind in kinds[name]]
-            good = type(got) in allowed
-        if not good:
-            raise ValueError(f"{place}: expected {f.name} as {wanted}, got {got!r}")
+        if not _has_type(getattr(value, f.name), hints[f.name]):
+            raise ValueError(f"{place}: expected {f.name} as {f.type}, got {getattr(value, f.name)!r}")
 
 
-def _texts(given: Any, name: str) -> list[str]:
+def _has_type(value: object, hint: Any) -> bool:
+    """Whether a value has exactly a type, so that True is not an int; an int stands for a float that is a field."""
+    if get_origin(hint) is tuple:
+        return isinstance(value, tuple) and all(type(part) is get_args(hint)[0] for part in value)
+    if get_origin(hint) is UnionType:
+        return any(_has_type(value, option) for option in get_args(hint))
+    return type(value) is hint or (hint is float and type(value) is int)
+
+
+def _texts(given: object, name: str) -> list[str]:
     if not isinstance(given, (list, tuple)) or not all(isinstance(text, str) for text in given):
         raise ValueError(f"{name}: expected a list of texts, got {given!r}")
     return list(given)
 
 
-def _layers(given: Any, name: str) -> list[int]:
+def _layers(given: object, name: str) -> list[int]:
     if not isinstance(given, (list, tuple)) or not all(type(k) is int and k >= 0 for k in given):
         raise ValueError(f"{name}: expected a list of layers >= 0, got {given!r}")
     return list(given)
 
 
-def _place(plan: SkipPlan) -> tuple[bool, list[list[tuple[int, float]]], str]:
-    """The empty plan first, then by layers."""
+def _order(plan: SkipPlan) -> tuple[bool, list[list[tuple[int, float]]], str]:
+    """Sort key: the empty plan first, then by layers."""
     ends = [[(a, float("inf") if b is None else b) for a, b in ranges] for ranges in (plan.vision, plan.text)]
     return bool(plan), ends, str(plan)
 
 
-def _digest(content: Mapping[str, Any]) -> str:
+def _digest(content: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]

@@ -1,29 +1,27 @@
-"""Sweep plans over data sets: every question under every plan, scored and written down."""
+"""Sweep plans over data sets: answer and score every item under every plan."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
-import torch
-
-from vlm.evaluation.answering import Answer, Asking
+from vlm.evaluation.answering import Answer
+from vlm.evaluation.protocols import Protocol
 from vlm.experiments.batches import Batch
+from vlm.experiments.run import Run
 from vlm.experiments.shards import Shard
 from vlm.experiments.spec import Spec
-from vlm.experiments.worker import carry_out, failed
+from vlm.experiments.worker import carry_out
 from vlm.item import Item
-from vlm.models.loading import ATTENTION, EMBEDDED, load
+from vlm.judges import Judge, JudgeRequest
 from vlm.plans.cost import operations
 from vlm.plans.plan import SkipPlan
-from vlm.record_log import Record
+from vlm.record_types import AnswerFields, FailureFields, Operations, failed
 from vlm.scoring import score
 
-_DTYPES = (None, "float32", "bfloat16", "float16", "float64")
+Fields: TypeAlias = AnswerFields | FailureFields
 
 
 def sweep(
@@ -36,24 +34,24 @@ def sweep(
     retry_failed: bool = False,
     progress: bool = True,
 ) -> Path:
-    """Ask every question of every data set under every plan, and write down what came.
+    """Answer every item under every plan and append the results to the run directory.
 
-    May be killed at any moment and started again: what is on disk is not repeated, what is not is done. Several
-    workers with different `part` may run at once, on one machine or on many that share a file system.
+    May be killed at any moment and started again: completed records are kept, and only missing ones are computed.
+    Several workers with different `part` may run at once, on one machine or on many that share a file system.
 
     Parameters
     ----------
     spec : Spec
         What to compute.
     out : str or Path
-        The run's directory is made in it: `out/<spec.digest>`.
+        The run's directory is made in it: ``out/<spec.digest>``.
     part : Shard, optional
-        Which worker this is; all the work by default.
+        Which worker this is; by default it does all the work.
     device, device_map : str, optional
-        "cuda:0", "cpu", ...; "auto" to spread a large model over all GPUs that this process sees. How, not what:
-        they do not change the directory.
+        "cuda:0", "cpu", ...; "auto" to spread a large model over all GPUs that this process sees. They do not change
+        the directory.
     retry_failed : bool
-        Try items again whose record says that they failed.
+        Compute records again that say that the item or its judge failed.
     progress : bool
         Show a bar with the time left.
 
@@ -70,107 +68,103 @@ def sweep(
         Another process does this part, or the run was begun with other versions.
     OSError
         The disk is full or cannot be written; nothing that was written is lost.
+
+    See Also
+    --------
+    merged : The records of all workers in one order.
+    measure_run : Redundancy and attention of the layers on the same items.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from vlm import merged, read_spec, sweep
+    >>> spec = read_spec(data=["tiny"], limit=3, late_entry=[5])
+    >>> with TemporaryDirectory() as folder:
+    ...     run = sweep(spec, folder, progress=False)
+    ...     records = merged(run)
+    >>> run.name == spec.digest
+    True
+    >>> [(record["plan"], record["prediction"], record["score"]) for record in records[:2]]
+    [('none', '2', 1.0), ('vision:0-5', '2', 1.0)]
     """
-    protocol = check(spec)
-    judge = _judge(spec, Path(out) / "verdicts")
-    ask = asking(spec, protocol, device, device_map)
+    run = Run.open(spec, out, part=part, device=device, device_map=device_map)
+    return carry_out(run, _answering(run), retry_failed=retry_failed, progress=progress)
+
+
+def _answering(run: Run) -> Callable[[Batch], Callable[[SkipPlan], Sequence[Fields]]]:
+    """The work of a sweep; see `vlm.experiments.worker.Work`."""
 
     @cache
     def cost(vision: int, text: int, plan: SkipPlan) -> float:
-        return operations(ask().model, vision=vision, text=text, plan=plan).total
+        return operations(run.asking.model, vision=vision, text=text, plan=plan).total
 
-    def work(batch: Batch) -> Callable[[SkipPlan], Sequence[Record]]:
-        questions = ask().questions(batch.items)
+    def work(batch: Batch) -> Callable[[SkipPlan], Sequence[Fields]]:
+        questions = run.asking.questions(batch.items)
 
-        def under(plan: SkipPlan) -> Sequence[Record]:
-            told = []
-            for answer in ask().answers(questions, plan):
+        def under(plan: SkipPlan) -> Sequence[Fields]:
+            outcomes: list[Fields] = []
+            for item, answer in zip(batch.items, run.asking.answers(questions, plan), strict=True):
                 if isinstance(answer, Answer):
                     vision, text = answer.tokens["vision"], answer.tokens["text"]
-                    operated = {"plan": cost(vision, text, plan), "full": cost(vision, text, SkipPlan())}
-                    told.append({**asdict(answer), "operations": operated, "failure": None})
+                    operated: Operations = {"plan": cost(vision, text, plan), "full": cost(vision, text, SkipPlan())}
+                    outcomes.append(_scored(item, _fields(answer, operated), run.protocol))
                 else:
-                    told.append(failed(answer.reason))
-            return _scored(batch.items, told, protocol, judge)
+                    outcomes.append(failed(answer.reason))
+            if run.judge is not None:
+                _add_verdicts(batch.items, outcomes, run.protocol, run.judge)
+            return outcomes
 
         return under
 
-    return carry_out(
-        spec, Path(out) / spec.digest, protocol, work, part=part, retry_failed=retry_failed, progress=progress
-    )
+    return work
 
 
-def check(spec: Spec) -> Any:
-    """The protocol of a spec, after looking for everything that can be wrong without loading a model.
-
-    Raises
-    ------
-    ValueError
-        An unknown protocol or data set, or a plan that the model is not deep enough for.
-    FileNotFoundError
-        A source that is not there.
-    """
-    from vlm.datasets import DATASETS, group_of, read
-    from vlm.evaluation.protocols import PROTOCOLS
-
-    if spec.protocol not in PROTOCOLS:
-        raise ValueError(f"protocol: expected one of {', '.join(PROTOCOLS)}, got {spec.protocol!r}")
-    for name, known in (("dtype", _DTYPES), ("attention", ATTENTION)):
-        if getattr(spec, name) not in known:
-            listed = ", ".join(str(value) for value in known if value)
-            raise ValueError(f"{name}: expected one of {listed}, got {getattr(spec, name)!r}")
-    fetched = {dataset.name for dataset in DATASETS if dataset.places} | {"tiny"}
-    for choice in spec.data:
-        group_of(choice.name)
-        if choice.source is not None or choice.name not in fetched:
-            read(**{name: value for name, value in asdict(choice).items() if name != "label"})
-    depth = _depth(spec)
-    for plan in spec.skip_plans():
-        plan.resolved(depth)
-    return PROTOCOLS[spec.protocol]
+def _fields(answer: Answer, operated: Operations) -> AnswerFields:
+    """The fields of an answer that is not scored yet."""
+    letters = answer.letter_probabilities
+    return {
+        "prediction": answer.prediction,
+        "letter_probabilities": None if letters is None else list(letters),
+        "tokens": answer.tokens,
+        "operations": operated,
+        "parsed": None,
+        "score": None,
+        "judge": None,
+        "failure": None,
+        "run": {**answer.run},
+    }
 
 
-def asking(spec: Spec, protocol: Any, device: str | None, device_map: str | None) -> Callable[[], Asking]:
-    """A function that loads the model when it is first needed: a run that is complete needs none."""
-    how: dict[str, Any] = {"attention": spec.attention, "revision": spec.revision}
-    how["dtype"] = None if spec.dtype is None else getattr(torch, spec.dtype)
-    how |= {"device_map": device_map} if device_map else {"device": device or _device()}
-
-    @cache
-    def loaded() -> Asking:
-        model, processor = load(spec.model, **how)
-        return Asking(model, processor, protocol, spec.seed)
-
-    return loaded
+def _scored(item: Item, answer: AnswerFields, protocol: Protocol) -> AnswerFields:
+    """Add the parsed answer and its score by the protocol's rule."""
+    try:
+        result = score(item, answer["prediction"], scorer=protocol.scorer(item))
+    except ValueError as error:  # such as an item without reference answers, which is not the model's fault
+        return {**answer, "failure": f"not scored: {error}"}
+    return {**answer, "parsed": result.parsed, "score": result.value}
 
 
-def _scored(items: Sequence[Item], told: Sequence[Record], protocol: Any, judge: Any) -> list[Record]:
-    """Add parsed answer, score and verdict: by rule, or by the judge where the protocol wants one."""
-    out = []
-    for item, record in zip(items, told, strict=True):
-        if not record["failure"]:
-            record = {**record, "parsed": None, "score": None, "judge": None}
-            try:
-                found = score(item, record["prediction"], scorer=protocol.scorer(item))
-                record |= {"parsed": found.parsed, "score": found.value}
-            except ValueError as error:  # no reference answers, say: not the model's fault
-                record["failure"] = f"not scored: {error}"
-        out.append(record)
-    if judge is None:
-        return out
-    asked = [i for i, item in enumerate(items) if not out[i]["failure"] and protocol.judged(item)]
-    verdicts = judge([_request(items[i], out[i]["prediction"], protocol) for i in asked])
-    for i, verdict in zip(asked, verdicts, strict=True):
-        told_by = asdict(verdict)
-        # Whether it was asked now or remembered may differ between two runs.
-        out[i]["run"] |= {"judge": told_by.pop("source")}
-        out[i] |= {"score": verdict.score, "judge": told_by}
-    return out
+def _add_verdicts(items: Sequence[Item], outcomes: Sequence[Fields], protocol: Protocol, judge: Judge) -> None:
+    """Replace scores by the judge's verdicts where the protocol has answers judged."""
+    judged = [
+        (item, outcome)
+        for item, outcome in zip(items, outcomes, strict=True)
+        if not outcome["failure"] and outcome["prediction"] is not None and protocol.judged(item)
+    ]
+    verdicts = judge([_request(item, answer["prediction"], protocol) for item, answer in judged])
+    for (_, answer), verdict in zip(judged, verdicts, strict=True):
+        # Whether the verdict was new or remembered may differ between two runs.
+        answer["run"]["judge"] = verdict.source
+        answer["score"] = verdict.score
+        answer["judge"] = {
+            "score": verdict.score,
+            "status": verdict.status,
+            "raw": verdict.raw,
+            "reason": verdict.reason,
+        }
 
 
-def _request(item: Item, prediction: str, protocol: Any) -> Any:
-    from vlm.judges import JudgeRequest
-
+def _request(item: Item, prediction: str, protocol: Protocol) -> JudgeRequest:
     return JudgeRequest(
         dataset=item.dataset,
         id=item.id,
@@ -181,25 +175,3 @@ def _request(item: Item, prediction: str, protocol: Any) -> Any:
         options=item.options,
         details=item.details,
     )
-
-
-def _judge(spec: Spec, cache: Path) -> Any:
-    if spec.judge == "rule":
-        return None
-    from vlm.judges import from_name
-
-    return from_name(spec.judge, cache=cache)
-
-
-def _depth(spec: Spec) -> int:
-    """Number of decoder layers, from the configuration alone."""
-    from transformers import AutoConfig
-
-    source = EMBEDDED.get(spec.model, spec.model)
-    config = AutoConfig.from_pretrained(source, revision=spec.revision or "main", trust_remote_code=False)
-    return int(config.get_text_config().num_hidden_layers)
-
-
-def _device() -> str:
-    """This process's own GPU under torchrun, else the first one, else the CPU."""
-    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"

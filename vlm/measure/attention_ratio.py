@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from redundancy.array_types import FloatArray
+from vlm.engine.attention_event import AttentionEvent
 from vlm.engine.attention_rows import attention_rows, row_of
-from vlm.engine.flash_attention import Mask
 from vlm.engine.forward_call import Call
 from vlm.engine.hooks import attached
 from vlm.measure.records import GrowingRecord
@@ -69,13 +69,14 @@ class AttentionRecord(GrowingRecord):
         """Number of samples (rows of all batches) recorded."""
         return sum(part.shape[1] for part in self._done)
 
-    def observe(self, call: Call, layer: int, query: Tensor, key: Tensor, mask: Mask, scaling: float) -> None:
+    def observe(self, event: AttentionEvent) -> None:
         """Take in one layer's queries and keys (called by the hooks)."""
+        call = event.call
         if self._call is not call:
             # Rows left by an earlier call that failed do not belong to this one.
             self._rows, self._call = {}, call
         if not call.past:
-            self._rows[layer] = _ratio(call, layer, query, key, mask, scaling, self.token)
+            self._rows[event.layer] = _ratio(event, self.token)
 
     def finish(self, call: Call) -> None:
         """Store the samples of a forward call that has ended (called by the hooks)."""
@@ -163,11 +164,12 @@ def attention(model: Any, *, token: int = -1, family: Family | None = None) -> I
             yield record
 
 
-def _ratio(call: Call, layer: int, query: Tensor, key: Tensor, mask: Mask, scaling: float, token: int) -> Tensor:
-    """(batch, heads) attention mass on image keys; query (batch, heads, rows, d), key (batch, key heads, keys, d)."""
+def _ratio(event: AttentionEvent, token: int) -> Tensor:
+    """(batch, heads) attention mass on image keys."""
+    call, layer = event.call, event.layer
     queries = _query_tokens(call, token)
     row, present = row_of(call, layer, queries)
-    weights = attention_rows(row.unsqueeze(1), query, key, mask, scaling).squeeze(2)
+    weights = attention_rows(event, row.unsqueeze(1)).squeeze(2)
     mass = (weights * _vision_keys(call, layer).unsqueeze(1)).sum(dim=-1)
     return torch.where(present.unsqueeze(1), mass, torch.nan)
 

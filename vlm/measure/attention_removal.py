@@ -13,7 +13,8 @@ from torch import Tensor
 
 import bounds
 from redundancy.array_types import FloatArray
-from vlm.engine.flash_attention import Layout, Mask
+from vlm.engine.attention_event import AttentionEvent
+from vlm.engine.flash_layout import Layout
 from vlm.engine.forward_call import Call
 from vlm.engine.hooks import Engine, attached
 from vlm.measure.records import GrowingRecord
@@ -61,15 +62,15 @@ class RemovalRecord(GrowingRecord):
         """Number of samples (rows of all batches) recorded."""
         return sum(len(rows[0]) for rows in self._done)
 
-    def observe(self, call: Call, layer: int, query: Tensor, key: Tensor, mask: Mask, scaling: float) -> None:
+    def observe(self, event: AttentionEvent) -> None:
         """Take in one layer's queries and keys (called by the hooks)."""
+        call, layer, query, mask = event.call, event.layer, event.query, event.mask
         if call.past:
             return
         if self._engine.plan:
             raise RuntimeError("removal: measure without a plan; the bound is about the full model")
         if layer == 0:
             self._rows = {}
-        assert call.value is not None
         lines = mask.lines() if isinstance(mask, Layout) else mask
         output = output_matrix(self._engine, layer)
         if layer not in self._norms:
@@ -80,10 +81,10 @@ class RemovalRecord(GrowingRecord):
                 call.vision[row],
                 call.text[row],
                 query[row].to(torch.float64),
-                key[row].to(torch.float64),
-                call.value[row].to(torch.float64),
+                event.key[row].to(torch.float64),
+                event.value[row].to(torch.float64),
                 None if lines is None else lines[row if len(lines) > 1 else 0],
-                scaling,
+                event.scaling,
                 output,
                 *self._norms[layer],
             )

@@ -15,7 +15,6 @@ import bounds
 from redundancy import Estimate, checks
 from redundancy.array_types import FloatArray, IntArray
 from redundancy.display import Displayed
-from redundancy.units import unit_means
 from vlm.engine.forward_call import Call
 from vlm.engine.hooks import Engine, StateRewriter, attached
 from vlm.engine.last_token import last_logits, last_tokens
@@ -170,16 +169,12 @@ class Trace(Displayed):
         -------
         Table
         """
-        index, sizes = checks.group_index(np.arange(len(self.clean)) if groups is None else groups, len(self.clean))
+        images = np.arange(len(self.clean)) if groups is None else groups
+        index, sizes = checks.group_index(images, len(self.clean))
         shape = self.restored.shape[1:3]
         gains = self.restored - self.corrupted[:, None, None, :]
-        per_image = unit_means(gains[..., 0].reshape(len(gains), -1), index, sizes)
-        estimate = Estimate(
-            per_image.mean(axis=0),
-            "probability gained",
-            per_unit=per_image,
-            support=(-1.0, 1.0),
-            unit_of_sampling="image",
+        estimate = Estimate.over_units(
+            gains[..., 0].reshape(len(gains), -1), images, quantity="probability gained", support=(-1.0, 1.0)
         )
         limits = bounds.certify_mean(estimate, confidence)
         weight = 1.0 / sizes[index] / sizes.size

@@ -127,18 +127,10 @@ class Consequences(Displayed):
         rest = ~self.calibration
         may = bounds.prediction_may_change(self.margin[rest, None], self.omega[rest])
         predicted = bounds.prediction_may_change(self.margin[rest, None], self.omega_predicted[rest])
-        index, sizes = checks.group_index(self.groups[rest], int(rest.sum()))
-        per_image = unit_means(may, index, sizes)
-        limits = bounds.certify_mean(
-            Estimate(
-                per_image.mean(axis=0),
-                "answers that may change",
-                per_unit=per_image,
-                support=(0.0, 1.0),
-                unit_of_sampling="image",
-            ),
-            confidence,
-        )
+        groups = self.groups[rest]
+        index, sizes = checks.group_index(groups, int(rest.sum()))
+        may_change = Estimate.over_units(may, groups, quantity="answers that may change", support=(0.0, 1.0))
+        limits = bounds.certify_mean(may_change, confidence)
         error, guess, omega = self.error[rest], self.predicted[rest], self.omega[rest]
         return Table(
             {
@@ -150,7 +142,7 @@ class Consequences(Displayed):
                 "covered": (guess + _ROUNDING >= error).mean(axis=0),
                 "omega": np.median(omega, axis=0),
                 "omega_factor": _median_ratio(self.omega_limit[rest], omega),
-                "may_change": per_image.mean(axis=0),
+                "may_change": np.asarray(may_change.value),
                 "may_change_low": np.asarray(limits.low),
                 "may_change_high": np.asarray(limits.high),
                 "may_change_predicted": unit_means(predicted, index, sizes).mean(axis=0),
@@ -315,7 +307,7 @@ def _full_run(engine: Engine, batch: Mapping[str, Tensor]) -> _FullRun:
 def _measure(engine: Engine, batch: Mapping[str, Tensor], runs: Sequence[tuple[Kind, int]]) -> dict[str, NDArray[Any]]:
     """Everything that one batch contributes, each array (samples, ...)."""
     full = _full_run(engine, batch)
-    diameter = _diameter(engine.parts.model.get_output_embeddings().weight)  # type: ignore[operator]
+    diameter = _diameter(engine.parts.model.get_output_embeddings().weight)
     changes, gains = zip(*(_change(engine, batch, full, kind, k, diameter) for kind, k in runs), strict=True)
     out = {name: torch.stack([change[name] for change in changes], dim=1) for name in changes[0]}
     top = full.logits.topk(2, dim=-1).values

@@ -1,4 +1,4 @@
-"""Where the decoder layers, the image tokens and the final norm of each model family live."""
+"""Where each model family keeps its decoder layers, its final norm and its image tokens."""
 
 from __future__ import annotations
 
@@ -6,25 +6,39 @@ import inspect
 import warnings
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
+from redundancy.display import Displayed
+from vlm.models.types import Model
 
-@dataclass(frozen=True)
-class Family:
-    """One model family: attribute paths from the top module, "" for the top module itself.
 
-    Attributes
+@dataclass(frozen=True, repr=False)
+class Family(Displayed):
+    """One model family: where its parts are, as attribute paths from the top module ("" for the top module itself).
+
+    Parameters
     ----------
     name : str
         `config.model_type`.
     inner : str
         The module that receives `input_ids` and `pixel_values` and calls the decoder.
     decoder : str
-        The language model: has `.layers` and `.norm`.
+        The language model, which has `.layers` and `.norm`.
     projector : str
-        The module that maps image features to token states.
+        The module that maps image features to token states; "" if not known.
+
+    See Also
+    --------
+    FAMILIES : The families that are tested.
+
+    Examples
+    --------
+    Declare a family that is not among :data:`FAMILIES`; pass it as ``family=`` to `vlm.skipping`, `vlm.probe`, ...
+
+    >>> Family("my_vlm", decoder="model.text_model")
+    Family(name=my_vlm, inner=model, decoder=model.text_model, projector=model.multi_modal_projector)
     """
 
     name: str
@@ -51,19 +65,45 @@ FAMILIES = (
     Family("smolvlm", decoder="model.text_model", projector="model.connector"),
     Family("llama4", inner="", decoder="language_model.model", projector="multi_modal_projector"),
 )
+"""Families whose exactness is tested.
+
+Examples
+--------
+>>> [family.name for family in FAMILIES[:4]]
+['llava', 'llava_next', 'vipllava', 'llava_onevision']
+"""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Anatomy:
-    """The parts of one model that measuring and skipping touch."""
+    """The parts of one model that measuring and skipping touch.
+
+    Attributes
+    ----------
+    family : Family
+        Where they were found.
+    model : Model
+        The whole model.
+    inner, decoder : nn.Module
+        The module that receives images and token ids, and the language model.
+    layers : tuple of nn.Module
+        The decoder layers.
+    norm : nn.Module
+        The norm after the last layer.
+    placeholders : frozenset of int
+        Token ids that stand for image tokens.
+    """
 
     family: Family
-    model: nn.Module
+    model: Model
     inner: nn.Module
     decoder: nn.Module
     layers: tuple[nn.Module, ...]
     norm: nn.Module
     placeholders: frozenset[int]
+
+    def __repr__(self) -> str:
+        return f"Anatomy({self.family.name}, {type(self.model).__name__}, {self.depth} layers)"
 
     @property
     def depth(self) -> int:
@@ -72,19 +112,25 @@ class Anatomy:
 
     @property
     def text_config(self) -> Any:
+        """Configuration of the language model."""
         return self.decoder.config
 
 
-def anatomy(model: Any, family: Family | None = None) -> Anatomy:
+def anatomy(model: Model | nn.Module, family: Family | None = None) -> Anatomy:
     """Find the parts of a Hugging Face vision-language model.
 
-    Without `family`, the model's type is looked up in `FAMILIES`; an unknown type is searched for its parts,
-    and a `UserWarning` says what was found.
+    Parameters
+    ----------
+    model : PreTrainedModel
+        A vision-language model.
+    family : Family, optional
+        Where its parts are. Default: the model's type is looked up in `FAMILIES`; a model of an unknown type is
+        searched for its parts, and a `UserWarning` says what was found.
 
     Raises
     ------
     TypeError
-        The model is no vision-language model; the message says how to declare one.
+        The model is not a vision-language model; the message says how to declare one.
     """
     config = getattr(model, "config", None)
     kind = getattr(config, "model_type", None)
@@ -100,7 +146,7 @@ def anatomy(model: Any, family: Family | None = None) -> Anatomy:
             f"model: expected {family.inner!r} and {family.decoder!r} with .layers and .norm in "
             f"{type(model).__name__}, but {error}; pass a family= with the right paths"
         ) from error
-    return Anatomy(family, model, inner, decoder, layers, norm, _placeholders(config))
+    return Anatomy(family, cast(Model, model), inner, decoder, layers, norm, _placeholders(config))
 
 
 def part(model: nn.Module, path: str) -> Any:
@@ -114,7 +160,7 @@ def discover(model: nn.Module) -> Family:
     Raises
     ------
     TypeError
-        Not exactly one decoder, or nothing around it that takes both `input_ids` and `pixel_values`.
+        There is not exactly one decoder, or no module around it that takes both `input_ids` and `pixel_values`.
     """
     kind = getattr(model.config, "model_type", type(model).__name__)
     decoders = [name for name, module in model.named_modules() if _is_decoder(module)]
@@ -139,10 +185,10 @@ def discover(model: nn.Module) -> Family:
 
 
 def exact_length(config: Any, layers: frozenset[int]) -> int | None:
-    """Sequence length up to which these layers may be shortened exactly; None is no limit.
+    """Sequence length up to which these layers may be shortened exactly; None if there is no limit.
 
-    Llama 4 scales the queries of its layers without rotary embedding by their row number, which is 1 below
-    `floor_scale` tokens and would count the rows of the shortened sequence beyond.
+    Llama 4 scales the queries of its layers without rotary embedding by a factor of their row number. The factor is 1
+    below `floor_scale` tokens; beyond, it would use the row numbers of the shortened sequence.
     """
     rotary = getattr(config, "no_rope_layers", None)
     if not getattr(config, "attn_temperature_tuning", False) or rotary is None:
@@ -167,7 +213,7 @@ def _arguments(module: nn.Module) -> set[str]:
 def _placeholders(config: Any) -> frozenset[int]:
     names = ("image_token_id", "image_token_index", "video_token_id", "video_token_index")
     ids = {getattr(config, name, None) for name in names}
-    found = frozenset(int(i) for i in ids if i is not None)
-    if not found:
+    placeholders = frozenset(int(i) for i in ids if i is not None)
+    if not placeholders:
         raise TypeError(f"model: its config names no image token id (looked for {', '.join(names)})")
-    return found
+    return placeholders

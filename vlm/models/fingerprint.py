@@ -1,4 +1,4 @@
-"""Which weights a run was made with: a name alone does not say, since branches move and folders are overwritten."""
+"""Which weights a model name stands for: branches move and folders are overwritten, so the name alone is not enough."""
 
 from __future__ import annotations
 
@@ -6,22 +6,35 @@ import hashlib
 from pathlib import Path
 
 from vlm.models.loading import EMBEDDED
+from vlm.models.transformers_internals import commit_of
 
-# Of each file of a checkpoint that is read, in pieces spread evenly; what is smaller is read whole.
+# Bytes read of each checkpoint file, in evenly spaced pieces; smaller files are read whole.
 _READ = 16 * 2**20
 _PIECES = 64
 _PARTS = (".json", ".safetensors", ".bin", ".jinja", ".model", ".txt")
 
 
 def model_identity(name: str, revision: str | None = None) -> str:
-    """What a model's name stands for now.
+    """Fingerprint of the weights that a model name stands for now.
+
+    Parameters
+    ----------
+    name : str
+        What :func:`vlm.load` takes.
+    revision : str, optional
+        Branch, tag or commit on the hub.
 
     Returns
     -------
     str
-        "commit ..." of a hub id; for a folder "digest ...", a hash of names, sizes and contents of its
-        configuration, tokenizer and weights. Of a file above 16 MiB the hash reads pieces at 64 places: another
-        training run changes them, a change of single weights may not.
+        "commit ..." for a hub id; for a folder "digest ...", a hash of names, sizes and contents of its
+        configuration, tokenizer and weights. The hash reads 64 pieces of a file above 16 MiB: another training run
+        changes them, a change of a few weights may not.
+
+    Examples
+    --------
+    >>> model_identity("tiny")
+    'digest 2ab74c45aab8'
     """
     folder = Path(EMBEDDED.get(name, name)).expanduser()
     if folder.is_dir():
@@ -29,21 +42,21 @@ def model_identity(name: str, revision: str | None = None) -> str:
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(name, revision=revision or "main", trust_remote_code=False)
-    return f"commit {getattr(config, '_commit_hash', None) or 'unknown'}"
+    return f"commit {commit_of(config) or 'unknown'}"
 
 
 def folder_digest(folder: Path) -> str:
-    """Twelve hexadecimal digits; see :func:`model_identity`."""
-    found = hashlib.sha256()
+    """The hash of a folder as twelve hexadecimal digits; see :func:`model_identity`."""
+    digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         if path.suffix in _PARTS and path.is_file():
             size = path.stat().st_size
-            found.update(f"{path.name}\0{size}\0".encode())
+            digest.update(f"{path.name}\0{size}\0".encode())
             with path.open("rb") as file:
                 for start in (0,) if size <= _READ else (k * size // _PIECES for k in range(_PIECES)):
                     file.seek(start)
-                    found.update(file.read(_READ if size <= _READ else _READ // _PIECES))
-    return found.hexdigest()[:12]
+                    digest.update(file.read(_READ if size <= _READ else _READ // _PIECES))
+    return digest.hexdigest()[:12]
 
 
 def file_digest(path: str | Path) -> str:

@@ -1,4 +1,4 @@
-"""Load a vision-language model and its processor: the embedded ones, a local folder, or a hub id."""
+"""Load a vision-language model and its processor: an embedded one, from a local folder, or from the hub."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 if TYPE_CHECKING:
     import torch
+
+    from vlm.models.types import Model, Processor
 
 _WEIGHTS = Path(__file__).resolve().parents[1] / "tiny" / "weights"
 EMBEDDED = {
@@ -30,7 +32,7 @@ def load(
     attention: Attention = "sdpa",
     trust_remote_code: bool = False,
     revision: str | None = None,
-) -> tuple[Any, Any]:
+) -> tuple[Model, Processor]:
     """Load a vision-language model for inference, and its processor.
 
     Parameters
@@ -39,16 +41,16 @@ def load(
         ``"tiny"`` (default), ``"tiny-plain"`` or ``"tiny-scaled"`` for the embedded models, which need no
         network; a folder written by ``save_pretrained``; or a hub id such as ``"llava-hf/llava-1.5-7b-hf"``.
     device : str or torch.device, optional
-        Where the model goes; None leaves it on the CPU.
+        Where to put the model; None leaves it on the CPU.
     device_map : str or dict, optional
-        Instead of `device`: "auto" spreads the layers of a large model over all visible GPUs; or the device of
-        each module, as transformers takes it. Needs accelerate.
+        Instead of `device`: "auto" spreads the layers of a large model over all visible GPUs; a dictionary gives the
+        device of each module, as in transformers. Needs accelerate.
     dtype : torch.dtype, optional
         Floating-point type of the weights. None: float32 for the embedded models, else the checkpoint's own.
     attention : {"sdpa", "eager", "flash_attention_2", "flash_attention_3", "flash_attention_4"}
         Attention implementation of transformers. Flash attention needs a GPU, its own package and a 16-bit dtype.
     trust_remote_code : bool
-        Allow the checkpoint to bring Python code. Off by default, and never needed by the embedded models.
+        Allow the checkpoint to run its own Python code. Not needed by the embedded models.
     revision : str, optional
         Branch, tag or commit on the hub.
 
@@ -56,7 +58,7 @@ def load(
     -------
     model, processor
         The model in evaluation mode, and a processor that takes ``images=`` and ``text=`` and pads on the left,
-        so that the last position of every row is where the answer comes.
+        so that the answer of every row follows its last position.
 
     Raises
     ------
@@ -65,10 +67,22 @@ def load(
     FileNotFoundError
         ``name_or_path`` is written as a path, and no such folder exists.
     ValueError
-        The checkpoint is no vision-language model, it has no processor for images, ``attention`` is unknown, or
+        The checkpoint is not a vision-language model, it has no processor for images, ``attention`` is unknown, or
         both ``device`` and ``device_map`` are given.
     OSError
         From transformers: the hub does not know the id, or cannot be reached.
+
+    See Also
+    --------
+    vlm.skipping : Run the model with some layers skipped.
+    vlm.probe, vlm.attention : Measure its layers.
+
+    Examples
+    --------
+    >>> import vlm
+    >>> model, processor = vlm.load("tiny")
+    >>> type(model).__name__, len(model.model.language_model.layers)
+    ('LlavaForConditionalGeneration', 10)
     """
     if attention not in ATTENTION:
         raise ValueError(f"attention: expected one of {', '.join(ATTENTION)}, got {attention!r}")
@@ -80,6 +94,8 @@ def load(
         import PIL  # noqa: F401
         import torch
         from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+
+        from vlm.models.transformers_internals import is_image_text_model
     except ImportError as error:
         raise ImportError(f"vlm.load needs {error.name}: pip install 'skipit[vlm]'") from error
 
@@ -87,14 +103,12 @@ def load(
     embedded = source in EMBEDDED.values()
     if embedded:
         dtype = torch.float32 if dtype is None else dtype
-    known: dict[str, Any] = {"trust_remote_code": trust_remote_code, "revision": revision or "main"}
-    known["local_files_only"] = isinstance(source, Path)
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "revision": revision or "main"}
+    options["local_files_only"] = isinstance(source, Path)
 
-    config = AutoConfig.from_pretrained(source, **known)
+    config = AutoConfig.from_pretrained(source, **options)
     remote = getattr(config, "auto_map", None) or {}
-    if type(config) not in AutoModelForImageTextToText._model_mapping and not (
-        trust_remote_code and "AutoModelForImageTextToText" in remote
-    ):
+    if not is_image_text_model(config) and not (trust_remote_code and "AutoModelForImageTextToText" in remote):
         raise ValueError(
             f"name_or_path: expected a vision-language model (image and text to text), got {str(name_or_path)!r}, "
             f"a checkpoint of type {config.model_type!r}; choose one that transformers' "
@@ -105,8 +119,8 @@ def load(
         "save the model's own processor into the same folder"
     )
     try:
-        processor = AutoProcessor.from_pretrained(source, **known)
-    except OSError as error:  # the configuration was found, so the place exists and can be reached
+        processor = AutoProcessor.from_pretrained(source, **options)
+    except OSError as error:  # the configuration was found, so the source exists and can be reached
         raise ValueError(lacking.format("none")) from error
     if not hasattr(processor, "image_processor") or not hasattr(processor, "tokenizer"):
         raise ValueError(lacking.format(f"only a {type(processor).__name__}"))
@@ -118,7 +132,7 @@ def load(
                 dtype="auto" if dtype is None else dtype,
                 attn_implementation=attention,
                 device_map=device_map,
-                **known,
+                **options,
             )
     except ImportError as error:
         if "flash" not in attention:
@@ -133,14 +147,14 @@ def load(
 
 
 def _source(name_or_path: str | Path) -> str | Path:
-    """The folder of an embedded or local model, or the hub id as it came."""
+    """The folder of an embedded or local model, or the hub id unchanged."""
     if isinstance(name_or_path, str) and name_or_path in EMBEDDED:
         return EMBEDDED[name_or_path]
     path = Path(name_or_path).expanduser()
     if path.is_dir():
         return path
     name = str(name_or_path)
-    # A hub id is "name" or "owner/name"; anything else can only have meant a folder.
+    # A hub id is "name" or "owner/name"; anything else must mean a folder.
     if isinstance(name_or_path, Path) or path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
         raise FileNotFoundError(
             f"name_or_path: no folder {name!r}; expected one written by save_pretrained, a hub id 'owner/name', "
@@ -150,7 +164,7 @@ def _source(name_or_path: str | Path) -> str | Path:
 
 
 class _quiet:
-    """No progress bar for a model that loads in a moment; the caller's setting comes back."""
+    """No progress bar for a model that loads in a moment; restores the caller's setting."""
 
     def __enter__(self) -> None:
         from transformers.utils import logging

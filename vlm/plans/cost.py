@@ -1,4 +1,4 @@
-"""What the decoder costs under a plan, counted from the model's own layers and the token counts."""
+"""Cost of the decoder under a plan, counted from the model's own layers and the numbers of tokens."""
 
 from __future__ import annotations
 
@@ -8,57 +8,87 @@ from math import inf
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import nn
 
+from redundancy.array_types import FloatArray
+from redundancy.display import Displayed
 from vlm.models.families import Family, anatomy
+from vlm.models.types import Model
 from vlm.plans.plan import LayerPlan, SkipPlan
 from vlm.plans.ranges import size_below
 
 
-@dataclass(frozen=True, eq=False)
-class Operations:
-    """Floating-point operations of the decoder (a multiply-add counts two).
+@dataclass(frozen=True, eq=False, repr=False)
+class Operations(Displayed):
+    """Floating-point operations of the decoder; a multiply-add counts as two.
 
     Attributes
     ----------
     layers : ndarray (depth,)
-        Each decoder layer: linear maps of the tokens that go through it, and its attention products.
+        Operations of each decoder layer: linear maps of the tokens that go through it, and attention products.
     head : float
-        The output matrix on the tokens whose logits are asked for.
+        Operations of the output matrix, on the tokens whose logits are computed.
+
+    See Also
+    --------
+    operations : Count them for one prompt.
+
+    Examples
+    --------
+    >>> Operations(np.array([1e9, 2e9]), 5e8)
+    Operations(3.5 Gflop in 2 layers and head)
     """
 
-    layers: NDArray[np.float64]
+    layers: FloatArray
     head: float
 
     @property
     def total(self) -> float:
+        """Operations of all layers and the output matrix."""
         return float(self.layers.sum()) + self.head
 
+    def __repr__(self) -> str:
+        return f"Operations({self.total / 1e9:.3g} Gflop in {len(self.layers)} layers and head)"
 
-@dataclass(frozen=True, eq=False)
-class Cost:
-    """What a plan costs for one batch of prompts of equal length.
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Cost(Displayed):
+    """Cost of a plan for one batch of prompts of equal length.
 
     Attributes
     ----------
     prefill : Operations
-        The prompt, without a cache before it.
+        Of the prompt, without a cache before it.
     decode : Operations
-        One generated token, with the prompt and what was generated before it in the cache.
+        Of one generated token, with the prompt and the tokens generated before in the cache.
     cache_bytes : ndarray (depth,)
-        Keys and values held after the prompt and what was generated. Text tokens and image tokens that run or are
-        frozen are held where their layer attends; ragged batches also hold their filler. A sliding window counts as
-        filled up with them, which under a plan is an estimate: who is in it depends on where the image is.
+        Keys and values held after the prompt and the generated tokens. Text tokens and image tokens that run or are
+        frozen are held where their layer attends; ragged batches also hold their filler. A sliding window is counted
+        as full of them, which is an estimate under a plan: what is inside depends on the position of the image.
     prefill_weight_bytes, decode_weight_bytes : int
         Weights of decoder layers and output matrix that are read at least once; embeddings are looked up, not read.
+
+    See Also
+    --------
+    plan_cost : Count them.
+
+    Examples
+    --------
+    >>> import vlm
+    >>> model, _ = vlm.load("tiny")
+    >>> cost = vlm.plan_cost(model, vision=64, text=10, plan="vision:0-4")
+    >>> round(cost.prefill.total / 1e6, 1), cost.cache_bytes.astype(int).tolist()
+    (57.1, [5120, 5120, 5120, 5120, 37888, 37888, 37888, 37888, 37888, 37888])
     """
 
     prefill: Operations
     decode: Operations
-    cache_bytes: NDArray[np.float64]
+    cache_bytes: FloatArray
     prefill_weight_bytes: int
     decode_weight_bytes: int
+
+    def __repr__(self) -> str:
+        return f"Cost({self})"
 
     def __str__(self) -> str:
         return (
@@ -69,7 +99,7 @@ class Cost:
 
 
 def plan_cost(
-    model: Any,
+    model: Model,
     *,
     vision: int,
     text: int,
@@ -79,12 +109,12 @@ def plan_cost(
     head_tokens: int = 1,
     family: Family | None = None,
 ) -> Cost:
-    """Count operations, cache and weights of prompt and decoding, for every kind of plan.
+    """Count operations, cache and weights of prompt and decoding under a plan.
 
-    Attention is counted as the full rectangle of its queries and keys, as the kernels without a causal short cut
-    compute it. Norms, rotary embedding, softmax and moving tokens are left out (below 1%). Where a keep follows a
-    pruning, how many tokens are in both depends on the picture: the most that can be is counted. Of a mixture of
-    experts all are counted.
+    Attention is counted as the full rectangle of queries and keys, as kernels without a causal shortcut compute it.
+    Norms, rotary embedding, softmax and moving tokens are left out (below 1%). If a keep follows a pruning, the number
+    of tokens in both depends on the image; the upper bound is used. All experts of a mixture-of-experts layer are
+    counted.
 
     Parameters
     ----------
@@ -100,6 +130,28 @@ def plan_cost(
         Tokens decoded before the one that `decode` counts.
     head_tokens : int
         Tokens of each prompt whose logits are computed: 1 when generating, all of them in a plain forward.
+    family : Family, optional
+        For a model that is not of a known family.
+
+    Returns
+    -------
+    Cost
+
+    Raises
+    ------
+    ValueError
+        A number of tokens is out of range, or the plan does not fit the model's depth.
+
+    See Also
+    --------
+    operations_ratio : One number for comparing plans.
+
+    Examples
+    --------
+    >>> import vlm
+    >>> model, _ = vlm.load("tiny")
+    >>> print(vlm.plan_cost(model, vision=64, text=10, plan="vision:0-4"))
+    prefill 0.0571 Gflop, decode 0.00114 Gflop a token, cache 0.248 MB, weights 2.02 MB in prefill and 2.02 MB in decode
     """
     if vision < 0 or text < 0 or vision + text == 0:
         raise ValueError(f"vision, text: expected numbers of tokens >= 0, not both 0, got {vision} and {text}")
@@ -108,13 +160,13 @@ def plan_cost(
     parts = anatomy(model, family)
     plan = SkipPlan.parse(plan) if isinstance(plan, str) else plan or SkipPlan()
     steps = plan.steps(parts.depth)
-    asked = {layer - 1 for layer, _ in plan.resolved(parts.depth).pruned} if vision else set()
+    ranked = {layer - 1 for layer, _ in plan.resolved(parts.depth).pruned} if vision else set()
     shapes = [_shape(layer, parts.text_config, index) for index, layer in enumerate(parts.layers)]
     counts = [_tokens(step, vision, text) for step in steps]
     new = [int(step.text) for step in steps]
     prompt = [
         _operations(shape, step, running, running + frozen, running + frozen)
-        + (index in asked) * shape.ranking * (running + frozen)
+        + (index in ranked) * shape.ranking * (running + frozen)
         for index, (shape, step, (running, frozen)) in enumerate(zip(shapes, steps, counts, strict=True))
     ]
     held = [
@@ -122,7 +174,7 @@ def plan_cost(
         for shape, step, (running, frozen), one in zip(shapes, steps, counts, new, strict=True)
     ]
     token = [_operations(s, p, n, n, h + 1) for s, p, n, h in zip(shapes, steps, new, held, strict=True)]
-    head = parts.model.get_output_embeddings()  # type: ignore[operator]
+    head = parts.model.get_output_embeddings()
     head_bytes = _bytes(head.parameters())
     size = model.dtype.itemsize
     return Cost(
@@ -135,7 +187,7 @@ def plan_cost(
 
 
 def operations(
-    model: Any,
+    model: Model,
     *,
     vision: int,
     text: int,
@@ -143,7 +195,7 @@ def operations(
     head_tokens: int = 1,
     family: Family | None = None,
 ) -> Operations:
-    """Operations of the decoder for one prompt (prefill, no cache), as :func:`plan_cost` counts them.
+    """Operations of the decoder for one prompt (prefill, no cache).
 
     Parameters
     ----------
@@ -155,14 +207,62 @@ def operations(
         What is skipped.
     head_tokens : int
         Tokens whose logits are computed: 1 when generating, all of them in a plain forward.
+    family : Family, optional
+        For a model that is not of a known family.
+
+    Returns
+    -------
+    Operations
+        Floating-point operations per layer and of the output matrix.
+
+    See Also
+    --------
+    plan_cost : Decoding, cache and weights as well, and how they are counted.
+
+    Examples
+    --------
+    >>> import vlm
+    >>> model, _ = vlm.load("tiny")
+    >>> vlm.operations(model, vision=64, text=10)
+    Operations(0.0883 Gflop in 10 layers and head)
     """
     return plan_cost(model, vision=vision, text=text, plan=plan, head_tokens=head_tokens, family=family).prefill
 
 
 def operations_ratio(
-    model: Any, plan: SkipPlan | str, *, vision: int, text: int, head_tokens: int = 1, family: Family | None = None
+    model: Model, plan: SkipPlan | str, *, vision: int, text: int, head_tokens: int = 1, family: Family | None = None
 ) -> float:
-    """Operations under the plan over operations without one, in [0, 1]."""
+    """Operations under the plan divided by operations without a plan.
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+        A vision-language model; its weights are not read.
+    plan : SkipPlan or str
+        What is skipped.
+    vision, text : int
+        Number of image and of text tokens.
+    head_tokens : int
+        Tokens whose logits are computed.
+    family : Family, optional
+        For a model that is not of a known family.
+
+    Returns
+    -------
+    float
+        In [0, 1].
+
+    See Also
+    --------
+    operations : The numbers behind the ratio.
+
+    Examples
+    --------
+    >>> import vlm
+    >>> model, _ = vlm.load("tiny")
+    >>> round(vlm.operations_ratio(model, "vision:0-4", vision=64, text=10), 3)
+    0.647
+    """
     full = operations(model, vision=vision, text=text, head_tokens=head_tokens, family=family)
     short = operations(model, vision=vision, text=text, plan=plan, head_tokens=head_tokens, family=family)
     return short.total / full.total
@@ -170,7 +270,7 @@ def operations_ratio(
 
 @dataclass(frozen=True)
 class _Shape:
-    """Sizes of one decoder layer: weights by what multiplies them, widths of attention, bytes of its halves."""
+    """Sizes of one decoder layer: weights by the tokens they multiply, widths of attention, bytes of its halves."""
 
     queries: float
     keys: float
@@ -183,7 +283,7 @@ class _Shape:
 
     @property
     def ranking(self) -> float:
-        """Operations per key of one query's scores."""
+        """Operations per key for the scores of one query."""
         return 2.0 * self.width
 
 
@@ -209,23 +309,23 @@ def _shape(layer: nn.Module, config: Any, index: int) -> _Shape:
 
 
 def _tokens(step: LayerPlan, vision: int, text: int) -> tuple[int, int]:
-    """Tokens of a prompt that run through a layer, and image tokens that are only keys and values there."""
+    """Number of prompt tokens that run through a layer, and of image tokens that are only keys and values there."""
     images = min([size_below(step.kept, vision)] + [round(fraction * vision) for _, fraction in step.pruned])
     running = text * step.text + images * (step.vision == "run")
     return running, images * (step.vision == "frozen")
 
 
-def _operations(shape: _Shape, step: LayerPlan, rows: int, made: int, seen: float) -> float:
-    """Queries of `rows` tokens, keys and values of `made`, attention over `seen` keys, feed-forward."""
+def _operations(shape: _Shape, step: LayerPlan, rows: int, stored: int, seen: float) -> float:
+    """Queries of `rows` tokens, keys and values of `stored` tokens, attention over `seen` keys, feed-forward."""
     if rows == 0:
-        # Frozen tokens of a call without text are still stored for what follows.
-        return 2.0 * shape.keys * made
-    attention = 2.0 * (shape.queries * rows + shape.keys * made) + 4.0 * shape.width * rows * seen
+        # The keys of frozen tokens in a call without text are still stored, for later calls.
+        return 2.0 * shape.keys * stored
+    attention = 2.0 * (shape.queries * rows + shape.keys * stored) + 4.0 * shape.width * rows * seen
     return step.attention * attention + step.mlp * 2.0 * shape.feed_forward * rows
 
 
 def _touched(shape: _Shape, step: LayerPlan, tokens: int) -> int:
-    """Bytes of the weights that these tokens go through."""
+    """Bytes of the weights that are read for this number of tokens."""
     halves = step.attention * shape.attention_bytes + step.mlp * shape.feed_forward_bytes
     return halves if tokens else 0
 

@@ -1,4 +1,4 @@
-"""SkipPlan: which tokens bypass which decoder layers or parts of them, as a value."""
+"""SkipPlan, an immutable description of which tokens skip which decoder layers or parts of them."""
 
 from __future__ import annotations
 
@@ -6,14 +6,19 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
+from redundancy.display import Displayed
 from vlm.plans.ranges import EVERYTHING, Intervals, contains, intersection, merged, without
 from vlm.plans.text_form import parsed, plan_data, written_plan
 
-# Layers first..last-1 of (layer, stop) keep only these ordinals; from a layer on keep only this fraction.
+# (start, stop, ordinals): layers start..stop-1 keep only the image tokens with these ordinals.
 Keep = tuple[int, int | None, Intervals]
+# (layer, fraction): from this layer on only this fraction of the image tokens is kept.
 Prune = tuple[int, float]
+Modality = Literal["vision", "text"]
+Kind = Literal["vision", "text", "frozen", "attention", "mlp"]
+VisionMode = Literal["run", "frozen", "skipped"]
 INDEX_CONVENTION = (
     "State 0 enters decoder layer 0; state l leaves layer l-1 and enters layer l; state L is the last layer's "
     "output before the final norm. Late entry at k: vision tokens bypass layers 0..k-1. "
@@ -27,19 +32,19 @@ class LayerPlan:
 
     Attributes
     ----------
-    vision : str
-        "run", "frozen" (pass unchanged but serve as keys and values), or "skipped" (bypass, unseen).
+    vision : {"run", "frozen", "skipped"}
+        What image tokens do: run; pass unchanged but serve as keys and values; or bypass the layer unseen.
     text : bool
         Whether text tokens run.
     attention, mlp : bool
-        Whether the sub-layer runs, for any token.
+        Whether the sub-layer runs, for all tokens.
     kept : ranges
         Ordinals of the image tokens that do not bypass the layer.
     pruned : tuple of (layer, fraction)
         Prunings decided at this layer or before.
     """
 
-    vision: str = "run"
+    vision: VisionMode = "run"
     text: bool = True
     attention: bool = True
     mlp: bool = True
@@ -47,18 +52,18 @@ class LayerPlan:
     pruned: tuple[Prune, ...] = ()
 
 
-@dataclass(frozen=True)
-class SkipPlan:
-    """What tokens do not do: a value that is joined with ``|``, hashed, compared, printed and read back.
+@dataclass(frozen=True, repr=False)
+class SkipPlan(Displayed):
+    """An immutable description of which tokens skip which layers. Combine plans with ``|``.
 
-    Build with the class methods below, or read the text form, whose parts are joined with "/" and whose ranges
-    are half-open ("24-" runs to the last layer):
+    Build one with the class methods below, or from its text form with :meth:`parse`. The parts of the text form are
+    joined with "/", and its ranges are half-open ("24-" runs to the last layer):
 
     =================== ==================== ===========================================================
     text                method               meaning
     =================== ==================== ===========================================================
     vision:0-4+24-32    late_entry,          image tokens bypass these layers: their states pass
-                        early_exit, skip     unchanged and nobody attends to them there
+                        early_exit, skip     unchanged and no token attends to them there
     text:3-5            skip                 text tokens bypass these layers; with the same vision
                                              part: :meth:`drop`, whole layers
     freeze:8-12         freeze               image states pass these layers unchanged but still serve
@@ -70,21 +75,37 @@ class SkipPlan:
                                              takes part, those that the last token attends to most
     =================== ==================== ===========================================================
 
-    In one layer the strongest word about a token holds: bypassing (vision, text, not kept, pruned) over frozen
-    over running; so several keeps intersect, and a frozen layer freezes the tokens that are kept. Plans are
-    brought to a normal form and compare by what they do: dropping both sub-layers of a layer is dropping the layer,
-    freezing where nothing attends is skipping, keeping everything is nothing. ``bool(plan)`` says whether it does
-    anything; :meth:`resolved` says so for a model's depth.
+    If several parts apply to a token in one layer, the strongest takes effect: skipped (by vision, text, keep or
+    prune) over frozen over running. So several keeps intersect, and a frozen layer freezes the tokens that are kept.
+    Plans are brought to a normal form and compare by their effect: dropping both sub-layers of a layer drops the
+    layer, freezing where no token attends is skipping, and keeping everything has no effect. ``bool(plan)`` is False
+    for the empty plan; :meth:`resolved` finds out whether a plan has an effect at a given depth.
 
     Attributes
     ----------
     vision, text, frozen, attention, mlp : tuple of (start, stop)
         Sorted, disjoint half-open layer ranges; stop None means the last layer.
     kept : tuple of (start, stop, ranges of ordinals)
-        An ordinal counts the image tokens of one sample in order, those of earlier calls on the same cache included.
-        Ordinals that a sample does not have name nothing.
+        An ordinal numbers the image tokens of one sample in order, including those of earlier calls on the same
+        cache. Ordinals beyond a sample's image tokens have no effect.
     pruned : tuple of (layer, fraction)
-        round(fraction x image tokens) are left, counted per sample, of those that take part in the layer before.
+        Per sample, round(fraction x image tokens) remain of those that take part in the layer before.
+
+    See Also
+    --------
+    vlm.skipping : Run a model under a plan.
+    vlm.plan_cost : What a plan costs.
+
+    Examples
+    --------
+    >>> import vlm
+    >>> plan = vlm.SkipPlan.late_entry(2) | vlm.SkipPlan.early_exit(6)
+    >>> plan
+    SkipPlan('vision:0-2+6-')
+    >>> plan == vlm.SkipPlan.parse("vision:0-2+6-")
+    True
+    >>> sorted(plan.layers("vision", depth=8))
+    [0, 1, 6, 7]
     """
 
     vision: Intervals = field(default=())
@@ -125,17 +146,40 @@ class SkipPlan:
 
     @classmethod
     def late_entry(cls, k: int) -> SkipPlan:
-        """Vision tokens bypass layers 0..k-1; k = 0 is the empty plan."""
+        """Image tokens bypass layers 0..k-1; k = 0 is the empty plan.
+
+        Examples
+        --------
+        >>> SkipPlan.late_entry(4)
+        SkipPlan('vision:0-4')
+        """
         return cls.skip("vision", 0, k)
 
     @classmethod
     def early_exit(cls, k: int) -> SkipPlan:
-        """Vision tokens bypass layers k..L-1 (also called visual token withdrawal)."""
+        """Image tokens bypass layers k..L-1 (also called visual token withdrawal).
+
+        Examples
+        --------
+        >>> SkipPlan.early_exit(24)
+        SkipPlan('vision:24-')
+        """
         return cls.skip("vision", k, None)
 
     @classmethod
-    def skip(cls, modality: str, start: int, stop: int | None) -> SkipPlan:
-        """Tokens of one modality bypass layers start..stop-1."""
+    def skip(cls, modality: Modality, start: int, stop: int | None) -> SkipPlan:
+        """Tokens of one modality bypass layers start..stop-1; stop None means the last layer.
+
+        Raises
+        ------
+        ValueError
+            The modality is neither "vision" nor "text", or the range is not one.
+
+        Examples
+        --------
+        >>> SkipPlan.skip("text", 3, 5)
+        SkipPlan('text:3-5')
+        """
         if modality not in ("vision", "text"):
             raise ValueError(f"modality: expected 'vision' or 'text', got {modality!r}")
         layers = ((start, stop),)
@@ -143,31 +187,68 @@ class SkipPlan:
 
     @classmethod
     def drop(cls, layers: Iterable[int]) -> SkipPlan:
-        """All tokens bypass these layers."""
+        """All tokens bypass these layers.
+
+        Examples
+        --------
+        >>> SkipPlan.drop([3, 4, 7])
+        SkipPlan('vision:3-5+7-8/text:3-5+7-8')
+        """
         ranges = tuple((layer, layer + 1) for layer in layers)
         return cls(vision=ranges, text=ranges)
 
     @classmethod
     def freeze(cls, start: int, stop: int | None) -> SkipPlan:
-        """Vision tokens pass layers start..stop-1 unchanged, but stay keys and values for text (as in ShortV).
+        """Image tokens pass layers start..stop-1 unchanged but remain keys and values for text (as in ShortV).
 
-        Their keys and values come from the layer's own normed input; no query, output or feed-forward work is done.
+        Their keys and values are computed from the layer's own normalised input; query, output projection and
+        feed-forward are not computed for them.
+
+        References
+        ----------
+        Yuan et al. 2025, "ShortV: Efficient Multimodal Large Language Models by Freezing Visual Tokens in Ineffective
+        Layers", arXiv 2504.00502.
+
+        Examples
+        --------
+        >>> SkipPlan.freeze(8, 12)
+        SkipPlan('freeze:8-12')
         """
         return cls(frozen=((start, stop),))
 
     @classmethod
     def drop_attention(cls, layers: Iterable[int]) -> SkipPlan:
-        """No token attends in these layers: the residual branch adds nothing, no keys and values are stored."""
+        """No token attends in these layers: the residual branch adds nothing, no keys and values are stored.
+
+        Examples
+        --------
+        >>> SkipPlan.drop_attention([3, 4])
+        SkipPlan('attention:3-5')
+        >>> SkipPlan.drop_attention([3]) | SkipPlan.drop_mlp([3]) == SkipPlan.drop([3])
+        True
+        """
         return cls(attention=tuple((layer, layer + 1) for layer in layers))
 
     @classmethod
     def drop_mlp(cls, layers: Iterable[int]) -> SkipPlan:
-        """The feed-forward branch of these layers adds nothing, for any token."""
+        """The feed-forward branch of these layers adds nothing, for all tokens.
+
+        Examples
+        --------
+        >>> SkipPlan.drop_mlp([3, 4])
+        SkipPlan('mlp:3-5')
+        """
         return cls(mlp=tuple((layer, layer + 1) for layer in layers))
 
     @classmethod
     def keep(cls, start: int, stop: int | None, tokens: Iterable[int]) -> SkipPlan:
-        """In layers start..stop-1 only image tokens with these ordinals take part; the others bypass them."""
+        """In layers start..stop-1 only image tokens with these ordinals take part; the others bypass them.
+
+        Examples
+        --------
+        >>> SkipPlan.keep(2, None, [0, 1, 2, 300])
+        SkipPlan('keep:2-=0-3+300')
+        """
         ordinals = merged([(number, _after(number)) for number in tokens], "token")
         return cls(kept=((start, stop, ordinals),))
 
@@ -175,28 +256,66 @@ class SkipPlan:
     def prune(cls, layer: int, fraction: float) -> SkipPlan:
         """From `layer` on only round(fraction x image tokens) image tokens take part (FastV).
 
-        Those with the largest head-mean attention of the prompt's last token in the layer before, ties to the
-        earlier one; decided by the last token of the call that brings the image, and kept for decoding on its cache.
-        Without a cache each call is a prompt of its own and decides anew; assisted decoding puts candidates into
-        the first call, whose last one then decides.
+        These are the tokens with the largest attention from the last prompt token in the layer before, averaged over
+        heads; ties go to the earlier token. The last token of the call that brings the image decides, and the choice
+        holds while decoding continues on its cache. Without a cache each call is a prompt and decides again. Assisted
+        decoding appends candidates to the first call, so its last candidate decides.
+
+        References
+        ----------
+        Chen et al. 2024, "An Image is Worth 1/2 Tokens After Layer 2", arXiv 2403.06764.
+
+        Examples
+        --------
+        >>> SkipPlan.prune(2, 0.5)
+        SkipPlan('prune:2=0.5')
         """
         return cls(pruned=((layer, fraction),))
 
     @classmethod
     def parse(cls, text: str) -> SkipPlan:
-        """Read the text form: "none", "vision:0-4+24-32", "freeze:2-4/prune:6=0.5"."""
+        """Read the text form: "none", "vision:0-4+24-32", "freeze:2-4/prune:6=0.5".
+
+        Raises
+        ------
+        ValueError
+            The text is not a plan; the message shows the forms.
+
+        Examples
+        --------
+        >>> SkipPlan.parse("vision:4-6+0-2/mlp:3-5")
+        SkipPlan('vision:0-2+4-6/mlp:3-5')
+        """
         return cls(**parsed(text))
 
     @classmethod
     def from_json(cls, text: str) -> SkipPlan:
-        """Read what :meth:`to_json` wrote."""
+        """Read the JSON form that :meth:`to_json` writes.
+
+        Raises
+        ------
+        ValueError
+            The text is not JSON of a plan.
+        """
         return cls(**plan_data(text))
 
-    def to_json(self) -> str:
-        """JSON form: {"vision": [[0, 4], [24, null]], "text": []}, and the other kinds where present."""
+    def to_json(self, *, indent: int | None = None) -> str:
+        """JSON form, with the kinds other than vision and text where present.
+
+        Examples
+        --------
+        >>> SkipPlan.late_entry(4).to_json()
+        '{"vision": [[0, 4]], "text": []}'
+        >>> SkipPlan.from_json('{"vision": [[24, null]], "text": []}')
+        SkipPlan('vision:24-')
+        """
+        return json.dumps(self.to_dict(), indent=indent)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What :meth:`to_json` writes, as a dictionary."""
         fields = {"freeze": self.frozen, "attention": self.attention, "mlp": self.mlp}
         more = {**fields, "keep": self.kept, "prune": self.pruned}
-        return json.dumps({"vision": self.vision, "text": self.text, **{n: v for n, v in more.items() if v}})
+        return {"vision": self.vision, "text": self.text, **{n: v for n, v in more.items() if v}}
 
     def __or__(self, other: SkipPlan) -> SkipPlan:
         if not isinstance(other, SkipPlan):
@@ -209,24 +328,56 @@ class SkipPlan:
     def __str__(self) -> str:
         return written_plan(vars(self))
 
+    def __repr__(self) -> str:
+        return f"SkipPlan({str(self)!r})"
+
     @property
     def digest(self) -> str:
-        """Twelve hexadecimal digits that identify the plan in file names and records."""
+        """Twelve hexadecimal digits that identify the plan in file names and records.
+
+        Examples
+        --------
+        >>> SkipPlan.late_entry(4).digest
+        '3ccfb5af5e7f'
+        """
         return hashlib.sha256(str(self).encode()).hexdigest()[:12]
 
-    def layers(self, kind: str, depth: int) -> frozenset[int]:
-        """Layers that a modality ("vision", "text") bypasses, or that are "frozen", or lose "attention" or "mlp"."""
+    def layers(self, kind: Kind, depth: int) -> frozenset[int]:
+        """The layers to which one kind of part applies, in a model of `depth` layers.
+
+        Parameters
+        ----------
+        kind : {"vision", "text", "frozen", "attention", "mlp"}
+            Layers that image or text tokens bypass, that freeze image tokens, or that lose a sub-layer.
+        depth : int
+            Number of decoder layers.
+
+        Examples
+        --------
+        >>> sorted(SkipPlan.early_exit(6).layers("vision", depth=8))
+        [6, 7]
+        """
         ranges = getattr(self.resolved(depth), kind)
         return frozenset(layer for a, b in ranges for layer in range(a, b))
 
     def steps(self, depth: int) -> tuple[LayerPlan, ...]:
-        """What the plan does in each layer of a model of `depth` layers."""
+        """What the plan does in each layer of a model of `depth` layers.
+
+        Examples
+        --------
+        >>> [step.vision for step in SkipPlan.parse("vision:0-1/freeze:1-3").steps(4)]
+        ['skipped', 'frozen', 'frozen', 'run']
+        """
         plan = self.resolved(depth)
 
         def step(layer: int) -> LayerPlan:
-            modes = {"skipped": plan.vision, "frozen": plan.frozen}
+            vision: VisionMode = "run"
+            if contains(plan.vision, layer):
+                vision = "skipped"
+            elif contains(plan.frozen, layer):
+                vision = "frozen"
             return LayerPlan(
-                next((mode for mode, ranges in modes.items() if contains(ranges, layer)), "run"),
+                vision,
                 not contains(plan.text, layer),
                 not contains(plan.attention, layer),
                 not contains(plan.mlp, layer),
@@ -237,12 +388,19 @@ class SkipPlan:
         return tuple(step(layer) for layer in range(depth))
 
     def resolved(self, depth: int) -> SkipPlan:
-        """The same plan with "to the last layer" written out, empty if it changes nothing at this depth.
+        """The same plan with the depth written in place of "to the last layer"; empty if it has no effect there.
 
         Raises
         ------
         ValueError
-            It names layers that the model lacks, or prunes by an attention that it removes.
+            The plan names layers that the model does not have, or prunes by an attention that it removes.
+
+        Examples
+        --------
+        >>> SkipPlan.early_exit(6).resolved(8)
+        SkipPlan('vision:6-8')
+        >>> bool(SkipPlan.early_exit(8).resolved(8))
+        False
         """
         parts = {name: getattr(self, name) for name in ("vision", "text", "frozen", "attention", "mlp")}
         bounds = [r for ranges in parts.values() for r in ranges] + [(a, b) for a, b, _ in self.kept]
@@ -268,15 +426,15 @@ class SkipPlan:
 
 
 def _segments(keeps: Iterable[Keep]) -> tuple[Keep, ...]:
-    """Disjoint layer ranges with the tokens kept in each: several keeps intersect, keeping all is nothing."""
+    """Disjoint layer ranges with the tokens kept in each: several keeps intersect, keeping all tokens is left out."""
     given = [(merged([(a, b)]), merged(tokens, "token")) for a, b, tokens in keeps]
     cuts = sorted({c for layers, _ in given for a, b in layers for c in (a, b) if c is not None})
     out: list[Keep] = []
     for start, stop in zip(cuts, [*cuts[1:], None][: len(cuts)], strict=True):
         tokens = EVERYTHING
-        for layers, some in given:
+        for layers, ordinals in given:
             if contains(layers, start):
-                tokens = intersection(tokens, some)
+                tokens = intersection(tokens, ordinals)
         if tokens == EVERYTHING:
             continue
         if out and out[-1][1:] == (start, tokens):
@@ -287,7 +445,7 @@ def _segments(keeps: Iterable[Keep]) -> tuple[Keep, ...]:
 
 
 def _prunings(fractions: list[Prune], vision: Intervals) -> tuple[Prune, ...]:
-    """Each smaller than those before, where there are image tokens left to prune."""
+    """Prunings by layer, without those that keep no less than an earlier one or meet no image tokens."""
     out: list[Prune] = []
     for layer, value in sorted(fractions):
         if 0 < value < min([1.0, *(v for _, v in out)]) and without(((layer, None),), vision):
@@ -295,7 +453,8 @@ def _prunings(fractions: list[Prune], vision: Intervals) -> tuple[Prune, ...]:
     return tuple(out)
 
 
-def _fraction(layer: Any, value: Any) -> Prune:
+def _fraction(layer: int, value: float) -> Prune:
+    """A checked pruning."""
     ((first, _),) = merged([(layer, None)])
     if first < 1:
         raise ValueError("plan: pruning needs a layer >= 1, since it ranks by the attention of the layer before, got 0")
@@ -304,6 +463,6 @@ def _fraction(layer: Any, value: Any) -> Prune:
     return first, float(value)
 
 
-def _after(number: Any) -> Any:
-    """The next number; what is no number is left for the check of ranges to refuse."""
+def _after(number: int) -> int:
+    """The next number; anything else is passed on, for the check of ranges to refuse."""
     return number + 1 if hasattr(number, "__index__") and not isinstance(number, bool) else number

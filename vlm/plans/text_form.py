@@ -8,13 +8,13 @@ from typing import Any
 
 from vlm.plans.ranges import read, written
 
-# Label in text and JSON -> field of SkipPlan.
+# Label in the text and JSON forms -> field of SkipPlan.
 _RANGES = {"vision": "vision", "text": "text", "freeze": "frozen", "attention": "attention", "mlp": "mlp"}
 _LABELS = (*_RANGES, "keep", "prune")
 
 
 def written_plan(fields: Mapping[str, Any]) -> str:
-    """Text form of a plan's fields, "none" when all are empty."""
+    """Text form of a plan's fields, "none" if all are empty."""
     parts = [f"{label}:{written(fields[name])}" for label, name in _RANGES.items() if fields[name]]
     parts += [f"keep:{written(((a, b),))}={written(tokens, short=True)}" for a, b, tokens in fields["kept"]]
     parts += [f"prune:{layer}={fraction!r}" for layer, fraction in fields["pruned"]]
@@ -22,34 +22,34 @@ def written_plan(fields: Mapping[str, Any]) -> str:
 
 
 def parsed(text: str) -> dict[str, Any]:
-    """Fields of the plan that a text form stands for."""
+    """Fields of the plan that a text form describes."""
     if text.strip() in ("", "none"):
         return {}
-    found: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for part in text.strip().split("/"):
         label, _, body = part.strip().partition(":")
         head, equals, tail = body.partition("=")
         value: Any = None
-        if label in _RANGES and _RANGES[label] not in found:
-            found[_RANGES[label]] = value = read(body)
+        if label in _RANGES and _RANGES[label] not in fields:
+            fields[_RANGES[label]] = value = read(body)
         elif label == "keep" and equals:
             layers, tokens = read(head), read(tail, short=True)
             value = None if layers is None or tokens is None else tuple((a, b, tokens) for a, b in layers)
-            found["kept"] = found.get("kept", ()) + (value or ())
+            fields["kept"] = fields.get("kept", ()) + (value or ())
         elif label == "prune" and equals and head.isdecimal():
             value = _number(tail)
-            found["pruned"] = (*found.get("pruned", ()), (int(head), value))
+            fields["pruned"] = (*fields.get("pruned", ()), (int(head), value))
         if value is None:
             raise ValueError(
                 "plan: expected 'none' or parts joined with '/' like 'vision:0-4+24-', 'text:7-8', 'freeze:8-12', "
                 f"'attention:3-5', 'mlp:3-5', 'keep:2-=0-287+300', 'prune:2=0.5' (half-open ranges, no end: to the "
                 f"last), got {text!r}"
             )
-    return found
+    return fields
 
 
 def plan_data(text: str) -> dict[str, Any]:
-    """Fields of the plan that a JSON form stands for."""
+    """Fields of the plan that a JSON form describes."""
     data = json.loads(text)
     good = isinstance(data, dict) and set(data) <= set(_LABELS) and all(isinstance(v, list) for v in data.values())
     if not good or not all(_shaped(label, item) for label, value in data.items() for item in value):
@@ -63,7 +63,8 @@ def plan_data(text: str) -> dict[str, Any]:
     return fields
 
 
-def _shaped(label: str, item: Any) -> bool:
+def _shaped(label: str, item: object) -> bool:
+    """Whether a JSON item has the shape that its label needs."""
     if not isinstance(item, list) or len(item) != (3 if label == "keep" else 2):
         return False
     if label == "keep":

@@ -7,10 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from vlm.atomic_files import write_whole
 from vlm.experiments.measurement_tables import write_tables
 from vlm.experiments.merging import coverage, stale
 from vlm.experiments.run_directory import same_model, spec_of
-from vlm.record_log import write_whole
 from vlm.reports.accuracy_table import failures, summary
 from vlm.reports.condition_prediction import prediction
 from vlm.reports.condition_table import condition_cells

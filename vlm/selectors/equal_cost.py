@@ -98,7 +98,7 @@ def _judged(judge: PlanAccuracy, choice: tuple[Step, float] | None) -> dict[str,
         return dict(_columns("not possible", np.nan, *[np.nan] * 6))
     step, cost = choice
     right = right_under(judge, step)
-    accuracy, change = score_accuracy(right, judge.images), paired_difference(right, judge.full, judge.images)
+    accuracy, change = score_accuracy(right, judge.groups), paired_difference(right, judge.full, judge.groups)
     plan = str(step) if isinstance(step, SkipPlan) else "one per prompt"
     return dict(
         _columns(plan, cost, accuracy.value, accuracy.low, accuracy.high, change.value, change.low, change.high)

@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from redundancy.array_types import FloatArray
+from vlm.engine.attention_event import AttentionEvent
 from vlm.engine.attention_rows import attention_rows
-from vlm.engine.flash_attention import Mask
 from vlm.engine.forward_call import Call
 from vlm.engine.hooks import attached
 from vlm.engine.last_token import last_tokens
@@ -81,14 +81,15 @@ class TokenRecord(GrowingRecord):
             self._raters = raters(call, states)
 
     @torch.no_grad()
-    def observe_attention(self, call: Call, layer: int, query: Tensor, key: Tensor, mask: Mask, scaling: float) -> None:
+    def observe_attention(self, event: AttentionEvent) -> None:
         """Take in one layer's queries and keys (called by the hooks)."""
+        call, layer, query = event.call, event.layer, event.query
         if call.past or layer not in self.layers:
             return
         if layer in call.query_positions or self._raters is None:
             raise RuntimeError("token scores: a layer is shortened by a plan; measure without a plan")
         rows = torch.arange(query.shape[2], device=query.device).expand(query.shape[0], -1)
-        by_query = attention_rows(rows, query, key, mask, scaling).mean(dim=1).to(torch.float64)
+        by_query = attention_rows(event, rows).mean(dim=1).to(torch.float64)
         by_query = torch.where(call.real.unsqueeze(-1), by_query, 0.0)  # rows of padding may be undefined
         last = by_query.gather(1, last_tokens(call.real).view(-1, 1, 1).expand(-1, 1, by_query.shape[2]))
         weights = self._raters / self._raters.sum(dim=1, keepdim=True).clamp(min=1.0)

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from redundancy.array_types import FloatArray
+from vlm.engine.attention_event import AttentionEvent
 from vlm.engine.attention_rows import attention_rows
-from vlm.engine.flash_attention import Mask
 from vlm.engine.forward_call import Call
 from vlm.engine.hooks import attached
 from vlm.measure.records import GrowingRecord
@@ -60,8 +60,9 @@ class RankRecord(GrowingRecord):
         return sum(len(part) for part in self._done)
 
     @torch.no_grad()
-    def observe(self, call: Call, layer: int, query: Tensor, key: Tensor, mask: Mask, scaling: float) -> None:
+    def observe(self, event: AttentionEvent) -> None:
         """Take in one layer's queries and keys (called by the hooks)."""
+        call, layer, query = event.call, event.layer, event.query
         if call.past:
             return
         if layer in call.query_positions:
@@ -69,7 +70,7 @@ class RankRecord(GrowingRecord):
         if layer == 0:
             self._rows = []
         rows = torch.arange(query.shape[2], device=query.device).expand(query.shape[0], -1)
-        maps = attention_rows(rows, query, key, mask, scaling)
+        maps = attention_rows(event, rows)
         # Rows and columns of padding are zeroed; the tolerance is that of a map of the real tokens only.
         both = call.real.unsqueeze(2) & call.real.unsqueeze(1)
         maps = torch.where(both.unsqueeze(1), maps, 0.0)

@@ -1,4 +1,4 @@
-"""Definitions 1 and 2: distances against exact twins, groups, baselines, torch like NumPy, clear errors."""
+"""Definitions 1 and 2: distances against exact references, groups, baselines, torch and NumPy alike, clear errors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ nonzero_rows = rows.map(lambda a: np.where(np.abs(a).max(axis=1, keepdims=True) 
 
 
 @given(nonzero_rows, nonzero_rows, st.sampled_from(NAMES))
-def test_distances_equal_their_exact_twins(x, y, name):
+def test_distances_equal_their_exact_references(x, y, name):
     expected = [exact_distance(a, b, name) for a, b in zip(x, y, strict=True)]
     np.testing.assert_allclose(rd.row_distances(x, y, distance=name), expected, rtol=1e-12, atol=1e-15)
 

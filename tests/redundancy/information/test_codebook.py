@@ -36,11 +36,11 @@ def test_codes_are_the_nearest_by_angle(book):
 
 
 def test_product_codes_are_the_nearest_too():
-    made = rd.Codebook.fit(states(d=20), size=49, method="product", parts=2, dimensions=6, rng=0)
-    assert made.centres.shape == (49, 6)
+    product = rd.Codebook.fit(states(d=20), size=49, method="product", parts=2, dimensions=6, rng=0)
+    assert product.centres.shape == (49, 6)
     x = states(d=20, seed=3)
-    projected = unit(unit(x) @ made.projection)
-    np.testing.assert_array_equal(made.encode(x), (projected @ made.centres.T).argmax(1))
+    projected = unit(unit(x) @ product.projection)
+    np.testing.assert_array_equal(product.encode(x), (projected @ product.centres.T).argmax(1))
 
 
 def test_torch_states_give_the_same_codes(book):
@@ -90,8 +90,8 @@ def test_angular_radius_is_the_largest_angle_of_all_chunks(book):
 
 def test_saved_and_loaded(book, tmp_path):
     pytest.importorskip("safetensors")
-    made = rd.Codebook.fit(states(), size=9, method="product", parts=2, rng=0)
-    for original in (book, made):
+    product = rd.Codebook.fit(states(), size=9, method="product", parts=2, rng=0)
+    for original in (book, product):
         original.save(tmp_path / "book")
         again = rd.Codebook.load(tmp_path / "book")
         np.testing.assert_array_equal(again.encode(states()), original.encode(states()))

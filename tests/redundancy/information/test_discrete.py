@@ -1,4 +1,4 @@
-"""Discrete estimators against closed forms, slow twins and the exact laws they estimate."""
+"""Discrete estimators against closed forms, slow reference formulas and the exact distributions they estimate."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ joint_tables = st.integers(0, 10_000).map(
 
 
 def slow(counts, method):
-    """Each correction as its paper writes it, in sums and high precision."""
+    """Each correction as in its paper, by sums in high precision."""
     n = sum(counts)
     with mpmath.workdps(400):
         plug = -sum(mpmath.mpf(c) / n * mpmath.log(mpmath.mpf(c) / n) for c in counts)
@@ -77,7 +77,7 @@ def test_tail_of_chao_wang_jost(n, a):
 
 
 def test_corrections_reduce_the_bias():
-    """Uniform and Zipf laws on 1,000 symbols, 1,000 samples: the order of the docs' table."""
+    """Uniform and Zipf distributions, 1,000 symbols and samples: the order of the table in the docs."""
     rng = np.random.default_rng(0)
     for p in (np.full(1000, 1e-3), 1.0 / np.arange(1, 1001) / (1.0 / np.arange(1, 1001)).sum()):
         truth = rd.entropy(p, kind="pmf").value
@@ -92,8 +92,8 @@ def test_corrections_reduce_the_bias():
 
 @pytest.mark.parametrize("method", METHODS)
 @given(table=joint_tables)
-def test_joint_quantities_are_one_accounting(method, table):
-    """H(X) - H(X|Y) = I(X;Y) = I(Y;X), for every correction, whichever way the data come."""
+def test_joint_quantities_obey_one_accounting(method, table):
+    """H(X) - H(X|Y) = I(X;Y) = I(Y;X), for every correction, from samples and from tables."""
     kind = {"kind": "counts"}
     information = rd.mutual_information(table, method=method, **kind).value
     difference = (
@@ -134,13 +134,13 @@ def test_closed_forms():
     assert rd.conditional_entropy([0, 1, 0, 1], [0, 1, 0, 1]).value == pytest.approx(0.0, abs=1e-15)
 
 
-def test_an_estimate_says_what_it_was_made_from():
-    found = rd.entropy([3, 1, 1], "grassberger", kind="counts")
-    assert found.details["n"] == 5
-    assert found.details["cells_seen"] == 3
-    assert found.per_unit is None
-    assert found.unit == "nats"
-    assert "grassberger" in repr(found)
+def test_an_estimate_records_how_it_was_made():
+    estimate = rd.entropy([3, 1, 1], "grassberger", kind="counts")
+    assert estimate.details["n"] == 5
+    assert estimate.details["cells_seen"] == 3
+    assert estimate.per_unit is None
+    assert estimate.unit == "nats"
+    assert "grassberger" in repr(estimate)
 
 
 @pytest.mark.parametrize(

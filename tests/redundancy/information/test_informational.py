@@ -1,4 +1,4 @@
-"""Definition 4 on codes: direction, bounds, certificates' ingredients; BROJA from samples and its stability."""
+"""Definition 4 on codewords: direction, bounds, held-out losses; BROJA from samples and its stability."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from redundancy.pid.stability import entropy_modulus, unique_modulus, variation_
 
 
 def channel(n=4000, size=8, flip=0.2, seed=0):
-    """A uniform code, replaced by a uniform one with probability flip; H(X | Y) in nats."""
+    """A uniform symbol, replaced by a uniform one with probability flip; H(X | Y) in nats."""
     rng = np.random.default_rng(seed)
     x = rng.integers(size, size=n)
     y = np.where(rng.random(n) < flip, rng.integers(size, size=n), x)
@@ -26,12 +26,12 @@ def channel(n=4000, size=8, flip=0.2, seed=0):
 @pytest.mark.parametrize("method", ["plugin", "miller-madow", "jackknife", "grassberger", "chao-wang-jost"])
 def test_estimates_the_channel(method):
     x, y, truth = channel()
-    found = rd.informational(x, y, size=8, method=method)
-    assert found.value == pytest.approx(truth, abs=0.06)
-    assert found.quantity == "informational"
-    assert found.settings["size"] == 8
-    assert found.details["n"] == 4000
-    assert found.per_unit is None
+    estimate = rd.informational(x, y, size=8, method=method)
+    assert estimate.value == pytest.approx(truth, abs=0.06)
+    assert estimate.quantity == "informational"
+    assert estimate.settings["size"] == 8
+    assert estimate.details["n"] == 4000
+    assert estimate.per_unit is None
 
 
 def test_the_direction_is_earlier_given_later():
@@ -50,39 +50,39 @@ def test_plugin_agrees_with_the_discrete_estimators():
         assert rd.informational(x, y, size=8, method=method).value == pytest.approx(expected, abs=1e-12)
 
 
-def test_images_weigh_the_same():
+def test_images_have_the_same_weight():
     """Ten rows of one image count as one row of another."""
     x, y = np.array([0] * 10 + [1, 0]), np.array([0] * 10 + [0, 1])
     groups = np.array([0] * 10 + [1, 2])
-    found = rd.informational(x, y, size=2, groups=groups)
-    assert found.value == pytest.approx(rd.conditional_entropy([0, 1, 0], [0, 0, 1]).value)
-    assert found.details["n"] == 3
-    np.testing.assert_array_equal(found.rows, [10, 1, 1])
+    estimate = rd.informational(x, y, size=2, groups=groups)
+    assert estimate.value == pytest.approx(rd.conditional_entropy([0, 1, 0], [0, 0, 1]).value)
+    assert estimate.details["n"] == 3
+    np.testing.assert_array_equal(estimate.rows, [10, 1, 1])
 
 
 def test_cross_entropy_bounds_from_above_and_keeps_its_units():
     x, y, truth = channel()
     groups = np.arange(4000) // 4
-    found = rd.informational(x, y, size=8, method="cross-entropy", groups=groups, rng=1)
-    assert truth - 0.05 < found.value < truth + 0.15
-    assert found.quantity == "cross-entropy"
-    assert found.n == 500
-    assert found.unit_of_sampling == "image"
-    low, high = found.support
-    assert low <= found.per_unit.min()
-    assert found.per_unit.max() <= high
+    estimate = rd.informational(x, y, size=8, method="cross-entropy", groups=groups, rng=1)
+    assert truth - 0.05 < estimate.value < truth + 0.15
+    assert estimate.quantity == "cross-entropy"
+    assert estimate.n == 500
+    assert estimate.unit_of_sampling == "image"
+    low, high = estimate.support
+    assert low <= estimate.per_unit.min()
+    assert estimate.per_unit.max() <= high
     assert high == pytest.approx(math.log(8 / 0.01))
-    assert found.value == pytest.approx(found.per_unit.mean())
+    assert estimate.value == pytest.approx(estimate.per_unit.mean())
     repeated = rd.informational(x, y, size=8, method="cross-entropy", groups=groups, rng=1)
-    assert repeated.value == found.value
+    assert repeated.value == estimate.value
 
 
 def test_held_out_losses_by_loops():
     x, y, _ = channel(60, size=3)
-    found = rd.informational(x, y, size=3, method="cross-entropy", mix=0.1, rng=0)
-    held = set(found.details["held_out_units"].tolist())
+    estimate = rd.informational(x, y, size=3, method="cross-entropy", mix=0.1, rng=0)
+    held = set(estimate.details["held_out_units"].tolist())
     fit = [i for i in range(60) if i not in held]
-    for value, i in zip(found.per_unit, sorted(held), strict=True):
+    for value, i in zip(estimate.per_unit, sorted(held), strict=True):
         joint = sum(x[j] == x[i] and y[j] == y[i] for j in fit)
         later = sum(y[j] == y[i] for j in fit)
         marginal = (sum(x[j] == x[i] for j in fit) + 0.5) / (len(fit) + 1.5)
@@ -95,21 +95,21 @@ def test_bounds_by_distance_are_named():
     rng = np.random.default_rng(0)
     x = rng.integers(12, size=3000)
     y = np.where(rng.random(3000) < 0.1, rng.integers(12, size=3000), (x + rng.integers(-1, 2, size=3000)) % 12)
-    found = rd.informational(x, y, codebook=book, radius=0.6, distance="angular", method="cross-entropy")
-    bounds = found.details["bounds"]
-    plugin = found.details["plugin"]
+    estimate = rd.informational(x, y, codebook=book, radius=0.6, distance="angular", method="cross-entropy")
+    bounds = estimate.details["bounds"]
+    plugin = estimate.details["plugin"]
     for name in ("fano per point", "fano averaged", "fano", "data processing", "braun-pokutta", "marginal"):
         assert plugin <= bounds[name] + 1e-12
     assert bounds["fano per point"] <= bounds["fano averaged"] <= bounds["fano"] + 1e-12
-    assert found.details["smallest_bound"] == min(bounds, key=bounds.get)
+    assert estimate.details["smallest_bound"] == min(bounds, key=bounds.get)
 
 
 laws_with_balls = st.tuples(st.integers(0, 10_000), st.integers(1, 6), st.sampled_from([0.1, 1.0]))
 
 
 @given(laws_with_balls)
-def test_every_bound_holds_on_every_law(case):
-    """Theorems 3 and 4 for any joint law and any notion of being near."""
+def test_every_bound_holds_for_every_distribution(case):
+    """Theorems 3 and 4 for any joint distribution and any notion of closeness."""
     seed, size, concentration = case
     rng = np.random.default_rng(seed)
     joint = rng.gamma(concentration, size=(size, size)) + 1e-300
@@ -124,7 +124,7 @@ def test_every_bound_holds_on_every_law(case):
 
 
 def test_fano_is_attained_on_a_cycle():
-    """Uniform inside and outside balls of one size: F0, F1 and F2 are equalities (section 5)."""
+    """Uniform inside and outside balls of one size: F0, F1 and F2 are equalities (theory, section 5)."""
     size, reach, far = 9, 1, 0.3
     gap = np.abs(np.subtract.outer(np.arange(size), np.arange(size)))
     near = np.minimum(gap, size - gap) <= reach
@@ -148,11 +148,11 @@ def test_published_fano_on_the_edges():
 @pytest.mark.parametrize(
     ("x", "y", "options", "error", "message"),
     [
-        ([0, 1], [0, 1], {}, ValueError, "number of codes"),
-        ([0, 1], [0, 1], {"size": 0}, ValueError, "number of codes"),
-        ([0, 2], [0, 1], {"size": 2}, ValueError, r"x_codes: expected codes in 0\.\.1"),
-        ([0, 1], [0, -1], {"size": 2}, ValueError, r"y_codes: expected codes in 0\.\.1"),
-        ([0.0, 1.0], [0, 1], {"size": 2}, TypeError, "integer codes"),
+        ([0, 1], [0, 1], {}, ValueError, "number of codewords"),
+        ([0, 1], [0, 1], {"size": 0}, ValueError, "number of codewords"),
+        ([0, 2], [0, 1], {"size": 2}, ValueError, r"x_codes: expected codewords in 0\.\.1"),
+        ([0, 1], [0, -1], {"size": 2}, ValueError, r"y_codes: expected codewords in 0\.\.1"),
+        ([0.0, 1.0], [0, 1], {"size": 2}, TypeError, "integer codewords"),
         ([], [], {"size": 2}, ValueError, "non-empty"),
         ([0, 1], [0], {"size": 2}, ValueError, "same rows"),
         ([0, 1], [0, 1], {"size": 2, "radius": 0.1}, ValueError, "both"),
@@ -173,15 +173,15 @@ def test_size_must_be_the_codebooks():
         rd.informational([0, 1], [0, 1], size=3, codebook=book, radius=0.1)
 
 
-def test_unique_information_is_at_most_what_is_left_unknown():
+def test_unique_information_is_at_most_the_conditional_entropy():
     rng = np.random.default_rng(0)
-    target = rng.integers(3, size=2000)
-    x = (target + (rng.random(2000) < 0.1)) % 3
+    z = rng.integers(3, size=2000)
+    x = (z + (rng.random(2000) < 0.1)) % 3
     y = np.where(rng.random(2000) < 0.3, rng.integers(3, size=2000), x)
-    found = rd.unique_information(target, x, y)
-    assert 0.1 < found.value <= rd.informational(x, y, size=3).value
-    assert found.details["pid"].converged
-    assert rd.unique_information(target, x, x).value == pytest.approx(0.0, abs=1e-9)
+    estimate = rd.unique_information(z, x, y)
+    assert 0.1 < estimate.value <= rd.informational(x, y, size=3).value
+    assert estimate.details["pid"].converged
+    assert rd.unique_information(z, x, x).value == pytest.approx(0.0, abs=1e-9)
     assert rd.unique_information(x, x, y).value == pytest.approx(rd.conditional_entropy(x, y).value, abs=1e-12)
 
 
@@ -220,7 +220,7 @@ def test_broja_from_samples_bad_input(arguments, options, error, message):
 
 @given(st.integers(0, 10_000), st.floats(1e-4, 0.3))
 def test_unique_information_moves_no_faster_than_its_modulus(seed, amount):
-    """(9.3) between a law and a mixture of it with another."""
+    """(9.3) between a distribution and its mixture with another one."""
     rng = np.random.default_rng(seed)
     shape = rng.integers(2, 4, size=3)
     p, r = (z / z.sum() for z in rng.gamma(0.5, size=(2, *shape)))
@@ -243,8 +243,10 @@ def test_entropy_modulus():
 
 
 def test_stability_limits_cover():
-    """All four atoms of a known law, 90%: in 40 samples the limits never miss (they are wide; the test is that the
-    event of a miss has probability at most 0.1 each, so more than 10 misses would refute it at level 0.001)."""
+    """All four atoms of a known distribution at 90%, in 40 samples.
+
+    A miss has probability at most 0.1 each, so more than 10 misses would refute the limits at level 0.001.
+    """
     rng = np.random.default_rng(0)
     p = rng.gamma(1.0, size=(2, 2, 2))
     p /= p.sum()
@@ -252,11 +254,11 @@ def test_stability_limits_cover():
     misses, width = 0, []
     for _ in range(40):
         t, x, y = np.unravel_index(rng.choice(8, size=20_000, p=p.ravel()), p.shape)
-        found = rd.broja_from_samples(t, x, y, sizes=(2, 2, 2), confidence=0.9)
+        pid = rd.broja_from_samples(t, x, y, sizes=(2, 2, 2), confidence=0.9)
         inside = [
-            low - truth.gap <= getattr(truth, atom) <= high + truth.gap for atom, (low, high) in found.stability.items()
+            low - truth.gap <= getattr(truth, atom) <= high + truth.gap for atom, (low, high) in pid.stability.items()
         ]
         misses += not all(inside)
-        width.append(found.stability["unique_x"][1] - found.unique_x)
+        width.append(pid.stability["unique_x"][1] - pid.unique_x)
     assert misses <= 10
     assert max(width) < 0.3 < math.log(2)

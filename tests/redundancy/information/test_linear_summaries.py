@@ -24,10 +24,10 @@ def one_signal(n, d, seed=0):
 @pytest.mark.parametrize("estimator", ["ksg", "gaussian"])
 def test_recovers_what_plain_ksg_loses(summary, estimator):
     x, y, truth = one_signal(1500, 24)
-    found = rd.summary_information(x, y, summary=summary, estimator=estimator, rng=0)
-    assert truth - 0.3 < found.value < truth + 0.1
-    assert found.settings["bound"] == "estimates a lower bound"
-    assert found.details["per_fold"].shape == (5,)
+    estimate = rd.summary_information(x, y, summary=summary, estimator=estimator, rng=0)
+    assert truth - 0.3 < estimate.value < truth + 0.1
+    assert estimate.settings["bound"] == "estimates a lower bound"
+    assert estimate.details["per_fold"].shape == (5,)
 
 
 def test_plain_ksg_does_lose_it():
@@ -45,8 +45,8 @@ def test_summaries_never_see_the_rows_they_describe():
     """Two wide unrelated layers: summaries fitted on their own rows would agree by chance."""
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((2, 600, 100))
-    found = rd.summary_information(x, y, summary="cca", estimator="gaussian", folds=2, rng=0)
-    assert abs(found.value) < 0.05
+    estimate = rd.summary_information(x, y, summary="cca", estimator="gaussian", folds=2, rng=0)
+    assert abs(estimate.value) < 0.05
 
 
 def test_several_components_and_groups():
@@ -68,7 +68,7 @@ def test_gaussian_information():
         rd.gaussian_information(x[:4], y[:4])
 
 
-def test_doubts_are_said():
+def test_doubts_are_reported():
     x, y, _ = one_signal(300, 5)
     with pytest.warns(RuntimeWarning, match="rows in a fold"):
         rd.summary_information(x, y, rng=0)

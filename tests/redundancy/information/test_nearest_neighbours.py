@@ -1,4 +1,4 @@
-"""Neighbour estimators against closed forms, scikit-learn's KSG, slow twins, and everything they must refuse."""
+"""Neighbour estimators against closed forms, scikit-learn's KSG and slow reference loops; and every refusal."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ def slow_ksg(x, y, k, variant):
 
 @pytest.mark.parametrize("variant", [1, 2])
 @pytest.mark.parametrize("d", [1, 3, 6])
-def test_against_the_slow_twin(variant, d):
+def test_against_the_reference_loops(variant, d):
     x, y, _ = gaussian(80, d)
-    found = rd.ksg(x, y, 4, variant=variant, on_doubt="ignore").value
-    assert found == pytest.approx(slow_ksg(x, y, 4, variant), abs=1e-12)
+    estimate = rd.ksg(x, y, 4, variant=variant, on_doubt="ignore").value
+    assert estimate == pytest.approx(slow_ksg(x, y, 4, variant), abs=1e-12)
 
 
 @pytest.mark.parametrize("n", [30, 700])
@@ -129,7 +129,7 @@ def test_student_t_information():
 
 
 def _t_entropy(d, nu):
-    """Entropy of the standard d-variate t law."""
+    """Entropy of the standard d-variate t distribution."""
     from scipy.special import gammaln
 
     half = 0.5 * (nu + d)
@@ -151,8 +151,8 @@ def test_conditional_information():
     dependent = x + rng.standard_normal(1200)
     assert rd.knn_conditional_mutual_information(x, independent, z).value == pytest.approx(0.0, abs=0.08)
     for variant in (1, 2):
-        found = rd.knn_conditional_mutual_information(x, dependent, z, variant=variant).value
-        assert found == pytest.approx(0.5 * math.log(2), abs=0.15)
+        estimate = rd.knn_conditional_mutual_information(x, dependent, z, variant=variant).value
+        assert estimate == pytest.approx(0.5 * math.log(2), abs=0.15)
 
 
 @pytest.mark.parametrize(
@@ -198,8 +198,8 @@ def test_entropy_on_the_sphere():
             rd.knn_entropy(x)
         assert rd.knn_entropy(x, surface="sphere").value == pytest.approx(math.log(area), abs=0.12)
         half = x * np.sign(x[:, :1])  # one hemisphere: log 2 less
-        found = rd.knn_entropy(half, surface="sphere").value
-        assert found == pytest.approx(math.log(area / 2), abs=0.15)
+        estimate = rd.knn_entropy(half, surface="sphere").value
+        assert estimate == pytest.approx(math.log(area / 2), abs=0.15)
 
 
 def test_entropy_of_a_regression_residual():
@@ -220,11 +220,11 @@ def test_entropy_of_a_regression_residual():
 
 def test_local_terms_average_to_the_value():
     x, y, _ = gaussian(100)
-    found = rd.ksg(x, y)
-    assert found.details["local"].mean() == pytest.approx(found.value)
-    assert found.details["backend"] == "tree"
-    assert found.per_unit is None
-    assert found.details["n"] == 100
+    estimate = rd.ksg(x, y)
+    assert estimate.details["local"].mean() == pytest.approx(estimate.value)
+    assert estimate.details["backend"] == "tree"
+    assert estimate.per_unit is None
+    assert estimate.details["n"] == 100
 
 
 def test_threads_change_nothing():
@@ -268,8 +268,8 @@ def test_low_precision_is_reported():
     x, y, truth = gaussian(2000)
     coarse = np.round(x * 8) / 8
     with pytest.warns(RuntimeWarning, match="distinct values"):
-        found = rd.ksg(coarse, y)
-    assert found.details["doubts"]
+        estimate = rd.ksg(coarse, y)
+    assert estimate.details["doubts"]
     with pytest.raises(ValueError, match="distinct values"):
         rd.ksg(coarse, y, on_doubt="raise")
     assert rd.ksg(coarse, y, jitter=0.05, rng=0).value == pytest.approx(truth, abs=0.08)

@@ -1,4 +1,4 @@
-"""The BROJA solver against published values, an independent check of its certificates, and its own laws."""
+"""The BROJA solver against published values, an independent check of its certificates, and the identities of a PID."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def dirichlet(rng, *shape, concentration=1.0):
 
 
 def hard(rng):
-    """Sparse laws with masses spread down to 1e-12, 2..8 values a side."""
+    """A sparse distribution with masses down to 1e-12 and 2 to 8 values per variable."""
     shape = rng.integers(2, 9, size=3)
     p = rng.random(shape) * (rng.random(shape) < rng.choice([0.15, 0.3, 0.5, 0.8]))
     p[0, 0, 0] += 1e-3
@@ -40,18 +40,18 @@ def hard(rng):
 
 def verified(p, pid):
     """The certificate holds when checked by loops, and the atoms follow from it."""
-    found = slow.checked_gap(p, pid.q, pid.u, pid.v)
-    assert found["marginal"] < 1e-15
-    assert found["negative"] >= 0
-    assert found["load"] <= 1.0
-    assert found["gap"] <= pid.gap
+    check = slow.checked_gap(p, pid.q, pid.u, pid.v)
+    assert check["marginal"] < 1e-15
+    assert check["negative"] >= 0
+    assert check["load"] <= 1.0
+    assert check["gap"] <= pid.gap
     for atom in ATOMS:
         assert getattr(pid, atom) >= -pid.gap
-    return found
+    return check
 
 
 @st.composite
-def seeded_laws(draw):
+def seeded_pmfs(draw):
     rng = np.random.default_rng(draw(st.integers(0, 10_000)))
     shape = draw(st.tuples(*[st.integers(1, 5)] * 3))
     p = dirichlet(rng, *shape, concentration=draw(st.sampled_from([0.1, 1.0])))
@@ -70,7 +70,7 @@ def test_published_values(name):
 
 
 @pytest.mark.parametrize("name", ["XOR", "RDN", "UNQ", "RDNXOR", "RDNUNQXOR"])
-def test_presolve_settles_classical_laws_without_iterating(name):
+def test_presolve_settles_classical_distributions_without_iterating(name):
     p, _ = slow.PUBLISHED[name]
     pid = rd.broja(p)
     assert pid.iterations == 0
@@ -95,7 +95,7 @@ def test_certificate_is_true(p):
     verified(p, pid)
 
 
-def test_near_deterministic_law():
+def test_near_deterministic_distribution():
     rng = np.random.default_rng(0)
     p = np.full((5, 8, 8), 1e-12)
     p[rng.integers(5, size=(8, 8)), np.arange(8)[:, None], np.arange(8)] = 1.0
@@ -105,7 +105,7 @@ def test_near_deterministic_law():
     verified(p, pid)
 
 
-def test_hard_sparse_laws():
+def test_hard_sparse_distributions():
     rng = np.random.default_rng(0)
     laws = [hard(rng) for _ in range(60)]
     gaps = []
@@ -122,11 +122,11 @@ def test_masses_down_to_the_smallest_number_of_double_precision(exponent):
         rng = np.random.default_rng(seed)
         p = 10.0 ** (-rng.uniform(0.0, exponent, rng.integers(2, 5, 3)))
         p /= p.sum()
-        found = rd.broja(p)
-        assert found.status == "converged"
-        assert found.gap <= 1e-9
-        kept = np.where(p < 1e-60, 0.0, p)
-        assert found.unique_x == pytest.approx(rd.broja(kept / kept.sum()).unique_x, abs=1e-9)
+        estimate = rd.broja(p)
+        assert estimate.status == "converged"
+        assert estimate.gap <= 1e-9
+        rounded = np.where(p < 1e-60, 0.0, p)
+        assert estimate.unique_x == pytest.approx(rd.broja(rounded / rounded.sum()).unique_x, abs=1e-9)
 
 
 def test_against_alternating_minimisation():
@@ -136,7 +136,7 @@ def test_against_alternating_minimisation():
     assert pid.unique_x - 1e-9 <= upper <= pid.unique_x + 3e-4
 
 
-@given(seeded_laws())
+@given(seeded_pmfs())
 def test_atoms_obey_the_accounting(p):
     pid = rd.broja(p)
     verified(p, pid)
@@ -149,7 +149,7 @@ def test_atoms_obey_the_accounting(p):
     assert pid.total == pytest.approx(rd.mutual_information(flat, **kind).value, abs=1e-12)
 
 
-@given(seeded_laws())
+@given(seeded_pmfs())
 def test_swapping_the_sources_swaps_the_unique_atoms(p):
     one, other = rd.broja(p), rd.broja(p.swapaxes(1, 2))
     slack = one.gap + other.gap
@@ -158,21 +158,21 @@ def test_swapping_the_sources_swaps_the_unique_atoms(p):
     assert one.redundant == pytest.approx(other.redundant, abs=slack)
 
 
-@given(seeded_laws(), st.randoms(use_true_random=False))
+@given(seeded_pmfs(), st.randoms(use_true_random=False))
 def test_renaming_symbols_changes_nothing(p, random):
     orders = [random.sample(range(m), m) for m in p.shape]
     one, other = rd.broja(p), rd.broja(p[np.ix_(*orders)])
     assert one.synergistic == pytest.approx(other.synergistic, abs=one.gap + other.gap)
 
 
-@given(seeded_laws(), st.integers(0, 1000), st.integers(1, 4))
+@given(seeded_pmfs(), st.integers(0, 1000), st.integers(1, 4))
 def test_garbling_x_does_not_raise_its_unique_information(p, seed, size):
     channel = np.random.default_rng(seed).dirichlet(np.full(size, 0.3), size=p.shape[1])  # (x, x')
     before, after = rd.broja(p), rd.broja(np.einsum("txy,xz->tzy", p, channel))
     assert after.unique_x <= before.unique_x + before.gap + after.gap
 
 
-@given(seeded_laws())
+@given(seeded_pmfs())
 def test_pid_sandwich(p):
     """Lemma 5: max(0, I(T;X) - I(T;Y)) <= U <= min(I(T;X), I(T;X|Y)) <= H(X|Y)."""
     pid = rd.broja(p)
@@ -209,7 +209,7 @@ def test_deterministic():
     assert (one.q == other.q).all()
 
 
-def test_an_unreachable_tolerance_is_said_and_the_interval_still_holds():
+def test_an_unreachable_tolerance_is_reported_and_the_interval_still_holds():
     p = dirichlet(np.random.default_rng(6), 4, 6, 6)
     strict, usual = rd.broja(p, tol=1e-300), rd.broja(p)
     assert strict.status == "stalled"
@@ -252,15 +252,15 @@ def test_presolve_merges_equal_posteriors_and_splits_blocks():
     p[2:, 3:6, 3:] = 0.5 * one
     p[:, 6] = 0.25 * p[:, 0]  # one more symbol with the posterior of x = 0, in T and in Y
     p[:, 0] *= 0.75
-    found = list(blocks(p.sum(2).T, p.sum(1)))
-    assert [len(block.t) for block in found] == [2, 2]
-    assert [block.a.shape[0] for block in found] == [3, 3]
+    estimate = list(blocks(p.sum(2).T, p.sum(1)))
+    assert [len(block.t) for block in estimate] == [2, 2]
+    assert [block.a.shape[0] for block in estimate] == [3, 3]
     pid = rd.broja(p)
     verified(p, pid)
     assert pid.unique_x == pytest.approx(rd.broja(one).unique_x, abs=1e-8)
 
 
-def test_binary_sources_take_the_short_way_to_the_same_place():
+def test_the_closed_form_for_binary_sources_certifies_the_same_gap():
     rng = np.random.default_rng(2)
     p = np.stack([dirichlet(rng, 3, 2, 2) for _ in range(50)])
     a, b = np.ascontiguousarray(p.sum(3).swapaxes(1, 2)), p.sum(2)
@@ -277,12 +277,12 @@ def test_batch_agrees_with_one_by_one(shape):
     p[5, :, 1] = 0.0
     p[7, 1] = 0.0
     p /= p.sum((1, 2, 3), keepdims=True)
-    found = rd.broja_batch(p)
-    assert len(found) == 16
-    assert found.converged.all()
-    assert "16 laws" in repr(found)
+    table = rd.broja_batch(p)
+    assert len(table) == 16
+    assert table.converged.all()
+    assert "16 distributions" in repr(table)
     for i, law in enumerate(p):
-        one, many = rd.broja(law), found[i]
+        one, many = rd.broja(law), table[i]
         verified(law, many)
         for atom in ATOMS:
             assert getattr(many, atom) == pytest.approx(getattr(one, atom), abs=one.gap + many.gap)
@@ -321,7 +321,7 @@ def test_one_symbol_each():
         (np.array([[[np.inf]], [[1.0]]]), "finite"),
     ],
 )
-def test_what_is_no_law_is_refused(p, message):
+def test_invalid_distributions_are_refused(p, message):
     with pytest.raises(ValueError, match=message):
         rd.broja(p)
     if p.ndim == 3:
@@ -336,7 +336,7 @@ def test_bad_tolerance(tol):
 
 
 def test_bad_batch():
-    with pytest.raises(ValueError, match="at least one law"):
+    with pytest.raises(ValueError, match="at least one distribution"):
         rd.broja_batch(np.full((2, 2, 2), 0.125))
-    with pytest.raises(ValueError, match="at least one law"):
+    with pytest.raises(ValueError, match="at least one distribution"):
         rd.broja_batch(np.zeros((0, 2, 2, 2)))

@@ -86,7 +86,7 @@ def test_random_state_of_a_pipeline_is_seeded_from_rng():
 
 
 class Memory(RegressorMixin, BaseEstimator):
-    """Answers 0 for a row it was fitted on and 1 for any other: counts what leaks."""
+    """Predicts 0 for a row that it was fitted on and 1 for any other, so that leaks can be counted."""
 
     def fit(self, x, z):
         self.seen_ = {row.tobytes() for row in x[:, 1:]}
@@ -158,13 +158,13 @@ def test_classes_are_scored_by_brier_log_loss_and_accuracy():
     assert rd.mmse(z, x, Ridge(), rng=0, task="regression").unit == "z²"
 
 
-def test_log_loss_mixes_in_a_hundredth_of_the_uniform_law():
+def test_log_loss_mixes_in_a_hundredth_of_the_uniform_distribution():
     z = np.array([0, 0, 0, 1, 2, 2])
     x = np.arange(6.0)[:, None]
     certain = DummyClassifier(strategy="constant", constant=0).fit(x, z)
-    found = rd.mmse(z, x, certain, folds=None)
+    estimate = rd.mmse(z, x, certain, folds=None)
     right, wrong = -np.log(0.99 + 0.01 / 3), -np.log(0.01 / 3)
-    assert found.details["log_loss"] == pytest.approx((right + wrong) / 2, rel=1e-12)
+    assert estimate.details["log_loss"] == pytest.approx((right + wrong) / 2, rel=1e-12)
 
 
 def test_panel_for_classes():
@@ -342,10 +342,10 @@ class Broken(RegressorMixin, BaseEstimator):
         ({"z": np.where(Z > 0, np.nan, 1.0), "task": "classification"}, ValueError, "z: expected finite"),
         ({"target_range": (0.0, 0.1)}, ValueError, "numbers in target_range"),
         ({"target_range": (1.0, 0.0)}, ValueError, "low < high"),
-        ({"z": Z > 0, "target_range": (0.0, 1.0)}, ValueError, "only with a continuous target"),
+        ({"z": Z > 0, "target_range": (0.0, 1.0)}, ValueError, "with a continuous target only"),
     ],
 )
-def test_bad_input_is_refused_in_words(change, error, words):
+def test_bad_input_is_refused_with_a_clear_message(change, error, words):
     call = {"z": Z, "x": GOOD, "regressor": Ridge(), **change}
     if "folds" in change and change["folds"] is None and "regressor" not in change:
         call["regressor"] = None

@@ -1,4 +1,4 @@
-"""Theorem 2 on fitted predictors: the world's exact risks and regression errors against (4.1)."""
+"""Theorem 2 on fitted predictors: exact risks and regression errors of a finite instance against (4.1)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def sample(rng, n):
     return CIRCLE[i], CIRCLE[j], LIPSCHITZ * CIRCLE[j] + NOISE * rng.normal(size=(n, 2))
 
 
-class Kept:
+class Recording:
     """A regressor that remembers what was fitted, so that its exact error can be computed afterwards."""
 
     def __init__(self, make):
@@ -55,7 +55,7 @@ class Kept:
 )
 def test_cross_fitted_risks_obey_theorem_2(make):
     x, y, z = sample(np.random.default_rng(0), 2000)
-    for_x, for_y = Kept(make), Kept(make)
+    for_x, for_y = Recording(make), Recording(make)
     gap = rd.functional(z, x, y, (for_x, for_y), rng=0)
     delta_x, delta_y = (
         for_x.errors(LIPSCHITZ * COSINE * CIRCLE),
@@ -77,7 +77,7 @@ def test_cross_fitted_risks_obey_theorem_2(make):
 
 def test_leaving_the_regression_error_out_would_be_noticed():
     x, y, z = sample(np.random.default_rng(1), 2000)
-    for_x = Kept(lambda: KNeighborsRegressor(1500))
+    for_x = Recording(lambda: KNeighborsRegressor(1500))
     gap = rd.functional(z, x, y, (for_x, Ridge(1e-6)), rng=0)
     _, high = bounds.empirical_functional_from_geometric(1 - COSINE, 0.0, LIPSCHITZ, 0.0, 0.0)
     assert -gap.value > high + 4 * gap.per_unit.std() / np.sqrt(2000)

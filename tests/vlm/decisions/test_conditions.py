@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support.random_models import batch_for, random_model
 from vlm import SkipPlan, attention, decide, probe
 from vlm.experiments.measurement_tables import Measured
 from vlm.measure.attention_ratio import AttentionRecord
 from vlm.measure.distances import ProbeRecord
 from vlm.measure.records import AttentionMeasurement, DistanceMeasurement
+from vlm.models.random_batches import batch_for
+from vlm.models.random_models import random_model
 
 
 def made(close, ratio, samples=400, entry=None, seed=0):

@@ -12,10 +12,11 @@ import torch
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, StaticCache
 
-from tests.support.random_models import absent, batch_for, random_model
 from vlm import Family, SkipPlan, attention, probe, skipping
 from vlm.engine.forward_call import read_call
 from vlm.models.families import anatomy
+from vlm.models.random_batches import batch_for
+from vlm.models.random_models import absent, random_model
 
 PLAN = "vision:0-2"
 
@@ -25,7 +26,7 @@ def step_after(batch):
 
 
 def traces(model):
-    """Everything that an open context could have left behind."""
+    """Everything that an open context could leave behind."""
     hooked = {
         (name, kind, key)
         for name, module in model.named_modules()
@@ -41,7 +42,7 @@ def traces(model):
 def model():
     model = random_model()
     with torch.no_grad():
-        # transformers installs capture hooks of its own with the first call that asks for states.
+        # transformers installs its own capture hooks in the first call that asks for states.
         model(**batch_for(model), output_hidden_states=True)
     before = traces(model)
     yield model
@@ -61,7 +62,7 @@ def test_an_empty_plan_changes_nothing_and_is_recognised(model):
             assert torch.equal(model(**batch).logits, model(**batch).logits)
 
 
-def test_overlapping_ranges_are_one(model):
+def test_overlapping_ranges_are_merged(model):
     plan = SkipPlan.parse("vision:0-3+2-4") | SkipPlan.skip("vision", 1, 2)
     assert plan == SkipPlan.parse("vision:0-4")
 
@@ -86,7 +87,7 @@ def test_an_image_without_tokens_is_the_models_own_error_and_leaves_no_trace(mod
     assert record.samples == 1
 
 
-def test_a_cache_made_outside_continues_with_what_it_holds(model):
+def test_a_cache_filled_outside_continues_with_its_contents(model):
     batch = batch_for(model)
     step = step_after(batch)
     with torch.no_grad():
@@ -109,7 +110,7 @@ def test_a_cache_of_another_plan_is_refused(model):
 
 
 class QuantisedLayer(DynamicLayer):
-    """Stands for any layer that stores something else than the keys themselves."""
+    """Stands for any layer that stores something other than the keys themselves."""
 
 
 @pytest.mark.parametrize(
@@ -192,7 +193,7 @@ def test_threads_share_a_plan_and_nothing_else(model, plan):
         assert all(torch.equal(expected, other) for other in found)
 
 
-def test_measuring_takes_one_call_at_a_time(model):
+def test_measuring_allows_one_call_at_a_time(model):
     batch = batch_for(model)
     errors, meet, leave = [], threading.Event(), threading.Event()
 
@@ -263,7 +264,7 @@ def test_contexts_opened_by_many_threads_at_once_leave_the_model_as_it_was(model
 
 
 @pytest.mark.parametrize("name", ["pixel_values", "pixel_values_videos", "image_hidden_states", "mm_encoder_outputs"])
-def test_an_image_may_come_encoded(name):
+def test_encoded_images_are_recognised(name):
     ids = torch.tensor([[11, 7, 7, 12]])
     given = {"input_ids": ids, name: torch.ones(1, 2, 4)}
     assert read_call(given, frozenset({7})).vision.tolist() == [[False, True, True, False]]
@@ -278,7 +279,7 @@ def test_layers_on_several_devices_are_refused(model):
         pass
 
 
-def test_two_models_have_engines_of_their_own():
+def test_two_models_have_separate_engines():
     one, two = random_model(seed=1), random_model(seed=2)
     batch = batch_for(one)
     with torch.no_grad(), ExitStack() as stack:
@@ -290,7 +291,7 @@ def test_two_models_have_engines_of_their_own():
     assert record.samples == 1
 
 
-def test_an_unknown_family_is_searched_and_what_was_found_is_said():
+def test_an_unknown_family_is_searched_and_a_warning_says_what_was_found():
     model = random_model()
     batch = batch_for(model)
     with torch.no_grad(), skipping(model, PLAN):
@@ -305,7 +306,7 @@ def test_an_unknown_family_is_searched_and_what_was_found_is_said():
 
 
 @pytest.mark.parametrize("family", ["qwen3_vl", "idefics3", "llama4", "gemma3"])
-def test_discovery_finds_what_the_declarations_say(family):
+def test_discovery_agrees_with_the_declarations(family):
     model = random_model(family)
     declared = anatomy(model)
     model.config.model_type = "brand_new"
@@ -314,7 +315,7 @@ def test_discovery_finds_what_the_declarations_say(family):
     assert (found.inner, found.layers, found.norm) == (declared.inner, declared.layers, declared.norm)
 
 
-def test_wrong_declarations_and_other_things_say_how_to_declare():
+def test_errors_about_wrong_declarations_say_how_to_declare():
     model = random_model()
     with pytest.raises(TypeError, match=r"expected 'model' and 'model.decoder'.*pass a family="):
         anatomy(model, Family("mine", decoder="model.decoder"))

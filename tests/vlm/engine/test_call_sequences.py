@@ -1,4 +1,4 @@
-"""Random sequences of calls on one cache under a plan, against the slow twin's one forward over all that was told."""
+"""Random sequences of calls on one cache under a plan, against one uncached forward of the reference."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import random
 import pytest
 import torch
 
-from tests.oracles.plans_reference import planned_logits
-from tests.support import flash_kernel
-from tests.support.random_models import IMAGE, PATCHES, VOCABULARY, random_model
-from tests.vlm.exactness import ATTENTION, relative
 from vlm import skipping
+from vlm.engine.exactness import ATTENTION
+from vlm.engine.exactness_checks import relative
+from vlm.engine.masked_reference import planned_logits
+from vlm.models import flash_stand_in
+from vlm.models.random_batches import PATCHES
+from vlm.models.random_models import IMAGE, VOCABULARY, random_model
 
 PLANS = (
     "none",
@@ -28,7 +30,7 @@ FIRST_WORD, LONGEST_PAD = 10, 4
 
 
 class Conversation:
-    """What each row of a batch was told so far: ids, padding and pictures with the place where they begin."""
+    """The rows of a batch so far: ids, padding, and images with the position where they begin."""
 
     def __init__(self, draw: random.Random, rows: int, padded: bool) -> None:
         self.draw, self.padded = draw, padded
@@ -40,7 +42,7 @@ class Conversation:
         return [self.draw.randrange(FIRST_WORD, VOCABULARY) for _ in range(count)]
 
     def told(self, start: int) -> dict[str, torch.Tensor]:
-        """Arguments of a call with all from this place on."""
+        """Arguments of a call with everything from this position on."""
         out = {"input_ids": torch.tensor(self.ids)[:, start:]}
         if self.padded:
             out["attention_mask"] = torch.tensor(self.real)
@@ -53,7 +55,7 @@ class Conversation:
             real += [1] * count
 
     def add_pictures(self, likely: float) -> None:
-        """A piece of one length for all rows; some rows have a picture in it, others words instead."""
+        """A piece of the same length for all rows; some rows have an image in it, others text instead."""
         first, words = not self.ids[0], self.draw.randint(1, 6)
         for ids, real, pictures in zip(self.ids, self.real, self.pictures, strict=True):
             pad = self.draw.randint(0, LONGEST_PAD) if first and self.padded else 0
@@ -67,7 +69,7 @@ class Conversation:
             real += [0] * pad + [1] * (words + PATCHES + rest)
 
     def crop(self, count: int) -> bool:
-        """Take back the last tokens, unless a picture would be cut or little left."""
+        """Remove the last tokens, unless an image would be cut or little would be left."""
         stays = len(self.ids[0]) - count
         if stays < LONGEST_PAD + 1 or any(place + PATCHES > stays for row in self.pictures for place, _ in row):
             return False
@@ -82,7 +84,7 @@ class Conversation:
 
 
 def converse(model, plan, draw):
-    """Error of the last call's logits after a random sequence, or None when it ended with no call."""
+    """Error of the last call's logits after a random sequence, or None if there was no call."""
     said = Conversation(draw, draw.choice([1, 1, 2, 3]), draw.random() < 0.5)
     cache, logits, done = None, None, 0
     with skipping(model, plan):
@@ -116,9 +118,9 @@ def converse(model, plan, draw):
 @pytest.mark.parametrize("plan", PLANS)
 @pytest.mark.parametrize("attention", ATTENTION)
 @torch.no_grad()
-def test_any_sequence_of_calls_follows_the_twin(attention, plan):
+def test_any_sequence_of_calls_equals_the_reference(attention, plan):
     model, compared = random_model(attention=attention), 0
-    with flash_kernel.installed():
+    with flash_stand_in.installed():
         for seed in range(25):
             torch.manual_seed(seed)
             error = converse(model, plan, random.Random(f"{attention} {plan} {seed}"))

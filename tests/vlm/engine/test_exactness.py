@@ -1,29 +1,23 @@
-"""Exactness of every family: a lean part of the table on each run, the whole of it marked slow."""
+"""Exactness of every family: a small part of the table in every run, all of it marked slow."""
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import replace
 
 import pytest
 import torch
 
 from tests.oracles.skipping_reference import masked_logits
-from tests.support import flash_kernel
-from tests.support.random_models import (
-    FAMILY_NAMES,
-    absent,
-    batch_for,
-    image_tokens,
-    random_model,
-    unsuited,
-    with_positions,
-)
-from tests.vlm import exactness
 from vlm import SkipPlan, attention, probe
+from vlm.engine import exactness, exactness_checks
+from vlm.models import flash_stand_in
+from vlm.models.random_batches import batch_for, image_tokens, with_positions
+from vlm.models.random_models import FAMILY_NAMES, absent, random_model, unsuited
 
-PROPERTIES = {item.name: item for item in exactness.PROPERTIES}
-# Late entry, a layer without text and early exit at once.
-EVERYTHING = exactness.JOINED[0]
+PROPERTIES = {item.name: item for item in exactness_checks.PROPERTIES}
+# Late entry, a layer without text, and early exit together.
+EVERYTHING = exactness_checks.JOINED[0]
 UNLIKE = ("llava", "qwen3_vl", "gemma3", "idefics3", "llama4")
 
 
@@ -32,14 +26,14 @@ def check(family, attention, name, plans=None):
         pytest.skip(why)
     try:
         assert exactness.worst_error(family, attention, PROPERTIES[name], plans) <= PROPERTIES[name].limit, name
-    except exactness.NotApplicable as reason:
+    except exactness_checks.NotApplicable as reason:
         pytest.skip(f"{family}, {name}: {reason}")
 
 
 @pytest.mark.parametrize("family", FAMILY_NAMES)
 def test_prefill_and_cached_decoding(family):
     check(family, "sdpa", "empty plan, after leaving", [EVERYTHING])
-    check(family, "sdpa", "prefill", exactness.JOINED)
+    check(family, "sdpa", "prefill", exactness_checks.JOINED)
     check(family, "sdpa", "greedy, cached", [EVERYTHING])
     check(family, "eager", "greedy, cached", [EVERYTHING])
 
@@ -48,8 +42,8 @@ def test_prefill_and_cached_decoding(family):
 def test_flash_attention(family):
     flash = exactness.ATTENTION[2]
     for name in ("empty plan, after leaving", "prefill", "greedy, cached", "chunked prefill", "second image"):
-        check(family, flash, name, exactness.JOINED[:2])
-    check(family, flash, "gradients", exactness.JOINED[1:2])
+        check(family, flash, name, exactness_checks.JOINED[:2])
+    check(family, flash, "gradients", exactness_checks.JOINED[1:2])
 
 
 @pytest.mark.parametrize("family", FAMILY_NAMES)
@@ -73,29 +67,29 @@ def test_the_whole_table(family, attention, name):
 
 
 @pytest.mark.parametrize("family", FAMILY_NAMES)
-def test_plans_change_the_logits_so_the_errors_mean_something(family):
+def test_plans_change_the_logits_so_small_errors_are_not_vacuous(family):
     if (why := absent(family)) is not None:
         pytest.skip(why)
     model = random_model(family)
     batch = with_positions(batch_for(model))
     assert int((batch["input_ids"] == 7).sum()) == image_tokens(model) > 1
     plain = masked_logits(model, batch, SkipPlan())
-    for text in exactness.PLANS[::3]:
-        assert exactness.relative(masked_logits(model, batch, SkipPlan.parse(text)), plain) > 0.1, text
-    # And what the image shows reaches the answer.
+    for text in exactness_checks.PLANS[::3]:
+        assert exactness_checks.relative(masked_logits(model, batch, SkipPlan.parse(text)), plain) > 0.1, text
+    # And the content of the image reaches the answer.
     other = {**batch, "pixel_values": torch.randn_like(batch["pixel_values"])}
-    assert exactness.relative(masked_logits(model, other, SkipPlan())[:, -1], plain[:, -1]) > 0.01
+    assert exactness_checks.relative(masked_logits(model, other, SkipPlan())[:, -1], plain[:, -1]) > 0.01
 
 
 @pytest.mark.parametrize("family", FAMILY_NAMES)
-def test_measuring_leaves_every_family_alone_and_reads_the_same_with_every_attention(family):
+def test_measuring_changes_no_output_and_is_the_same_under_every_attention(family):
     if (why := absent(family)) is not None:
         pytest.skip(why)
     ratios = []
     for kind in exactness.ATTENTION[: 2 if unsuited(family) else 3]:
         model = random_model(family, kind)
         batch = batch_for(model, images=(2, 0, 1), after=(4, 7, 2))
-        with torch.no_grad(), flash_kernel.installed():
+        with torch.no_grad(), flash_stand_in.installed():
             plain = model(**batch).logits
             with probe(model) as record, attention(model) as seen:
                 assert torch.equal(model(**batch).logits, plain)
@@ -111,14 +105,22 @@ def test_measuring_leaves_every_family_alone_and_reads_the_same_with_every_atten
     assert 0 < ratios[0].max() <= 1
 
 
+def command(*arguments):
+    parser = argparse.ArgumentParser()
+    exactness.add_arguments(parser)
+    return exactness.run(parser.parse_args(arguments))
+
+
 def test_the_command_prints_and_writes_the_table(tmp_path, capsys, monkeypatch):
-    some = tuple(replace(PROPERTIES[name], plans=("vision:1-2",)) for name in ("prefill", "second image"))
-    monkeypatch.setattr(exactness, "PROPERTIES", some)
+    two = tuple(replace(PROPERTIES[name], plans=("vision:1-2",)) for name in ("prefill", "second image"))
+    monkeypatch.setattr(exactness, "PROPERTIES", two)
     page = tmp_path / "exactness.md"
-    assert exactness.main(["--family", "paligemma", "--markdown", str(page)]) == 0
+    assert command("--family", "paligemma", "--markdown", str(page)) == 0
     printed, written = capsys.readouterr().out, page.read_text()
     assert printed.count("| paligemma |") == written.count("| paligemma |") == 2
     assert "n/a: paligemma, second image" in written
-    wrong = exactness.Property("wrong", lambda model, plan: 1.0, 0.5, ("none",))
+    wrong = exactness_checks.Property("wrong", lambda model, plan: 1.0, 0.5, ("none",))
     monkeypatch.setattr(exactness, "PROPERTIES", (wrong,))
-    assert exactness.main(["--family", "llava"]) == 1
+    assert command("--family", "llava") == 1
+    with pytest.raises(ValueError, match=r"--family: expected some of llava, .*, got lava$"):
+        command("--family", "lava")

@@ -1,4 +1,4 @@
-"""The partial cache layer alone: beside transformers' own layers where all tokens are held, and with gaps."""
+"""The partial cache layer by itself: compared with transformers' layers if all tokens are held, and with gaps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def keys_for(start, stop, batch=1):
 
 
 def hold(layer, positions, length):
-    """One call of `length` tokens, of which those at these positions go through: what the layer then shows."""
+    """One call of `length` tokens, of which those at these positions are stored; returns the visible keys."""
     new = torch.tensor(positions)
     held = layer.visible()
     layer.expect(new if held is None else torch.cat([held, new], dim=1), length)
@@ -42,7 +42,7 @@ def test_a_full_layer_equals_transformers_own_under_updates_and_crops(seed, reco
         assert new.get_mask_sizes(length) == (sizes := own.get_mask_sizes(length))
         expected, _ = own.update(keys := keys_for(start, start + length), -keys)
         shown, values = hold(new, [list(range(start, start + length))], length)
-        # Transformers 5.17 shows more than its mask covers while it records the past.
+        # Transformers 5.17 returns more keys than its mask covers while it records the past.
         assert shown.shape[2] == sizes[0]
         assert torch.equal(shown[..., :1], expected[..., -sizes[0] :, :1])
         assert torch.equal(values, -shown)
@@ -73,8 +73,8 @@ def test_rows_with_gaps_keep_their_own_positions_through_window_and_crop():
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_calls_with_all_tokens_are_counted_as_if_each_was_written_down(seed):
-    """Against a list of positions, under whatever comes between: gaps, tokens that pass by, crops, beams."""
+def test_calls_with_all_tokens_are_counted_as_if_every_position_was_stored(seed):
+    """Against a list of positions, with gaps, tokens that bypass the layer, crops and beams in between."""
     draw, layer = random.Random(seed), PartialLayer()
     hold(layer, [[0, 2, 3]] * 2, 5)
     held, logical = [0, 2, 3], 5
@@ -107,7 +107,7 @@ def test_calls_with_all_tokens_are_counted_as_if_each_was_written_down(seed):
     assert layer.visible().tolist() == [held] * 2
 
 
-def test_what_needs_a_mask_is_not_taken_for_a_call_with_all_tokens():
+def test_an_update_that_needs_a_mask_is_not_announced_as_complete():
     assert not PartialLayer().expect_all(1)  # holds nothing yet
     ragged, windowed = PartialLayer(), PartialLayer(WINDOW)
     new = torch.tensor([[0, 1], [-1, 1]])
@@ -124,14 +124,14 @@ def test_what_needs_a_mask_is_not_taken_for_a_call_with_all_tokens():
     assert ragged.expect_all(1)
 
 
-def test_rows_that_hold_other_positions_lose_their_own_with_a_crop():
+def test_a_crop_removes_each_rows_own_positions():
     layer = PartialLayer()
     hold(layer, [[0, 1], [2, 3]], 4)
     layer.crop(-1)
     assert layer.positions.tolist() == [[0, 1], [2, -1]]
 
 
-def test_what_the_window_has_forgotten_is_not_made_up():
+def test_a_crop_that_needs_forgotten_positions_is_refused():
     layer = PartialLayer(WINDOW)
     for start in range(0, 12, 4):
         hold(layer, [list(range(start, start + 4))], 4)

@@ -1,4 +1,4 @@
-"""The skip engine: exact against a slow masked twin, cached like uncached, and gone without a trace."""
+"""The skip engine: equal to the slow masked reference, cached equal to uncached, and undone completely."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from tests.oracles.skipping_reference import by_hand_logits, masked_logits
-from tests.support.random_models import batch_for, random_model, with_positions
 from vlm import SkipPlan, attention, probe, skipping
+from vlm.models.random_batches import batch_for, with_positions
+from vlm.models.random_models import random_model
 
 PLANS = [
     "none",
@@ -50,7 +51,7 @@ def test_prefill_equals_the_masked_reference(family, kind, shape):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_the_reference_equals_one_with_a_mask_and_a_loop_of_its_own(shape):
+def test_the_reference_equals_an_independent_loop_with_a_mask(shape):
     model = random_model()
     batch = with_positions(batch_for(model, **SHAPES[shape]))
     for text in PLANS:
@@ -59,7 +60,7 @@ def test_the_reference_equals_one_with_a_mask_and_a_loop_of_its_own(shape):
         assert relative_error(slow, by_hand, batch["attention_mask"]) < 1e-5, text
 
 
-def test_a_plan_changes_the_answer_so_the_comparison_above_means_something():
+def test_plans_change_the_logits_so_the_comparison_is_not_vacuous():
     model = random_model()
     batch = batch_for(model)
     plain = masked_logits(model, batch, SkipPlan())
@@ -69,7 +70,7 @@ def test_a_plan_changes_the_answer_so_the_comparison_above_means_something():
 
 
 @pytest.mark.parametrize("kind", ["sdpa", "eager"])
-def test_empty_plan_and_leaving_are_bit_identical(kind):
+def test_the_empty_plan_and_leaving_are_bit_identical(kind):
     model = random_model(attention=kind)
     batch = batch_for(model, images=(1, 2), after=(6, 3))
     before_hooks = _hooks(model)
@@ -136,7 +137,7 @@ def test_cached_generation_equals_uncached_token_by_token(kind, shape):
             longer["input_ids"] = out.sequences[:, : start + step]
             extra = torch.ones(len(out.sequences), step, dtype=torch.long)
             longer["attention_mask"] = torch.cat([batch["attention_mask"], extra], dim=1)
-            # The masked twin sees the whole sequence at once and has no cache.
+            # The masked reference runs the whole sequence at once, without a cache.
             slow = masked_logits(model, with_positions(longer), plan)[:, -1]
             assert float((out.logits[step] - slow).norm() / slow.norm()) < 1e-4, (text, step)
 
@@ -197,7 +198,7 @@ def test_beam_search_with_a_cache_equals_without(text):
     for sequence, score in zip(cached.sequences, cached.sequences_scores, strict=True):
         assert torch.isfinite(score)
         assert len(sequence) > batch["input_ids"].shape[1]
-    # Teacher forcing over the winners reproduces their scores.
+    # Teacher forcing on the best beams reproduces their scores.
     start = batch["input_ids"].shape[1]
     longer = {**batch, "input_ids": cached.sequences}
     new = cached.sequences.shape[1] - start
@@ -221,7 +222,7 @@ def test_gradients_flow_under_a_plan():
     assert float(projector.abs().sum()) > 0
 
 
-def test_a_cache_made_outside_continues_inside():
+def test_a_cache_filled_outside_continues_inside():
     model = random_model()
     batch = batch_for(model)
     with torch.no_grad():
@@ -231,7 +232,7 @@ def test_a_cache_made_outside_continues_inside():
         cache = model(**batch, use_cache=True).past_key_values
         with skipping(model, "vision:0-2"):
             inside = model(**step, past_key_values=cache).logits
-    # Tokens that went through a layer before the plan began stay visible there.
+    # Tokens that went through a layer before the plan began remain visible there.
     assert float((plain - inside).norm() / plain.norm()) < 1e-5
 
 

@@ -1,4 +1,4 @@
-"""Frozen, kept, pruned image tokens and dropped half layers: exact against the full-length twin in every way of use."""
+"""Frozen, kept and pruned image tokens and dropped half layers: equal to the full-length reference in every use."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import pytest
 import torch
 import transformers
 
-from tests.oracles.plans_reference import planned_logits
-from tests.support.random_models import absent, batch_for, lengthened, random_model, row_of, with_positions
 from vlm import SkipPlan, attention, probe, skipping
+from vlm.engine.active_tokens import Active, Roles
 from vlm.engine.forward_call import Call
+from vlm.engine.masked_reference import planned_logits
 from vlm.engine.slicing import shorter_mask
 from vlm.engine.token_pruning import most_attended
-from vlm.engine.token_roles import Active, Roles
+from vlm.models.random_batches import batch_for, lengthened, row_of, with_positions
+from vlm.models.random_models import absent, random_model
 
 PLANS = (
     "freeze:1-3",
@@ -40,7 +41,7 @@ def error(a, b, real=slice(None)):
 
 @pytest.mark.parametrize("kind", ["sdpa", "eager"])
 @pytest.mark.parametrize("family", ["llava", "qwen2_5_vl", "gemma3", "llama4"])
-def test_prefill_equals_the_full_length_twin(family, kind):
+def test_prefill_equals_the_full_length_reference(family, kind):
     if absent(family):
         pytest.skip(absent(family))
     model = random_model(family, kind)
@@ -53,7 +54,7 @@ def test_prefill_equals_the_full_length_twin(family, kind):
             assert error(fast, slow, batch["attention_mask"].bool()) < 1e-4, (text, shape)
 
 
-def test_half_precision_stays_close_to_the_twin_in_half_precision():
+def test_half_precision_stays_close_to_the_reference_in_half_precision():
     model = random_model().to(torch.bfloat16)
     batch = with_positions(batch_for(model, **RAGGED))
     batch["pixel_values"] = batch["pixel_values"].to(torch.bfloat16)
@@ -61,11 +62,11 @@ def test_half_precision_stays_close_to_the_twin_in_half_precision():
     for text in PLANS:
         with torch.no_grad(), skipping(model, text):
             fast = model(**batch).logits
-        if "prune" not in text:  # whose ranking may turn on a rounding
+        if "prune" not in text:  # its ranking may depend on rounding
             assert error(fast.float(), planned_logits(model, batch, text).float(), real) < 0.05, text
 
 
-def test_every_plan_changes_the_answer_so_the_comparison_means_something():
+def test_every_plan_changes_the_logits_so_the_comparison_is_not_vacuous():
     model = random_model()
     batch = batch_for(model)
     plain = planned_logits(model, batch, "none")
@@ -104,7 +105,7 @@ def test_a_padded_batch_equals_its_rows_alone(family):
 
 @pytest.mark.parametrize("kind", ["sdpa", "eager"])
 @pytest.mark.parametrize("text", ["vision:1-3", *PLANS])
-def test_gradients_of_a_ragged_batch_equal_the_twin(text, kind):
+def test_gradients_of_a_ragged_batch_equal_the_reference(text, kind):
     model = random_model(attention=kind)
     batch = with_positions(batch_for(model, **RAGGED))
     real = batch["attention_mask"].bool()
@@ -123,7 +124,7 @@ def test_gradients_of_a_ragged_batch_equal_the_twin(text, kind):
 
 @pytest.mark.parametrize("kind", ["sdpa", "eager"])
 def test_no_query_of_a_ragged_batch_is_left_without_a_key(kind):
-    """Not even filler: some kernels answer a closed row with NaN, which would flow back through keys and values."""
+    """Not even filler: some kernels return NaN for a fully masked row, which would spread through keys and values."""
     model = random_model(attention=kind)
     # Rows of equal length: without padding sdpa gets no mask at all, eager a full one.
     batch = with_positions(batch_for(model, images=(1, 0), after=(4, 14)))
@@ -153,7 +154,7 @@ def recorded_masks(model, masks):
 
 
 @pytest.mark.parametrize("kind", ["sdpa", "eager"])
-def test_measuring_changes_nothing_and_reads_the_plans_own_attention(kind):
+def test_measuring_changes_nothing_and_reads_the_attention_under_the_plan(kind):
     model = random_model(attention=kind)
     batch = with_positions(batch_for(model, images=(1, 2), after=(6, 3)))
     vision = batch["input_ids"] == 7
@@ -179,10 +180,10 @@ def test_measuring_changes_nothing_and_reads_the_plans_own_attention(kind):
             assert (table["moved"][held] == 0).all()
 
 
-def test_image_tokens_are_numbered_on_through_the_calls_of_one_cache():
+def test_image_tokens_are_numbered_across_the_calls_of_one_cache():
     model = random_model()
     batch = batch_for(model, images=(2,), after=(5,))
-    cut = 3 + 9 + 1  # text, the first picture, one word
+    cut = 3 + 9 + 1  # text, the first image, one text token
     for text in ("keep:0-=0-4+10-15", "keep:2-=12-", "freeze:1-3", "keep:1-3=5-12/freeze:2-4"):
         with torch.no_grad(), skipping(model, text):
             whole = model(**batch).logits[:, -1]
@@ -197,7 +198,7 @@ def test_image_tokens_are_numbered_on_through_the_calls_of_one_cache():
             model(input_ids=batch["input_ids"][:, cut:], **pixels[1], past_key_values=cache)
 
 
-def test_image_tokens_that_a_crop_took_off_the_cache_are_numbered_no_more():
+def test_image_tokens_removed_by_a_crop_are_no_longer_counted():
     model = random_model()
     batch = batch_for(model, images=(3,), after=(5,))
     first, second = 3 + 9 + 1, 3 + 2 * (9 + 1)
@@ -214,7 +215,7 @@ def test_image_tokens_that_a_crop_took_off_the_cache_are_numbered_no_more():
         assert error(piece(first, batch["input_ids"].shape[1], (1, 3), cache).logits[:, -1], whole) < 1e-5
 
 
-def test_a_chunk_of_nothing_but_image_tokens_is_stored_for_the_text_after_it():
+def test_a_chunk_of_image_tokens_alone_is_stored_for_the_text_after_it():
     model = random_model()
     batch = batch_for(model)
     ids, pixels = batch["input_ids"], batch["pixel_values"]
@@ -239,7 +240,7 @@ def test_a_cache_begun_with_text_alone_counts_the_images_that_follow(text):
 
 
 @pytest.mark.skipif(not hasattr(transformers, "MiniMaxM2Config"), reason="no MiniMaxM2 in this transformers")
-def test_freezing_serves_attention_that_normalises_its_heads_together():
+def test_freezing_works_with_attention_that_normalises_all_heads_together():
     model = random_model("llava-minimax")
     batch = batch_for(model)
     with torch.no_grad(), skipping(model, "freeze:0-2"):
@@ -247,7 +248,7 @@ def test_freezing_serves_attention_that_normalises_its_heads_together():
     assert error(fast, planned_logits(model, batch, "freeze:0-2")) < 1e-5
 
 
-def test_images_are_counted_through_crops_and_other_orders_of_the_rows():
+def test_image_numbers_follow_crops_and_reordered_rows():
     model = random_model()
     batch = batch_for(model, images=(3, 3), after=(6, 6))
     ids, pixels = batch["input_ids"], batch["pixel_values"]
@@ -276,7 +277,7 @@ def test_images_are_counted_through_crops_and_other_orders_of_the_rows():
 
 
 @pytest.mark.parametrize("text", ["freeze:1-3/keep:2-=0-4", "attention:2-3/mlp:1-2", "prune:2=0.5"])
-def test_scores_of_beams_with_a_cache_are_those_of_the_twin(text):
+def test_beam_scores_with_a_cache_equal_the_reference(text):
     model = random_model()
     batch = batch_for(model, images=(1, 1), after=(3, 6))
     settings = dict(max_new_tokens=4, num_beams=3, do_sample=False, output_scores=True, return_dict_in_generate=True)
@@ -291,7 +292,7 @@ def test_scores_of_beams_with_a_cache_are_those_of_the_twin(text):
 
 
 def test_prompt_lookup_gives_the_same_answer():
-    """Not under a pruning: its first call ends with candidates, the last of which decides."""
+    """Without prunings: the first call ends with candidates, the last of which would decide."""
     model = random_model()
     batch = batch_for(model)
     for text in PLANS:
@@ -302,7 +303,7 @@ def test_prompt_lookup_gives_the_same_answer():
                 assert torch.equal(plain, other), text
 
 
-def test_the_best_stay_and_ties_go_to_the_earlier():
+def test_the_highest_scores_stay_and_ties_go_to_the_earlier_token():
     vision = torch.tensor([[0, 1, 1, 1, 1, 0], [0, 1, 1, 1, 0, 0], [0, 0, 0, 0, 0, 0]]).bool()
     scores = torch.tensor([[9, 1, 2, 2, 3, 9], [9, 1, 1, 1, 0, 0], [9, 9, 9, 9, 9, 9.0]])
     assert most_attended(scores, vision, 0.5).int().tolist() == [[0, 0, 1, 0, 1, 0], [0, 1, 1, 0, 0, 0], [0] * 6]
@@ -310,7 +311,7 @@ def test_the_best_stay_and_ties_go_to_the_earlier():
     assert most_attended(absent_first, torch.ones(1, 3).bool(), 1.0).int().tolist() == [[0, 1, 1]]
 
 
-def test_what_is_frozen_is_stored_and_what_is_not_kept_is_not():
+def test_frozen_tokens_are_stored_and_tokens_not_kept_are_not():
     model = random_model()
     batch = batch_for(model)
     total = batch["input_ids"].shape[1]
@@ -329,7 +330,7 @@ def test_what_is_frozen_is_stored_and_what_is_not_kept_is_not():
     }
 
 
-def test_plans_that_change_nothing_leave_every_bit():
+def test_plans_without_effect_are_bit_identical():
     model = random_model()
     batch = batch_for(model)
     without = {n: v for n, v in batch.items() if n != "pixel_values"} | {"input_ids": batch["input_ids"].clamp(min=10)}
@@ -349,7 +350,7 @@ def fresh(model, batch):
     return other(**batch).logits
 
 
-def test_everything_is_undone_also_after_an_error_inside_a_layer():
+def test_everything_is_undone_after_an_error_inside_a_layer():
     model = random_model()
     batch = batch_for(model)
     places = [m for m in model.modules() if "forward" in m.__dict__]
@@ -386,14 +387,14 @@ def test_refusals():
         pass
     with skipping(model, "vision:1-2"), pytest.raises(NotImplementedError, match=r"'strange'.*along the sequence"):
         model(**batch, strange=torch.zeros(1, length))
-    ids = batch["input_ids"][:, :12]  # ends with the picture, whose last token is frozen
+    ids = batch["input_ids"][:, :12]  # ends with the image, whose last token is frozen
     with skipping(model, "freeze:1-2/prune:2=0.5"), pytest.raises(ValueError, match="end the prompt with text"):
         model(input_ids=ids, pixel_values=batch["pixel_values"])
     with (
         skipping(model, "prune:2=0.5"),
         pytest.raises(RuntimeError, match="attention implementation was changed inside"),
     ):
-        planned_logits(model, batch, "none")  # takes another attention implementation
+        planned_logits(model, batch, "none")  # switches to another attention implementation
     del model.model.language_model.layers[1].input_layernorm
     with pytest.raises(NotImplementedError, match="no input_layernorm"), skipping(model, "attention:1-2"):
         pass

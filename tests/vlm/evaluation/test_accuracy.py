@@ -9,11 +9,12 @@ import torch
 import bounds
 import redundancy as rd
 from tests.oracles.skipping_reference import masked_logits
-from tests.support.random_models import batch_for, random_model, with_positions
 from tests.vlm.decisions.test_conditions import made
 from vlm import SkipPlan, attention, decide, probe, skipping
 from vlm.evaluation.accuracy import certified_layer, paired_difference, score_accuracy
 from vlm.evaluation.timing import prefill_times
+from vlm.models.random_batches import batch_for, with_positions
+from vlm.models.random_models import random_model
 
 
 def test_scores_average_within_images_first():
@@ -89,7 +90,7 @@ def test_decide_reports_the_limits_of_a_joint_certificate():
     table = record.table().where(modality="vision")
     near = np.asarray(table["within_0.05"]).reshape(90, 2)
     for name, values in (("close", near), ("ratio", ratios)):
-        estimate = rd.Estimate(values.mean(0), name, values, support=(0.0, 1.0))
+        estimate = rd.Estimate(values.mean(0), "mean", values, support=(0.0, 1.0))
         limits = bounds.certify_mean(estimate, simultaneous=2)
         np.testing.assert_array_equal(decision.layers[f"{name}_low"], limits.low)
         np.testing.assert_array_equal(decision.layers[f"{name}_high"], limits.high)
@@ -225,3 +226,12 @@ def test_a_second_image_on_the_same_cache_equals_one_long_prompt():
         ).logits
     slow = masked_logits(model, with_positions(joined), plan)[:, -later.shape[1] :]
     assert float((later - slow).norm() / slow.norm()) < 1e-4
+
+
+def test_an_unknown_weighting_is_named_and_a_score_shows_itself():
+    with pytest.raises(ValueError, match="weighting: expected 'image' or 'question', got 'token'"):
+        score_accuracy([1, 0], [0, 1], weighting="token")
+    score = score_accuracy([1, 0], [0, 1])
+    assert repr(score).startswith("Score(value=0.5, low=")
+    assert f"{score:.0%}" == "50%"
+    assert score.to_dict()["images"] == 2

@@ -1,4 +1,4 @@
-"""Asking a model: the same answers as asking one by one, letters and texts, and what cannot be asked is named."""
+"""Answers of a model: letters and texts, the same in a batch and alone; items that cannot be answered are named."""
 
 from __future__ import annotations
 
@@ -63,10 +63,10 @@ def answers(ask, items, plan=FULL):
 
 @pytest.mark.parametrize("plan", [FULL, PLAN], ids=str)
 def test_answers_are_the_models_own(ask, items, questions, plan):
-    found = answers(ask, items, plan)
+    results = answers(ask, items, plan)
     with vlm.skipping(ask.model, plan):
-        wanted = tiny.predict(ask.model, ask.processor, questions)
-    for item, answer, word in zip(items, found, wanted, strict=True):
+        expected = tiny.predict(ask.model, ask.processor, questions)
+    for item, answer, word in zip(items, results, expected, strict=True):
         assert answer.prediction.split()[0] == word
         # <s>, the prompt's words, the image
         assert answer.tokens["vision"] == 36 * len(item.images)
@@ -103,7 +103,7 @@ def test_items_of_another_data_set_with_the_same_ids_are_other_items(ask, items)
 
 
 def test_without_memory_batches_shrink_and_answers_stay(ask, items, monkeypatch):
-    wanted = [a.prediction for a in answers(ask, items)]
+    expected = [a.prediction for a in answers(ask, items)]
     forward = ask.model.model.forward
 
     def small(*args, **kwargs):
@@ -113,22 +113,22 @@ def test_without_memory_batches_shrink_and_answers_stay(ask, items, monkeypatch)
 
     monkeypatch.setattr("vlm.evaluation.batch_failures.free", lambda: None)  # collecting garbage takes a while
     monkeypatch.setattr(ask.model.model, "forward", small)
-    found = answers(ask, items)
-    assert [a.prediction for a in found] == wanted
-    assert max(a.run["batch"] for a in found) <= 2
-    assert min(a.run["attempt"] for a in found) >= 2
+    results = answers(ask, items)
+    assert [a.prediction for a in results] == expected
+    assert max(a.run["batch"] for a in results) <= 2
+    assert min(a.run["attempt"] for a in results) >= 2
 
     def none(*args, **kwargs):
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
     monkeypatch.setattr(ask.model.model, "forward", none)
-    found = answers(ask, items)
-    assert all(isinstance(a, TooLarge) for a in found)
+    results = answers(ask, items)
+    assert all(isinstance(a, TooLarge) for a in results)
 
 
 @pytest.mark.parametrize("error", [RuntimeError("sizes differ"), ValueError("image features"), IndexError("index 7")])
-def test_what_a_model_raises_is_one_items_failure(ask, items, monkeypatch, error):
-    wanted = answers(ask, items)
+def test_errors_of_the_model_are_failures_of_one_item(ask, items, monkeypatch, error):
+    expected = answers(ask, items)
     odd = items[3]
     forward, ids = ask.model.model.forward, ask.inputs(ask.questions([odd]))["input_ids"][0]
 
@@ -138,18 +138,18 @@ def test_what_a_model_raises_is_one_items_failure(ask, items, monkeypatch, error
         return forward(*args, **kwargs)
 
     monkeypatch.setattr(ask.model.model, "forward", picky)
-    found = answers(ask, items)
-    assert found[3] == Refused(f"{type(error).__name__}: {error}")
-    assert [a.prediction for a in found if isinstance(a, Answer)] == [
-        a.prediction for a in wanted if a is not wanted[3]
+    results = answers(ask, items)
+    assert results[3] == Refused(f"{type(error).__name__}: {error}")
+    assert [a.prediction for a in results if isinstance(a, Answer)] == [
+        a.prediction for a in expected if a is not expected[3]
     ]
-    alone = [a for a in found if isinstance(a, Answer) and a.run["attempt"] == 2]
+    alone = [a for a in results if isinstance(a, Answer) and a.run["attempt"] == 2]
     assert alone
     assert all(a.run["batch"] == 1 for a in alone)
 
 
 @pytest.mark.parametrize("error", [torch.AcceleratorError("CUDA error"), NotImplementedError("cache"), TypeError("x")])
-def test_what_is_no_items_failure_is_raised(ask, items, monkeypatch, error):
+def test_errors_not_caused_by_one_item_are_raised(ask, items, monkeypatch, error):
     def broken(*args, **kwargs):
         raise error
 
@@ -158,19 +158,19 @@ def test_what_is_no_items_failure_is_raised(ask, items, monkeypatch, error):
         answers(ask, items)
 
 
-def test_an_image_that_the_processor_refuses_spoils_no_other(ask, items):
+def test_an_image_that_the_processor_refuses_affects_no_other(ask, items):
     broken = Item("tiny", "broken", "x", "which digit is at b2?", ("no image",), kind="location")
     mixed = [*items[:5], broken, *items[5:]]
-    found = answers(ask, mixed)
-    assert isinstance(found[5], Unusable)
-    assert found[5].reason.startswith("the processor refused it")
-    assert [a.prediction for a in found if isinstance(a, Answer)] == [a.prediction for a in answers(ask, items)]
+    results = answers(ask, mixed)
+    assert isinstance(results[5], Unusable)
+    assert results[5].reason.startswith("the processor refused it")
+    assert [a.prediction for a in results if isinstance(a, Answer)] == [a.prediction for a in answers(ask, items)]
 
 
 @pytest.mark.parametrize(
     "error", [IndexError("list index"), KeyError("pixel_values"), ValueError("aspect ratio"), RuntimeError("resize")]
 )
-def test_what_a_processor_raises_is_one_items_failure(ask, items, monkeypatch, error):
+def test_errors_of_the_processor_are_failures_of_one_item(ask, items, monkeypatch, error):
     odd = replace(items[2], images=(items[2].images[0].copy(),))
 
     def picky(model, processor, texts, images):
@@ -179,18 +179,18 @@ def test_what_a_processor_raises_is_one_items_failure(ask, items, monkeypatch, e
         return inputs(model, processor, texts, images)
 
     monkeypatch.setattr("vlm.evaluation.answering.inputs", picky)
-    found = ask.questions([*items[:2], odd, *items[3:5]])
-    assert [isinstance(q, Unusable) for q in found] == [False, False, True, False, False]
-    assert str(error) in found[2].reason
+    results = ask.questions([*items[:2], odd, *items[3:5]])
+    assert [isinstance(q, Unusable) for q in results] == [False, False, True, False, False]
+    assert str(error) in results[2].reason
 
 
 def test_marks_and_images_must_agree(ask, items):
     question = Item("tiny", "more", "x", "<image> which digit is at b2?", items[0].images, kind="location")
-    (found,) = answers(ask, [question])
-    assert found == Unusable("prompt: expected 1 <image> marks, one per image, got 2")
+    (results,) = answers(ask, [question])
+    assert results == Unusable("prompt: expected 1 <image> marks, one per image, got 2")
 
 
-def test_logits_that_are_no_numbers_are_a_failure(ask, items, monkeypatch):
+def test_logits_that_are_nan_are_a_failure(ask, items, monkeypatch):
     forward = ask.model.forward
 
     def broken(*args, **kwargs):
@@ -200,8 +200,8 @@ def test_logits_that_are_no_numbers_are_a_failure(ask, items, monkeypatch):
 
     monkeypatch.setattr(ask.model, "forward", broken)
     chosen = [item for item in items if item.kind in WORDS]
-    found = answers(ask, chosen)
-    assert any(isinstance(a, Refused) and "NaN" in a.reason for a in found)
+    results = answers(ask, chosen)
+    assert any(isinstance(a, Refused) and "NaN" in a.reason for a in results)
 
 
 def test_without_a_chat_template_the_text_stands_alone():

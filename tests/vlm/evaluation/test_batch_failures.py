@@ -1,4 +1,4 @@
-"""Too little memory: halves until it fits, and single items that never fit are named."""
+"""Insufficient memory: batches are halved until they fit, and single items that never fit are named."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_every_item_has_its_result_in_order(sizes, room):
         (ValueError("out of memory"), False),
     ],
 )
-def test_only_memory_is_taken_for_memory(error, is_memory):
+def test_only_memory_errors_count_as_memory_errors(error, is_memory):
     assert out_of_memory(error) == is_memory
 
     def call(items, attempt):

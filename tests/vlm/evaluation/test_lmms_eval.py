@@ -1,4 +1,4 @@
-"""The plug-in inside the real harness: a local task, one process and two ranks, the library's own answers."""
+"""The plug-in inside lmms-eval: a local task, one process and two ranks, answers equal to the library's own."""
 
 from __future__ import annotations
 
@@ -276,7 +276,7 @@ def test_video_is_refused(harness):
         model._prompt([{"role": "user", "content": [{"type": "video", "url": "film.mp4"}]}])
 
 
-def test_what_does_not_fit_is_no_empty_answer(harness, questions, monkeypatch):
+def test_a_prompt_that_does_not_fit_is_not_an_empty_answer(harness, questions, monkeypatch):
     import torch
 
     model = harness.SkipIt("tiny")

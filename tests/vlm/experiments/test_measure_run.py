@@ -1,4 +1,4 @@
-"""Measuring a data set: what a probe would say, whoever measures which part, and the plan that follows."""
+"""Measuring data sets: equal to a probe, independent of the number of workers, and the resulting decision."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import pytest
 import torch
 
 import vlm
-import vlm.experiments.worker
 from vlm.datasets import read
 from vlm.evaluation.protocols import PROTOCOLS
 from vlm.experiments.measure_run import measure_run
@@ -40,21 +39,21 @@ def direct():
     return items, record, seen
 
 
-def test_records_are_what_a_probe_says(folder, direct):
+def test_records_equal_those_of_a_probe(folder, direct):
     items, record, seen = direct
     records = merged(folder)
     assert [r["item"] for r in records] == [item.id for item in items]
     for modality in ("vision", "text"):
         table = record.table().where(modality=modality)
         for name in ("distance", "distance_from_entry", "within_0.05", "entry_within_0.1", "norm_out"):
-            wanted = np.asarray(table[name]).reshape(len(items), 10)
-            np.testing.assert_allclose([r[modality][name] for r in records], wanted, rtol=2e-4, atol=2e-4)
+            expected = np.asarray(table[name]).reshape(len(items), 10)
+            np.testing.assert_allclose([r[modality][name] for r in records], expected, rtol=2e-4, atol=2e-4)
     np.testing.assert_allclose([r["attention"] for r in records], seen.ratios(), atol=1e-5)
     assert {r["tokens"]["vision"] for r in records} == {36}
     assert folder.name == SPEC.measurement
 
 
-def test_tables_are_means_over_images_with_limits_around_them(folder):
+def test_tables_are_means_over_images_inside_their_intervals(folder):
     records = merged(folder)
     near, small = redundancy(records), attention_ratios(records)
     blocks = [("tiny", "Embedded"), ("other", "Embedded"), ("all", "Embedded"), ("all", "all")]
@@ -70,24 +69,24 @@ def test_tables_are_means_over_images_with_limits_around_them(folder):
         assert row["ratio_low"] <= row["ratio"] <= row["ratio_high"]
     # Five questions per scene, so the mean over images is the mean over questions.
     mean = np.mean([r["vision"]["distance"] for r in records], axis=0)
-    found = [r["distance"] for r in near.rows() if r["group"] == "all" and r["modality"] == "vision"]
-    np.testing.assert_allclose(found, mean, rtol=1e-6)
+    means = [r["distance"] for r in near.rows() if r["group"] == "all" and r["modality"] == "vision"]
+    np.testing.assert_allclose(means, mean, rtol=1e-6)
 
 
 def test_the_plan_is_that_of_the_records(folder, direct):
     items, record, seen = direct
     labels = [f"{'tiny' if i < 30 else 'other'}/{item.image_id}" for i, item in enumerate(items)]
     settings = dict(t=0.1, delta=0.9, attention_limit=0.95)
-    wanted = vlm.decide(record, seen, groups=labels, **settings)
-    found = decided(folder, **settings)
-    assert found.plan == wanted.plan != vlm.SkipPlan()
-    assert found.settings == wanted.settings
-    for name, column in wanted.layers.columns.items():
+    expected = vlm.decide(record, seen, groups=labels, **settings)
+    decision = decided(folder, **settings)
+    assert decision.plan == expected.plan != vlm.SkipPlan()
+    assert decision.settings == expected.settings
+    for name, column in expected.layers.columns.items():
         if column.dtype.kind == "f":
-            np.testing.assert_allclose(found.layers[name], column, atol=5e-3)
-    assert decided(folder, group="other", **settings).settings["images"] == 4
+            np.testing.assert_allclose(decision.layers[name], column, atol=5e-3)
+    assert decided(folder, task_group="other", **settings).settings["images"] == 4
     with pytest.raises(ValueError, match="expected a task group or data set that was measured"):
-        decided(folder, group="nothing")
+        decided(folder, task_group="nothing")
 
 
 def test_parts_give_the_same_tables(folder, tmp_path):
@@ -103,13 +102,13 @@ def test_parts_give_the_same_tables(folder, tmp_path):
 def test_no_reference_answer_is_read(tmp_path, monkeypatch):
     spec = Spec(data=(DataChoice("tiny", limit=3),))
     unanswered = [replace(item, answers=()) for item in read("tiny", limit=3)]
-    monkeypatch.setattr(vlm.experiments.worker, "_read", lambda choice, wanted: unanswered)
+    monkeypatch.setattr("vlm.datasets.read", lambda name, **how: unanswered)
     assert not any(r["failure"] for r in merged(measure_run(spec, tmp_path, progress=False)))
 
 
-def test_prompts_without_an_image_say_nothing_about_images(folder):
+def test_prompts_without_an_image_are_left_out_of_vision_tables(folder):
     blind = [{**r, "tokens": {**r["tokens"], "vision": 0}} for r in merged(folder)]
     assert len(attention_ratios(blind)) == 0
     assert {row["modality"] for row in redundancy(blind).rows()} == {"text"}
     with pytest.raises(ValueError, match="expected records of prompts with an image, got none"):
-        Measured(tuple(blind))
+        Measured.from_records(blind)

@@ -1,4 +1,4 @@
-"""Which worker: three ways to say it mean the same, and contradictions refuse."""
+"""Which worker a process is: three declarations mean the same, and contradictions are refused."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ def torchrun(rank, size):
 
 
 @pytest.mark.parametrize("count", [2, 7])
-def test_three_ways_mean_the_same(count):
+def test_three_declarations_mean_the_same(count):
     for k in range(count):
-        wanted = Shard(k + 1, count)
-        assert shard(f"{k + 1}/{count}", {}) == wanted
-        assert shard(None, slurm(k, count)) == wanted
-        assert shard(None, slurm(3 + k, count, first=3)) == wanted
-        assert shard(None, slurm(10 + 5 * k, count, first=10, step=5)) == wanted
-        assert shard(None, torchrun(k, count)) == wanted
-        assert shard(f"{k + 1}/{count}", slurm(k, count) | torchrun(k, count)) == wanted
+        expected = Shard(k + 1, count)
+        assert shard(f"{k + 1}/{count}", {}) == expected
+        assert shard(None, slurm(k, count)) == expected
+        assert shard(None, slurm(3 + k, count, first=3)) == expected
+        assert shard(None, slurm(10 + 5 * k, count, first=10, step=5)) == expected
+        assert shard(None, torchrun(k, count)) == expected
+        assert shard(f"{k + 1}/{count}", slurm(k, count) | torchrun(k, count)) == expected
 
 
 def test_every_batch_belongs_to_one_worker():
@@ -33,7 +33,7 @@ def test_every_batch_belongs_to_one_worker():
         assert all(len(owner) == 1 for owner in owners)
 
 
-def test_one_task_alone_says_nothing():
+def test_a_single_task_declares_nothing():
     assert shard(None, {}) == Shard(1, 1)
     assert shard("2/3", torchrun(0, 1) | slurm(5, 1, first=5)) == Shard(2, 3)
 
@@ -56,7 +56,7 @@ def test_one_task_alone_says_nothing():
         (None, slurm(4, 3, first=1, step=2), "without gaps"),
     ],
 )
-def test_what_cannot_be_meant_refuses(text, environment, words):
+def test_malformed_declarations_are_refused(text, environment, words):
     with pytest.raises(ValueError, match="shard: ") as error:
         shard(text, environment)
     assert words in str(error.value)

@@ -1,4 +1,4 @@
-"""The spec: read strictly, named by its content, the same however it was written."""
+"""The spec: read strictly, named by its content, independent of how it was written."""
 
 from __future__ import annotations
 
@@ -110,3 +110,11 @@ def test_mistakes_are_named(tmp_path, text, words):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no file at .*nowhere.toml"):
         read_spec(tmp_path / "nowhere.toml")
+
+
+def test_a_spec_shows_itself_in_one_line():
+    spec = read_spec(data=["tiny", {"name": "jsonl", "source": "mine.jsonl", "label": "mine"}], late_entry=[4])
+    assert repr(spec) == f"Spec({spec.digest}: tiny on tiny, mine, 2 plans, skip-it, judge rule)"
+    assert repr(spec.data[1]) == "DataChoice(jsonl, source='mine.jsonl', label='mine')"
+    assert spec.to_dict()["plans"] == ["none", "vision:0-4"]
+    assert "<table>" in spec._repr_html_()

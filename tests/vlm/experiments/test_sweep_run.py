@@ -1,4 +1,4 @@
-"""Sweeps of the embedded model as a user runs them: killed, resumed, divided, and wrong from the start."""
+"""Sweeps of the embedded model as a user runs them: killed, resumed, divided, and refused for mistakes."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ import pytest
 from tests.support.fixture_sets import PLANS, write_spec
 from vlm.__main__ import main
 from vlm.experiments.merging import merged, times
+from vlm.experiments.run import Run
 from vlm.experiments.run_directory import log_paths
 from vlm.experiments.shards import Shard
 from vlm.experiments.spec import DataChoice, Spec, read_spec
-from vlm.experiments.sweep_run import check, sweep
+from vlm.experiments.sweep_run import sweep
 from vlm.judges import Verdict
 from vlm.record_log import read
 
@@ -48,7 +49,7 @@ def children(pid):
 
 
 def tables(folder):
-    """Everything that merging writes, but how long things took and in whose files they were."""
+    """Everything that merging writes except times and the sizes of the workers' files."""
     assert main(["merge", str(folder)]) == 0
     return {
         p.name: p.read_bytes() for p in (folder / "merged").iterdir() if p.name not in ("times.jsonl", "made-of.json")
@@ -60,7 +61,7 @@ def written(folder):
 
 
 def killed_at(spec, out, folder, size, delay):
-    """Run a sweep and kill it when so many bytes of records are there; whether it was killed before its end."""
+    """Run a sweep and kill it when it has written that many bytes of records; returns whether it was still running."""
     process = start(*PYTHON, "vlm", "sweep", str(spec), "--out", str(out), "--quiet")
     while process.poll() is None and not ((folder / "spec.json").exists() and written(folder) >= size):
         time.sleep(0.001)
@@ -74,7 +75,7 @@ def check_kills(tmp_path, *, items, plans, kills, seed):
     path = write_spec(tmp_path / "sets", items=items, plans=plans)
     spec = read_spec(path)
     reference = sweep(spec, tmp_path / "undisturbed", progress=False)
-    wanted, whole = tables(reference), written(reference)
+    expected, whole = tables(reference), written(reference)
     folder = tmp_path / "killed" / spec.digest
     chance = random.Random(seed)
     moments = sorted(chance.uniform(0.02, 0.9) * whole for _ in range(kills))
@@ -86,13 +87,11 @@ def check_kills(tmp_path, *, items, plans, kills, seed):
     assert sizes[0] > 0
     assert sizes[-1] < whole
     sweep(spec, tmp_path / "killed", progress=False)
-    assert tables(folder) == wanted
-    kept = [record for log in log_paths(folder) for record in read(log)]
-    assert len(kept) == 3 * items * (len(plans) + 1)
-    assert len({(r["dataset"], r["item"], r["plan"]) for r in kept}) == len(kept)
-    print(
-        f"{len(kept)} records, killed at {[f'{size / whole:.0%}' for size in sizes]} of the bytes, resumed: identical"
-    )
+    assert tables(folder) == expected
+    records = [record for log in log_paths(folder) for record in read(log)]
+    assert len(records) == 3 * items * (len(plans) + 1)
+    assert len({(r["dataset"], r["item"], r["plan"]) for r in records}) == len(records)
+    print(f"{len(records)} records, killed at {[f'{size / whole:.0%}' for size in sizes]} of the bytes, then identical")
 
 
 def test_a_sweep_killed_once_ends_the_same(tmp_path):
@@ -107,18 +106,18 @@ def test_a_sweep_killed_five_times_ends_the_same(tmp_path):
 def check_divisions(tmp_path, *, items, plans, counts, ranks):
     path = write_spec(tmp_path / "sets", items=items, plans=plans)
     spec = read_spec(path)
-    wanted = tables(sweep(spec, tmp_path / "one", progress=False))
-    assert set(wanted) == {"records.jsonl", "summary.csv"}
+    expected = tables(sweep(spec, tmp_path / "one", progress=False))
+    assert set(expected) == {"records.jsonl", "summary.csv"}
     for count in counts:
         for k in range(count, 0, -1):
             folder = sweep(spec, tmp_path / str(count), part=Shard(k, count), progress=False)
         assert len(log_paths(folder)) == count
-        assert tables(folder) == wanted
+        assert tables(folder) == expected
     command = (f"--nproc-per-node={ranks}", "--master-port=0", "-m", "vlm", "sweep", str(path))
     finish(start(*PYTHON, "torch.distributed.run", *command, "--out", str(tmp_path / "ranks"), "--quiet"))
     folder = tmp_path / "ranks" / spec.digest
     assert sorted(p.name for p in log_paths(folder)) == [f"{k}-of-{ranks}.jsonl" for k in range(1, ranks + 1)]
-    assert tables(folder) == wanted
+    assert tables(folder) == expected
 
 
 def test_two_parts_and_two_ranks_give_the_same_bytes(tmp_path):
@@ -134,11 +133,11 @@ def test_any_division_gives_the_same_bytes(tmp_path):
 def test_ranks_that_were_killed_are_continued_by_one_process(tmp_path):
     path = write_spec(tmp_path / "sets", items=40, plans=PLANS[:3])
     spec = read_spec(path)
-    wanted = tables(sweep(spec, tmp_path / "one", progress=False))
+    expected = tables(sweep(spec, tmp_path / "one", progress=False))
     folder = tmp_path / "ranks" / spec.digest
     command = ("--nproc-per-node=2", "--master-port=0", "-m", "vlm", "sweep", str(path), "--out", str(folder.parent))
     ranks = start(*PYTHON, "torch.distributed.run", *command, "--quiet")
-    while ranks.poll() is None and written(folder) < len(wanted["records.jsonl"]) / 3:
+    while ranks.poll() is None and written(folder) < len(expected["records.jsonl"]) / 3:
         time.sleep(0.001)
     for pid in (ranks.pid, *children(ranks.pid)):  # a rank outlives its launcher
         os.kill(pid, signal.SIGKILL)
@@ -147,7 +146,7 @@ def test_ranks_that_were_killed_are_continued_by_one_process(tmp_path):
         merged(folder)
     sweep(spec, folder.parent, progress=False)
     assert {p.name for p in log_paths(folder)} == {"1-of-1.jsonl", "1-of-2.jsonl", "2-of-2.jsonl"}
-    assert tables(folder) == wanted
+    assert tables(folder) == expected
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +157,7 @@ def small(tmp_path_factory):
     return sweep(spec, folder / "runs", progress=False)
 
 
-def test_a_record_says_what_was_asked_of_what(small):
+def test_a_record_has_the_documented_keys(small):
     records = merged(small)
     assert len(records) == 3 * 10 * 2
     for record in records:
@@ -206,8 +205,8 @@ def test_a_spec_that_changed_has_another_directory(small, tmp_path):
         (dict(data=(DataChoice("jsonl"),)), "expected source="),
     ],
 )
-def test_what_is_wrong_is_found_before_any_work(tmp_path, monkeypatch, changes, words):
-    monkeypatch.setattr("vlm.experiments.sweep_run.load", None)
+def test_mistakes_are_found_before_any_work(tmp_path, monkeypatch, changes, words):
+    monkeypatch.setattr("vlm.experiments.run.load", None)
     with pytest.raises((ValueError, FileNotFoundError)) as error:
         sweep(Spec(**changes), tmp_path / "runs")
     assert words in str(error.value)
@@ -215,14 +214,15 @@ def test_what_is_wrong_is_found_before_any_work(tmp_path, monkeypatch, changes, 
 
 
 def test_depth_is_read_without_loading_weights(monkeypatch):
-    monkeypatch.setattr("vlm.experiments.sweep_run.load", None)
-    assert check(Spec(plans=("vision:0-10", "vision:10-"))).name == "skip-it"
+    monkeypatch.setattr("vlm.experiments.run.load", None)
+    run = Run.open(Spec(plans=("vision:0-10", "vision:10-")))
+    assert (run.protocol.name, run.depth) == ("skip-it", 10)
 
 
 def test_checking_opens_a_source_as_the_work_will(monkeypatch):
     asked = []
     monkeypatch.setattr("vlm.datasets.read", lambda **how: asked.append(how))
-    check(Spec(data=(DataChoice("gqa", source="folder", split="val", limit=9, streaming=True, label="mine"),)))
+    Run.open(Spec(data=(DataChoice("gqa", source="folder", split="val", limit=9, streaming=True, label="mine"),)))
     assert asked == [dict(name="gqa", source="folder", split="val", limit=9, seed=0, streaming=True)]
 
 
@@ -267,7 +267,7 @@ def test_items_without_a_reference_are_failures_not_wrong_answers(tmp_path, monk
     assert lost[0]["prediction"]
 
 
-def test_a_judge_scores_what_is_generated_and_its_failures_are_no_zeros(tmp_path, monkeypatch):
+def test_a_judge_scores_generated_answers_and_its_failures_are_not_zeros(tmp_path, monkeypatch):
     spec = replace(read_spec(write_spec(tmp_path / "sets", items=12, plans=())), judge="chat:some-model")
     answers = {"healthy": False}
 
@@ -300,11 +300,11 @@ def test_a_judge_scores_what_is_generated_and_its_failures_are_no_zeros(tmp_path
 
 def test_a_folder_that_cannot_be_written_is_named_before_any_work(tmp_path, monkeypatch, capsys):
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr("vlm.experiments.sweep_run.load", None)
+    monkeypatch.setattr("vlm.experiments.run.load", None)
     assert main(["sweep", "--data", "tiny", "--limit", "4", "--out", str(tmp_path / "file" / "runs"), "--quiet"]) == 1
-    told = capsys.readouterr().err
-    assert "choose another --out" in told
-    assert "Traceback" not in told
+    message = capsys.readouterr().err
+    assert "choose another --out" in message
+    assert "Traceback" not in message
 
 
 def test_records_are_json_with_sorted_keys(small):

@@ -1,4 +1,4 @@
-"""A worker's share: nothing lost, nothing repeated, the same bytes however the work was cut up."""
+"""A worker's part: nothing lost, nothing repeated, the same bytes however the work was divided."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
-import vlm.experiments.worker
 from vlm.experiments.merging import merge, merged, times
-from vlm.experiments.run_directory import begin, known_records, log_path, log_paths, spec_of
+from vlm.experiments.run import Run
+from vlm.experiments.run_directory import begin, known_records, log_path, log_paths, spec_of, versions
 from vlm.experiments.shards import Shard
 from vlm.experiments.spec import DataChoice, Spec
-from vlm.experiments.worker import carry_out, failed
+from vlm.experiments.worker import _bar, carry_out
 from vlm.item import Failure, Item
 from vlm.plans.plan import SkipPlan
 from vlm.record_log import appending, line, read
+from vlm.record_types import failed
 
 PROTOCOL = SimpleNamespace(name="stand-in", version="1")
 SPEC = Spec(
@@ -35,11 +36,6 @@ class Killed(Exception):
     pass
 
 
-@pytest.fixture(autouse=True)
-def stand_ins(monkeypatch):
-    monkeypatch.setattr(vlm.experiments.worker, "_read", entries)
-
-
 def entries(choice, wanted=None):
     for i in range(choice.limit):
         if i % 9 == 7:
@@ -50,7 +46,7 @@ def entries(choice, wanted=None):
 
 
 def work_for(calls=None, stop_at=None, rounding=0.0):
-    """Records that depend on the whole batch, as logits do; the call numbered `stop_at` is not survived."""
+    """Records that depend on the whole batch, as logits do; the call numbered `stop_at` kills the worker."""
     calls = [] if calls is None else calls
 
     def work(batch):
@@ -60,20 +56,27 @@ def work_for(calls=None, stop_at=None, rounding=0.0):
             calls.append((batch.choice.label, tuple(company), str(plan)))
             if len(calls) == stop_at:
                 raise Killed
-            told = []
+            outcomes = []
             for item in batch.items:
                 digest = hashlib.sha256(f"{item.id} {company} {plan}".encode()).hexdigest()
                 run = {"seconds_prefill": random.random(), "attempt": 1}
-                told.append({"score": int(digest[:4], 16) / 2**16 + rounding, "failure": None, "run": run})
-            return told
+                outcomes.append({"score": int(digest[:4], 16) / 2**16 + rounding, "failure": None, "run": run})
+            return outcomes
 
         return under
 
     return work
 
 
-def carried(folder, work=None, **how):
-    return carry_out(SPEC, folder, PROTOCOL, work or work_for(), progress=False, **how)
+def run_in(folder, part=None, reader=None, spec=SPEC):
+    made_with = versions(spec, PROTOCOL)
+    return Run(
+        spec, folder, protocol=PROTOCOL, versions=made_with, depth=10, part=part or Shard(), reader=reader or entries
+    )
+
+
+def carried(folder, work=None, part=None, reader=None, **how):
+    return carry_out(run_in(folder, part, reader), work or work_for(), progress=False, **how)
 
 
 def whole(folder):
@@ -89,14 +92,14 @@ def reference(tmp_path):
 def test_every_item_and_plan_has_one_record_in_order(tmp_path):
     folder = carried(tmp_path / "run")
     records = merged(folder)
-    wanted = [(c.label, e.id, plan) for c in SPEC.data for e in entries(c) for plan in SPEC.plans]
-    assert [(r["dataset"], r["item"], r["plan"]) for r in records] == wanted
+    expected = [(c.label, e.id, plan) for c in SPEC.data for e in entries(c) for plan in SPEC.plans]
+    assert [(r["dataset"], r["item"], r["plan"]) for r in records] == expected
     assert SPEC.plans[0] == "none"
     lost = [r for r in records if r["failure"]]
     assert {r["item"] for r in lost} == {"q7", "q16"}
     assert all(r["failure"] == "not read: corrupt image" and r["score"] is None for r in lost)
     assert all("run" not in r for r in records)
-    assert [t["run"]["shard"] for t in times(folder)] == ["1-of-1"] * len(wanted)
+    assert [t["run"]["shard"] for t in times(folder)] == ["1-of-1"] * len(expected)
     assert spec_of(folder) == SPEC
 
 
@@ -109,7 +112,7 @@ def test_stopped_before_any_record_it_ends_the_same(tmp_path, reference):
             carried(folder, work_for(calls, stop_at))
         carried(folder, work_for(calls))
         assert whole(folder) == reference
-        assert len(calls) == total + 1  # the call that was not survived, again
+        assert len(calls) == total + 1  # the interrupted call is repeated
         assert len(set(calls)) == total
 
 
@@ -125,20 +128,19 @@ def test_cut_anywhere_in_the_file_it_ends_the_same(tmp_path, reference):
         assert len(list(read(path))) == reference.count(b"\n")
 
 
-def test_nothing_is_read_or_asked_when_all_is_done(tmp_path, monkeypatch):
+def test_a_complete_run_reads_and_answers_nothing(tmp_path):
     folder = carried(tmp_path / "run")
     before = log_paths(folder)[0].read_bytes()
 
     def never(*_):
         raise AssertionError
 
-    monkeypatch.setattr(vlm.experiments.worker, "_read", never)
-    carried(folder, never)
+    carried(folder, never, reader=never)
     assert log_paths(folder)[0].read_bytes() == before
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_a_worker_decodes_the_images_of_its_own_batches_and_no_others(tmp_path, reference, monkeypatch, count):
+def test_a_worker_decodes_the_images_of_its_own_batches_and_no_others(tmp_path, reference, count):
     folder, decoded, answered = tmp_path / "run", [], []
 
     def reader(choice, wanted):
@@ -147,7 +149,7 @@ def test_a_worker_decodes_the_images_of_its_own_batches_and_no_others(tmp_path, 
             decoded.extend([(choice.label, entry.id)] * mine)
             if isinstance(entry, Item) and not mine:
                 entry = replace(entry, images=())
-            elif not mine:  # what nobody decodes nobody finds broken
+            elif not mine:  # an image that is not decoded is not found to be broken
                 entry = Item(choice.label, entry.id, "?", "what?", (), (), ("?",))
             yield entry
 
@@ -156,16 +158,15 @@ def test_a_worker_decodes_the_images_of_its_own_batches_and_no_others(tmp_path, 
         assert all(item.images for item in batch.items)
         return work_for()(batch)
 
-    monkeypatch.setattr(vlm.experiments.worker, "_read", reader)
     for k in range(1, count + 1):
-        carried(folder, work, part=Shard(k, count))
+        carried(folder, work, part=Shard(k, count), reader=reader)
     assert sorted(decoded) == sorted(answered)
     assert len(set(decoded)) == len(decoded) == 28
     assert whole(folder) == reference
     decoded.clear()
     path = log_paths(folder)[0]
     path.write_bytes(path.read_bytes()[:-1])  # the last record is lost, its batch alone is read again
-    carried(folder, work, part=Shard(1, count))
+    carried(folder, work, part=Shard(1, count), reader=reader)
     assert 1 <= len(decoded) <= 4
     assert whole(folder) == reference
 
@@ -207,7 +208,7 @@ def test_an_unfinished_run_says_what_is_missing(tmp_path):
     assert not (tmp_path / "other" / "merged").exists()
 
 
-def test_two_processes_on_one_part_refuse(tmp_path):
+def test_a_second_process_on_one_part_is_refused(tmp_path):
     folder = carried(tmp_path / "run", part=Shard(1, 2))
     with appending(folder / "records" / "1-of-2.jsonl"):
         with pytest.raises(RuntimeError, match="another process is writing"):
@@ -217,39 +218,35 @@ def test_two_processes_on_one_part_refuse(tmp_path):
         carried(folder, part=Shard(2, 2))
 
 
-def test_a_data_set_that_changed_refuses(tmp_path, monkeypatch):
+def test_a_data_set_that_changed_is_refused(tmp_path):
     folder = carried(tmp_path / "run", part=Shard(1, 2))
 
     def changed(choice, wanted):
         for entry in entries(choice):
             yield Item(choice.label, "q3", "image 1", "what else?", ()) if entry.id == "q3" else entry
 
-    monkeypatch.setattr(vlm.experiments.worker, "_read", changed)
     with pytest.raises(ValueError, match=r"item 3 of tiny is not what it was .* the data set has changed"):
-        carried(folder, part=Shard(2, 2))
-    monkeypatch.setattr(vlm.experiments.worker, "_read", lambda choice, wanted: list(entries(choice))[:-1])
+        carried(folder, part=Shard(2, 2), reader=changed)
     with pytest.raises(ValueError, match="item 22 of tiny"):
-        carried(folder, part=Shard(2, 2))
+        carried(folder, part=Shard(2, 2), reader=lambda choice, wanted: list(entries(choice))[:-1])
 
 
-def test_two_workers_that_see_different_data_at_once_refuse(tmp_path, monkeypatch):
+def test_workers_that_see_different_data_are_refused(tmp_path):
     # The second starts before the first has read to the end, so neither finds a list when it starts.
     folder = tmp_path / "run"
 
     def meanwhile(choice, wanted):
-        monkeypatch.setattr(vlm.experiments.worker, "_read", lambda choice, wanted: list(entries(choice))[:-2])
-        carried(folder, part=Shard(1, 2))
+        carried(folder, part=Shard(1, 2), reader=lambda choice, wanted: list(entries(choice))[:-2])
         yield from entries(choice)
 
-    monkeypatch.setattr(vlm.experiments.worker, "_read", meanwhile)
     with pytest.raises(ValueError, match="item 21 of tiny is not what it was"):
-        carried(folder, part=Shard(2, 2))
+        carried(folder, part=Shard(2, 2), reader=meanwhile)
 
 
 def test_the_bar_knows_how_much_there_is(tmp_path):
     def total(data, part=None):
         spec = Spec(data=data, plans=("vision:6-",), batch_size=4)
-        return vlm.experiments.worker._bar(spec, tmp_path, part or Shard(), 0, False).total
+        return _bar(run_in(tmp_path, part, spec=spec), 0, False).total
 
     assert total((DataChoice("tiny", limit=23),)) == 46
     assert total((DataChoice("tiny", limit=23),), Shard(2, 2)) == 2 * 11
@@ -265,18 +262,17 @@ def test_the_bar_knows_how_much_there_is(tmp_path):
         (lambda choice, wanted: [], "expected at least one item, got none from tiny"),
     ],
 )
-def test_data_that_cannot_be_counted_refuses(tmp_path, monkeypatch, reader, words):
-    monkeypatch.setattr(vlm.experiments.worker, "_read", reader)
+def test_data_that_cannot_be_counted_are_refused(tmp_path, reader, words):
     with pytest.raises(ValueError, match=words):
-        carried(tmp_path / "run")
+        carried(tmp_path / "run", reader=reader)
 
 
-def test_other_versions_or_a_damaged_spec_refuse(tmp_path):
+def test_other_versions_or_a_damaged_spec_are_refused(tmp_path):
     folder = carried(tmp_path / "run", part=Shard(1, 2))
     path = folder / "spec.json"
-    told = json.loads(path.read_text())
-    told["versions"]["torch"] = "1.0"
-    path.write_text(json.dumps(told))
+    stored = json.loads(path.read_text())
+    stored["versions"]["torch"] = "1.0"
+    path.write_text(json.dumps(stored))
     with pytest.raises(RuntimeError, match=r"begun with torch 1.0 \(now 2.*choose another --out"):
         carried(folder, part=Shard(2, 2))
     path.write_text(path.read_text()[:40])
@@ -314,7 +310,7 @@ def test_a_repeated_record_counts_once(tmp_path, reference):
     assert whole(folder) == reference
 
 
-def test_of_several_failures_every_machine_lists_the_same(tmp_path):
+def test_every_machine_lists_the_same_of_several_failures(tmp_path):
     folder = carried(tmp_path / "run")
     (path,) = log_paths(folder)
     records = list(read(path))
@@ -333,12 +329,12 @@ def test_of_several_failures_every_machine_lists_the_same(tmp_path):
     assert {r["failure"] for r in merged(folder)} == {None}  # what was answered stays, if only the judge failed
 
 
-def test_a_line_that_a_power_failure_spoiled_is_made_again(tmp_path, reference):
+def test_a_line_that_a_power_failure_damaged_is_computed_again(tmp_path, reference):
     folder = carried(tmp_path / "run")
     (path,) = log_paths(folder)
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join([*lines[:30], b"\0" * len(lines[30]), *lines[31:]]))
-    with pytest.raises(RuntimeError, match="2 of 92 records are missing"):  # it has lost its end: the next one went too
+    with pytest.raises(RuntimeError, match="2 of 92 records are missing"):  # the next line joins it and is lost too
         merge(folder)
     calls = []
     carried(folder, work_for(calls))
@@ -362,14 +358,14 @@ def test_two_workers_that_begin_at_once_have_one_spec(tmp_path, monkeypatch):
 
 
 def test_memory_does_not_grow_with_what_is_in_the_records(tmp_path):
-    """Of each record a key and a place are kept, and the reader of a resuming worker keeps a key."""
+    """Merging keeps a key and a position of each record, and a resuming worker keeps a key."""
     spec = Spec(data=(DataChoice("tiny"),), plans=("vision:6-",))
     folder, text = tmp_path / "run", "x" * 20_000
     begin(folder, spec.content(), {})
     with appending(log_path(folder, Shard())) as log:
         for i in range(2000):
-            told = {"dataset": "tiny", "item": f"q{i}", "plan": "none", "plan_digest": SkipPlan().digest}
-            log.append([{**told, "failure": None, "prediction": text, "run": {"shard": "1-of-1"}}])
+            names = {"dataset": "tiny", "item": f"q{i}", "plan": "none", "plan_digest": SkipPlan().digest}
+            log.append([{**names, "failure": None, "prediction": text, "run": {"shard": "1-of-1"}}])
     tracemalloc.start()
     assert sum(1 for _ in known_records(folder)) == 2000
     assert len(merge(folder, partial=True)) == 2

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 import bounds
-from tests.support.random_models import IMAGE, batch_for, random_model
 from vlm import skipping
 from vlm.engine.hooks import attached
 from vlm.measure.attention_removal import _cross_diameters, removal
+from vlm.models.random_batches import batch_for
+from vlm.models.random_models import IMAGE, random_model
 
 PAIR = dict(images=(1, 2, 0), after=(3, 8, 5))
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support.random_models import IMAGE, absent, batch_for, random_model, with_positions
 from vlm import FAMILIES, probe, skipping
 from vlm.measure.causal_tracing import Noise, Trace, trace
+from vlm.models.random_batches import batch_for, with_positions
+from vlm.models.random_models import IMAGE, absent, random_model
 
 PAIR = dict(images=(1, 2, 0), after=(3, 8, 5))
 

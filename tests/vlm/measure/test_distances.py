@@ -9,8 +9,9 @@ import pytest
 import torch
 
 import redundancy as rd
-from tests.support.random_models import IMAGE, batch_for, random_model
 from vlm import Table, attention, probe, skipping
+from vlm.models.random_batches import batch_for
+from vlm.models.random_models import IMAGE, random_model
 
 SHAPES = [dict(images=(1,), after=(6,)), dict(images=(2, 1, 0), after=(4, 7, 3))]
 

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from tests.oracles.skipping_reference import masked_logits
-from tests.support.random_models import IMAGE, batch_for, random_model
 from vlm import SkipPlan
 from vlm.measure.error_propagation import KINDS, _predicted, consequences
 from vlm.measure.secant_gains import Gains
+from vlm.models.random_batches import batch_for
+from vlm.models.random_models import IMAGE, random_model
 
 SHAPE = dict(images=(1, 2), after=(3, 8))
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support.random_models import IMAGE, batch_for, random_model
 from tests.vlm.measure.test_distances import collected_states
 from vlm.measure.logit_lens import lens
+from vlm.models.random_batches import batch_for
+from vlm.models.random_models import IMAGE, random_model
 
 
 @pytest.mark.parametrize("family", ["llava", "llava_next"])

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
+from tests.support.random_models import batch_for, random_model
 
 import vlm
 from redundancy.display import LONGEST_LINE
-from tests.support.random_models import batch_for, random_model
 from vlm.measure.records import AttentionMeasurement, DistanceMeasurement, check_attention, check_distances
 
 CONTEXTS = {

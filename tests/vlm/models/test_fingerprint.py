@@ -1,4 +1,4 @@
-"""Weights, not names: a folder that was overwritten and a branch that moved are other models."""
+"""Fingerprints identify weights, not names: an overwritten folder or a moved branch is another model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vlm.models.fingerprint import folder_digest, model_identity
 from vlm.models.loading import EMBEDDED
 
 
-def test_a_folder_is_its_files_wherever_it_lies(tmp_path):
+def test_a_folder_is_identified_by_its_files_wherever_it_is(tmp_path):
     copy = shutil.copytree(EMBEDDED["tiny"], tmp_path / "copy")
     first = model_identity("tiny")
     assert first == model_identity(str(copy)) == model_identity("tiny-plain") != model_identity("tiny-scaled")
@@ -44,7 +44,7 @@ def test_large_files_are_read_in_pieces(tmp_path, monkeypatch):
     assert folder_digest(tmp_path) not in found
 
 
-def test_a_hub_id_is_its_commit(monkeypatch):
+def test_a_hub_id_is_identified_by_its_commit(monkeypatch):
     asked = []
 
     def read(name, *, revision, trust_remote_code):

@@ -1,4 +1,4 @@
-"""One way in for embedded models, local folders and hub ids."""
+"""Loading embedded models, local folders and hub ids."""
 
 import socket
 import sys
@@ -51,10 +51,10 @@ def test_a_saved_folder_loads_in_its_own_type(folder: Path) -> None:
         model, processor = vlm.load(given)
         assert model.dtype == torch.bfloat16
         assert len(model.model.language_model.layers) == 2
-        assert processor.tokenizer.padding_side == "left"  # whatever the checkpoint said
+        assert processor.tokenizer.padding_side == "left"  # whatever the checkpoint says
 
 
-def test_type_device_and_attention_are_taken(folder: Path) -> None:
+def test_type_device_and_attention_are_passed_on(folder: Path) -> None:
     model, _ = vlm.load(folder, dtype=torch.float64, device="cpu", attention="eager")
     assert model.dtype == torch.float64
     assert model.device == torch.device("cpu")
@@ -78,7 +78,7 @@ def test_a_model_without_image_processor_is_refused(tmp_path: Path) -> None:
         vlm.load(tmp_path)
 
 
-def test_a_tokenizer_alone_is_no_processor(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tokenizer_alone_is_not_a_processor(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tokenizer = new_processor().tokenizer
     monkeypatch.setattr("transformers.AutoProcessor.from_pretrained", lambda *_, **__: tokenizer)
     with pytest.raises(ValueError, match="got only a TokenizersBackend; save the model's own"):
@@ -86,7 +86,7 @@ def test_a_tokenizer_alone_is_no_processor(folder: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all", "~/nowhere", "a/b/c", Path("nowhere")])
-def test_a_missing_folder_is_said_to_be_missing(name: str | Path) -> None:
+def test_a_missing_folder_is_reported(name: str | Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no folder .*nowhere|no folder 'a/b/c'"):
         vlm.load(name)
 

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop
 
-from tests.support.random_models import absent, batch_for, random_model
 from vlm import SkipPlan, skipping
 from vlm.engine.hooks import attached
+from vlm.models.random_batches import batch_for
+from vlm.models.random_models import absent, random_model
 from vlm.plans.cost import operations, operations_ratio, plan_cost
 
 PLANS = (
@@ -25,7 +26,7 @@ PLANS = (
     "freeze:1-3/attention:3-4/mlp:0-1/prune:2=0.5/vision:4-",
 )
 FAMILIES = ("llava", "qwen2_5_vl", "qwen3_vl", "gemma3", "idefics3", "llama4")
-# The kernel that sdpa takes on a processor is not among those torch's counter knows.
+# Torch's counter does not know the kernel that sdpa uses on the CPU.
 CPU_KERNEL = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda *a, out_shape=None, **k: sdpa_flop(*a[:3])
 }
@@ -37,7 +38,7 @@ def tokens_of(batch):
 
 
 def counted_decoder(model, plan, **inputs):
-    """Operations of the decoder layers and the head, and what the call returned."""
+    """Operations of the decoder layers and the head, and the output of the call."""
     with attached(model) as engine:
         counted = [*engine.parts.layers, model.get_output_embeddings()]
     names = [f"{type(model).__name__}.{name}" for name, module in model.named_modules() if module in counted]
@@ -87,7 +88,7 @@ def test_a_worked_example():
     assert cost.prefill_weight_bytes == cost.decode_weight_bytes
 
 
-def test_weights_that_no_token_meets_are_not_touched():
+def test_weights_that_no_token_uses_are_not_counted():
     model = random_model(layers=2)
     touched = [plan_cost(model, vision=9, text=1, plan=plan) for plan in ("none", "text:0-1", "vision:0-1/text:0-1")]
     none, text, dropped = [(c.prefill_weight_bytes, c.decode_weight_bytes) for c in touched]
@@ -96,7 +97,7 @@ def test_weights_that_no_token_meets_are_not_touched():
     assert "prefill" in str(touched[0])
 
 
-def test_a_frozen_image_costs_between_running_and_gone():
+def test_a_frozen_image_costs_less_than_running_and_more_than_skipped():
     model = random_model()
     share = [operations_ratio(model, f"{word}:1-4", vision=90, text=10) for word in ("vision", "freeze")]
     assert share[0] < share[1] < 1
@@ -104,7 +105,7 @@ def test_a_frozen_image_costs_between_running_and_gone():
     assert (pruned / pruned[0]).tolist() == [1, 1, 0.55, 0.55, 0.55]
 
 
-def test_ratio_of_nothing_and_everything():
+def test_ratios_of_the_empty_plan_and_of_dropping_everything():
     model = random_model()
     assert operations_ratio(model, "none", vision=9, text=4) == 1.0
     assert operations_ratio(model, "vision:0-5", vision=9, text=4) < 0.35
@@ -115,3 +116,12 @@ def test_ratio_of_nothing_and_everything():
         plan_cost(model, vision=1, text=1, batch=0)
     with pytest.raises(ValueError, match="decoder layers"):
         operations(model, vision=1, text=1, plan="vision:0-9")
+
+
+def test_costs_and_operations_show_themselves_in_one_line():
+    cost = plan_cost(random_model(layers=2), vision=9, text=1)
+    assert repr(cost.prefill) == "Operations(0.000397 Gflop in 2 layers and head)"
+    assert repr(cost) == f"Cost({cost})"
+    assert "\n" not in repr(cost)
+    assert set(cost.to_dict()["decode"]) == {"layers", "head"}
+    assert cost._repr_html_().startswith("<table>")

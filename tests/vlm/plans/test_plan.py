@@ -1,4 +1,4 @@
-"""SkipPlan as a value: forms round-trip, union is a union, nonsense is refused."""
+"""SkipPlan as a value: its forms round-trip, `|` is a union, invalid input is refused."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def plan_of(words):
 
 
 def effect(modes, text, attention, mlp, fraction):
-    """One description for all settings of a layer that do the same."""
+    """The same description for all settings of a layer with the same effect."""
     if not (attention or mlp):
         modes, text = ["skipped"] * TOKENS, False
     if not (text and attention):
@@ -76,7 +76,7 @@ def effect(modes, text, attention, mlp, fraction):
 
 
 def said(words, layer):
-    """What the words say about a layer, token by token: the strongest word holds."""
+    """The effect of the parts on a layer, token by token: the strongest takes effect."""
     modes, text, attention, mlp, fraction = ["run"] * TOKENS, True, True, True, 1.0
     for kind, *rest in sorted(words, key=lambda w: w[0] != "freeze"):
         here = kind not in ("prune", "attention", "mlp") and rest[0][0] <= layer < (
@@ -114,7 +114,7 @@ def steps_or_contradiction(plan):
 
 
 @given(several_words)
-def test_a_plan_does_what_its_words_say(words):
+def test_a_plan_does_what_its_text_says(words):
     steps = steps_or_contradiction(plan_of(words))
     assert [done(step) for step in steps] == [said(words, layer) for layer in range(DEPTH)]
 
@@ -132,7 +132,7 @@ def test_plans_of_every_kind_round_trip_and_join_in_any_order(some, others):
 
 
 @given(several_words)
-def test_resolving_changes_nothing_and_finds_plans_of_nothing(words):
+def test_resolving_keeps_the_effect_and_finds_plans_without_one(words):
     plan = plan_of(words)
     steps = steps_or_contradiction(plan)
     resolved = plan.resolved(DEPTH)
@@ -144,7 +144,7 @@ def test_resolving_changes_nothing_and_finds_plans_of_nothing(words):
 def test_the_text_of_every_kind():
     plan = SkipPlan.freeze(8, 12) | SkipPlan.drop_attention([3, 4]) | SkipPlan.drop_mlp([4])
     plan |= SkipPlan.keep(2, None, [*range(287), 300]) | SkipPlan.prune(2, 0.5)
-    # Layer 4 loses both halves, which is dropping it: no word about the tokens kept there remains.
+    # Layer 4 loses both halves and is therefore dropped: the keep no longer mentions it.
     assert str(plan) == (
         "vision:4-5/text:4-5/freeze:8-12/attention:3-4/keep:2-4=0-287+300/keep:5-=0-287+300/prune:2=0.5"
     )
@@ -153,7 +153,7 @@ def test_the_text_of_every_kind():
     assert str(SkipPlan.parse("prune:4=0.5/prune:2=0.5/prune:6=0.25")) == "prune:2=0.5/prune:6=0.25"
 
 
-def test_the_same_in_other_words():
+def test_equivalent_texts_give_equal_plans():
     assert SkipPlan.drop_attention([2]) | SkipPlan.drop_mlp([2]) == SkipPlan.drop([2])
     assert SkipPlan.keep(2, None, []) == SkipPlan.prune(2, 0) == SkipPlan.early_exit(2)
     assert SkipPlan.freeze(2, 6) | SkipPlan.skip("vision", 4, 8) == SkipPlan.parse("vision:4-8/freeze:2-4")
@@ -191,18 +191,18 @@ def test_constructors():
 @pytest.mark.parametrize(
     "text", ["vision", "vision:4", "vision:a-b", "audio:0-1", "vision:0-1,3-4", "vision:0-1/vision:2-3", "vision:-3--1"]
 )
-def test_text_that_is_no_plan(text):
+def test_text_that_is_not_a_plan(text):
     with pytest.raises(ValueError, match="expected 'none' or"):
         SkipPlan.parse(text)
 
 
 @pytest.mark.parametrize("part", ["keep:2-", "keep:2-=", "keep:2-=a", "keep:2=0-3", "prune:2", "prune:2=x", "freeze:1"])
-def test_text_that_is_no_plan_of_the_newer_kinds(part):
+def test_text_that_is_not_a_plan_of_the_newer_kinds(part):
     with pytest.raises(ValueError, match="expected 'none' or"):
         SkipPlan.parse(f"vision:0-1/{part}")
 
 
-def test_values_that_are_no_plan():
+def test_values_that_are_not_a_plan():
     with pytest.raises(ValueError, match=">= 0"):
         SkipPlan.late_entry(-1)
     with pytest.raises(ValueError, match=">= 0"):
@@ -233,7 +233,7 @@ def test_values_that_are_no_plan():
         SkipPlan() | "vision:0-1"
 
 
-def test_layer_numbers_of_numpy_count_and_fractions_do_not():
+def test_numpy_integers_are_layer_numbers_and_fractions_are_not():
     import numpy as np
 
     assert SkipPlan.late_entry(np.int64(2)) == SkipPlan.late_entry(2)
@@ -243,3 +243,8 @@ def test_layer_numbers_of_numpy_count_and_fractions_do_not():
             SkipPlan.skip("vision", wrong, 3)
     with pytest.raises(ValueError, match="pairs"):
         SkipPlan.from_json('{"vision": [[0]]}')
+
+
+def test_a_plan_prints_its_text_form():
+    assert repr(SkipPlan.late_entry(2) | SkipPlan.freeze(4, 6)) == "SkipPlan('vision:0-2/freeze:4-6')"
+    assert repr(SkipPlan()) == "SkipPlan('none')"

@@ -6,10 +6,10 @@ import json
 
 import numpy as np
 import pytest
+from tests.support.random_models import batch_for, random_model
 
 import vlm
 from redundancy.display import LONGEST_LINE
-from tests.support.random_models import batch_for, random_model
 from vlm import selectors
 from vlm.selectors.equal_cost import Ladder
 from vlm.selectors.published_choices import PUBLISHED

@@ -7,10 +7,12 @@ import pytest
 import torch
 
 from tests.oracles import selectors_reference as naive
-from tests.support.random_models import batch_for, random_model
 from vlm import SkipPlan, operations_ratio, probe, selectors, skipping
+from vlm.engine.attention_event import AttentionEvent
 from vlm.engine.forward_call import Call
 from vlm.engine.hooks import attached
+from vlm.models.random_batches import batch_for
+from vlm.models.random_models import random_model
 
 # A single prompt has no mask at all under sdpa; prompts of several lengths are padded.
 CASES = [("llava", (4, 9, 6)), ("llava-mistral", (4, 9, 6)), ("llava", (7,))]
@@ -387,6 +389,6 @@ def test_rank_is_averaged_over_heads_not_of_the_mean_map():
     query = torch.stack([first, torch.eye(n) * 50])[None]
     record = selectors.RankRecord(1)
     call = Call(torch.zeros(1, n, dtype=torch.bool), torch.ones(1, n, dtype=torch.bool), 0)
-    record.observe(call, 0, query, key, None, 1.0)
+    record.observe(AttentionEvent(call, 0, query, key, key, None, 1.0))
     record.finish(call)
     assert record.ranks() == pytest.approx((1 + n) / 2)

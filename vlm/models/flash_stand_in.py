@@ -1,19 +1,18 @@
-"""A stand-in for the flash-attn package on a processor, so that transformers' flash path runs for real around it.
+"""A stand-in for the flash-attn package on the CPU, so that transformers' own flash attention path can run there.
 
-Written from the package's documentation of `flash_attn_func` and `flash_attn_varlen_func`: softmax in the plain way,
-causality aligned with the end (query i of n sees the first k - n + i + 1 of k keys), rows that see nothing are zero.
+Written from the package's documentation of `flash_attn_func` and `flash_attn_varlen_func`: a plain softmax, causality
+aligned at the end (query i of n sees the first k - n + i + 1 of k keys), and zeros for queries that see no key.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
-from unittest.mock import patch
 
 import torch
-import transformers.modeling_flash_attention_utils as utils
 from torch import Tensor
+
+from vlm.models.transformers_internals import flash_kernel_replaced
 
 NAME = "flash_attention_2"
 
@@ -50,7 +49,7 @@ def flash_attn_varlen_func(
     softcap: float = 0.0,
     deterministic: bool = False,
 ) -> Tensor:
-    """The same for sequences behind each other: q (total queries, heads, d)."""
+    """The same for concatenated sequences: q (total queries, heads, d)."""
     assert not dropout_p
     assert not softcap
     assert cu_seqlens_q.dtype == cu_seqlens_k.dtype == torch.int32
@@ -85,14 +84,6 @@ def _one(q: Tensor, k: Tensor, v: Tensor, scale: float | None, causal: bool, win
 
 @contextmanager
 def installed() -> Iterator[None]:
-    """Transformers takes the stand-in for the loaded flash-attn 2."""
-    new: dict[str, Any] = {
-        "_loaded_implementation": NAME,
-        "_flash_fn": flash_attn_func,
-        "_flash_varlen_fn": flash_attn_varlen_func,
-        "_pad_fn": utils._pad_input,
-        "_unpad_fn": utils._unpad_input,
-        "_process_flash_kwargs_fn": utils._lazy_define_process_function(flash_attn_varlen_func),
-    }
-    with patch.multiple(utils, **new):
+    """Inside, transformers calls the stand-in where it would call flash-attn 2."""
+    with flash_kernel_replaced(NAME, flash_attn_func, flash_attn_varlen_func):
         yield

@@ -1,32 +1,35 @@
-"""Slow twin of every kind of plan: the model's own code on the full sequence, eager, without a cache.
+"""Slow reference for every kind of plan: the model's own code on the full sequence, eager, without a cache.
 
-Reads the plan's text by itself and shares nothing with the engine: tokens that bypass a layer are closed in its mask
-and put back afterwards, frozen ones only put back, dropped halves give zeros.
+It parses the plan's text itself and shares no code with the rest of the engine, so that it can check the engine. In
+each layer, tokens that bypass it are masked and their states restored afterwards; frozen tokens are only restored;
+dropped halves of a layer return zeros.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 from unittest.mock import patch
 
 import torch
 
-IMAGE = ("image_token_id", "image_token_index")
+from vlm.models.transformers_internals import attention_implementation, set_attention_implementation
+from vlm.models.types import Forward, Model
+
+_IMAGE_TOKEN = ("image_token_id", "image_token_index")
 
 
 def numbers(text: str, size: int) -> set[int]:
-    """ "0-4+24-" as a set of numbers below size."""
-    found: set[int] = set()
+    """The numbers below `size` that a text such as "0-4+24-" names."""
+    result: set[int] = set()
     for item in text.split("+"):
         start, dash, stop = item.partition("-")
-        found |= set(range(int(start), (int(stop) if stop else size) if dash else int(start) + 1))
-    return {n for n in found if n < size}
+        result |= set(range(int(start), (int(stop) if stop else size) if dash else int(start) + 1))
+    return {n for n in result if n < size}
 
 
 def planned_logits(
-    model: Any,
+    model: Model,
     batch: dict[str, torch.Tensor],
     text: str,
     *,
@@ -34,14 +37,27 @@ def planned_logits(
     maps: dict[int, torch.Tensor] | None = None,
     gradients: bool = False,
 ) -> torch.Tensor:
-    """Logits (batch, tokens, vocabulary) under the plan; the last of the first `prompt` tokens decides prunings.
+    """Logits (batch, tokens, vocabulary) of one uncached forward under a plan.
 
-    Full attention maps (batch, heads, queries, keys) of the layers are put into `maps`.
+    Parameters
+    ----------
+    model : Model
+        A model of any family.
+    batch : dict
+        Arguments of its forward.
+    text : str
+        The plan's text form.
+    prompt : int, optional
+        Number of prompt tokens, the last of which decides prunings; default: all tokens.
+    maps : dict, optional
+        Receives the attention maps (batch, heads, queries, keys) by layer.
+    gradients : bool
+        Whether gradients are recorded.
     """
     decoder = next(m for m in model.modules() if hasattr(m, "layers") and hasattr(m, "embed_tokens"))
-    image = next(getattr(model.config, name) for name in IMAGE if hasattr(model.config, name))
+    image = next(getattr(model.config, name) for name in _IMAGE_TOKEN if hasattr(model.config, name))
     depth, vision = len(decoder.layers), (batch["input_ids"] == image) & ("pixel_values" in batch)
-    asking = (prompt or vision.shape[1]) - 1
+    last = (prompt or vision.shape[1]) - 1
     words = [part.split(":") for part in text.split("/") if part != "none"]
     layers = {label: numbers(body, depth) for label, body in words if "=" not in body}
     keeps = [body.split("=") for label, body in words if label == "keep"]
@@ -71,13 +87,13 @@ def planned_logits(
         out = torch.zeros_like(vision)
         away = bypassing(first - 1)
         for row in range(len(vision)):
-            score = maps[first - 1][row, :, asking].mean(0).detach()
+            score = maps[first - 1][row, :, last].mean(0).detach()
             there = [int(j) for j in torch.nonzero(vision[row] & ~away[row])]
             best = sorted(there, key=lambda j: (-float(score[j]), j))
             out[row, best[: round(fraction * int(vision[row].sum()))]] = True
         return out
 
-    def wrap(index: int, original: Callable[..., Any]) -> Callable[..., Any]:
+    def wrap(index: int, original: Forward) -> Forward:
         def forward(states: torch.Tensor, **kwargs: Any) -> Any:
             away = bypassing(index)
             mask = kwargs["attention_mask"]
@@ -89,14 +105,14 @@ def planned_logits(
 
         return forward
 
-    def seeing(index: int, original: Callable[..., Any]) -> Callable[..., Any]:
+    def seeing(index: int, original: Forward) -> Forward:
         def forward(**kwargs: Any) -> Any:
             out, maps[index] = original(**kwargs)
             return (torch.zeros_like(out) if index in layers.get("attention", ()) else out), None
 
         return forward
 
-    def silent(original: Callable[..., Any]) -> Callable[..., Any]:
+    def silent(original: Forward) -> Forward:
         def forward(states: torch.Tensor) -> Any:
             out = original(states)
             return (torch.zeros_like(out[0]), out[1]) if isinstance(out, tuple) else torch.zeros_like(out)
@@ -106,12 +122,13 @@ def planned_logits(
     with ExitStack() as stack:
         stack.enter_context(torch.set_grad_enabled(gradients))
         for config in {id(c): c for c in (decoder.config, model.config.get_text_config())}.values():
-            stack.callback(setattr, config, "_attn_implementation", config._attn_implementation)
-            config._attn_implementation = "eager"
+            stack.callback(set_attention_implementation, config, attention_implementation(config))
+            set_attention_implementation(config, "eager")
         for index, layer in enumerate(decoder.layers):
             stack.enter_context(patch.object(layer, "forward", wrap(index, layer.forward)))
             stack.enter_context(patch.object(layer.self_attn, "forward", seeing(index, layer.self_attn.forward)))
             if index in layers.get("mlp", ()):
                 branch = layer.mlp if hasattr(layer, "mlp") else layer.feed_forward
                 stack.enter_context(patch.object(branch, "forward", silent(branch.forward)))
-        return model(**batch, use_cache=False).logits
+        logits: torch.Tensor = model(**batch, use_cache=False).logits
+        return logits

@@ -1,0 +1,42 @@
+"""Entropies and divergences of finite distributions that are given exactly, in nats.
+
+With 0 log 0 = 0. Estimates from counts, with their bias corrections, are in `bias_corrections`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import xlogy
+
+from redundancy.array_types import FloatArray, IntArray
+
+
+def entropy_of(p: FloatArray) -> float:
+    """H = -sum p log p of one distribution, of any shape."""
+    return float(-xlogy(p, p).sum())
+
+
+def binary_entropy_of(p: FloatArray, complement: FloatArray) -> FloatArray:
+    """h_2(p), elementwise; the complement 1 - p is passed because computing it would lose a small p."""
+    return np.asarray(-xlogy(p, p) - xlogy(complement, complement))
+
+
+def conditional_entropy_of(p: FloatArray, given: IntArray) -> float:
+    """H(X | Y) of cells with probabilities p > 0 whose values of Y are `given`: >= 0, and exactly 0 for X = f(Y)."""
+    total = np.bincount(given, weights=p)[given]
+    return float(-(p * np.log(p / np.maximum(total, p))).sum())
+
+
+def divergences_of(p: FloatArray, r: FloatArray) -> FloatArray:
+    """sum p log(p / r) of each table along the first axis.
+
+    Where r is 0 beside a positive p it has underflowed; the term is then far below the rounding of the sum and is
+    left out.
+    """
+    ratio = np.divide(p, r, out=np.ones_like(p), where=(p > 0) & (r > 0))
+    return np.asarray((p * np.log(ratio)).reshape(len(p), -1).sum(1))
+
+
+def log_loss_range(size: int, mix: float) -> tuple[float, float]:
+    """Range of -log((1 - mix) q + mix / size) for q in [0, 1]: the loss of a forecast mixed with the uniform one."""
+    return -float(np.log1p(-mix * (1.0 - 1.0 / size))), float(np.log(size / mix))

@@ -1,0 +1,45 @@
+"""What an observer of attention is given: one layer that has just attended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from vlm.engine.flash_layout import Mask
+from vlm.engine.forward_call import Call
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class AttentionEvent:
+    """Inputs of one layer's attention.
+
+    Attributes
+    ----------
+    call : Call
+        The forward call under way.
+    layer : int
+        Index of the decoder layer.
+    query : Tensor (batch, heads, rows, d)
+        Query vectors, rotary embedding applied.
+    key, value : Tensor (batch, key heads, keys, d)
+        Key and value vectors, those of the cache included. With fewer key heads than heads, each serves a group of
+        query heads.
+    mask : Tensor (batch or 1, heads or 1, rows, keys), Layout or None
+        Added to the scores, or boolean with True for "may attend"; a :class:`~vlm.engine.flash_layout.Layout` under
+        flash attention. None: attention is causal by row number.
+    scaling : float
+        Factor of the scores, usually d ** -0.5.
+    """
+
+    call: Call
+    layer: int
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    mask: Mask
+    scaling: float
+
+
+AttentionObserver = Callable[[AttentionEvent], None]

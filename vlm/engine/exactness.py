@@ -1,0 +1,144 @@
+"""The exactness table: every family, attention implementation and property on random models of the real classes.
+
+`python -m vlm exactness` prints the largest error of each over several plans, against a slow reference that runs
+every layer on the full sequence with a mask and without a cache (:mod:`vlm.engine.masked_reference`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import textwrap
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+import torch
+import transformers
+
+from vlm.engine.exactness_checks import JOINED, PLANS, PROPERTIES, NotApplicable, Property
+from vlm.models import flash_stand_in
+from vlm.models.random_models import FAMILY_NAMES, absent, random_model, unsuited
+from vlm.plans.plan import SkipPlan
+
+ATTENTION = ("sdpa", "eager", flash_stand_in.NAME)
+TABLE_FAMILIES = tuple(name for name in FAMILY_NAMES if name != "llava-mistral")
+
+
+@torch.no_grad()
+def worst_error(family: str, attention: str, item: Property, plans: Iterable[str] | None = None) -> float:
+    """Largest error of a property over plans; NaN counts as infinite.
+
+    Parameters
+    ----------
+    family : str
+        One of :data:`vlm.models.random_models.FAMILY_NAMES`.
+    attention : str
+        One of :data:`ATTENTION`.
+    item : Property
+        What is checked.
+    plans : iterable of str, optional
+        Plans in their text form; default: those of the property.
+
+    Raises
+    ------
+    NotApplicable
+        The property has no meaning for this family.
+    """
+    flash = attention == flash_stand_in.NAME
+    if flash and (why := unsuited(family)) is not None:
+        raise NotApplicable(why)
+    worst, model = 0.0, random_model(family, attention)
+    with flash_stand_in.installed() if flash else nullcontext():
+        for text in item.plans if plans is None else plans:
+            error = item.check(model, SkipPlan.parse(text))
+            worst = max(worst, error if error == error else float("inf"))
+    return worst
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command to its parser."""
+    parser.add_argument("--family", nargs="+", metavar="NAME", help=f"default: {' '.join(TABLE_FAMILIES)}")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the table to this file")
+
+
+def run(given: argparse.Namespace) -> int:
+    """Print the table; the exit status is 1 if an error exceeds its limit.
+
+    Raises
+    ------
+    ValueError
+        A family is unknown.
+    """
+    families = tuple(given.family or TABLE_FAMILIES)
+    unknown = [name for name in families if name not in FAMILY_NAMES]
+    if unknown:
+        raise ValueError(f"--family: expected some of {', '.join(FAMILY_NAMES)}, got {', '.join(unknown)}")
+    lines = ["| family | attention | " + " | ".join(p.name for p in PROPERTIES) + " |"]
+    lines.append("| --- | --- |" + " ---: |" * len(PROPERTIES))
+    print("\n".join(lines))
+    notes: dict[str, None] = {}  # in order, without repetition
+    failed = False
+    with _quiet_on_one_thread():
+        for family in families:
+            if (why := absent(family)) is not None:
+                notes[why] = None
+                continue
+            for attention in ATTENTION:
+                if attention == flash_stand_in.NAME and (why := unsuited(family)) is not None:
+                    notes[why] = None
+                    continue
+                cells = [_cell(family, attention, item, notes) for item in PROPERTIES]
+                failed |= any(cell.startswith("**") for cell in cells)
+                lines.append(f"| {family} | {attention} | " + " | ".join(cells) + " |")
+                print(lines[-1], flush=True)
+    print("\n".join(notes))
+    if given.markdown:
+        given.markdown.write_text(_page(lines, list(notes)), encoding="utf-8")
+    return int(failed)
+
+
+def _cell(family: str, attention: str, item: Property, notes: dict[str, None]) -> str:
+    """Error of one property, in bold if it exceeds the limit; says in `notes` why there is none."""
+    try:
+        error = worst_error(family, attention, item)
+    except NotApplicable as reason:
+        notes[f"{family}, {item.name}: {reason}"] = None
+        return "n/a"
+    return ("**{}**" if error > item.limit else "{}").format(f"{error:.1e}" if error else "0")
+
+
+@contextmanager
+def _quiet_on_one_thread() -> Iterator[None]:
+    """No log lines from transformers, and one thread: matrices this small are slower on several."""
+    threads, verbosity = torch.get_num_threads(), transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()
+    torch.set_num_threads(1)
+    try:
+        with warnings.catch_warnings():
+            # Renamed in transformers 5.24.
+            warnings.filterwarnings("ignore", "`past_key_values` is deprecated", FutureWarning)
+            yield
+    finally:
+        torch.set_num_threads(threads)
+        transformers.logging.set_verbosity(verbosity)
+
+
+def _page(lines: list[str], notes: list[str]) -> str:
+    versions = f"torch {torch.__version__.split('+')[0]} and transformers {transformers.__version__} on the CPU"
+    plans, joined = (", ".join(f"`{plan}`" for plan in texts) for texts in (PLANS, JOINED))
+    few = ", ".join(p.name for p in PROPERTIES if p.plans is not PLANS)
+    limits = ", ".join(f"{p.name} {p.limit:g}" for p in PROPERTIES)
+    what = f"""
+        Written by `python -m vlm exactness --markdown docs/benchmarks/exactness.md` with {versions}. Every cell is
+        the largest error over the plans {plans} ({few}: {joined}) on 5-layer random models of the real classes,
+        against a slow reference that runs every layer on every token with a mask and has no cache. 0 means
+        bit-identical logits, or the same tokens. Errors are relative, over all logits in float32; beam search: of the
+        best beams' scores; gradients: of all parameters; bfloat16: the largest logit difference in standard
+        deviations of the logits. Largest errors that pass: {limits}. {flash_stand_in.NAME}: transformers' own path
+        around a plain softmax in place of the kernel, which needs a GPU (`vlm/models/flash_stand_in.py`); the
+        stand-in takes each sequence by itself, so batches equal singles bit for bit.
+    """
+    text = textwrap.wrap(" ".join(what.split()), 120, break_on_hyphens=False)
+    notes = [f"- n/a: {note}." for note in notes]
+    return "\n".join(["# How exact skipping is", "", *text, "", *lines, "", *notes, ""])

@@ -1,0 +1,101 @@
+"""Every private attribute of transformers that this package uses, in one place.
+
+Seen in transformers 5.17 to 5.24. Each function says which attribute it relies on; when a later version renames one,
+this is the only file to change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+from vlm.models.types import Forward
+
+
+def attention_implementation(config: Any) -> str | None:
+    """Name of the attention function that a model with this configuration uses (`config._attn_implementation`)."""
+    name: str | None = config._attn_implementation
+    return name
+
+
+def set_attention_implementation(config: Any, name: str | None) -> None:
+    """Make a model attend by the function of this name, without transformers' check that it is available."""
+    config._attn_implementation = name
+
+
+def with_attention_implementation(module: Any, name: str) -> Any:
+    """A view of an attention module whose configuration names another attention implementation."""
+    return _Overridden(module, config=_Overridden(module.config, _attn_implementation=name))
+
+
+def register_attention(name: str, function: Forward, masks_like: str) -> None:
+    """Register an attention function that takes masks of the same kind as the implementation `masks_like`."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+
+    AttentionInterface.register(name, function)
+    AttentionMaskInterface.register(name, AttentionMaskInterface()[masks_like])
+
+
+def unregister_attention(name: str) -> None:
+    """Undo :func:`register_attention` (`_global_mapping`; transformers offers no public way)."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+
+    AttentionInterface._global_mapping.pop(name, None)
+    AttentionMaskInterface._global_mapping.pop(name, None)
+
+
+def registered_attention() -> tuple[frozenset[str], frozenset[str]]:
+    """Names of all registered attention functions and mask functions (`_global_mapping`)."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+
+    return frozenset(AttentionInterface._global_mapping), frozenset(AttentionMaskInterface._global_mapping)
+
+
+def is_image_text_model(config: Any) -> bool:
+    """Whether AutoModelForImageTextToText knows a model class for this configuration (`_model_mapping`)."""
+    from transformers import AutoModelForImageTextToText
+
+    return type(config) in AutoModelForImageTextToText._model_mapping
+
+
+def commit_of(config: Any) -> str | None:
+    """Hub commit that a configuration was read from, None for a local folder (`config._commit_hash`)."""
+    return getattr(config, "_commit_hash", None) or None
+
+
+def model_from_config(model_class: Any, config: Any, attention: str) -> Any:
+    """A model of random weights (`PreTrainedModel._from_config`, which unlike the constructor takes `attention`)."""
+    return model_class._from_config(config, attn_implementation=attention)
+
+
+@contextmanager
+def flash_kernel_replaced(name: str, function: Forward, varlen_function: Forward) -> Iterator[None]:
+    """Let transformers' flash path call these functions in place of the package flash-attn.
+
+    Replaces the module variables of `transformers.modeling_flash_attention_utils` that hold the loaded kernel.
+    """
+    import transformers.modeling_flash_attention_utils as utils
+
+    loaded = {
+        "_loaded_implementation": name,
+        "_flash_fn": function,
+        "_flash_varlen_fn": varlen_function,
+        "_pad_fn": utils._pad_input,
+        "_unpad_fn": utils._unpad_input,
+        "_process_flash_kwargs_fn": utils._lazy_define_process_function(varlen_function),
+    }
+    with patch.multiple(utils, **loaded):
+        yield
+
+
+class _Overridden:
+    """Proxy that overrides selected attributes of an object."""
+
+    def __init__(self, original: Any, **instead: Any) -> None:
+        self._original = original
+        self.__dict__.update(instead)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._original, name)
