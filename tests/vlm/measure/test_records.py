@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.support.random_models import batch_for, random_model
 
 import vlm
 from redundancy.display import LONGEST_LINE
 from vlm.measure.records import AttentionMeasurement, DistanceMeasurement, check_attention, check_distances
+from vlm.models.random_batches import batch_for
+from vlm.models.random_models import random_model
 
 CONTEXTS = {
     "ProbeRecord": lambda model: vlm.probe(model, thresholds=[0.01 * i for i in range(1, 60)]),

@@ -6,11 +6,12 @@ import json
 
 import numpy as np
 import pytest
-from tests.support.random_models import batch_for, random_model
 
 import vlm
 from redundancy.display import LONGEST_LINE
 from vlm import selectors
+from vlm.models.random_batches import batch_for
+from vlm.models.random_models import random_model
 from vlm.selectors.equal_cost import Ladder
 from vlm.selectors.published_choices import PUBLISHED
 
