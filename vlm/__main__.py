@@ -38,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_experiment(commands, "sweep", "accuracy under every plan on every data set", _sweep)
     _add_merge(commands)
     _add_report(commands)
+    _add_exactness(commands)
     given = parser.parse_args(arguments)
     try:
         status: int = given.run(given)
@@ -288,6 +289,24 @@ def _add_report(commands: Any) -> None:
     parser.add_argument("--tolerance", type=float, default=0.02, help="loss of accuracy that counts as none")
     parser.add_argument("--t", type=float, help="measured cosine distance that is close; default: the one next to 0.05")
     parser.set_defaults(run=_report)
+
+
+def _add_exactness(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "exactness",
+        help="how exactly skipping agrees with a masked reference, family by family, with the installed transformers",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="example: python -m vlm exactness --family llava gemma3 (random models; needs no checkpoint)",
+    )
+    parser.add_argument("--family", nargs="+", metavar="NAME", help="these families only; default: all")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table as a Markdown page too")
+    parser.set_defaults(run=_exactness)
+
+
+def _exactness(given: argparse.Namespace) -> int:
+    from vlm.engine.exactness import run
+
+    return run(given)
 
 
 def _ours(error: BaseException) -> bool:

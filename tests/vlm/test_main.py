@@ -15,7 +15,7 @@ import pytest
 from tests.support.fixture_sets import PLANS, write_spec
 from vlm.__main__ import main
 
-COMMANDS = ("demo", "measure", "plan", "sweep", "merge", "report")
+COMMANDS = ("demo", "measure", "plan", "sweep", "merge", "report", "exactness")
 
 
 @pytest.fixture(scope="module")
