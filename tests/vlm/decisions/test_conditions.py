@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from vlm import SkipPlan, attention, decide, probe
-from vlm.experiments.measurement_tables import Measured
+from vlm.experiments.measurement_tables import Measured, MeasuredPrompt
 from vlm.measure.attention_ratio import AttentionRecord
 from vlm.measure.distances import ProbeRecord
 from vlm.measure.records import AttentionMeasurement, DistanceMeasurement
@@ -139,8 +139,11 @@ def test_swapped_or_wrong_arguments_are_named(arguments, message):
 def test_the_record_of_a_measurement_on_disk_is_accepted_too():
     vision = {name: np.ones(2) for name in ("within_0.05", "entry_within_0.05")}
     vision |= {name: np.zeros(2) for name in ("distance", "distance_from_entry")}
-    line = {"failure": None, "tokens": {"vision": 4}, "dataset": "d", "vision": vision, "attention": np.zeros((2, 3))}
-    measured = Measured(tuple({**line, "image_id": str(number)} for number in range(200)))
+    prompts = [
+        MeasuredPrompt("d", "g", str(number), {"vision": 4, "text": 2}, {"vision": vision}, np.zeros((2, 3)))
+        for number in range(200)
+    ]
+    measured = Measured(tuple(prompts))
     assert isinstance(measured, DistanceMeasurement)
     assert isinstance(measured, AttentionMeasurement)
     assert decide(measured, measured, groups=measured.groups).late_entry == 2
