@@ -27,7 +27,7 @@ def main():
     batch = processor(images=[q.image for q in seen], text=[q.prompt for q in seen], return_tensors="pt", padding=True)
     with torch.inference_mode(), vlm.probe(model) as record, vlm.attention(model) as attention:
         model(**batch, logits_to_keep=1)
-    decision = vlm.decide(record, attention, images=[q.image_id for q in seen])
+    decision = vlm.decide(record, attention, groups=[q.image_id for q in seen])
     print("\n".join(decision.reasons()))
     print(f"plan: {decision.plan}")
 

@@ -153,7 +153,7 @@ def main() -> None:
         theory = selectors.redundancy(seen.probe)
         others = rankings(model, inputs, seen)
         looked = selectors.small_attention(seen.attention)
-        table = agreement(theory, [selectors.redundancy(seen.probe, t=0.05), looked, *others], images=images)
+        table = agreement(theory, [selectors.redundancy(seen.probe, t=0.05), looked, *others], groups=images)
         print(f"{name}: layers that {theory.method} chooses first: {' '.join(map(str, theory.order))}")
         print(f"{table.text()}\n")
         print(f"{vlm.Table.from_rows(token_rows(seen, images)).text()}\n")

@@ -12,7 +12,7 @@ import torch
 import vlm
 from vlm import SkipPlan, tiny
 from vlm.decisions.four_regimes import regimes
-from vlm.demo.loop import measure
+from vlm.demo.loop import measure_questions
 from vlm.evaluation.plan_accuracy import PlanAccuracy
 from vlm.measure.attention_removal import removal
 from vlm.measure.error_propagation import consequences
@@ -46,15 +46,15 @@ def main():
 
     # One question per scene to measure on, since scenes are what is independent.
     seen = one_per_scene(given.questions)
-    record, attention = measure(model, processor, seen, batch_size=60, bar=lambda items, name: items)
+    record, attention = measure_questions(model, processor, seen, batch_size=60, bar=lambda items, name: items)
     images = [q.image_id for q in seen]
-    decision = vlm.decide(record, attention, images=images)
+    decision = vlm.decide(record, attention, groups=images)
     result = regimes(decision)
     print("\n".join(result.reasons()))
     print(f"\n{result}")
     print(result.runs.text())
     # Distances of adjacent layers may add up along a run; those from state 0 are what a run from layer 0 really makes.
-    strict = regimes(vlm.decide(record, attention, images=images, accumulated=True))
+    strict = regimes(vlm.decide(record, attention, groups=images, accumulated=True))
     print(f"by accumulated distances: {strict}")
     print(f"{strict.runs.text()}\n")
 
@@ -77,7 +77,7 @@ def main():
             f"layer {layer}: ratio {rows['ratio'].mean():.2f}, change {rows['change'].mean():.2f}, bound "
             f"{rows['bound'].mean():.2f}, largest change / bound {(rows['change'] / rows['bound']).max():.2f}"
         )
-    result = consequences(model, batches(processor, followed), images=[q.image_id for q in followed])
+    result = consequences(model, batches(processor, followed), groups=[q.image_id for q in followed])
     table = result.table()
     print(f"\n{result}: the recursions are diagnostics, not certificates")
     print(table.text())

@@ -1,49 +1,78 @@
-"""A small torch network with early stopping behind the scikit-learn estimator interface."""
+"""A small torch network with early stopping, as a scikit-learn estimator."""
 
 from __future__ import annotations
 
 import copy
 import math
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.random import RandomState
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
-from redundancy.array_types import FloatArray
+from redundancy.array_types import FloatArray, IntArray
 
 
 class TorchMLPRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[misc]
-    """Multi-layer perceptron for squared error, for `redundancy.mmse(..., regressor=TorchMLPRegressor())`.
+    """Multi-layer perceptron for squared error, as in `redundancy.mmse(..., regressor=TorchMLPRegressor())`.
 
     Inputs and targets are standardised inside `fit`; a tenth of the rows is held out and training stops
-    `patience` epochs after its error was smallest, keeping those weights. Given `random_state` the fit is
-    deterministic on the CPU.
+    `patience` epochs after the held-out error was smallest; those weights are kept. With a fixed `random_state` the
+    fit is deterministic on the CPU.
 
     Parameters
     ----------
     hidden : tuple of int
         Widths of the hidden layers.
     learning_rate, weight_decay : float
-        Of AdamW.
+        Parameters of AdamW.
     dropout : float
-        Probability of dropping a hidden unit while fitting.
+        Probability of dropping a hidden unit during the fit.
     epochs : int
-        Most passes over the data.
+        Maximum number of passes over the data.
     batch_size : int
-        Rows per step.
+        Rows per gradient step.
     patience : int
         Epochs without improvement before stopping.
     validation : float
-        Fraction of rows held out for stopping; with fewer than 10 rows the training error decides.
+        Fraction of rows held out for stopping, in (0, 1); with fewer than 10 rows the training error is used.
     device : str
-        Where to fit and predict.
+        Device on which to fit and predict.
     random_state : int, RandomState or None
-        Initial weights, split and order of the rows.
+        Determines initial weights, split and order of the rows.
+
+    Attributes
+    ----------
+    n_iter_ : int
+        Epochs run.
+    validation_error_ : float
+        Smallest mean squared error of the standardised targets on the held-out rows.
+
+    See Also
+    --------
+    redundancy.mmse, redundancy.functional : Take one as `regressor`.
+
+    References
+    ----------
+    Loshchilov and Hutter 2019, "Decoupled Weight Decay Regularization", arXiv 1711.05101 (AdamW).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from vlm.regressor import TorchMLPRegressor
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.normal(size=(400, 2))
+    >>> z = np.sin(2 * x[:, 0]) + x[:, 1] ** 2
+    >>> regressor = TorchMLPRegressor(hidden=(32,), epochs=60, random_state=0).fit(x[:300], z[:300])
+    >>> round(regressor.score(x[300:], z[300:]), 1)
+    0.8
+    >>> regressor.predict(x[300:]).shape
+    (100,)
     """
 
     def __init__(
@@ -58,7 +87,7 @@ class TorchMLPRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):  # typ
         patience: int = 15,
         validation: float = 0.1,
         device: str = "cpu",
-        random_state: Any = None,
+        random_state: int | RandomState | None = None,
     ) -> None:
         self.hidden = hidden
         self.learning_rate = learning_rate
@@ -71,31 +100,59 @@ class TorchMLPRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):  # typ
         self.device = device
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any) -> Self:
-        """Fit to X (n, d) and y (n,) or (n, m); raises ValueError on NaN, empty or mismatched input."""
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+        """Fit to data.
+
+        Parameters
+        ----------
+        X : array (n, d)
+        y : array (n,) or (n, m)
+
+        Returns
+        -------
+        TorchMLPRegressor
+            Itself.
+
+        Raises
+        ------
+        ValueError
+            NaN, empty or mismatched input; a parameter out of range.
+        """
         if not 0.0 < self.validation < 1.0:
             raise ValueError(f"validation: expected a fraction in (0, 1), got {self.validation}")
         if self.epochs < 1 or self.batch_size < 1 or self.patience < 1:
             raise ValueError("epochs, batch_size and patience: expected integers >= 1")
-        X, y = validate_data(self, X, y, multi_output=True, y_numeric=True, dtype=np.float64, ensure_min_samples=1)
-        self.single_ = y.ndim == 1
-        z = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
-        self.centre_, self.spread_ = X.mean(axis=0), _positive(X.std(axis=0))
+        x: FloatArray
+        x, y = validate_data(self, X, y, multi_output=True, y_numeric=True, dtype=np.float64, ensure_min_samples=1)
+        z = np.asarray(y, dtype=np.float64)
+        self.single_ = z.ndim == 1
+        z = z.reshape(len(z), -1)
+        self.centre_, self.spread_ = x.mean(axis=0), _positive(x.std(axis=0))
         self.target_centre_, self.target_spread_ = z.mean(axis=0), _positive(z.std(axis=0))
         rng = check_random_state(self.random_state)
-        order = rng.permutation(len(X))
+        order = rng.permutation(len(x))
         generator = torch.Generator().manual_seed(int(rng.randint(2**31 - 1)))
-        held = math.ceil(self.validation * len(X)) if len(X) >= 10 else 0
-        inputs = self._tensor((X - self.centre_) / self.spread_)
+        held = math.ceil(self.validation * len(x)) if len(x) >= 10 else 0
+        inputs = self._tensor((x - self.centre_) / self.spread_)
         targets = self._tensor((z - self.target_centre_) / self.target_spread_)
         network = self._network(inputs.shape[1], targets.shape[1], generator).to(self.device)
         self._train(network, inputs, targets, order[held:], order[:held], generator)
-        # Predictions are made in double precision: a row's prediction then does not depend on its batch.
+        # Predictions are computed in double precision, so that they do not depend on the batch of a row.
         self.network_ = network.double().eval()
         return self
 
-    def predict(self, X: Any) -> FloatArray:
-        """Predictions (t,) or (t, m) for X (t, d)."""
+    def predict(self, X: ArrayLike) -> FloatArray:
+        """Predict the targets of new rows.
+
+        Parameters
+        ----------
+        X : array (t, d)
+
+        Returns
+        -------
+        ndarray (t,) or (t, m)
+            As many columns as the targets of the fit.
+        """
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=np.float64)
         with torch.no_grad():
@@ -118,8 +175,8 @@ class TorchMLPRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):  # typ
         network: nn.Sequential,
         inputs: torch.Tensor,
         targets: torch.Tensor,
-        train: NDArray[np.int64],
-        held: NDArray[np.int64],
+        train: IntArray,
+        held: IntArray,
         generator: torch.Generator,
     ) -> None:
         judge = held if held.size else train
@@ -154,7 +211,7 @@ def _positive(spread: FloatArray) -> FloatArray:
 def _linear(d: int, m: int, generator: torch.Generator) -> nn.Linear:
     layer = nn.Linear(d, m)
     with torch.no_grad():
-        # The uniform law of He et al.'s analysis for d inputs, from our own generator.
+        # The uniform distribution that torch uses for d inputs, but from our own generator.
         bound = 1.0 / math.sqrt(d)
         layer.weight.uniform_(-bound, bound, generator=generator)
         layer.bias.uniform_(-bound, bound, generator=generator)

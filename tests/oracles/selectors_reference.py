@@ -1,4 +1,4 @@
-"""Scores of the published selection rules, token by token, from states and maps collected the slow way."""
+"""Reference scores of the published selection rules, token by token, from collected states and attention maps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vlm.models.random_models import IMAGE
 
 @dataclass
 class Collected:
-    """Of one prompt without padding: states (L+1, S, d), middle (L, S, d), maps (L, H, S, S), which are image."""
+    """One prompt without padding: states (L+1, S, d), middle (L, S, d), maps (L, H, S, S), image (S,) of bool."""
 
     states: np.ndarray
     middle: np.ndarray
@@ -25,10 +25,10 @@ def collect(eager, batch, row):
     """Run one row of a batch alone, without padding, on a model with eager attention."""
     real = batch["attention_mask"][row].bool()
     one = {"input_ids": batch["input_ids"][row, real][None], "attention_mask": torch.ones(1, int(real.sum())).long()}
-    pictures = [int((ids == IMAGE).any()) for ids in batch["input_ids"]]
-    assert max(pictures) <= 1 or len(pictures) == 1
-    if pictures[row]:
-        one["pixel_values"] = batch["pixel_values"][sum(pictures[:row])][None]
+    images = [int((ids == IMAGE).any()) for ids in batch["input_ids"]]
+    assert max(images) <= 1 or len(images) == 1
+    if images[row]:
+        one["pixel_values"] = batch["pixel_values"][sum(images[:row])][None]
     layers = eager.model.language_model.layers
     states, attended, handles = [], [], []
     handles.append(layers[0].register_forward_pre_hook(lambda m, args: states.append(args[0])))
@@ -52,32 +52,35 @@ def mean_cosine(x, y):
     return sum(cosine(a, b) for a, b in zip(x, y, strict=True)) / len(x)
 
 
-def angle(found, start, stop):
-    return math.acos(max(-1.0, min(1.0, cosine(found.states[start][-1], found.states[stop][-1])))) / math.pi
+def angle(prompt, start, stop):
+    return math.acos(max(-1.0, min(1.0, cosine(prompt.states[start][-1], prompt.states[stop][-1])))) / math.pi
 
 
-def map_rank(found, layer):
+def map_rank(prompt, layer):
     """Singular values above the float32 tolerance, head by head."""
     ranks = []
-    for head in found.maps[layer].astype(np.float32):
+    for head in prompt.maps[layer].astype(np.float32):
         values = np.linalg.svd(head, compute_uv=False)
         ranks.append(sum(v > values.max() * len(head) * np.finfo(np.float32).eps for v in values))
     return sum(ranks) / len(ranks)
 
 
-def last_token_attention(found, layer):
-    return np.array([np.mean([head[-1, j] for head in found.maps[layer]]) for j in np.flatnonzero(found.image)])
+def last_token_attention(prompt, layer):
+    return np.array([np.mean([head[-1, j] for head in prompt.maps[layer]]) for j in np.flatnonzero(prompt.image)])
 
 
-def rater_attention(found, layer):
-    image, text = np.flatnonzero(found.image), [i for i in range(len(found.image)) if i > found.image.nonzero()[0][-1]]
+def rater_attention(prompt, layer):
+    image, text = (
+        np.flatnonzero(prompt.image),
+        [i for i in range(len(prompt.image)) if i > prompt.image.nonzero()[0][-1]],
+    )
     relevance = np.zeros(len(text))
     for v in image:
-        scores = np.array([found.states[0][v] @ found.states[0][i] for i in text])
+        scores = np.array([prompt.states[0][v] @ prompt.states[0][i] for i in text])
         weights = np.exp(scores - scores.max())
         relevance += weights / weights.sum() / len(image)
     chosen = [i for i, r in zip(text, relevance, strict=True) if r > relevance.mean()]
-    return np.array([np.mean([[head[i, j] for head in found.maps[layer]] for i in chosen]) for j in image])
+    return np.array([np.mean([[head[i, j] for head in prompt.maps[layer]] for i in chosen]) for j in image])
 
 
 def class_token_attention(model, pixels, layer):
@@ -88,14 +91,14 @@ def class_token_attention(model, pixels, layer):
         module = [m for m in tower.modules() if hasattr(m, "self_attn")][layer]
         normed = module.layer_norm1(states[layer])
         q, k = module.self_attn.q_proj(normed), module.self_attn.k_proj(normed)
-    found = []
+    attention = []
     for row_q, row_k in zip(q.double().numpy(), k.double().numpy(), strict=True):
         scores = np.array([row_q[0] @ key / math.sqrt(len(key)) for key in row_k])
         weights = np.exp(scores - scores.max())
-        found.append((weights / weights.sum())[1:])
-    return np.array(found)
+        attention.append((weights / weights.sum())[1:])
+    return np.array(attention)
 
 
 def divergence(p, q):
-    """KL of p from q in nats, entry by entry."""
+    """KL divergence of p from q in nats, entry by entry."""
     return sum(a * math.log(a / b) for a, b in zip(p, q, strict=True) if a > 0)

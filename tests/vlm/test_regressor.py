@@ -1,4 +1,4 @@
-"""The torch regressor keeps the scikit-learn contract, and does its job inside mmse."""
+"""The torch regressor meets the scikit-learn contract and works inside mmse."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""From measurements to a plan: the stated conditions, every threshold explicit, every verdict with its interval."""
+"""Choose late entry and early exit from measured redundancy and attention, with confidence intervals."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal, NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,36 +11,71 @@ from numpy.typing import ArrayLike, NDArray
 import bounds
 from bounds.confidence import Method
 from redundancy import Estimate, checks
-from redundancy.array_types import FloatArray
+from redundancy.array_types import BoolArray, FloatArray
+from redundancy.display import Displayed
 from redundancy.units import unit_means
-from vlm.measure.attention_ratio import AttentionRecord
-from vlm.measure.distances import ProbeRecord
+from vlm.measure.records import AttentionMeasurement, DistanceMeasurement, check_attention, check_distances
 from vlm.plans.plan import SkipPlan
 from vlm.table import Table
 
+Verdict = Literal["holds", "fails", "undecided"]
 
-@dataclass(frozen=True, eq=False)
-class Decision:
-    """The plan that the conditions allow, and why.
+
+class Settings(TypedDict):
+    """Every threshold of a decision, and the number of images it rests on."""
+
+    t: float
+    delta: float
+    attention_limit: float
+    accumulated: bool
+    confidence: float
+    method: Method
+    images: int
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Decision(Displayed):
+    """The plan that the conditions allow, and why; the result of :func:`vlm.decide`.
 
     Attributes
     ----------
     plan : SkipPlan
-        Late entry and early exit of vision tokens, as far as allowed; may be empty.
+        Late entry and early exit of vision tokens, as far as they are allowed; may be empty.
     late_entry, early_exit : int
-        The k of each; 0 and the model's depth mean "none".
+        The layer k of each; 0 and the model's depth mean "none".
     layers : Table
-        One row per layer: both conditions with estimate, interval and verdict ("holds", "fails" or
-        "undecided"), and what was decided.
+        One row per layer: both conditions with estimate, confidence interval and verdict ("holds", "fails" or
+        "undecided"), and the decision.
     settings : dict
-        Every threshold used.
+        Every threshold used, and the number of images.
+
+    See Also
+    --------
+    vlm.decide : Makes one.
+    vlm.regimes : Sorts the same layers into four regimes.
+
+    Examples
+    --------
+    >>> import vlm
+    >>> from vlm import tiny
+    >>> model, processor = vlm.load("tiny")
+    >>> asked = tiny.questions(limit=40, kinds=("location",))
+    >>> images, prompts = [q.image for q in asked], [q.prompt for q in asked]
+    >>> batch = processor(images=images, text=prompts, return_tensors="pt", padding=True)
+    >>> with vlm.probe(model, thresholds=0.2) as record, vlm.attention(model) as seen:
+    ...     _ = model(**batch)
+    >>> decision = vlm.decide(record, seen, t=0.2, delta=0.5, attention_limit=0.75)
+    >>> decision
+    Decision(plan vision:0-1+7-10: late entry at 1, early exit at 7)
+    >>> decision.reasons()[9].split(" (P(d")[0]
+    'layer 9: skip (early exit); redundancy holds'
     """
 
     plan: SkipPlan
     late_entry: int
     early_exit: int
     layers: Table
-    settings: dict[str, Any]
+    settings: Settings
 
     def __repr__(self) -> str:
         entry = f"late entry at {self.late_entry}" if self.late_entry else "no late entry"
@@ -48,7 +83,7 @@ class Decision:
         return f"Decision(plan {self.plan}: {entry}, {leave})"
 
     def reasons(self) -> list[str]:
-        """One sentence per layer."""
+        """One sentence per layer: the decision, both verdicts, and the intervals behind them."""
         s = self.settings
         out = []
         for row in self.layers.rows():
@@ -63,10 +98,10 @@ class Decision:
 
 
 def decide(
-    record: ProbeRecord,
-    attention: AttentionRecord,
+    record: DistanceMeasurement,
+    attention: AttentionMeasurement,
     *,
-    images: ArrayLike | None = None,
+    groups: ArrayLike | None = None,
     t: float = 0.05,
     delta: float = 0.05,
     attention_limit: float = 0.1,
@@ -76,25 +111,26 @@ def decide(
 ) -> Decision:
     """Choose late entry and early exit of vision tokens by the redundancy and attention conditions.
 
-    Late entry at k is allowed while for all layers below k both hold: vision tokens are proximally
-    redundant, P(distance <= t) >= 1 - delta, and the visual attention ratio of the asking token is at most
-    `attention_limit`. Early exit at k is allowed when from layer k on the ratio is at most
-    `attention_limit`. A condition holds only when its confidence interval lies on the right side; all
-    2 x layers intervals hold together. Both conditions are sufficient by the theory, not necessary.
+    Late entry at k is allowed while both conditions hold in all layers below k: vision tokens are proximally
+    redundant, P(distance <= t) >= 1 - delta, and the visual attention ratio of the last prompt token (the query of
+    the attention record) is at most `attention_limit`. Early exit at k is allowed when the ratio is at most
+    `attention_limit` in every layer from k on. A condition holds only if its whole confidence interval lies on the
+    right side of the threshold; all 2 x layers intervals hold together. Both conditions are sufficient by the theory,
+    not necessary.
 
     Parameters
     ----------
     record : ProbeRecord
-        From :func:`vlm.probe`, with `t` among its thresholds.
+        From :func:`vlm.probe`, with `t` among its thresholds; or any other :class:`DistanceMeasurement`.
     attention : AttentionRecord
-        From :func:`vlm.attention` on the same calls.
-    images : array (samples,), optional
-        Image of each sample: the unit of sampling. Without it every sample counts as its own image, so
-        pass it whenever an image was asked more than once. Samples without image tokens are left out.
+        From :func:`vlm.attention` on the same calls; or any other :class:`AttentionMeasurement`.
+    groups : array (samples,), optional
+        Image of each sample: the unit of sampling. By default every sample counts as its own image, so pass it
+        whenever there are several questions about one image. Samples without image tokens are left out.
     t : float
         Cosine distance up to which two states are close.
     delta : float
-        Fraction of vision tokens that may be far, in [0, 1].
+        Fraction of vision tokens that may be farther apart, in [0, 1].
     attention_limit : float
         Largest visual attention ratio (mean over heads) that counts as small, in [0, 1].
     accumulated : bool
@@ -111,43 +147,59 @@ def decide(
     ------
     ValueError
         Records of different calls, a threshold that was not probed, no sample with an image.
+    TypeError
+        Arguments in the wrong order, or something else than a record.
+
+    See Also
+    --------
+    vlm.regimes : What the two conditions allow in every single layer.
+    bounds.certify_mean : The intervals.
+
+    Notes
+    -----
+    Redundancy is proximal redundancy of the vision states (theory, D3); late entry at k replaces state k by state 0, so
+    the accumulated distance is the one that (9.6) needs. Small attention bounds what text loses without the image by
+    (9.4).
+
+    References
+    ----------
+    *Skip-It? Theoretical Conditions for Layer Skipping in Vision-Language Models*, 2025, arXiv 2509.25584.
+
+    Examples
+    --------
+    >>> import vlm
+    >>> from vlm import tiny
+    >>> model, processor = vlm.load("tiny")
+    >>> asked = tiny.questions(limit=40, kinds=("location",))
+    >>> images, prompts = [q.image for q in asked], [q.prompt for q in asked]
+    >>> batch = processor(images=images, text=prompts, return_tensors="pt", padding=True)
+    >>> with vlm.probe(model, thresholds=0.2) as record, vlm.attention(model) as seen:
+    ...     _ = model(**batch)
+    >>> vlm.decide(record, seen, t=0.2, groups=[q.image_id for q in asked])
+    Decision(plan none: no late entry, no early exit)
+    >>> decision = vlm.decide(record, seen, t=0.2, delta=0.5, attention_limit=0.75)
+    >>> str(decision.plan)
+    'vision:0-1+7-10'
+    >>> decision.layers["attention_small"].tolist()
+    ['holds', 'undecided', 'undecided', 'undecided', 'undecided', 'holds', 'undecided', 'holds', 'holds', 'holds']
     """
+    check_distances(record)
+    check_attention(attention)
     for name, value in (("delta", delta), ("attention_limit", attention_limit)):
         checks.probability(value, name=name)
-    near, entry, far_mean, entry_mean = _vision_columns(record, t)
-    ratios = attention.ratios().mean(axis=2)
-    if len(ratios) != len(near):
-        raise ValueError(
-            f"record, attention: expected the same calls, got {len(near)} and {len(ratios)} samples; open both "
-            "contexts around the same forward calls"
-        )
-    labels = np.arange(len(near)) if images is None else np.asarray(images)
-    if labels.shape != (len(near),):
-        raise ValueError(f"images: expected one label per sample, shape ({len(near)},), got {labels.shape}")
-    if np.isnan(ratios).any():
-        raise ValueError("attention: some layers did not attend from the asking token; measure without a plan")
-    seen = ~np.isnan(near).any(axis=1)
-    if not seen.any():
-        raise ValueError("record: expected samples with image tokens, got none; measure on prompts with an image")
-    index, sizes = checks.group_index(labels[seen], int(seen.sum()))
-    near, entry, far_mean, entry_mean, ratios = (
-        unit_means(a[seen], index, sizes) for a in (near, entry, far_mean, entry_mean, ratios)
-    )
+    near, entry, mean, entry_mean, ratios = _per_image(record, attention, t, groups)
     judged = entry if accumulated else near
     close = _certified(judged, "proximal", confidence, method)
     small = _certified(ratios, "visual attention ratio", confidence, method)
     redundant = _verdicts(close.low >= 1 - delta, close.high < 1 - delta)
     attention_small = _verdicts(small.high <= attention_limit, small.low > attention_limit)
+    late, leave = _entry_and_exit(redundant == "holds", attention_small == "holds")
     depth = record.depth
-    both = (redundant == "holds") & (attention_small == "holds")
-    late = int(np.argmin(np.append(both, False)))
-    late_exit = depth - int(np.argmin(np.append((attention_small == "holds")[::-1], False)))
-    plan = SkipPlan.late_entry(late) | (SkipPlan.early_exit(late_exit) if late_exit < depth else SkipPlan())
     layer = np.arange(depth)
-    decision = np.where(layer < late, "skip (late entry)", np.where(layer >= late_exit, "skip (early exit)", "keep"))
+    decision = np.where(layer < late, "skip (late entry)", np.where(layer >= leave, "skip (early exit)", "keep"))
     columns = {
         "layer": layer,
-        "distance": far_mean.mean(axis=0),
+        "distance": mean.mean(axis=0),
         "distance_from_entry": entry_mean.mean(axis=0),
         "close": judged.mean(axis=0),
         "close_low": np.asarray(close.low),
@@ -159,19 +211,57 @@ def decide(
         "attention_small": attention_small,
         "decision": decision,
     }
-    settings = {
+    settings: Settings = {
         "t": t,
         "delta": delta,
         "attention_limit": attention_limit,
         "accumulated": accumulated,
         "confidence": confidence,
         "method": method,
-        "images": int(sizes.size),
+        "images": len(ratios),
     }
-    return Decision(plan.resolved(depth), late, late_exit, Table(columns), settings)
+    plan = SkipPlan.late_entry(late) | (SkipPlan.early_exit(leave) if leave < depth else SkipPlan())
+    return Decision(plan.resolved(depth), late, leave, Table(columns), settings)
 
 
-def _vision_columns(record: ProbeRecord, t: float) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+class _PerImage(NamedTuple):
+    """Means over each image's samples with vision tokens, each (images, layers)."""
+
+    near: FloatArray
+    entry_near: FloatArray
+    distance: FloatArray
+    entry_distance: FloatArray
+    ratios: FloatArray
+
+
+def _per_image(
+    record: DistanceMeasurement, attention: AttentionMeasurement, t: float, groups: ArrayLike | None
+) -> _PerImage:
+    columns = _vision_columns(record, t)
+    near = columns[0]
+    ratios = attention.ratios().mean(axis=2)
+    if len(ratios) != len(near):
+        raise ValueError(
+            f"record, attention: expected the same calls, got {len(near)} and {len(ratios)} samples; open both "
+            "contexts around the same forward calls"
+        )
+    labels = np.arange(len(near)) if groups is None else np.asarray(groups)
+    if labels.shape != (len(near),):
+        raise ValueError(f"groups: expected one label per sample, shape ({len(near)},), got {labels.shape}")
+    if np.isnan(ratios).any():
+        raise ValueError(
+            "attention: expected a ratio in every layer, got NaN where the query token bypassed a layer; measure "
+            "without a plan"
+        )
+    with_image = ~np.isnan(near).any(axis=1)
+    if not with_image.any():
+        raise ValueError("record: expected samples with image tokens, got none; measure on prompts with an image")
+    index, sizes = checks.group_index(labels[with_image], int(with_image.sum()))
+    return _PerImage(*(unit_means(values[with_image], index, sizes) for values in (*columns, ratios)))
+
+
+def _vision_columns(record: DistanceMeasurement, t: float) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Of vision tokens, each (samples, layers): closeness, closeness to state 0, and both mean distances."""
     if t not in record.thresholds:
         raise ValueError(f"t: expected one of the probed thresholds {record.thresholds}, got {t}")
     table = record.table().where(modality="vision")
@@ -181,11 +271,19 @@ def _vision_columns(record: ProbeRecord, t: float) -> tuple[FloatArray, FloatArr
     return near, entry, mean, entry_mean
 
 
+def _entry_and_exit(redundant: BoolArray, attention_small: BoolArray) -> tuple[int, int]:
+    """Length of the leading run of layers where both hold; start of the last run of small attention."""
+    late = int(np.argmin(np.append(redundant & attention_small, False)))
+    last_run = int(np.argmin(np.append(attention_small[::-1], False)))
+    return late, len(attention_small) - last_run
+
+
 def _certified(per_unit: FloatArray, quantity: str, confidence: float, method: Method) -> bounds.Certificate:
+    # The certificates of redundancy and of attention must hold together.
     estimate = Estimate.over_units(per_unit, np.arange(len(per_unit)), quantity=quantity, support=(0.0, 1.0))
-    # Redundancy and attention are two certificates that must hold together.
     return bounds.certify_mean(estimate, confidence, method=method, simultaneous=2)
 
 
-def _verdicts(holds: Any, fails: Any) -> NDArray[np.str_]:
+def _verdicts(holds: ArrayLike, fails: ArrayLike) -> NDArray[np.str_]:
+    """One :data:`Verdict` per layer."""
     return np.where(holds, "holds", np.where(fails, "fails", "undecided"))

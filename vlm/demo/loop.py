@@ -1,14 +1,15 @@
-"""The main job on the embedded model: measure, plan, skip, validate."""
+"""The demo: measure the embedded model, decide on a plan, skip layers, and validate the result on held-out images."""
 
 from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 
+from redundancy.display import Displayed
 from vlm import tiny
 from vlm.decisions.conditions import Decision, decide
 from vlm.evaluation.accuracy import TOLERANCE, certified_layer
@@ -21,25 +22,31 @@ from vlm.plans.plan import INDEX_CONVENTION, SkipPlan
 from vlm.table import Table
 
 T = TypeVar("T")
-Bar = Callable[[Iterable[T], str], Iterable[T]]
 
 
-@dataclass(frozen=True, eq=False)
-class Outcome:
-    """Everything the demo found.
+class Bar(Protocol):
+    """Wraps an iterable in a progress bar with a name."""
+
+    def __call__(self, items: Iterable[T], name: str, /) -> Iterable[T]:
+        """The same items."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Outcome(Displayed):
+    """Everything the demo measured and decided.
 
     Attributes
     ----------
     decision : Decision
-        Plan and reasons.
-    record, attention
-        The measurements behind it.
+        The plan and its reasons.
+    record, attention : ProbeRecord, AttentionRecord
+        The measurements behind the decision.
     sweep : Table
-        One row per late-entry and early-exit layer: accuracy with interval, change with interval, cost.
+        One row per late-entry and early-exit layer: accuracy and its change, both with intervals, and cost.
     comparison : Table
         No skip, the plan, and deliberately bad plans, side by side.
     report : dict
-        What `report.json` holds.
+        Contents of `report.json`.
     """
 
     decision: Decision
@@ -59,7 +66,7 @@ def run_demo(
     say: Callable[[str], None] = print,
     progress: bool = True,
 ) -> Outcome:
-    """Measure on one set of pictures, decide a plan, and validate it on another.
+    """Measure on one set of images, decide on a plan, and validate it on another set.
 
     Parameters
     ----------
@@ -68,7 +75,17 @@ def run_demo(
     limit : int
         Questions in each of the two sets.
     seed : int
-        Chooses the pictures.
+        Of the questions and images.
+    batch_size : int
+        Questions per forward call.
+    say : function
+        Receives the text output, line by line.
+    progress : bool
+        Show progress bars.
+
+    Returns
+    -------
+    Outcome
     """
     bar = _bar(progress)
     model, processor = load(name)
@@ -77,9 +94,9 @@ def run_demo(
     say(f"model {name}: {sum(p.numel() for p in model.parameters()):,} parameters")
     say(INDEX_CONVENTION + "\n")
 
-    record, seen = measure(model, processor, calibration, batch_size=batch_size, bar=bar)
-    decision = decide(record, seen, images=[q.image_id for q in calibration])
-    say(_for_people(decision).text() + "\n")
+    record, seen = measure_questions(model, processor, calibration, batch_size=batch_size, bar=bar)
+    decision = decide(record, seen, groups=[q.image_id for q in calibration])
+    say(_shown_columns(decision).text() + "\n")
     for line in decision.reasons():
         say(line)
     say(f"\nplan by the conditions: {decision.plan}")
@@ -89,15 +106,7 @@ def run_demo(
     say(f"plan by certified accuracy on the same images (may fall by {TOLERANCE:g}): {certified}\n")
 
     accuracy_of = PlanAccuracy(model, processor, held_out, batch_size)
-    plans = [SkipPlan.late_entry(k) for k in range(1, depth + 1)] + [SkipPlan.early_exit(k) for k in range(depth)]
-    rows = [accuracy_of.row(SkipPlan(), "none", 0)]
-    for number, plan in enumerate(bar(plans, "sweep")):
-        late = number < depth
-        rows.append(
-            accuracy_of.row(plan, "late entry" if late else "early exit", number + 1 if late else number - depth)
-        )
-    sweep = Table.from_rows(rows)
-
+    sweep = _sweep(accuracy_of, depth, bar)
     comparison = _compare(accuracy_of, decision.plan, certified, depth)
     say(comparison.text() + "\n")
     report = _report(name, decision, accuracy_of, comparison, limit=limit, seed=seed)
@@ -105,10 +114,10 @@ def run_demo(
     return Outcome(decision, record, seen, sweep, comparison, report)
 
 
-def measure(
-    model: Any, processor: Any, questions: Sequence[tiny.Question], *, batch_size: int, bar: Bar[Any]
+def measure_questions(
+    model: Any, processor: Any, questions: Sequence[tiny.Question], *, batch_size: int, bar: Bar
 ) -> tuple[ProbeRecord, AttentionRecord]:
-    """Run the prompts once under probe and attention; nothing is generated and no answer is read."""
+    """Run the prompts once under probe and attention; nothing is generated and no answers are used."""
     starts = range(0, len(questions), batch_size)
     with torch.inference_mode(), probe(model, thresholds=(0.01, 0.02, 0.05, 0.1)) as record, attention(model) as seen:
         for start in bar(starts, "measure"):
@@ -116,10 +125,19 @@ def measure(
     return record, seen
 
 
-def certified_plan(accuracy_of: PlanAccuracy, depth: int, tolerance: float = TOLERANCE) -> SkipPlan:
-    """Early exit and late entry as far as measured accuracy is certified to fall by at most `tolerance` each.
+def _sweep(accuracy_of: PlanAccuracy, depth: int, bar: Bar) -> Table:
+    """Accuracy without a plan, and under late entry and early exit at every layer."""
+    plans = [("late entry", k, SkipPlan.late_entry(k)) for k in range(1, depth + 1)]
+    plans += [("early exit", k, SkipPlan.early_exit(k)) for k in range(depth)]
+    rows = [accuracy_of.row(SkipPlan(), "none", 0)]
+    rows += [accuracy_of.row(plan, kind, k) for kind, k, plan in bar(plans, "sweep")]
+    return Table.from_rows(rows)
 
-    Two fixed sequences, mildest first, at half the error probability each.
+
+def certified_plan(accuracy_of: PlanAccuracy, depth: int, tolerance: float = TOLERANCE) -> SkipPlan:
+    """Early exit and late entry, each as far as its loss of accuracy is certified to be at most `tolerance`.
+
+    Each end is one fixed sequence of tests, mildest first, at half the error probability.
     """
     settings = {"tolerance": tolerance, "confidence": 0.975}
     leave = certified_layer(
@@ -141,7 +159,7 @@ def certified_plan(accuracy_of: PlanAccuracy, depth: int, tolerance: float = TOL
 
 
 def bad_plans(plan: SkipPlan, depth: int) -> dict[str, SkipPlan]:
-    """Deliberately bad plans, other than the plan itself: the middle layers, and late entry in the middle."""
+    """Deliberately bad plans that differ from the plan itself: skipping the middle layers, and entry in the middle."""
     third = depth // 3
     middle = SkipPlan.skip("vision", third, depth - third)
     candidates = {
@@ -217,16 +235,16 @@ def _summary(report: dict[str, Any]) -> str:
     )
 
 
-def _for_people(decision: Decision) -> Table:
+def _shown_columns(decision: Decision) -> Table:
     names = ("layer", "distance", "distance_from_entry", "close", "redundant", "ratio", "attention_small", "decision")
     return Table({name: decision.layers[name] for name in names})
 
 
-def _bar(progress: bool) -> Bar[Any]:
+def _bar(progress: bool) -> Bar:
     from tqdm import tqdm
 
-    def bar(items: Iterable[Any], name: str) -> Iterable[Any]:
-        shown: Iterable[Any] = tqdm(items, desc=name, disable=None if progress else True)
+    def bar(items: Iterable[T], name: str, /) -> Iterable[T]:
+        shown: Iterable[T] = tqdm(items, desc=name, disable=None if progress else True)
         return shown
 
     return bar

@@ -1,4 +1,4 @@
-"""A run on disk: tables, figures, report.json and one self-contained HTML page, nothing to fetch."""
+"""The demo's output on disk: tables, figures, report.json and one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 _CAPTIONS = {
     "redundancy": "Mean cosine distance between a layer's input and output, and the fraction of tokens within t.",
-    "attention": "Share of the asking token's attention that falls on the image.",
+    "attention": "Share of the last prompt token's attention that falls on the image.",
     "sweep": "Accuracy on held-out images against the entry or exit layer, with image-level 95% intervals.",
 }
 
 
 def save(outcome: Outcome, folder: str | Path) -> list[Path]:
-    """Write tables, figures, the page and report.json; each file whole or not at all."""
+    """Write tables, figures, the page and report.json; each file appears complete or not at all."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     written = [
@@ -45,7 +45,7 @@ def save(outcome: Outcome, folder: str | Path) -> list[Path]:
 
 
 def demo_page(outcome: Outcome, figures: Sequence[Path]) -> str:
-    """The demo's findings as one HTML page."""
+    """The results of the demo as one HTML page."""
     report, decision = outcome.report, outcome.decision
     verdict = (
         f"The conditions allow vision tokens to enter at layer {report['late_entry']}."
@@ -79,7 +79,7 @@ def demo_page(outcome: Outcome, figures: Sequence[Path]) -> str:
 
 
 def _certified(report: dict[str, Any]) -> str:
-    """What the accuracies of the measurement images certify, without any condition."""
+    """What the accuracies on the measurement images certify, without the conditions."""
     if report["plan_certified"] == "none":
         return (
             f"Measured instead of concluded: on the measurement images no plan could be certified to cost at most "
@@ -116,8 +116,8 @@ def _exit_verdict(outcome: Outcome) -> str:
     if last["attention_small"] == "undecided":
         return "They allow <b>no early exit</b>: whether the last layer's attention is small is undecided."
     return (
-        f"They allow <b>no early exit</b>: the last layer still puts {last['ratio']:.2f} of the asking token's "
-        "attention on the image, more than the limit."
+        f"They allow <b>no early exit</b>: the last layer still puts {last['ratio']:.2f} of the last prompt "
+        "token's attention on the image, more than the limit."
     )
 
 

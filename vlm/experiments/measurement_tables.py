@@ -79,8 +79,8 @@ def decided(
             f"group: {run_directory} has no data of {task_group!r}; expected a task group or data set that was "
             "measured, as its redundancy.csv names them"
         )
-    measured: Any = Measured(tuple(prompts))
-    return decide(measured, measured, images=measured.groups, **settings)
+    measured = Measured(tuple(prompts))
+    return decide(measured, measured, groups=measured.groups, **settings)
 
 
 def redundancy(records: Iterable[RunRecord], *, confidence: float = 0.95) -> Table:

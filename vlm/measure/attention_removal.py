@@ -1,4 +1,4 @@
-"""What removing the image keys does to each layer's attention output, beside what the theorem allows."""
+"""How much each layer's attention output changes when its image keys are removed, and the bound of (9.4) on it."""
 
 from __future__ import annotations
 
@@ -17,29 +17,62 @@ from vlm.engine.attention_event import AttentionEvent
 from vlm.engine.flash_layout import Layout
 from vlm.engine.forward_call import Call
 from vlm.engine.hooks import Engine, attached
+from vlm.measure.records import GrowingRecord
 from vlm.models.families import Family
 from vlm.table import Table
 
 
-@dataclass(eq=False)
-class RemovalRecord:
-    """What :func:`removal` measured; grows by one entry per prompt. Memory is O(layers) per sample."""
+@dataclass(eq=False, repr=False)
+class RemovalRecord(GrowingRecord):
+    """What :func:`vlm.removal` measured; grows by one entry per prompt. Memory is O(layers) per sample.
 
-    engine: Engine
+    Attributes
+    ----------
+    depth : int
+        Number of decoder layers.
+
+    See Also
+    --------
+    vlm.removal : Makes one.
+
+    Examples
+    --------
+    >>> import vlm
+    >>> from vlm import tiny
+    >>> model, processor = vlm.load("tiny")
+    >>> asked = tiny.questions(limit=2, kinds=("location", "count"))
+    >>> images, prompts = [q.image for q in asked], [q.prompt for q in asked]
+    >>> batch = processor(images=images, text=prompts, return_tensors="pt", padding=True)
+    >>> with vlm.removal(model) as record:
+    ...     _ = model(**batch)
+    >>> record
+    RemovalRecord(samples=2, depth=10)
+    >>> record.samples, record.depth
+    (2, 10)
+    """
+
+    _engine: Engine
+    depth: int
     _rows: dict[int, list[dict[str, float]]] = field(default_factory=dict)
     _done: list[dict[int, list[dict[str, float]]]] = field(default_factory=list)
     _norms: dict[int, tuple[FloatArray, float]] = field(default_factory=dict)
 
+    @property
+    def samples(self) -> int:
+        """Number of samples (rows of all batches) recorded."""
+        return sum(len(rows[0]) for rows in self._done)
+
     def observe(self, event: AttentionEvent) -> None:
+        """Take in one layer's queries and keys (called by the hooks)."""
         call, layer, query, mask = event.call, event.layer, event.query, event.mask
         if call.past:
             return
-        if self.engine.plan:
-            raise RuntimeError("removal: measure without a plan; the theorem compares with what the full model does")
+        if self._engine.plan:
+            raise RuntimeError("removal: measure without a plan; the bound is about the full model")
         if layer == 0:
             self._rows = {}
         lines = mask.lines() if isinstance(mask, Layout) else mask
-        output = output_matrix(self.engine, layer)
+        output = output_matrix(self._engine, layer)
         if layer not in self._norms:
             heads = torch.linalg.matrix_norm(_by_head(output, query.shape[1]), ord=2).cpu().numpy()
             self._norms[layer] = heads, float(torch.linalg.matrix_norm(output, ord=2))
@@ -59,25 +92,31 @@ class RemovalRecord:
         ]
 
     def finish(self, call: Call) -> None:
+        """Store the samples of a forward call that has ended (called by the hooks)."""
         rows, self._rows = self._rows, {}
-        if len(rows) == self.engine.parts.depth:
+        if len(rows) == self.depth:
             self._done.append(rows)
 
     def table(self) -> Table:
-        """One row per (sample, layer); of a prompt without image everything is 0.
+        """One row per (sample, layer); all columns are 0 for a prompt without an image.
 
         Columns
         -------
         ratio, ratio_text
-            Attention mass on the image, mean over heads: of the last token, and the mean over text tokens.
+            Share of attention on the image, mean over heads: of the last token, and averaged over all text tokens.
         change, bound
-            Norm of the change of the last token's attention output (behind the output matrix) when the image keys
-            are removed in this layer, and its upper limit by (9.4): the least of the three forms below.
+            Norm of the change of the last token's attention output (after the output matrix) when the image keys
+            are removed in this layer, and the upper bound on it from (9.4): the least of the three forms below.
         change_text, bound_text
-            The same over all text tokens, as one stacked vector.
+            The same for all text tokens, stacked into one vector.
         heads, joint, mapped
-            The forms of the bound for the last token: summed over heads (9.5a), joint output matrix (9.5b), and
-            (9.4) for values that each head's output matrix has mapped already.
+            The three forms of the bound for the last token (theory, section 9.6, Heads): a sum over heads, the norm of
+            the joint output matrix, and (9.4) for values that each head's output matrix has already mapped.
+
+        Raises
+        ------
+        ValueError
+            Nothing was recorded yet.
         """
         if not self._done:
             raise ValueError("removal: nothing recorded yet; call the model inside the context first")
@@ -88,17 +127,20 @@ class RemovalRecord:
                 sample += 1
         return Table.from_rows(rows)
 
+    def _measured(self) -> dict[str, object]:
+        return {"table": self.table().columns}
+
 
 @contextmanager
 def removal(model: Any, *, family: Family | None = None) -> Iterator[RemovalRecord]:
-    """Measure, in every layer of the running model, what its attention output would lose with the image keys.
+    r"""Measure, in every layer of the running model, how its attention output would change without the image keys.
 
-    The change is computed from the layer's own queries, keys and values in float64: softmax over all keys against
-    softmax over text keys alone. That is what a plan that removes image tokens from this layer does to it, positions
-    kept. The bound is a theorem: no Lipschitz constant, no assumption.
+    The change is computed from the layer's own queries, keys and values in float64, as the difference between softmax
+    over all keys and softmax over text keys only. This is the effect on this layer of a plan that removes image
+    tokens from it and keeps the positions. The bound is a theorem and needs no Lipschitz constant.
 
-    Needs O(text x sequence) memory per head, the distance of every image value to every text value, and the singular
-    values of every output matrix once: for studying, not for every-day measuring.
+    Needs O(text x sequence) memory per head, all distances between image values and text values, and once the singular
+    values of every output matrix: meant for studies, not for routine measurements.
 
     Parameters
     ----------
@@ -106,16 +148,56 @@ def removal(model: Any, *, family: Family | None = None) -> Iterator[RemovalReco
         With eager, sdpa or flash attention, whose layers have an output matrix `self_attn.o_proj`.
     family : Family, optional
         For a model that is not of a known family.
+
+    Yields
+    ------
+    RemovalRecord
+        `record.table()` after one or more forward calls.
+
+    Raises
+    ------
+    TypeError
+        A layer without an output matrix `self_attn.o_proj`, or a model that is not a vision-language model of a known
+        family.
+    RuntimeError
+        During a forward call under a plan.
+
+    See Also
+    --------
+    vlm.attention : The attention ratio alone, much cheaper.
+    bounds.attention_removal, bounds.attention_removal_heads, bounds.attention_removal_joint : The bounds.
+
+    Notes
+    -----
+    With attention mass :math:`\alpha` on the image, the output o of one head and its output o' without image keys
+    satisfy :math:`\|o - o'\| \le \alpha \max_{i \in image,\, j \in text} \|v_i - v_j\|` (9.4).
+
+    Examples
+    --------
+    >>> import vlm
+    >>> from vlm import tiny
+    >>> model, processor = vlm.load("tiny")
+    >>> asked = tiny.questions(limit=2, kinds=("location", "count"))
+    >>> images, prompts = [q.image for q in asked], [q.prompt for q in asked]
+    >>> batch = processor(images=images, text=prompts, return_tensors="pt", padding=True)
+    >>> with vlm.removal(model) as record:
+    ...     _ = model(**batch)
+    >>> table = record.table().where(sample=0)
+    >>> table["change"].round(2)
+    array([1.28, 2.6 , 3.7 , 3.26, 2.52, 2.82, 2.65, 1.26, 1.09, 1.92])
+    >>> table["bound"].round(2)
+    array([ 5.28, 10.83, 20.57, 12.4 , 14.88, 12.04, 12.63,  6.93,  7.44,
+           11.48])
     """
     with attached(model, family) as engine:
         output_matrix(engine, 0)
-        record = RemovalRecord(engine)
+        record = RemovalRecord(engine, engine.parts.depth)
         with engine.watch_attention(record.observe, record.finish):
             yield record
 
 
 def output_matrix(engine: Engine, layer: int) -> Tensor:
-    """(width, heads * d) matrix behind the heads of a layer, float64."""
+    """(width, heads * d) matrix that maps the heads' outputs of a layer to the residual stream, float64."""
     projection = getattr(getattr(engine.parts.layers[layer], "self_attn", None), "o_proj", None)
     if projection is None:
         raise TypeError(
@@ -147,17 +229,19 @@ def _sample(
     scores = scores.masked_fill(~_visible(mask, text, key.shape[1]), -torch.inf)
     weights = torch.softmax(scores, dim=-1)
     mass = weights[..., vision].sum(dim=-1).clamp(max=1.0)  # (heads, text)
-    kept = torch.softmax(scores.masked_fill(vision, -torch.inf), dim=-1)
-    moved = (weights - kept) @ value  # (heads, text, d)
+    without = torch.softmax(scores.masked_fill(vision, -torch.inf), dim=-1)
+    moved = (weights - without) @ value  # (heads, text, d)
     change = torch.linalg.vector_norm(moved.transpose(0, 1).flatten(1) @ output.T, dim=-1)  # (text,)
     alpha = mass.T.cpu().numpy()  # (text, heads)
     image, words = value[:, vision], value[:, text]
     diameters = np.broadcast_to(_cross_diameters(image, words), alpha.shape)
     summed = bounds.attention_removal_heads(alpha, diameters, head_norms)
     joint = bounds.attention_removal_joint(alpha, diameters, joint_norm)
-    # Head by head: behind the output matrix values are as wide as the model.
-    turned = [_cross_diameters(i @ m.T, w @ m.T) for i, w, m in zip(image, words, _by_head(output, heads), strict=True)]
-    mapped = bounds.attention_removal_heads(alpha, np.broadcast_to(turned, alpha.shape), np.ones(heads))
+    # One head at a time: after the output matrix, values are as wide as the model.
+    mapped_diameters = [
+        _cross_diameters(i @ m.T, w @ m.T) for i, w, m in zip(image, words, _by_head(output, heads), strict=True)
+    ]
+    mapped = bounds.attention_removal_heads(alpha, np.broadcast_to(mapped_diameters, alpha.shape), np.ones(heads))
     least = np.minimum(np.minimum(summed, joint), mapped)
     moved_by = change.cpu().numpy()
     return {
@@ -179,7 +263,7 @@ def _by_head(output: Tensor, heads: int) -> Tensor:
 
 
 def _cross_diameters(image: Tensor, text: Tensor) -> FloatArray:
-    """`bounds.cross_diameter` of (..., n, d) and (..., k, d), without the n x k x d differences."""
+    """`bounds.cross_diameter` of (..., n, d) and (..., k, d), without storing n x k x d differences."""
     gaps = torch.cdist(image, text, compute_mode="donot_use_mm_for_euclid_dist")
     largest: FloatArray = gaps.amax(dim=(-2, -1)).cpu().numpy()
     return largest

@@ -1,59 +1,107 @@
-"""Causal tracing of the image: corrupt it, put one clean state back, and see how much of the answer returns."""
+"""Causal tracing: corrupt the image, restore one clean state, and measure how much of the answer comes back."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 import bounds
 from redundancy import Estimate, checks
-from redundancy.array_types import FloatArray
+from redundancy.array_types import FloatArray, IntArray
+from redundancy.display import Displayed
 from vlm.engine.forward_call import Call
-from vlm.engine.hooks import Engine, attached
+from vlm.engine.hooks import Engine, StateRewriter, attached
 from vlm.engine.last_token import last_logits, last_tokens
 from vlm.models.families import Family
 from vlm.table import Table
 
-TARGETS = ("vision", "text", "last")
+Target = Literal["vision", "text", "last"]
+TARGETS: tuple[Target, ...] = get_args(Target)
 
 
-@dataclass(frozen=True)
-class Noise:
-    """Corrupts the projected image tokens themselves: Gaussian noise on state 0, `scale` standard deviations of it."""
+@dataclass(frozen=True, repr=False)
+class Noise(Displayed):
+    """Corruption of the image by Gaussian noise on the projected image tokens (state 0).
+
+    Attributes
+    ----------
+    scale : float
+        Standard deviation of the noise, in standard deviations of the image tokens' entries.
+    seed : int
+        Seed of the noise; equal seeds give equal noise for equal shapes.
+
+    See Also
+    --------
+    vlm.trace : Takes one as `corruption`.
+
+    References
+    ----------
+    Meng et al. 2022, "Locating and Editing Factual Associations in GPT", arXiv 2202.05262 (noise of three standard
+    deviations on the subject's embeddings).
+
+    Examples
+    --------
+    >>> import vlm
+    >>> vlm.Noise()
+    Noise(scale=3, seed=0)
+    >>> vlm.Noise(scale=1.0, seed=7)
+    Noise(scale=1, seed=7)
+    """
 
     scale: float = 3.0
     seed: int = 0
 
 
-@dataclass(frozen=True, eq=False)
-class Trace:
-    """How much of the answer each restored state brings back.
+@dataclass(frozen=True, eq=False, repr=False)
+class Trace(Displayed):
+    """How much of the answer each restored state brings back; the result of :func:`vlm.trace`.
 
     Attributes
     ----------
     targets : tuple of str
-        Whose clean states were put back: "vision" (image tokens), "text" (all text tokens), "last" (the token that
-        predicts the answer).
+        Whose clean states were restored: "vision" (image tokens), "text" (all text tokens), "last" (the last prompt
+        token, which predicts the answer).
     window : int
-        How many consecutive states were put back at once, from the named one on.
+        How many consecutive states were restored at once, starting with the named one.
     answers, foils : int (samples,)
-        Token ids of the answer that is followed, and of the one it is compared with.
+        Token ids of the answer that is followed, and of the token it is compared with.
     clean, corrupted : float (samples, 2)
         Probability of the answer and its logit minus the foil's, in the two reference runs.
     restored : float (samples, targets, L + 1, 2)
-        The same with states l, l+1, .. of a target put back; l = 0..L.
+        The same with states l, l+1, .. of a target restored; l = 0..L.
+
+    See Also
+    --------
+    vlm.trace : Makes one.
+
+    Examples
+    --------
+    >>> import vlm
+    >>> from vlm import tiny
+    >>> model, processor = vlm.load("tiny")
+    >>> asked = tiny.questions(limit=2, kinds=("location", "count"))
+    >>> images, prompts = [q.image for q in asked], [q.prompt for q in asked]
+    >>> batch = processor(images=images, text=prompts, return_tensors="pt", padding=True)
+    >>> blank = processor(images=[tiny.blank_image()] * 2, text=prompts, return_tensors="pt", padding=True)
+    >>> result = vlm.trace(model, batch, blank, targets=("vision", "last"))
+    >>> result
+    Trace(2 samples, vision, last restored at states 0..10, window 1: probability 0.996, corrupted -0.076)
+    >>> result.restored.shape  # samples, targets, states, (probability, logit difference)
+    (2, 2, 11, 2)
+    >>> result.table()
+    Table(22 rows: target, state, probability, logit_difference, gain, gain_low, gain_high, recovery, recovery_logits)
     """
 
-    targets: tuple[str, ...]
+    targets: tuple[Target, ...]
     window: int
-    answers: NDArray[np.int64]
-    foils: NDArray[np.int64]
+    answers: IntArray
+    foils: IntArray
     clean: FloatArray
     corrupted: FloatArray
     restored: FloatArray
@@ -72,7 +120,22 @@ class Trace:
 
     @classmethod
     def joined(cls, parts: Sequence[Trace]) -> Trace:
-        """Traces of several batches, made with the same settings, as one."""
+        """Join the traces of several batches, made with the same settings.
+
+        Parameters
+        ----------
+        parts : sequence of Trace
+            At least one.
+
+        Returns
+        -------
+        Trace
+
+        Raises
+        ------
+        ValueError
+            No trace, or traces with different targets, windows or depths.
+        """
         if not parts or len({(p.targets, p.window, p.depth) for p in parts}) > 1:
             raise ValueError("traces: expected at least one, all with the same targets, window and model")
         arrays = ("answers", "foils", "clean", "corrupted", "restored")
@@ -80,25 +143,33 @@ class Trace:
             parts[0].targets, parts[0].window, *(np.concatenate([getattr(p, name) for p in parts]) for name in arrays)
         )
 
-    def table(self, *, images: ArrayLike | None = None, confidence: float = 0.95) -> Table:
+    def table(self, *, groups: ArrayLike | None = None, confidence: float = 0.95) -> Table:
         """One row per (target, state).
 
         Columns
         -------
+        target, state
+            Whose state was restored, and which (0..L).
         probability, logit_difference
             Means over images, after the restoration.
         gain, gain_low, gain_high
-            Probability above the corrupted run's, with limits that hold together for all rows.
+            Probability minus that of the corrupted run, with confidence limits that hold together for all rows.
         recovery, recovery_logits
-            Share of what the corruption took, as a ratio of means: 0 = nothing, 1 = all. May leave [0, 1]. NaN where
-            the corruption took less than 1e-6 on average.
+            Fraction of what the corruption took away that comes back, as a ratio of means: 0 = nothing, 1 = all. May
+            leave [0, 1]. NaN where the corruption took away less than 1e-6 on average.
 
         Parameters
         ----------
-        images : array (samples,), optional
-            Image of each sample, the unit of sampling; without it each sample is its own.
+        groups : array (samples,), optional
+            Image of each sample, the unit of sampling; by default each sample is its own image.
+        confidence : float
+            Of all limits together, in (0, 1).
+
+        Returns
+        -------
+        Table
         """
-        images = np.arange(len(self.clean)) if images is None else images
+        images = np.arange(len(self.clean)) if groups is None else groups
         index, sizes = checks.group_index(images, len(self.clean))
         shape = self.restored.shape[1:3]
         gains = self.restored - self.corrupted[:, None, None, :]
@@ -129,38 +200,39 @@ class Trace:
 @torch.no_grad()
 def trace(
     model: Any,
-    batch: Mapping[str, Any],
-    corruption: Mapping[str, Any] | Noise,
+    batch: Mapping[str, Tensor],
+    corruption: Mapping[str, Tensor] | Noise,
     *,
     answers: ArrayLike | None = None,
     foils: ArrayLike | None = None,
-    targets: Sequence[str] = TARGETS,
+    targets: Sequence[Target] = TARGETS,
     window: int = 1,
     family: Family | None = None,
 ) -> Trace:
-    """Restore clean states, one (layer, modality) or window at a time, in a run whose image is corrupted.
+    """Causal tracing: restore clean states, one (target, state) at a time, in a run whose image is corrupted.
 
-    Needs 2 + targets x (L + 1) forward calls, and keeps the L + 1 clean states of the batch meanwhile.
+    Where the restored state brings the answer back, the image's information passes through it. Needs
+    2 + targets x (L + 1) forward calls; the L + 1 clean states of the batch are kept in memory during the call.
 
     Parameters
     ----------
     model : PreTrainedModel
         A vision-language model of a known family.
     batch : mapping
-        What the processor returned for clean images; left or right padding.
+        The processor's output for the clean images, padded on the left or on the right.
     corruption : mapping or Noise
-        Arguments that replace the batch's own (`{"pixel_values": other}`, or a whole batch with the same
-        `input_ids`: a blank or another image), or noise on the projected image tokens. Families that feed image
-        features into later layers too (Qwen3-VL) keep those clean under Noise, and corrupt under another image whatever
-        state is put back.
+        Forward arguments that replace the batch's own (`{"pixel_values": other}`, or a whole batch with the same
+        `input_ids`: a blank or another image), or noise on the projected image tokens. Families that also feed image
+        features into later layers (Qwen3-VL) keep those clean under `Noise`, and under another image they stay
+        corrupted whichever state is restored.
     answers : int (samples,), optional
-        Token ids of the answers to follow; default: what the clean run predicts.
+        Token ids of the answers to follow; by default what the clean run predicts.
     foils : int (samples,), optional
-        Token ids that the logit difference subtracts; default: the corrupted run's best other token.
+        Token ids whose logit is subtracted; by default the corrupted run's most likely other token.
     targets : sequence of {"vision", "text", "last"}
-        Whose states to put back. "text" includes the last token.
+        Whose states to restore. "text" includes the last prompt token.
     window : int
-        Restore states l..l+window-1 together.
+        Number of states restored together: l..l+window-1, in 1..L+1.
     family : Family, optional
         For a model that is not of a known family.
 
@@ -171,7 +243,35 @@ def trace(
     Raises
     ------
     ValueError
-        Other tokens in the corrupted batch, unknown targets, a batch without image tokens.
+        Different tokens in the corrupted batch, unknown targets, a window out of range, a batch without image tokens.
+    TypeError
+        A corruption that is neither a mapping nor :class:`vlm.Noise`.
+
+    See Also
+    --------
+    vlm.consequences : Error of plans, beside what the recursions predict.
+
+    References
+    ----------
+    Meng et al. 2022, "Locating and Editing Factual Associations in GPT", arXiv 2202.05262.
+
+    Examples
+    --------
+    >>> import vlm
+    >>> from vlm import tiny
+    >>> model, processor = vlm.load("tiny")
+    >>> asked = tiny.questions(limit=2, kinds=("location", "count"))
+    >>> images, prompts = [q.image for q in asked], [q.prompt for q in asked]
+    >>> batch = processor(images=images, text=prompts, return_tensors="pt", padding=True)
+    >>> blank = processor(images=[tiny.blank_image()] * 2, text=prompts, return_tensors="pt", padding=True)
+    >>> result = vlm.trace(model, batch, blank, targets=("vision", "last"))
+    >>> table = result.table(groups=[q.image_id for q in asked])
+    >>> table.where(target="vision")["recovery"].round(2)
+    array([ 1.  ,  0.28,  0.54,  0.63,  0.68,  0.69,  0.68, -0.08, -0.06,
+           -0.07,  0.  ])
+    >>> table.where(target="last")["recovery"].round(2)
+    array([ 0.  , -0.36,  0.2 , -0.28, -0.36, -0.62, -0.78, -1.03, -0.52,
+            0.85,  1.  ])
     """
     targets = tuple(targets)
     if not targets or not set(targets) <= set(TARGETS):
@@ -180,57 +280,79 @@ def trace(
         depth = engine.parts.depth
         if not 1 <= window <= depth + 1:
             raise ValueError(f"window: expected a number of states in 1..{depth + 1}, got {window}")
-        spoil, other = _corruption(batch, corruption)
-        clean_states: list[Tensor] = []
-        where: dict[str, Tensor] = {}
+        corrupt, other = _corruption(batch, corruption)
+        clean = _clean_run(engine, batch)
+        corrupted = _logits(engine, other, corrupt)
+        answer = _ids(answers, clean.logits.argmax(dim=-1), "answers", clean.logits)
+        best_other = corrupted.scatter(1, answer[:, None], -torch.inf).argmax(dim=-1)
+        foil = _ids(foils, best_other, "foils", clean.logits)
 
-        def keep(call: Call, state: int, value: Tensor) -> Tensor:
-            clean_states.append(value)
-            last = torch.zeros_like(call.real).scatter_(1, last_tokens(call.real)[:, None], True)
-            where.update(vision=call.vision, text=call.text, last=last)
-            return value
+        def restored(target: Target, first: int) -> FloatArray:
+            restore = _restoring(clean, corrupt, target, range(first, first + window))
+            return _followed(_logits(engine, other, restore), answer, foil)
 
-        clean = _run(engine, batch, keep)
-        if not where["vision"].any():
-            raise ValueError("batch: expected prompts with an image, got none; there is nothing to corrupt")
-        corrupted = _run(engine, other, spoil)
-        answer = _ids(answers, clean.argmax(dim=-1), "answers", clean)
-        best = corrupted.scatter(1, answer[:, None], -torch.inf).argmax(dim=-1)
-        foil = _ids(foils, best, "foils", clean)
-
-        def restoring(target: str, first: int) -> FloatArray:
-            def restore(call: Call, state: int, value: Tensor) -> Tensor:
-                value = spoil(call, state, value)
-                if first <= state < first + window:
-                    value = torch.where(where[target].unsqueeze(-1), clean_states[state], value)
-                return value
-
-            return _followed(_run(engine, other, restore), answer, foil)
-
-        restored = np.stack(
-            [np.stack([restoring(target, first) for first in range(depth + 1)], axis=1) for target in targets], axis=1
-        )
+        runs = [np.stack([restored(target, first) for first in range(depth + 1)], axis=1) for target in targets]
     return Trace(
-        targets,
-        window,
-        answer.cpu().numpy(),
-        foil.cpu().numpy(),
-        _followed(clean, answer, foil),
-        _followed(corrupted, answer, foil),
-        restored,
+        targets=targets,
+        window=window,
+        answers=answer.cpu().numpy(),
+        foils=foil.cpu().numpy(),
+        clean=_followed(clean.logits, answer, foil),
+        corrupted=_followed(corrupted, answer, foil),
+        restored=np.stack(runs, axis=1),
     )
 
 
-def _run(engine: Engine, batch: Mapping[str, Any], rewrite: Any) -> Tensor:
+@dataclass(frozen=True, eq=False)
+class _CleanRun:
+    """States 0..L (batch, tokens, width), the tokens of each target (batch, tokens), and the last logits."""
+
+    states: list[Tensor]
+    tokens: dict[Target, Tensor]
+    logits: Tensor
+
+
+def _clean_run(engine: Engine, batch: Mapping[str, Tensor]) -> _CleanRun:
+    states: list[Tensor] = []
+    tokens: dict[Target, Tensor] = {}
+
+    def keep(call: Call, state: int, value: Tensor) -> Tensor:
+        states.append(value)
+        last = torch.zeros_like(call.real).scatter_(1, last_tokens(call.real)[:, None], True)
+        tokens.update({"vision": call.vision, "text": call.text, "last": last})
+        return value
+
+    logits = _logits(engine, batch, keep)
+    if not tokens["vision"].any():
+        raise ValueError("batch: expected prompts with an image, got none; there is nothing to corrupt")
+    return _CleanRun(states, tokens, logits)
+
+
+def _restoring(clean: _CleanRun, corrupt: StateRewriter, target: Target, states: range) -> StateRewriter:
+    """Corrupts the states, then puts the clean values of one target back into the given states."""
+
+    def restore(call: Call, state: int, value: Tensor) -> Tensor:
+        value = corrupt(call, state, value)
+        if state in states:
+            value = torch.where(clean.tokens[target].unsqueeze(-1), clean.states[state], value)
+        return value
+
+    return restore
+
+
+def _logits(engine: Engine, batch: Mapping[str, Tensor], rewrite: StateRewriter) -> Tensor:
+    """(batch, vocabulary) logits of the last prompt token in a run whose states are rewritten."""
     with engine.rewrite_states(rewrite):
         return last_logits(engine.parts.model, batch)
 
 
-def _corruption(batch: Mapping[str, Any], corruption: Mapping[str, Any] | Noise) -> tuple[Any, Mapping[str, Any]]:
-    """What to do to the states, and which batch to run, for a corrupted run."""
+def _corruption(
+    batch: Mapping[str, Tensor], corruption: Mapping[str, Tensor] | Noise
+) -> tuple[StateRewriter, Mapping[str, Tensor]]:
+    """How a corrupted run rewrites its states, and which batch it runs on."""
     if isinstance(corruption, Noise):
 
-        def spoil(call: Call, state: int, value: Tensor) -> Tensor:
+        def add_noise(call: Call, state: int, value: Tensor) -> Tensor:
             if state or not call.vision.any():
                 return value
             generator = torch.Generator().manual_seed(corruption.seed)
@@ -239,7 +361,7 @@ def _corruption(batch: Mapping[str, Any], corruption: Mapping[str, Any] | Noise)
                 call.vision.unsqueeze(-1), value + corruption.scale * value[call.vision].std() * noise, value
             )
 
-        return spoil, batch
+        return add_noise, batch
     if not isinstance(corruption, Mapping):
         raise TypeError(
             f"corruption: expected a mapping of forward arguments or Noise(), got {type(corruption).__name__}"
@@ -264,7 +386,7 @@ def _ids(given: ArrayLike | None, default: Tensor, name: str, logits: Tensor) ->
 
 
 def _followed(logits: Tensor, answer: Tensor, foil: Tensor) -> FloatArray:
-    """(samples, 2): probability of the answer, and its logit minus the foil's."""
+    """(samples, 2): probability of the answer, and logit of the answer minus logit of the foil."""
     picked = logits.gather(1, torch.stack([answer, foil], dim=1))
     probability = torch.softmax(logits, dim=-1).gather(1, answer[:, None])[:, 0]
     return torch.stack([probability, picked[:, 0] - picked[:, 1]], dim=1).cpu().numpy()

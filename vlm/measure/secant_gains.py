@@ -1,36 +1,41 @@
-"""Empirical gains: how much a layer made differences grow where it was seen to, in place of Lipschitz constants."""
+"""Secant gains of each layer: measured growth of differences, used as estimates of its Lipschitz constants."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal, get_args
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from redundancy.array_types import FloatArray
+from redundancy.array_types import BoolArray, FloatArray
+from redundancy.display import Displayed
 
-# Differences below this part of the state's norm are rounding, and their growth says nothing.
+# Differences smaller than this fraction of the state's norm are rounding errors; their growth means nothing.
 _SMALLEST = 1e-4
 
 
-@dataclass(frozen=True, eq=False)
-class Gains:
-    """Secant gains of every layer over the calibration samples: estimates from below of Lipschitz constants.
+# What a plan does in one layer, or from there on.
+Kind = Literal["remove", "freeze", "late entry", "early exit", "drop"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Gains(Displayed):
+    """Secant gains of every layer over the calibration samples: estimates of Lipschitz constants, from below.
 
     Attributes
     ----------
     alone : float (L,)
-        Text to text, where the layer sees no image tokens.
+        From text to text, where the layer sees no image tokens.
     blocks : float (L, 2, 2)
         [[text from text, text from image], [image from text, image from image]].
     whole : float (L,)
         All tokens as one state.
     head : float
-        Range of the logit change per unit of error of the last text states.
+        Range of the logit change per unit of error in the last text states.
     """
 
     alone: FloatArray
@@ -39,24 +44,23 @@ class Gains:
     head: float
 
     @classmethod
-    def of(cls, seen: Mapping[str, Any], calibration: NDArray[np.bool_], quantile: float) -> Gains:
-        """The quantile over calibration samples of each sample's largest gain; 0 where nothing was seen."""
+    def of(cls, seen: Mapping[str, FloatArray], calibration: BoolArray, quantile: float) -> Gains:
+        """The quantile over calibration samples of each sample's largest gain; 0 where no difference was observed."""
 
-        def level(name: str) -> Any:
-            values = seen[name][calibration]
-            return np.quantile(values, quantile, axis=0, method="higher")
+        def level(name: str) -> FloatArray:
+            return np.asarray(np.quantile(seen[name][calibration], quantile, axis=0, method="higher"))
 
         return cls(level("alone"), level("blocks"), level("whole"), float(level("head")))
 
 
 def stacked_norm(states: Tensor, mask: Tensor) -> Tensor:
-    """(batch,) Euclidean norm of the masked tokens' states (batch, tokens, width) as one vector."""
+    """(batch,) Euclidean norm of the masked tokens' states (batch, tokens, width), stacked into one vector."""
     norms: Tensor = (states * mask.unsqueeze(-1)).flatten(1).norm(dim=1)
     return norms
 
 
 def secants(
-    kind: str,
+    kind: Kind,
     k: int,
     clean: list[Tensor],
     states: list[Tensor],
@@ -65,24 +69,24 @@ def secants(
     vision: Tensor,
     text: Tensor,
 ) -> dict[str, Tensor]:
-    """Growth of the differences between the full run and one run under a plan, layer by layer.
+    """Growth of the difference between the full run and a run under a plan, layer by layer.
 
     Parameters
     ----------
     kind, k
-        The plan: `consequences.KINDS` at layer k.
+        The plan: one of `KINDS` at layer k.
     clean, states : L + 1 of (batch, tokens, width)
         States of the full run and of the run under the plan.
     alone : L + 1 of the same
-        What each layer makes of the clean text without image tokens.
+        Output of each layer for the clean text without image tokens.
     mixed : L + 1 of the same, or None
-        What each full layer makes of the plan's text with the clean image.
+        Output of each full layer for the text of the run under the plan with the clean image.
     vision, text : bool (batch, tokens)
 
     Returns
     -------
     dict of Tensor
-        `alone` and `whole` (batch, L), `blocks` (batch, L, 2, 2); 0 where the plan shows no difference.
+        `alone` and `whole` (batch, L), `blocks` (batch, L, 2, 2); 0 where the plan makes no difference.
     """
     depth = len(clean) - 1
     size, device = len(vision), vision.device

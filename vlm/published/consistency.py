@@ -1,4 +1,4 @@
-"""Where the published numbers cannot all be right, or do not fit together."""
+"""Published numbers that cannot all be right, or that do not fit together."""
 
 from __future__ import annotations
 
@@ -12,16 +12,28 @@ ROUNDING = 0.0005  # the tables have three decimals
 
 
 def inconsistencies() -> Table:
-    """What the tables contradict, in themselves or between them.
+    """Contradictions within the published tables or between them.
 
     Returns
     -------
     Table
-        where (table, model, task group, layer), problem, detail. Three checks: a mean distance above what
-        Proposition 1 allows for the printed probability, with rounding granted, when distances are at most 1 as in
-        the paper's proof (cosine distance may reach 2); vision and text of one row ordered one way by the mean
-        distance and the same way by the probability of being close; an accuracy that no exit layer brings back to
-        the unskipped one of the other table.
+        where (table, model, task group, layer), problem, detail. Three checks: (1) a mean distance above the upper
+        bound of Proposition 1 for the printed probability, up to rounding, if distances are at most 1 as in the
+        paper's proof (cosine distance may reach 2); (2) the modality with the larger mean distance is also the one
+        that is more often close; (3) no exit layer has nearly the unskipped accuracy of the other table.
+
+    See Also
+    --------
+    bounds.geometric_from_proximal : Proposition 1.
+
+    Examples
+    --------
+    >>> from vlm import published
+    >>> table = published.inconsistencies()
+    >>> sorted(set(table["problem"].tolist()))
+    ['farther and closer', 'mean above Proposition 1', 'no common unskipped accuracy']
+    >>> print(table["where"][0])
+    early exit: llava-next-7b, general_vqa, 28
     """
     return Table.from_rows([*_impossible_means(), *_orders(), *_references()])
 
@@ -39,12 +51,12 @@ def _impossible_means() -> Iterator[dict[str, str]]:
                 if mean is None or close is None or mean != mean:
                     continue
                 far = min(1.0, 1.0 - close + ROUNDING)
-                limit = {d: float(bounds.geometric_from_proximal(T, far, d_max=d)) for d in (1.0, 2.0)}
-                if mean - ROUNDING > limit[1.0]:
-                    also = "also" if mean - ROUNDING > limit[2.0] else "not"
+                bound = {d: float(bounds.geometric_from_proximal(T, far, d_max=d)) for d in (1.0, 2.0)}
+                if mean - ROUNDING > bound[1.0]:
+                    also = "also" if mean - ROUNDING > bound[2.0] else "not"
                     detail = (
-                        f"{modality}: mean {mean:.3f}, but P(d <= {T:g}) = {close:.3f} allows at most {limit[1.0]:.4f} "
-                        f"when d <= 1 ({limit[2.0]:.4f} when d <= 2: {also} violated)"
+                        f"{modality}: mean {mean:.3f}, but P(d <= {T:g}) = {close:.3f} allows at most {bound[1.0]:.4f} "
+                        f"when d <= 1 ({bound[2.0]:.4f} when d <= 2: {also} violated)"
                     )
                     yield _row(name, row, "mean above Proposition 1", detail)
                 if mean + ROUNDING <= T * (1.0 - close - ROUNDING):
@@ -52,7 +64,7 @@ def _impossible_means() -> Iterator[dict[str, str]]:
 
 
 def _orders() -> Iterator[dict[str, str]]:
-    """Not impossible, since a mean also counts far tokens; but rare within a model, so a swap is likely."""
+    """Not impossible, since far tokens count in the mean; but rare within a model, so the columns may be swapped."""
     for row in early_exit().rows():
         farther = row["distance_vision"] - row["distance_text"]
         closer = row["within_vision"] - row["within_text"]
@@ -68,12 +80,12 @@ def _orders() -> Iterator[dict[str, str]]:
 def _references() -> Iterator[dict[str, str]]:
     early = early_exit()
     for row in late_entry().where(layer=0).rows():
-        found = early.where(model=row["model"], group=row["group"])["accuracy"]
-        gaps = found - row["accuracy"]
+        accuracies = early.where(model=row["model"], group=row["group"])["accuracy"]
+        gaps = accuracies - row["accuracy"]
         if abs(gaps).min() > 0.01:
             detail = (
-                f"unskipped {row['accuracy']:.3f} by the late-entry table; exits {found.min():.3f} to "
-                f"{found.max():.3f}, none nearer than {abs(gaps).min():.3f}"
+                f"unskipped {row['accuracy']:.3f} by the late-entry table; exits {accuracies.min():.3f} to "
+                f"{accuracies.max():.3f}, none nearer than {abs(gaps).min():.3f}"
             )
             where = {"model": row["model"], "group": row["group"]}
             yield _row("both", where, "no common unskipped accuracy", detail)

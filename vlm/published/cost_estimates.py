@@ -1,34 +1,41 @@
-"""What the paper's sweeps cost, estimated from shapes and counts; nothing is run and nothing downloaded."""
+"""Estimated cost of the paper's sweeps, from shapes and counts; nothing is run and nothing is downloaded."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from redundancy.display import Displayed
 from vlm.datasets import DATASETS
 from vlm.models.families import Family
 from vlm.plans.cost import operations
 from vlm.published.paper_models import MODELS, PublishedModel, skeleton
 from vlm.table import Table
 
-# Answered by one forward pass under the protocol "skip-it"; what is only partly so counts as generated.
+# Answered by one forward pass under the protocol "skip-it"; data sets that are so only in part count as generated.
 _ONE_PASS = ("visual7w", "ai2d", "mmmu", "mmstar")
 
 
-@dataclass(frozen=True)
-class Cost:
-    """What a sweep needs, estimated.
+@dataclass(frozen=True, repr=False)
+class Cost(Displayed):
+    """Estimated cost of a sweep; the result of :func:`vlm.published.estimate`.
 
     Attributes
     ----------
     weights : float
         Gigabytes of 16-bit weights.
     memory : float
-        The same with keys and values of a batch; activations and the allocator's slack come on top.
+        Gigabytes of weights and of the keys and values of a batch, without activations and allocator overhead.
     ratio : float
-        Mean over the plans of decoder operations of a prompt, as a ratio to no plan.
+        Decoder operations of a prompt divided by those without a plan, mean over the plans.
     hours : float
-        On one accelerator, for all plans on all items.
+        On one accelerator, for all plans and all items.
+
+    Examples
+    --------
+    >>> from vlm import published
+    >>> published.estimate(published.MODELS[0], generated=6000, one_pass=4000)
+    Cost(weights=14.13, memory=17.15, ratio=0.7798, hours=3.717)
     """
 
     weights: float
@@ -51,22 +58,41 @@ def estimate(
 ) -> Cost:
     """Estimate memory and hours of the paper's plans on a model.
 
-    Prefill is limited by operations. A decoding step reads weights and cache once, but takes at least
-    `seconds_per_step` for Python and kernel launches. The vision tower, reading pictures and a judge are left out.
+    The time of prefill is operations over speed. A decoding step reads weights and cache once, but takes at least
+    `seconds_per_step` for Python and kernel launches. Vision tower, image reading and a judge are left out.
 
     Parameters
     ----------
+    model : PublishedModel
+        One of :data:`vlm.published.MODELS`.
     generated, one_pass : int
         Items answered by generation, and by one forward pass.
     new_tokens, text_tokens : int
-        Mean length of a generated answer (of the longest in a batch), and of a prompt without its image.
+        Mean length of the longest generated answer of a batch, and of a prompt without its image.
     batch : int
         Items per call.
     operations_per_second, bytes_per_second : float
-        Sustained, not on the data sheet; the defaults are about half of what an A100's says.
+        Sustained values; the defaults are about half of an A100's data sheet.
+    seconds_per_step : float
+        Shortest time of a decoding step.
+
+    Returns
+    -------
+    Cost
+
+    See Also
+    --------
+    vlm.published.costs : The same for all models and data sets.
+
+    Examples
+    --------
+    >>> from vlm import published
+    >>> cost = published.estimate(published.MODELS[0], generated=6000, one_pass=4000)
+    >>> round(cost.weights, 1), round(cost.ratio, 2)
+    (14.1, 0.78)
     """
     body, counts = skeleton(model), {"vision": model.vision_tokens, "text": text_tokens}
-    # The paths to layers and norm, all that counting reads, are the same in all five.
+    # Counting needs only the paths to layers and norm, which are the same in all five models.
     family = Family(model.kind)
     total = [operations(body, plan=plan, family=family, **counts).total for plan in model.plans()]
     weights = 2.0 * sum(p.numel() for p in body.parameters())
@@ -91,26 +117,39 @@ def costs(limit: int | None = 1000, models: Sequence[PublishedModel] = MODELS) -
     ----------
     limit : int, optional
         Items of each data set; None for all.
+    models : sequence of PublishedModel
+        By default all five.
 
     Returns
     -------
     Table
         model, plans (with the unskipped one), items, weights and memory (GB), operations_ratio, hours.
+
+    See Also
+    --------
+    vlm.published.estimate : One model.
+
+    Examples
+    --------
+    >>> from vlm import published
+    >>> table = published.costs(limit=100, models=published.MODELS[:1])
+    >>> table["plans"].tolist(), table["items"].tolist()
+    ([7], [1000])
     """
     sizes = {d.name: d.size if limit is None else min(limit, d.size) for d in DATASETS}
     one_pass = sum(sizes[name] for name in _ONE_PASS)
     rows = []
     for model in models:
-        found = estimate(model, generated=sum(sizes.values()) - one_pass, one_pass=one_pass)
+        cost = estimate(model, generated=sum(sizes.values()) - one_pass, one_pass=one_pass)
         rows.append(
             {
                 "model": model.name,
                 "plans": len(model.plans()),
                 "items": sum(sizes.values()),
-                "weights": found.weights,
-                "memory": found.memory,
-                "operations_ratio": found.ratio,
-                "hours": found.hours,
+                "weights": cost.weights,
+                "memory": cost.memory,
+                "operations_ratio": cost.ratio,
+                "hours": cost.hours,
             }
         )
     return Table.from_rows(rows)

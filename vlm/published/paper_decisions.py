@@ -1,4 +1,4 @@
-"""The decision rule on the published numbers, as far as they allow it."""
+"""The decision rule applied to the published numbers, as far as they allow it."""
 
 from __future__ import annotations
 
@@ -10,21 +10,34 @@ from vlm.table import Table
 
 
 def decisions(*, delta: float = 0.05) -> Table:
-    """The latest entry that the published redundancy of vision tokens allows, and what it cost.
+    """The latest entry that the published redundancy of vision tokens allows, and the accuracy it cost.
 
-    Entry at a listed layer is allowed while P(distance <= 0.05) >= 1 - delta at it and at all listed layers before
-    it, by point estimates: `vlm.decide` without its second condition, since the visual attention ratio was published
-    as a figure only, and without intervals, since no numbers of items were published.
+    Entry at a layer of the table is allowed if P(distance <= 0.05) >= 1 - delta there and at all earlier layers of the
+    table. This is `vlm.decide` on point estimates, without the second condition, since the visual attention ratio was
+    published only as a figure, and without intervals, since no numbers of items were published.
 
     Parameters
     ----------
     delta : float
-        Fraction of vision tokens that may be far, in [0, 1].
+        Fraction of vision tokens that may be farther apart, in [0, 1].
 
     Returns
     -------
     Table
-        model, group, late_entry (0: none), accuracy, reference, change.
+        One row per model and task group: model, group, late_entry (0: none), accuracy, reference (unskipped), change.
+
+    See Also
+    --------
+    vlm.decide : The full rule.
+
+    Examples
+    --------
+    >>> from vlm import published
+    >>> table = published.decisions(delta=0.5)
+    >>> table.where(model="llava-1.5-7b")["late_entry"].tolist()
+    [4, 4, 4, 4]
+    >>> table.where(model="llava-1.5-7b")["change"].tolist()
+    [-0.011, -0.015, -0.005, -0.004]
     """
     checks.probability(delta, name="delta")
     late = cells().where(kind="late entry")

@@ -1,4 +1,4 @@
-"""The paper's models: hub ids, plans, and shapes for a model without weights."""
+"""The paper's models: hub ids, plans, and shapes from which a model without weights is built."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from redundancy.display import Displayed
 from vlm.plans.plan import SkipPlan
 
 
-@dataclass(frozen=True)
-class PublishedModel:
+@dataclass(frozen=True, repr=False)
+class PublishedModel(Displayed):
     """One model of the paper.
 
     Attributes
@@ -18,16 +19,25 @@ class PublishedModel:
     name : str
         As in the tables.
     hub : str
-        Checkpoint in the format of transformers. Of LLaVA-NeXT 7B the paper does not say which language model; this
-        is the one that LLaVA 1.5 has.
+        Checkpoint in the format of transformers. The paper does not say which language model LLaVA-NeXT 7B has; here it
+        is that of LLaVA 1.5.
     kind : str
         `config.model_type`.
     vision_tokens : int
-        Of one image: fixed (LLaVA 1.5, DeepSeek-VL), the most there can be (LLaVA-NeXT), or those of a picture of
-        640 x 480 (Qwen2.5-VL).
+        Tokens of one image: fixed (LLaVA 1.5, DeepSeek-VL), the maximum (LLaVA-NeXT), or those of an image of
+        640 x 480 pixels (Qwen2.5-VL).
     text, vision : mapping
-        Shapes of the decoder and of the vision tower, as in the checkpoint's configuration; an empty one is the
-        usual one of its kind.
+        Shapes of the decoder and of the vision tower, as in the checkpoint's configuration; where empty, the defaults
+        of the model type.
+
+    Examples
+    --------
+    >>> from vlm import published
+    >>> model = published.MODELS[4]
+    >>> model.name, model.depth
+    ('qwen2.5-vl-7b', 28)
+    >>> [str(plan) for plan in model.plans()]
+    ['none', 'vision:0-4', 'vision:0-8', 'vision:0-12', 'vision:20-', 'vision:24-']
     """
 
     name: str
@@ -43,11 +53,11 @@ class PublishedModel:
         return self.text["num_hidden_layers"]
 
     def entries(self) -> list[int]:
-        """The paper's entry layers, without 0, which is the unskipped model."""
+        """The paper's entry layers, without 0 (the unskipped model)."""
         return [4, 8, 12]
 
     def exits(self) -> list[int]:
-        """Those of the paper's exit layers that the model has."""
+        """The paper's exit layers, as far as the model has them."""
         return [layer for layer in (20, 24, 28, 32, 36) if layer < self.depth]
 
     def plans(self) -> list[SkipPlan]:
@@ -86,14 +96,35 @@ MODELS = (
 
 
 def skeleton(model: PublishedModel) -> Any:
-    """The model of transformers on the meta device: its shapes, no weights, nothing downloaded."""
+    """The model as a transformers model on the meta device: shapes only, no weights, nothing downloaded.
+
+    Parameters
+    ----------
+    model : PublishedModel
+        One of :data:`vlm.published.MODELS`.
+
+    Returns
+    -------
+    PreTrainedModel
+
+    See Also
+    --------
+    vlm.operations : Counts on such a model.
+
+    Examples
+    --------
+    >>> from vlm import published
+    >>> body = published.skeleton(published.MODELS[0])
+    >>> type(body).__name__, f"{sum(p.numel() for p in body.parameters()):,}"
+    ('LlavaForConditionalGeneration', '7,063,427,072')
+    """
     import torch
     from transformers import CONFIG_MAPPING, AutoModelForImageTextToText
 
-    usual = CONFIG_MAPPING[model.kind]()
-    parts = {"text_config": {"model_type": usual.get_text_config().model_type, **model.text}}
+    defaults = CONFIG_MAPPING[model.kind]()
+    parts = {"text_config": {"model_type": defaults.get_text_config().model_type, **model.text}}
     if model.vision:
-        parts["vision_config"] = {"model_type": usual.vision_config.model_type, **model.vision}
+        parts["vision_config"] = {"model_type": defaults.vision_config.model_type, **model.vision}
     config = CONFIG_MAPPING[model.kind](**parts, tie_word_embeddings=False)
     with torch.device("meta"):
         return AutoModelForImageTextToText.from_config(config)

@@ -1,4 +1,4 @@
-"""Load the published tables, and lay both out as cells: one row per model, task group and layer."""
+"""The published tables, as printed and as cells: one row per model, task group and layer."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from vlm.plans.plan import SkipPlan
 from vlm.table import Table
 
 _FOLDER = Path(__file__).parent
-# How the columns of the files are called here. Early exit's a and b are vision and text, in the order of the paper's
-# rows. The probability is that of a cosine distance of at most T.
+# Names of the files' columns here. In the early-exit table, a is vision and b is text, in the order of the paper's
+# rows. Probabilities are those of a cosine distance of at most T.
 T = 0.05
 _LATE = {
     "model": "model",
@@ -45,6 +45,23 @@ def late_entry() -> Table:
         48 rows: model, group, layer (0: the unskipped model), distance_vision (mean cosine distance between
         adjacent layers, in [0, 2]; NaN at layer 0), within_vision (P(distance <= 0.05); NaN at layer 0), accuracy.
         Three decimals, as printed; no numbers of items and no intervals were published.
+
+    See Also
+    --------
+    vlm.published.cells : Both tables in one form.
+
+    Examples
+    --------
+    >>> from vlm import published
+    >>> table = published.late_entry()
+    >>> len(table), list(table.columns)
+    (48, ['model', 'group', 'layer', 'distance_vision', 'within_vision', 'accuracy'])
+    >>> print(table.where(model="llava-1.5-7b", layer=4).text())
+           model                              group  layer  distance_vision  within_vision  accuracy
+    llava-1.5-7b                        general_vqa      4            0.025          0.972     0.553
+    llava-1.5-7b                       text_doc_vqa      4            0.020          0.992     0.564
+    llava-1.5-7b      multimodal_reasoning_guessing      4            0.019          0.987     0.250
+    llava-1.5-7b  multimodal_reasoning_not_guessing      4            0.025          0.965     0.321
     """
     return _read("late_entry.csv", _LATE)
 
@@ -55,21 +72,33 @@ def early_exit() -> Table:
     Returns
     -------
     Table
-        44 rows: as :func:`late_entry`, with distance_text and within_text beside those of vision, and without the
+        44 rows: as :func:`late_entry`, with distance_text and within_text besides those of vision, and without the
         unskipped model.
+
+    See Also
+    --------
+    vlm.published.cells : Both tables in one form.
+
+    Examples
+    --------
+    >>> from vlm import published
+    >>> len(published.early_exit())
+    44
+    >>> published.early_exit().where(model="llava-1.5-7b", layer=20)["within_text"].tolist()
+    [0.939, 0.871, 0.829, 0.905]
     """
     return _read("early_exit.csv", _EARLY)
 
 
 def cells(*, exit_reference: Literal["unskipped", "deepest exit"] = "unskipped") -> Table:
-    """Both tables as what `vlm.reports.prediction` reads: one row per model, task group, kind and layer.
+    """Both tables in the form that `vlm.reports.prediction` reads: one row per model, task group, kind and layer.
 
     Parameters
     ----------
     exit_reference : {"unskipped", "deepest exit"}
-        What early exit is compared with: the unskipped model, which only the late-entry table has and which some
-        groups of the early-exit table do not fit; or the deepest exit of the same model and group, which is then no
-        cell itself.
+        What early exit is compared with: the unskipped model, which only the late-entry table has and which does not
+        fit some groups of the early-exit table; or the deepest exit of the same model and group, which then has no
+        cell of its own.
 
     Returns
     -------
@@ -77,6 +106,16 @@ def cells(*, exit_reference: Literal["unskipped", "deepest exit"] = "unskipped")
         80 rows (68 with "deepest exit"): model, dataset (the task group), kind, layer, plan, distance, closeness
         (P(distance <= 0.05) of vision tokens at that layer), attention (NaN: the visual attention ratio was
         published as a figure only), accuracy, reference, change, change_low and change_high (NaN).
+
+    See Also
+    --------
+    vlm.published.late_entry, vlm.published.early_exit : The tables as printed.
+
+    Examples
+    --------
+    >>> from vlm import published
+    >>> len(published.cells()), len(published.cells(exit_reference="deepest exit"))
+    (80, 68)
     """
     late, early = late_entry(), early_exit()
     unskipped = {_place(row): row for row in late.where(layer=0).rows()}
@@ -112,7 +151,7 @@ def _rows(
             "attention": np.nan,
             "accuracy": row["accuracy"],
             "reference": reference["accuracy"],
-            # Differences of three-decimal numbers, without binary dust that would decide a tie.
+            # Differences of three-decimal numbers, rounded so that floating-point errors do not decide ties.
             "change": round(row["accuracy"] - reference["accuracy"], 3),
             "change_low": np.nan,
             "change_high": np.nan,
@@ -125,7 +164,7 @@ def _read(name: str, columns: dict[str, str]) -> Table:
 
 
 def _numbers(values: NDArray[Any]) -> NDArray[Any]:
-    """A column whose only text is an empty cell is one of numbers."""
+    """A column whose only text is empty cells, as numbers with NaN; any other column unchanged."""
     try:
         return np.array([v or "nan" for v in values], dtype=np.float64) if values.dtype.kind == "U" else values
     except ValueError:

@@ -118,7 +118,7 @@ def plot_trace(ax: Axes, trace: Trace, *, groups: ArrayLike | None = None) -> No
     >>> ax.lines[0].get_ydata().round(2).tolist()
     [0.0, 0.5, 1.0]
     """
-    table = trace.table(images=groups)
+    table = trace.table(groups=groups)
     best = int(np.abs(table["gain"]).argmax())
     lost = table["gain"][best] / table["recovery"][best]
     for target in trace.targets:

@@ -1,4 +1,4 @@
-"""What others would skip: the layers, sub-layers and image tokens that published training-free rules choose."""
+"""Published training-free rules: which layers, sub-layers and image tokens they would skip."""
 
 from vlm.selectors.deepinsert import late_insertion, random_order
 from vlm.selectors.fastv_sparsevlm import TokenRecord, fastv_plan, sparse_stages, sparsevlm_plan, token_scores

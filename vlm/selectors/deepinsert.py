@@ -1,4 +1,4 @@
-"""Rules that do not look at the data: a fixed insertion layer, and a random order as the control."""
+"""Rules that do not depend on the data: DeepInsert's fixed insertion layer, and a random order as the control."""
 
 from __future__ import annotations
 
@@ -14,10 +14,35 @@ from vlm.selectors.vtw_shortv import LLAMA_DEPTH
 def late_insertion(depth: int) -> Ranking:
     """DeepInsert: image tokens enter at a layer set by hand, so the first layers are skipped first.
 
-    The layer score is the layer's number. The authors' models are stable up to an insertion at layer 8 of 32.
+    The layer score is the layer's number. The authors' models are stable up to an insertion at layer 8 of 32; they
+    are trained with the insertion, here nothing is trained.
 
-    Source: Choraria et al. 2025, "DeepInsert: Early Layer Bypass for Efficient and Performant Multimodal
-    Understanding", arXiv 2504.19327 (trained with the insertion; here nothing is trained).
+    Parameters
+    ----------
+    depth : int
+        Number of decoder layers.
+
+    Returns
+    -------
+    Ranking
+
+    See Also
+    --------
+    vlm.SkipPlan.late_entry : The plan it builds.
+
+    References
+    ----------
+    Choraria et al. 2025, "DeepInsert: Early Layer Bypass for Efficient and Performant Multimodal Understanding",
+    arXiv 2504.19327.
+
+    Examples
+    --------
+    >>> from vlm import selectors
+    >>> ranking = selectors.late_insertion(32)
+    >>> ranking
+    Ranking(DeepInsert: insert image tokens late, 1 samples, 32 units)
+    >>> str(ranking.plan())
+    'vision:0-8'
     """
 
     def build(units: Units) -> SkipPlan:
@@ -33,6 +58,28 @@ def late_insertion(depth: int) -> Ranking:
 
 
 def random_order(depth: int, *, rng: np.random.Generator | int | None = None) -> Ranking:
-    """The control: image tokens bypass layers in a random order."""
+    """The control: image tokens bypass layers in a random order.
+
+    Parameters
+    ----------
+    depth : int
+        Number of decoder layers.
+    rng : Generator, int or None
+        As in `numpy.random.default_rng`.
+
+    Returns
+    -------
+    Ranking
+
+    See Also
+    --------
+    vlm.selectors.late_insertion : A second rule that does not depend on the data.
+
+    Examples
+    --------
+    >>> from vlm import selectors
+    >>> selectors.random_order(8, rng=0).order
+    (5, 6, 0, 2, 1, 4, 3, 7)
+    """
     scores = np.random.default_rng(rng).permutation(depth).astype(np.float64)[None]
     return by_layer("random", "remove image tokens", scores, without_vision, usual=0.5)

@@ -1,4 +1,4 @@
-"""Methods that choose image tokens inside the decoder: FastV and SparseVLM, and how redundant each token is."""
+"""FastV and SparseVLM, which choose image tokens inside the decoder, and the redundancy of each token."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ from vlm.engine.attention_rows import attention_rows
 from vlm.engine.forward_call import Call
 from vlm.engine.hooks import attached
 from vlm.engine.last_token import last_tokens
+from vlm.measure.records import GrowingRecord
 from vlm.models.families import Family
 from vlm.plans.plan import SkipPlan
 
-# SparseVLM: image tokens of LLaVA 1.5 that stay after the three stages, for each published budget.
+# SparseVLM: image tokens of LLaVA 1.5 that remain after the three stages, for each published budget.
 SPARSE_STAGES = (2, 6, 15)
 SPARSE_DEPTH = 32
 _SPARSE_KEPT = np.array([[0, 0, 0], [66, 30, 17], [303, 110, 36], [300, 200, 110], [576, 576, 576]]) / 576
 _SPARSE_BUDGET = np.array([0, 64, 128, 192, 576]) / 576
 
 
-@dataclass(eq=False)
-class TokenRecord:
-    """What :func:`token_scores` measured, per sample and image token.
+@dataclass(eq=False, repr=False)
+class TokenRecord(GrowingRecord):
+    """What :func:`vlm.selectors.token_scores` measured, per sample and image token.
 
     Attributes
     ----------
@@ -39,6 +40,25 @@ class TokenRecord:
         Layers whose attention was read.
     depth : int
         Number of decoder layers.
+
+    See Also
+    --------
+    vlm.selectors.token_scores : Makes one.
+
+    Examples
+    --------
+    >>> import vlm
+    >>> from vlm import selectors, tiny
+    >>> model, processor = vlm.load("tiny")
+    >>> asked = tiny.questions(limit=4, kinds=("location",))
+    >>> images, prompts = [q.image for q in asked], [q.prompt for q in asked]
+    >>> batch = processor(images=images, text=prompts, return_tensors="pt", padding=True)
+    >>> with selectors.token_scores(model, layers=(1,)) as record:
+    ...     _ = model(**batch)
+    >>> record
+    TokenRecord(samples=4, layers=(1), depth=10)
+    >>> record.last_token(1)[0].shape, record.distances()[0].shape
+    ((36,), (10, 36))
     """
 
     layers: tuple[int, ...]
@@ -48,12 +68,21 @@ class TokenRecord:
     _distances: list[Tensor] = field(default_factory=list)
     _done: list[tuple[FloatArray, FloatArray]] = field(default_factory=list)
 
-    def observe_entry(self, call: Call | None, key: Any, states: Tensor, _: Any) -> None:
+    @property
+    def samples(self) -> int:
+        """Number of samples recorded."""
+        return len(self._done)
+
+    @torch.no_grad()
+    def observe_entry(self, call: Call | None, key: object, states: Tensor, _: object) -> None:
+        """Take in the decoder's input (called by the hooks)."""
         self._rows, self._distances = {}, []
         if call is not None and not call.past and states.shape[1] == call.real.shape[1]:
             self._raters = raters(call, states)
 
+    @torch.no_grad()
     def observe_attention(self, event: AttentionEvent) -> None:
+        """Take in one layer's queries and keys (called by the hooks)."""
         call, layer, query = event.call, event.layer, event.query
         if call.past or layer not in self.layers:
             return
@@ -61,17 +90,21 @@ class TokenRecord:
             raise RuntimeError("token scores: a layer is shortened by a plan; measure without a plan")
         rows = torch.arange(query.shape[2], device=query.device).expand(query.shape[0], -1)
         by_query = attention_rows(event, rows).mean(dim=1).to(torch.float64)
-        by_query = torch.where(call.real.unsqueeze(-1), by_query, 0.0)  # a row of padding may be undefined
+        by_query = torch.where(call.real.unsqueeze(-1), by_query, 0.0)  # rows of padding may be undefined
         last = by_query.gather(1, last_tokens(call.real).view(-1, 1, 1).expand(-1, 1, by_query.shape[2]))
         weights = self._raters / self._raters.sum(dim=1, keepdim=True).clamp(min=1.0)
         self._rows[layer] = torch.cat([last, weights.unsqueeze(1) @ by_query], dim=1)
 
+    @torch.no_grad()
     def observe_layer(self, call: Call, layer: int, before: Tensor, after: Tensor) -> None:
+        """Take in one layer's input and output (called by the hooks)."""
         if not call.past:
             cosines = F.cosine_similarity(before.to(torch.float64), after.to(torch.float64), dim=-1)
             self._distances.append(1 - cosines)
 
+    @torch.no_grad()
     def finish(self, call: Call) -> None:
+        """Store the samples of a forward call that has ended (called by the hooks)."""
         if len(self._distances) == self.depth and len(self._rows) == len(self.layers):
             scores = torch.stack([self._rows[i] for i in self.layers], dim=1).cpu()  # (batch, layers, 2, tokens)
             distances = torch.stack(self._distances, dim=1).cpu()
@@ -79,23 +112,30 @@ class TokenRecord:
                 self._done.append((scores[sample][..., shown].numpy(), distances[sample][:, shown].numpy()))
         self._raters, self._rows, self._distances = None, {}, []
 
+    def _measured(self) -> dict[str, object]:
+        scores = {
+            layer: {"last_token": self.last_token(layer), "text_raters": self.text_raters(layer)}
+            for layer in self.layers
+        }
+        return {"scores": scores, "distances": self.distances()}
+
     def _samples(self) -> list[tuple[FloatArray, FloatArray]]:
         if not self._done:
             raise ValueError("token scores: nothing recorded yet; call the model inside the context first")
         return self._done
 
     def last_token(self, layer: int) -> list[FloatArray]:
-        """Per sample (image tokens,): attention of the last prompt token to each, mean over heads."""
+        """Attention of the last prompt token to each image token, mean over heads: one (image tokens,) per sample."""
         place = self._place(layer)
         return [scores[place, 0] for scores, _ in self._samples()]
 
     def text_raters(self, layer: int) -> list[FloatArray]:
-        """Per sample (image tokens,): attention of the text raters to each, mean over heads and raters."""
+        """Mean attention of the text raters to each image token: one (image tokens,) per sample."""
         place = self._place(layer)
         return [scores[place, 1] for scores, _ in self._samples()]
 
     def distances(self) -> list[FloatArray]:
-        """Per sample (depth, image tokens): cosine distance of each between state l and state l+1."""
+        """Cosine distance of each image token between state l and state l+1: one (depth, image tokens) per sample."""
         return [distances for _, distances in self._samples()]
 
     def _place(self, layer: int) -> int:
@@ -106,15 +146,47 @@ class TokenRecord:
 
 @contextmanager
 def token_scores(model: Any, layers: Sequence[int] = (1,), *, family: Family | None = None) -> Iterator[TokenRecord]:
-    """Read, while the model runs, the attention that image tokens receive in some layers, and how they change.
+    """Measure the attention that image tokens receive in some layers, and how far they move, while the model runs.
 
-    Image tokens are found by their placeholder, never by a constant position. Keeps O(layers x image tokens)
+    Image tokens are found by their placeholder, never by a fixed position. Keeps O(layers x image tokens)
     numbers per sample.
 
     Parameters
     ----------
+    model : PreTrainedModel
+        A vision-language model of a known family.
     layers : sequence of int
         Layers whose attention is read: FastV with K reads layer K - 1.
+    family : Family, optional
+        For a model that is not of a known family.
+
+    Yields
+    ------
+    TokenRecord
+
+    Raises
+    ------
+    ValueError
+        A layer outside the model.
+    RuntimeError
+        During a forward call under a plan that shortens a layer.
+
+    See Also
+    --------
+    vlm.selectors.fastv_plan, vlm.selectors.sparsevlm_plan : Plans that use the scores.
+
+    Examples
+    --------
+    >>> import vlm
+    >>> from vlm import selectors, tiny
+    >>> model, processor = vlm.load("tiny")
+    >>> asked = tiny.questions(limit=4, kinds=("location",))
+    >>> images, prompts = [q.image for q in asked], [q.prompt for q in asked]
+    >>> batch = processor(images=images, text=prompts, return_tensors="pt", padding=True)
+    >>> with selectors.token_scores(model, layers=(1,)) as record:
+    ...     _ = model(**batch)
+    >>> record.last_token(1)[0].argsort()[-3:].tolist()  # the three image tokens with the most attention
+    [32, 25, 30]
     """
     with attached(model, family) as engine:
         depth = engine.parts.depth
@@ -131,56 +203,126 @@ def token_scores(model: Any, layers: Sequence[int] = (1,), *, family: Family | N
 
 
 def fastv_plan(removed: float = 0.5, *, layer: int = 2) -> SkipPlan:
-    r"""FastV: from layer K on, only the image tokens that the last prompt token looks at most.
+    r"""FastV: from layer K on, only the image tokens to which the last prompt token attends most remain.
 
-    Score of image token j: :math:`\frac1H \sum_h A^{(K-1,h)}[last, j]` of the prompt at hand; a fraction `removed` (R)
-    of the tokens leaves, those with the lowest scores. The authors use K = 2 with R = 0.5, and K = 3 with 0.75.
-    Scores of a measured sample: `TokenRecord.last_token(layer - 1)`.
+    The fraction `removed` with the lowest scores is removed, separately for each prompt while it runs.
 
-    Source: Chen et al. 2024, "An Image is Worth 1/2 Tokens After Layer 2", arXiv 2403.06764.
+    Parameters
+    ----------
+    removed : float
+        Fraction R of image tokens that are removed, in [0, 1).
+    layer : int
+        The authors' K. They use K = 2 with R = 0.5, and K = 3 with R = 0.75.
+
+    Returns
+    -------
+    SkipPlan
+
+    See Also
+    --------
+    vlm.SkipPlan.prune : The same plan by the fraction that is kept.
+    vlm.selectors.token_scores : `TokenRecord.last_token(layer - 1)` holds the scores of measured samples.
+
+    Notes
+    -----
+    The score of image token j is :math:`\frac1H \sum_h A^{(K-1,h)}[last, j]`.
+
+    References
+    ----------
+    Chen et al. 2024, "An Image is Worth 1/2 Tokens After Layer 2", arXiv 2403.06764.
+
+    Examples
+    --------
+    >>> from vlm import selectors
+    >>> str(selectors.fastv_plan(0.75, layer=3))
+    'prune:3=0.25'
     """
     return SkipPlan.prune(layer, 1 - removed)
 
 
 def sparse_stages(depth: int) -> tuple[int, ...]:
-    """Layers 2, 6 and 15 of 32, carried over to this depth."""
+    """SparseVLM's stages, layers 2, 6 and 15 of 32, scaled to this depth.
+
+    Parameters
+    ----------
+    depth : int
+        Number of decoder layers.
+
+    Returns
+    -------
+    tuple of int
+        Three layers, at least 1 each.
+
+    See Also
+    --------
+    vlm.selectors.sparsevlm_plan : Takes the stages.
+
+    Examples
+    --------
+    >>> from vlm import selectors
+    >>> selectors.sparse_stages(32), selectors.sparse_stages(10)
+    ((2, 6, 15), (1, 2, 5))
+    """
     return tuple(max(1, round(stage * depth / SPARSE_DEPTH)) for stage in SPARSE_STAGES)
 
 
 def sparsevlm_plan(scores: Sequence[ArrayLike], stages: Sequence[int], budget: float) -> SkipPlan:
-    r"""SparseVLM on one prompt: image tokens leave in stages, those that matter least to the text raters.
+    r"""SparseVLM on one prompt: in stages, the image tokens that matter least to the text raters are removed.
 
-    Raters are the text tokens after the image whose mean relevance to the image is above average,
-    :math:`r_i = \frac1V\sum_v \mathrm{softmax}_i(x_v \cdot x_i)` on the decoder's input; the score of an image token
-    is the raters' attention to it, mean over heads and raters. Merging the removed tokens into a few new ones
-    ("recycling") is not done here, and the scores of later stages are of the full run.
+    Raters are the text tokens after the image whose relevance to the image is above average; the score of an image
+    token is the raters' attention to it, mean over heads and raters. The removed tokens are not merged into a few new
+    ones here ("recycling"), and the scores of later stages come from the full run.
 
     Parameters
     ----------
     scores : one (image tokens,) per stage
         `TokenRecord.text_raters(stage)` of the sample.
     stages : sequence of int
-        Layers after which tokens leave; :func:`sparse_stages`.
+        Layers after which tokens are removed; see :func:`sparse_stages`.
     budget : float
-        Published budgets are 192/576, 128/576 and 64/576 with (300, 200, 110), (303, 110, 36) and (66, 30, 17)
-        tokens after the stages; between them the shares are interpolated.
+        Mean fraction of image tokens that are kept, in [0, 1]. The published budgets are 192/576, 128/576 and 64/576
+        with (300, 200, 110), (303, 110, 36) and (66, 30, 17) tokens after the stages; fractions in between are
+        interpolated.
 
-    Source: Zhang et al. 2024, "SparseVLM: Visual Token Sparsification for Efficient Vision-Language Model
-    Inference", arXiv 2410.04417.
+    Returns
+    -------
+    SkipPlan
+
+    See Also
+    --------
+    vlm.selectors.token_scores : Makes the record of the scores.
+
+    Notes
+    -----
+    The relevance of text token i is :math:`r_i = \frac1V\sum_v \mathrm{softmax}_i(x_v \cdot x_i)`, with the states x
+    that enter the decoder and the V image tokens v.
+
+    References
+    ----------
+    Zhang et al. 2024, "SparseVLM: Visual Token Sparsification for Efficient Vision-Language Model Inference",
+    arXiv 2410.04417.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from vlm import selectors
+    >>> scores = [np.arange(9.0), np.arange(9.0), np.arange(9.0)]  # of nine image tokens, at three stages
+    >>> str(selectors.sparsevlm_plan(scores, stages=(1, 2, 5), budget=1 / 3))
+    'keep:2-3=4-9/keep:3-6=6-9/keep:6-=7-9'
     """
-    alive = np.arange(len(np.asarray(scores[0])))
-    total, plan = len(alive), SkipPlan()
+    remaining = np.arange(len(np.asarray(scores[0])))
+    total, plan = len(remaining), SkipPlan()
     for stage, score in enumerate(scores):
         share = float(np.interp(budget, _SPARSE_BUDGET, _SPARSE_KEPT[:, stage]))
-        count = min(len(alive), round(share * total))
-        alive = alive[np.sort(np.argsort(-np.asarray(score)[alive], kind="stable")[:count])]
+        count = min(len(remaining), round(share * total))
+        remaining = remaining[np.sort(np.argsort(-np.asarray(score)[remaining], kind="stable")[:count])]
         stop = stages[stage + 1] + 1 if stage + 1 < len(stages) else None
-        plan = plan | SkipPlan.keep(stages[stage] + 1, stop, alive.tolist())
+        plan = plan | SkipPlan.keep(stages[stage] + 1, stop, remaining.tolist())
     return plan
 
 
 def raters(call: Call, states: Tensor) -> Tensor:
-    """(batch, tokens) 1 for SparseVLM's text raters, 0 elsewhere; states (batch, tokens, width)."""
+    """(batch, tokens) 1 for SparseVLM's text raters, 0 for all others; states (batch, tokens, width)."""
     chosen = torch.zeros(call.real.shape, dtype=torch.float64, device=states.device)
     for row, (shown, real) in enumerate(zip(call.vision, call.real, strict=True)):
         if bool(shown.any()):

@@ -1,4 +1,4 @@
-"""gamma-MoD's measure of a layer: the rank of its attention maps."""
+"""gamma-MoD: layers ranked by the rank of their attention maps."""
 
 from __future__ import annotations
 
@@ -15,20 +15,53 @@ from vlm.engine.attention_event import AttentionEvent
 from vlm.engine.attention_rows import attention_rows
 from vlm.engine.forward_call import Call
 from vlm.engine.hooks import attached
+from vlm.measure.records import GrowingRecord
 from vlm.models.families import Family
 from vlm.plans.plan import SkipPlan
 from vlm.selectors.ranking import Ranking, Units, by_layer
 
 
-@dataclass(eq=False)
-class RankRecord:
-    """What :func:`attention_rank` measured: the mean rank over heads per sample and layer."""
+@dataclass(eq=False, repr=False)
+class RankRecord(GrowingRecord):
+    """What :func:`vlm.selectors.attention_rank` measured: the rank, mean over heads, per sample and layer.
+
+    Attributes
+    ----------
+    depth : int
+        Number of decoder layers.
+
+    See Also
+    --------
+    vlm.selectors.attention_rank : Makes one.
+
+    Examples
+    --------
+    >>> import vlm
+    >>> from vlm import selectors, tiny
+    >>> model, processor = vlm.load("tiny")
+    >>> asked = tiny.questions(limit=4, kinds=("location",))
+    >>> images, prompts = [q.image for q in asked], [q.prompt for q in asked]
+    >>> batch = processor(images=images, text=prompts, return_tensors="pt", padding=True)
+    >>> with selectors.attention_rank(model) as record:
+    ...     _ = model(**batch)
+    >>> record
+    RankRecord(samples=4, depth=10)
+    >>> record.ranks()[0].round(1)
+    array([44.8, 44. , 42.8, 43. , 43. , 44. , 44.2, 44.8, 44.2, 44.5])
+    """
 
     depth: int
     _rows: list[Tensor] = field(default_factory=list)
     _done: list[Tensor] = field(default_factory=list)
 
+    @property
+    def samples(self) -> int:
+        """Number of samples recorded."""
+        return sum(len(part) for part in self._done)
+
+    @torch.no_grad()
     def observe(self, event: AttentionEvent) -> None:
+        """Take in one layer's queries and keys (called by the hooks)."""
         call, layer, query = event.call, event.layer, event.query
         if call.past:
             return
@@ -38,7 +71,7 @@ class RankRecord:
             self._rows = []
         rows = torch.arange(query.shape[2], device=query.device).expand(query.shape[0], -1)
         maps = attention_rows(event, rows)
-        # Without padding's rows and columns, and with the tolerance of a map of the real tokens alone.
+        # Rows and columns of padding are zeroed; the tolerance is that of a map of the real tokens only.
         both = call.real.unsqueeze(2) & call.real.unsqueeze(1)
         maps = torch.where(both.unsqueeze(1), maps, 0.0)
         tolerance = call.real.sum(dim=1, keepdim=True) * torch.finfo(maps.dtype).eps
@@ -46,6 +79,7 @@ class RankRecord:
         self._rows.append(ranks.to(torch.float64).mean(dim=1))
 
     def finish(self, call: Call) -> None:
+        """Store the samples of a forward call that has ended (called by the hooks)."""
         rows, self._rows = self._rows, []
         if len(rows) == self.depth:
             self._done.append(torch.stack(rows, dim=1).to("cpu"))
@@ -56,18 +90,50 @@ class RankRecord:
             raise ValueError("attention rank: nothing recorded yet; call the model inside the context first")
         return torch.cat(self._done).numpy()
 
+    def _measured(self) -> dict[str, object]:
+        return {"ranks": self.ranks()}
+
 
 @contextmanager
 def attention_rank(model: Any, *, family: Family | None = None) -> Iterator[RankRecord]:
     """Measure the rank of every layer's attention maps while the model runs.
 
     Builds the full map of one layer at a time and its singular values: O(tokens^2) memory and O(tokens^3)
-    time per head. A causal map has a positive diagonal and hence full rank in exact arithmetic; what is
-    counted is the number of singular values above the float32 tolerance of `torch.linalg.matrix_rank`.
+    time per head. A causal map has a positive diagonal and hence full rank in exact arithmetic; the number that is
+    counted is that of singular values above the float32 tolerance of `torch.linalg.matrix_rank`.
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+        A vision-language model of a known family.
+    family : Family, optional
+        For a model that is not of a known family.
 
     Yields
     ------
     RankRecord
+
+    Raises
+    ------
+    RuntimeError
+        During a forward call under a plan that shortens a layer.
+
+    See Also
+    --------
+    vlm.selectors.attention_map_rank : The ranking by it.
+
+    Examples
+    --------
+    >>> import vlm
+    >>> from vlm import selectors, tiny
+    >>> model, processor = vlm.load("tiny")
+    >>> asked = tiny.questions(limit=4, kinds=("location",))
+    >>> images, prompts = [q.image for q in asked], [q.prompt for q in asked]
+    >>> batch = processor(images=images, text=prompts, return_tensors="pt", padding=True)
+    >>> with selectors.attention_rank(model) as record:
+    ...     _ = model(**batch)
+    >>> selectors.attention_map_rank(record).order
+    (2, 3, 4, 1, 5, 6, 8, 9, 7, 0)
     """
     with attached(model, family) as engine:
         record = RankRecord(engine.parts.depth)
@@ -78,12 +144,46 @@ def attention_rank(model: Any, *, family: Family | None = None) -> Iterator[Rank
 def attention_map_rank(record: RankRecord) -> Ranking:
     r"""gamma-MoD: the layers with the lowest attention-map rank are the redundant ones.
 
-    :math:`ARank_l = \frac1H \sum_h \mathrm{rank}(A^{(l,h)})`, mean over samples. The authors turn layers of low
-    rank into routers and train them; that part is not training-free. Here image tokens bypass the chosen
-    layers, which is ours.
+    The authors turn layers of low rank into mixture-of-depth layers with routers and train them, which is not
+    training-free. Here image tokens bypass the chosen layers instead.
 
-    Source: Luo et al. 2024, "gamma-MoD: Exploring Mixture-of-Depth Adaptation for Multimodal Large Language
-    Models", arXiv 2410.13859.
+    Parameters
+    ----------
+    record : RankRecord
+        From :func:`attention_rank`.
+
+    Returns
+    -------
+    Ranking
+
+    See Also
+    --------
+    vlm.selectors.attention_rank : Makes the record.
+
+    Notes
+    -----
+    :math:`ARank_l = \frac1H \sum_h \mathrm{rank}(A^{(l,h)})`, mean over samples.
+
+    References
+    ----------
+    Luo et al. 2024, "gamma-MoD: Exploring Mixture-of-Depth Adaptation for Multimodal Large Language Models",
+    arXiv 2410.13859.
+
+    Examples
+    --------
+    >>> import vlm
+    >>> from vlm import selectors, tiny
+    >>> model, processor = vlm.load("tiny")
+    >>> asked = tiny.questions(limit=4, kinds=("location",))
+    >>> images, prompts = [q.image for q in asked], [q.prompt for q in asked]
+    >>> batch = processor(images=images, text=prompts, return_tensors="pt", padding=True)
+    >>> with selectors.attention_rank(model) as record:
+    ...     _ = model(**batch)
+    >>> ranking = selectors.attention_map_rank(record)
+    >>> ranking
+    Ranking(gamma-MoD: remove image tokens, 4 samples, 10 units)
+    >>> str(ranking.plan(3))
+    'vision:2-5'
     """
     return by_layer("gamma-MoD", "remove image tokens", record.ranks(), without_vision, usual=0.5)
 

@@ -1,4 +1,4 @@
-"""One pass that measures whatever the selectors need."""
+"""One pass that measures everything the selectors need."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from redundancy.display import Displayed
 from vlm.measure.attention_ratio import AttentionRecord, attention
 from vlm.measure.distances import ProbeRecord, probe
 from vlm.models.families import Family, anatomy
@@ -16,9 +17,37 @@ from vlm.selectors.prumerge import EncoderRecord, encoder_attention
 from vlm.selectors.state_similarity import SimilarityRecord, similarity
 
 
-@dataclass(frozen=True, eq=False)
-class Observations:
-    """The records of one pass; `encoder` is None where the vision encoder has no class token."""
+@dataclass(frozen=True, eq=False, repr=False)
+class Observations(Displayed):
+    """The records of one pass.
+
+    Attributes
+    ----------
+    probe : ProbeRecord
+    attention : AttentionRecord
+    similarity : SimilarityRecord
+    ranks : RankRecord
+    tokens : TokenRecord
+    encoder : EncoderRecord or None
+        None where the vision encoder has no class token.
+
+    See Also
+    --------
+    vlm.selectors.observing : Makes one.
+
+    Examples
+    --------
+    >>> import vlm
+    >>> from vlm import selectors, tiny
+    >>> model, processor = vlm.load("tiny")
+    >>> asked = tiny.questions(limit=4, kinds=("location",))
+    >>> images, prompts = [q.image for q in asked], [q.prompt for q in asked]
+    >>> batch = processor(images=images, text=prompts, return_tensors="pt", padding=True)
+    >>> with selectors.observing(model) as seen:
+    ...     _ = model(**batch)
+    >>> seen.probe.samples, seen.similarity.samples, seen.encoder.samples
+    (4, 4, 4)
+    """
 
     probe: ProbeRecord
     attention: AttentionRecord
@@ -32,17 +61,46 @@ class Observations:
 def observing(
     model: Any, *, thresholds: float | Sequence[float] = (0.05,), fastv_layer: int = 2, family: Family | None = None
 ) -> Iterator[Observations]:
-    """Measure, while the model runs, everything that the theory and the training-free methods rank by.
+    """Measure, while the model runs, everything by which the theory and the training-free methods rank layers.
 
-    Call the model once per prompt, without a plan. What needs the model to run under plans is measured apart,
-    by :func:`vlm.selectors.prediction_divergence`.
+    Call the model once per prompt, without a plan. Measurements that need runs under plans are separate, see
+    :func:`vlm.selectors.prediction_divergence`.
 
     Parameters
     ----------
+    model : PreTrainedModel
+        A vision-language model of a known family.
     thresholds : float or sequence of float
         As in `vlm.probe`.
     fastv_layer : int
         FastV's K; the attention of layer K - 1 is read.
+    family : Family, optional
+        For a model that is not of a known family.
+
+    Yields
+    ------
+    Observations
+
+    See Also
+    --------
+    vlm.probe, vlm.attention : Two of the measurements alone.
+
+    Examples
+    --------
+    >>> import vlm
+    >>> from vlm import selectors, tiny
+    >>> model, processor = vlm.load("tiny")
+    >>> asked = tiny.questions(limit=4, kinds=("location",))
+    >>> images, prompts = [q.image for q in asked], [q.prompt for q in asked]
+    >>> batch = processor(images=images, text=prompts, return_tensors="pt", padding=True)
+    >>> with selectors.observing(model) as seen:
+    ...     _ = model(**batch)
+    >>> selectors.redundancy(seen.probe).order
+    (7, 8, 6, 0, 5, 1, 4, 3, 2, 9)
+    >>> selectors.small_attention(seen.attention).order
+    (9, 0, 7, 8, 5, 6, 2, 1, 3, 4)
+    >>> selectors.block_influence(seen.similarity).order
+    (7, 8, 6, 5, 4, 3, 1, 2, 9, 0)
     """
     depth = anatomy(model, family).depth
     layers = sorted({fastv_layer - 1, *sparse_stages(depth)})

@@ -1,4 +1,4 @@
-"""PruMerge: image tokens that the vision encoder's class token looks at."""
+"""PruMerge: keep the image tokens to which the vision encoder's class token attends most."""
 
 from __future__ import annotations
 
@@ -15,46 +15,105 @@ from torch import Tensor, nn
 from redundancy.array_types import FloatArray
 from vlm.engine.forward_call import Call
 from vlm.engine.hooks import attached
+from vlm.measure.records import GrowingRecord
 from vlm.models.families import Anatomy, Family
 from vlm.plans.plan import SkipPlan
 
 
-@dataclass(eq=False)
-class EncoderRecord:
-    """What :func:`encoder_attention` measured: per encoded picture, one score per patch."""
+@dataclass(eq=False, repr=False)
+class EncoderRecord(GrowingRecord):
+    """What :func:`vlm.selectors.encoder_attention` measured: one score per patch of every encoded image.
+
+    See Also
+    --------
+    vlm.selectors.encoder_attention : Makes one.
+
+    Examples
+    --------
+    >>> import vlm
+    >>> from vlm import selectors, tiny
+    >>> model, processor = vlm.load("tiny")
+    >>> asked = tiny.questions(limit=4, kinds=("location",))
+    >>> images, prompts = [q.image for q in asked], [q.prompt for q in asked]
+    >>> batch = processor(images=images, text=prompts, return_tensors="pt", padding=True)
+    >>> with selectors.encoder_attention(model) as record:
+    ...     _ = model(**batch)
+    >>> record
+    EncoderRecord(samples=4)
+    >>> record.scores().shape
+    (4, 36)
+    """
 
     _query: Tensor | None = None
     _done: list[Tensor] = field(default_factory=list)
 
-    def observe(self, call: Call | None, key: Any, _: Tensor, out: Tensor) -> None:
+    @property
+    def samples(self) -> int:
+        """Number of images encoded."""
+        return sum(len(part) for part in self._done)
+
+    @torch.no_grad()
+    def observe(self, call: Call | None, key: object, _: Tensor, out: Tensor) -> None:
+        """Take in the queries or the keys of the encoder layer (called by the hooks)."""
         if key == "query":
             self._query = out[:, :1]
         elif self._query is not None:
-            # One product over the full width, not head by head: this is how the method's code does it.
+            # One product over the full width, not head by head, as in the authors' code.
             scores = self._query.to(torch.float32) @ out.to(torch.float32).transpose(1, 2)
             weights = torch.softmax(scores * out.shape[-1] ** -0.5, dim=-1)
             self._done.append(weights[:, 0, 1:].to("cpu", torch.float64))
             self._query = None
 
     def scores(self) -> FloatArray:
-        """(pictures, patches): attention of the class token to each patch, in the order they were encoded."""
+        """(images, patches): attention of the class token to each patch, images in the order they were encoded."""
         if not self._done:
             raise ValueError("encoder attention: nothing recorded yet; call the model inside the context first")
         return torch.cat(self._done).numpy()
 
+    def _measured(self) -> dict[str, object]:
+        return {"scores": self.scores()}
+
 
 @contextmanager
 def encoder_attention(model: Any, *, family: Family | None = None) -> Iterator[EncoderRecord]:
-    """Read the class token's attention in the vision encoder while the model runs.
+    """Measure the attention of the vision encoder's class token while the model runs.
 
-    The layer is the one that reads the features which the model selects, or the last one when the model takes
-    the last layer's output. One picture per prompt gives one row per sample.
+    The attention is that of the encoder layer that reads the features which the model selects, or of the last layer if
+    the model selects the last layer's output. One image per prompt gives one row per sample.
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+        A vision-language model of a known family.
+    family : Family, optional
+        For a model that is not of a known family.
+
+    Yields
+    ------
+    EncoderRecord
 
     Raises
     ------
     TypeError
-        The vision encoder has no class token, or no query and key maps of its own, or image tokens are more than the
+        The vision encoder has no class token or no query and key projections, or the image tokens are more than the
         patches of one view.
+
+    See Also
+    --------
+    vlm.selectors.prumerge_plan : The plan by these scores.
+
+    Examples
+    --------
+    >>> import vlm
+    >>> from vlm import selectors, tiny
+    >>> model, processor = vlm.load("tiny")
+    >>> asked = tiny.questions(limit=4, kinds=("location",))
+    >>> images, prompts = [q.image for q in asked], [q.prompt for q in asked]
+    >>> batch = processor(images=images, text=prompts, return_tensors="pt", padding=True)
+    >>> with selectors.encoder_attention(model) as record:
+    ...     _ = model(**batch)
+    >>> record.scores().sum(axis=1).round(2)  # the rest of the attention is on the class token itself
+    array([0.99, 0.99, 1.  , 1.  ])
     """
     with attached(model, family) as engine:
         attention = _selected_attention(engine.parts)
@@ -65,28 +124,75 @@ def encoder_attention(model: Any, *, family: Family | None = None) -> Iterator[E
 
 
 def outlier_count(scores: ArrayLike) -> int:
-    """PruMerge's own number of tokens for one picture: those above Q3 + 1.5 (Q3 - Q1), at least 1."""
+    """PruMerge's number of tokens for one image: the scores above Q3 + 1.5 (Q3 - Q1), at least 1.
+
+    Parameters
+    ----------
+    scores : (patches,)
+        A row of `EncoderRecord.scores`.
+
+    Returns
+    -------
+    int
+
+    See Also
+    --------
+    vlm.selectors.prumerge_plan : Keeps so many patches.
+
+    Examples
+    --------
+    >>> from vlm import selectors
+    >>> selectors.outlier_count([0.1] * 8 + [0.3, 0.4])
+    2
+    >>> selectors.outlier_count([0.1] * 10)
+    1
+    """
     values = np.asarray(scores, dtype=np.float64)
     first, third = np.percentile(values, [25, 75])
     return max(1, int((values > third + 1.5 * (third - first)).sum()))
 
 
 def prumerge_plan(scores: ArrayLike, keep: int | None = None) -> SkipPlan:
-    r"""PruMerge on one picture: only the patches that the class token looks at most enter the decoder.
+    r"""PruMerge on one image: only the patches to which the class token attends most enter the decoder.
 
-    Score of patch j: :math:`\mathrm{softmax}_j(q_{CLS} \cdot k_j / \sqrt{C})` in the encoder layer that reads the
-    selected features. The authors keep the outliers of each picture (:func:`outlier_count`) and merge the
-    others into their nearest kept token by weighted mean; merging is not done here.
+    The authors keep the outliers of each image (:func:`outlier_count`) and merge the others into their nearest kept
+    token by a weighted mean; merging is not done here.
 
     Parameters
     ----------
     scores : (patches,)
         A row of `EncoderRecord.scores`.
     keep : int, optional
-        Number of patches to keep instead of the outliers.
+        Number of patches to keep, by default the number of outliers.
 
-    Source: Shang et al. 2024, "LLaVA-PruMerge: Adaptive Token Reduction for Efficient Large Multimodal Models",
+    Returns
+    -------
+    SkipPlan
+
+    Raises
+    ------
+    ValueError
+        `keep` outside 0..patches.
+
+    See Also
+    --------
+    vlm.selectors.encoder_attention : Makes the record of the scores.
+
+    Notes
+    -----
+    The score of patch j is :math:`\mathrm{softmax}_j(q_{CLS} \cdot k_j / \sqrt{C})` in the encoder layer that reads
+    the selected features.
+
+    References
+    ----------
+    Shang et al. 2024, "LLaVA-PruMerge: Adaptive Token Reduction for Efficient Large Multimodal Models",
     arXiv 2403.15388.
+
+    Examples
+    --------
+    >>> from vlm import selectors
+    >>> str(selectors.prumerge_plan([0.1, 0.1, 0.12, 0.08, 0.1, 0.5], keep=2))
+    'keep:0-=2+5'
     """
     values = np.asarray(scores, dtype=np.float64)
     count = outlier_count(values) if keep is None else keep
@@ -98,6 +204,7 @@ def prumerge_plan(scores: ArrayLike, keep: int | None = None) -> SkipPlan:
 
 
 def _selected_attention(parts: Anatomy) -> Any:
+    """The attention module of the vision encoder's layer that reads the selected features."""
     tower = getattr(parts.inner, "vision_tower", None)
     select = getattr(parts.model.config, "vision_feature_layer", None)
     if not isinstance(tower, nn.Module) or not isinstance(select, int):
@@ -105,7 +212,7 @@ def _selected_attention(parts: Anatomy) -> Any:
     whole = getattr(parts.model.config, "vision_feature_select_strategy", "default") != "default"
     if whole or hasattr(parts.model.config, "image_grid_pinpoints"):
         raise TypeError(
-            f"{type(parts.model).__name__}: expected one image token per patch of one view of a picture, but it takes "
+            f"{type(parts.model).__name__}: expected one image token per patch of one view of an image, but it takes "
             f"{'the class token as well' if whole else 'tiles and row ends as well'}; scores would name other tokens"
         )
     if not any(name.endswith("class_embedding") for name, _ in tower.named_parameters()):

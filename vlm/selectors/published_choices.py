@@ -1,4 +1,4 @@
-"""The layers that methods chose in their papers, beside the redundancy that was published for the same models."""
+"""The layers that methods chose in their papers, compared with the redundancy published for the same models."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import hypergeom, kendalltau
 
+from redundancy.display import Displayed
 from vlm.published import early_exit, late_entry
 from vlm.table import Table
 
 
-@dataclass(frozen=True)
-class PublishedChoice:
-    """Layers a paper skipped, the first to be skipped first where `ordered`."""
+@dataclass(frozen=True, repr=False)
+class PublishedChoice(Displayed):
+    """The layers that a paper skips; if `ordered`, in the order in which they are skipped."""
 
     method: str
     model: str
@@ -43,7 +44,7 @@ PUBLISHED = (
 
 
 def published_regions(*, early: int = 4, late: float = 0.75) -> Table:
-    """How many of a paper's chosen layers lie where image tokens were found redundant: early and late.
+    """How many of a paper's chosen layers lie in the early and late layers, where image tokens are redundant.
 
     The theory's paper finds image tokens redundant up to about layer 4 and again from about three quarters of
     the depth on.
@@ -59,7 +60,7 @@ def published_regions(*, early: int = 4, late: float = 0.75) -> Table:
     -------
     Table
         One row per published choice: method, model, chosen, region (its layers), inside (chosen layers in it),
-        inside_by_chance, p_inside (probability of as many or more by a random choice of so many layers).
+        inside_by_chance, p_inside (probability of as many or more by a random choice of as many layers).
     """
     rows = []
     for choice in PUBLISHED:
@@ -80,25 +81,25 @@ def published_regions(*, early: int = 4, late: float = 0.75) -> Table:
 
 
 def published_orders() -> Table:
-    """ShortV's order against the published P(distance <= 0.05) of image tokens, at the layers where it was printed.
+    """ShortV's order against the published P(distance <= 0.05) of image tokens, at the layers in the tables.
 
-    Layers that ShortV did not freeze share the last place. The probability is the mean over task groups.
+    Layers that ShortV does not freeze share the last place. The probability is the mean over task groups.
 
     Returns
     -------
     Table
-        One row per model: model, layers (where printed), closeness (the probabilities), place (ShortV's, 0 first),
+        One row per model: model, layers (in the tables), closeness (the probabilities), place (ShortV's, 0 first),
         kendall (tau-b of closeness and earliness, in [-1, 1]; 1 = the same order).
     """
     rows = []
     for choice in (c for c in PUBLISHED if c.ordered):
-        found: dict[int, list[float]] = {}
+        closeness: dict[int, list[float]] = {}
         for table in (late_entry(), early_exit()):
             for row in table.where(model=choice.model).rows():
                 if np.isfinite(row["within_vision"]):
-                    found.setdefault(row["layer"], []).append(row["within_vision"])
-        layers = sorted(found)
-        close = [float(np.mean(found[layer])) for layer in layers]
+                    closeness.setdefault(row["layer"], []).append(row["within_vision"])
+        layers = sorted(closeness)
+        close = [float(np.mean(closeness[layer])) for layer in layers]
         place = [choice.layers.index(layer) if layer in choice.layers else len(choice.layers) for layer in layers]
         rows.append(
             {

@@ -1,4 +1,4 @@
-"""Ranking: what one method would skip at any budget, as a value."""
+"""A ranking: what one method would skip at any budget."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from redundancy.array_types import FloatArray
+from redundancy.display import Displayed, plain
 from vlm.models.families import Family
 from vlm.plans.cost import operations_ratio
 from vlm.plans.plan import SkipPlan
@@ -17,28 +18,43 @@ from vlm.plans.plan import SkipPlan
 Units = tuple[int, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class Ranking:
-    """The scores of one method and the choice it makes from their mean; a low score is skipped first.
+@dataclass(frozen=True, eq=False, repr=False)
+class Ranking(Displayed):
+    """The scores of one method and the choice it makes from their mean; low scores are skipped first.
 
     Attributes
     ----------
     method : str
         Name of the method.
     action : str
-        What is done to the chosen units, in words.
+        What the method does to the chosen units, in words.
     scores : ndarray (samples, ...)
         The method's score of each unit (layer, sub-layer, block, token) on each sample.
     layer_scores : ndarray (samples, depth)
-        The same per layer, for comparing methods; a sub-layer method's is the mean of its two.
+        The same per layer, to compare methods; for a sub-layer method the mean over both sub-layers.
     units : int
-        How many units can be skipped at most.
+        Largest number of units that can be skipped.
     choose : function
         (mean scores, number) -> units to skip.
     build : function
         Units -> plan.
     usual : int
-        Number of units that the method's authors skip, carried over to this depth.
+        Number of units that the method's authors skip, scaled to this depth.
+
+    See Also
+    --------
+    vlm.selectors.block_influence, vlm.selectors.redundancy : Two functions that return one.
+
+    Examples
+    --------
+    >>> from vlm import selectors
+    >>> ranking = selectors.random_order(8, rng=0)
+    >>> ranking
+    Ranking(random: remove image tokens, 1 samples, 8 units)
+    >>> ranking.order, ranking.chosen(2)
+    ((5, 6, 0, 2, 1, 4, 3, 7), (5, 6))
+    >>> str(ranking.plan(2))
+    'vision:5-7'
     """
 
     method: str
@@ -62,6 +78,11 @@ class Ranking:
     def __repr__(self) -> str:
         return f"Ranking({self.method}: {self.action}, {len(self.scores)} samples, {self.units} units)"
 
+    def to_dict(self) -> dict[str, Any]:
+        """Scores, order and usual number of units as plain Python values that JSON can hold."""
+        names = ("method", "action", "scores", "layer_scores", "units", "usual", "order")
+        return {name: plain(getattr(self, name)) for name in names}
+
     @property
     def depth(self) -> int:
         """Number of decoder layers."""
@@ -73,26 +94,34 @@ class Ranking:
         return lowest(self.layer_scores.mean(axis=0), self.depth)
 
     def chosen(self, number: int) -> Units:
-        """The units that are skipped when `number` may be."""
+        """The units that are skipped for a budget of `number` units; ValueError outside 0..units."""
         if not 0 <= number <= self.units:
             raise ValueError(f"number: expected 0 to {self.units} units for {self.method}, got {number}")
         return self.choose(self.scores.mean(axis=0), number)
 
     def plan(self, number: int | None = None) -> SkipPlan:
-        """The plan that skips so many units; without a number, as many as the method's authors do."""
+        """The plan that skips `number` units, by default as many as the method's authors skip."""
         return self.build(self.chosen(self.usual if number is None else number))
 
     def plan_within(
         self, model: Any, ratio: float, *, vision: int, text: int, family: Family | None = None
     ) -> SkipPlan | None:
-        """The mildest plan that costs at most `ratio` of the operations; None when no number of units does.
+        """The mildest plan that costs at most `ratio` of the operations; None if no number of units does.
 
         Parameters
         ----------
+        model : PreTrainedModel
+            The model whose operations are counted.
         ratio : float
             Operations under the plan over operations without one, in [0, 1].
         vision, text : int
             Tokens of a prompt, as in `vlm.operations_ratio`.
+        family : Family, optional
+            For a model that is not of a known family.
+
+        Returns
+        -------
+        SkipPlan or None
         """
         plans = (self.plan(number) for number in range(self.units + 1))
         return first_within(model, plans, ratio, vision=vision, text=text, family=family)
@@ -101,7 +130,38 @@ class Ranking:
 def first_within(
     model: Any, plans: Iterable[SkipPlan], ratio: float, *, vision: int, text: int, family: Family | None = None
 ) -> SkipPlan | None:
-    """The first plan, mildest first, that costs at most `ratio` of the operations; None when none does."""
+    """The first of several plans, mildest first, that costs at most `ratio` of the operations; None if none does.
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+        The model whose operations are counted.
+    plans : iterable of SkipPlan
+        Mildest first.
+    ratio : float
+        Operations under the plan divided by operations without one, in [0, 1].
+    vision, text : int
+        Tokens of a prompt, as in `vlm.operations_ratio`.
+    family : Family, optional
+        For a model that is not of a known family.
+
+    Returns
+    -------
+    SkipPlan or None
+
+    See Also
+    --------
+    vlm.operations_ratio : The cost of one plan.
+
+    Examples
+    --------
+    >>> import vlm
+    >>> from vlm import selectors
+    >>> model, _ = vlm.load("tiny")
+    >>> plans = [vlm.SkipPlan.late_entry(k) for k in range(10)]
+    >>> str(selectors.first_within(model, plans, 0.6, vision=36, text=9))
+    'vision:0-5'
+    """
     for plan in plans:
         if operations_ratio(model, plan, vision=vision, text=text, family=family) <= ratio:
             return plan
@@ -109,13 +169,13 @@ def first_within(
 
 
 def lowest(scores: ArrayLike, number: int) -> Units:
-    """Indices of the lowest scores, lowest first; among equals the smaller index."""
+    """Indices of the lowest scores, lowest first; ties are broken by the smaller index."""
     return tuple(int(i) for i in np.argsort(np.asarray(scores), kind="stable")[:number])
 
 
 def by_layer(
     method: str, action: str, scores: FloatArray, build: Callable[[Units], SkipPlan], *, usual: float
 ) -> Ranking:
-    """A ranking of layers, score (samples, depth); `usual` is the fraction of layers usually skipped."""
+    """A ranking of layers by scores (samples, depth); `usual` is the fraction of layers that the authors skip."""
     depth = scores.shape[1]
     return Ranking(method, action, scores, scores, depth, lowest, build, round(usual * depth))

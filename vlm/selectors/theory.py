@@ -1,33 +1,66 @@
-"""The theory's rankings of layers: how redundant image tokens are there, and how much the answer looks at them."""
+"""The theory's rankings of layers: by the redundancy of image tokens, and by the attention they receive."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from vlm.measure.attention_ratio import AttentionRecord
-from vlm.measure.distances import ProbeRecord
+from vlm.measure.records import AttentionMeasurement, DistanceMeasurement, check_attention, check_distances
 from vlm.selectors.gamma_mod import without_vision
 from vlm.selectors.ranking import Ranking, by_layer
 from vlm.selectors.vtw_shortv import frozen_vision
 
 
-def redundancy(record: ProbeRecord, *, t: float | None = None, freeze: bool = True, last_free: bool = False) -> Ranking:
-    """Layers by the redundancy of their image tokens, the most redundant first.
+def redundancy(
+    record: DistanceMeasurement, *, t: float | None = None, freeze: bool = True, last_free: bool = False
+) -> Ranking:
+    """Rank layers by the redundancy of their image tokens, the most redundant first.
 
     Parameters
     ----------
     record : ProbeRecord
-        From `vlm.probe`, of prompts with an image.
+        From :func:`vlm.probe`, of prompts with an image.
     t : float, optional
-        Rank by P(cosine distance > t), t among the probed thresholds (Definition 2), instead of by the mean
-        cosine distance (Definition 1).
+        Rank by P(cosine distance > t), proximal redundancy (theory, D3), with t among the probed thresholds, instead
+        of by the mean cosine distance, geometric redundancy (theory, D2).
     freeze : bool
-        Freeze image tokens in the chosen layers, which is all that redundancy alone licenses; False removes
-        them from the layer, which needs small attention as well.
+        Freeze image tokens in the chosen layers, which is all that redundancy alone allows; False removes them from
+        the layers, which needs small attention as well.
     last_free : bool
         Freeze the last layer first, whatever its redundancy: no text token reads the image states that leave it,
-        so freezing it changes no answer at all.
+        so freezing it changes no answer.
+
+    Returns
+    -------
+    Ranking
+
+    Raises
+    ------
+    ValueError
+        A threshold that was not probed; `last_free` without `freeze`.
+    TypeError
+        Something else than a record of distances.
+
+    See Also
+    --------
+    vlm.decide : The same measurement with intervals and thresholds.
+
+    Examples
+    --------
+    >>> import vlm
+    >>> from vlm import selectors, tiny
+    >>> model, processor = vlm.load("tiny")
+    >>> asked = tiny.questions(limit=4, kinds=("location",))
+    >>> images, prompts = [q.image for q in asked], [q.prompt for q in asked]
+    >>> batch = processor(images=images, text=prompts, return_tensors="pt", padding=True)
+    >>> with vlm.probe(model) as record:
+    ...     _ = model(**batch)
+    >>> ranking = selectors.redundancy(record, t=0.05)
+    >>> ranking
+    Ranking(redundancy (P(distance > 0.05)): freeze image tokens, 4 samples, 10 units)
+    >>> ranking.order
+    (7, 8, 6, 0, 5, 1, 3, 4, 9, 2)
     """
+    check_distances(record)
     if last_free and not freeze:
         raise ValueError("last_free: expected freeze=True; removing image tokens from the last layer is not free")
     if t is not None and t not in record.thresholds:
@@ -44,11 +77,51 @@ def redundancy(record: ProbeRecord, *, t: float | None = None, freeze: bool = Tr
     return by_layer(name, action, scores, build, usual=0.5)
 
 
-def small_attention(record: AttentionRecord) -> Ranking:
-    r"""Layers by the visual attention ratio of the asking token, the smallest first: the theory's other condition.
+def small_attention(record: AttentionMeasurement) -> Ranking:
+    r"""Rank layers by the visual attention ratio of the last prompt token, the smallest first.
 
-    :math:`\alpha_l = \frac1H \sum_h \sum_{j \in image} A^{(l,h)}[last, j]`, in [0, 1]; image tokens bypass the chosen
-    layers. Also read as a description of where a model looks (Jiang et al. 2025, "visual attention ratio").
+    Small attention is the theory's second condition beside redundancy; image tokens bypass the chosen layers.
+
+    Parameters
+    ----------
+    record : AttentionRecord
+        From :func:`vlm.attention`, of prompts with an image.
+
+    Returns
+    -------
+    Ranking
+
+    Raises
+    ------
+    TypeError
+        Something else than a record of attention ratios.
+
+    See Also
+    --------
+    vlm.selectors.redundancy : The first condition.
+
+    Notes
+    -----
+    The score of layer l is :math:`\alpha_l = \frac1H \sum_h \sum_{j \in image} A^{(l,h)}[last, j]`, in [0, 1].
+
+    References
+    ----------
+    Jiang et al. 2025, "Devils in Middle Layers of Large Vision-Language Models", arXiv 2411.16724 ("visual attention
+    ratio").
+
+    Examples
+    --------
+    >>> import vlm
+    >>> from vlm import selectors, tiny
+    >>> model, processor = vlm.load("tiny")
+    >>> asked = tiny.questions(limit=4, kinds=("location",))
+    >>> images, prompts = [q.image for q in asked], [q.prompt for q in asked]
+    >>> batch = processor(images=images, text=prompts, return_tensors="pt", padding=True)
+    >>> with vlm.attention(model) as seen:
+    ...     _ = model(**batch)
+    >>> selectors.small_attention(seen).order
+    (9, 0, 7, 8, 5, 6, 2, 1, 3, 4)
     """
+    check_attention(record, "record")
     ratios = record.ratios().mean(axis=2)
     return by_layer("small attention", "remove image tokens", ratios, without_vision, usual=0.5)

@@ -12,7 +12,7 @@ from vlm.tiny.question_writer import questions
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Print accuracy, blank-image accuracy and chance per kind, with 95% Clopper-Pearson limits."""
+    """Print accuracy, accuracy with blank images and chance per kind of question, with 95% Clopper-Pearson limits."""
     parser = argparse.ArgumentParser(
         prog="python -m vlm.tiny",
         description="Accuracy per kind on digits that training never saw.",
@@ -31,8 +31,8 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"{options.model}, {options.split} split, seed {options.seed}, {len(asked)} questions")
     print(f"{'kind':<12}{'n':>6}{'accuracy':>10}  {'95% interval':<16}{'blank':>7}{'chance':>8}")
     for kind, mean in accuracy_by_kind(asked, right).items():
-        # Within one kind the questions are about different scenes, so they are independent units; over all
-        # image questions five share a scene, and no binomial interval holds.
+        # Questions of one kind are about different scenes and hence independent. Of all image questions, five share
+        # a scene, so a binomial interval would not hold.
         own = [r for q, r in zip(asked, right, strict=True) if q.kind == kind or (kind == "image" and q.image)]
         limits = "-"
         if kind != "image":

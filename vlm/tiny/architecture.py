@@ -1,4 +1,4 @@
-"""The small model's shape, vocabulary and processor, all real transformers classes."""
+"""The small model's shape, vocabulary and processor, built from ordinary transformers classes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ VOCABULARY = {word: number for number, word in enumerate((*SPECIAL, *WORDS))}
 PATCH = 4
 IMAGE_TOKENS = (SIDE // PATCH) ** 2
 
-# "<image> QUESTION answer:" for one user message; nothing else is in the vocabulary.
+# "<image> QUESTION answer:" for one user message; the vocabulary has no other words.
 CHAT_TEMPLATE = (
     "{% for message in messages %}{% if message['role'] == 'user' %}"
     "{% if message['content'] is string %}{{ message['content'] }}{% else %}"

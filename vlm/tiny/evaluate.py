@@ -1,4 +1,4 @@
-"""Accuracy on one-word questions: the most likely word of the whole vocabulary must be the answer."""
+"""Accuracy on one-word questions: the answer must be the most likely word of the whole vocabulary."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from redundancy.array_types import BoolArray
 from vlm.tiny.question_writer import Question, blank_image
 
 
@@ -31,6 +31,21 @@ def predict(
     -------
     list of str
         One word per question.
+
+    See Also
+    --------
+    vlm.tiny.correct : Whether the answers are right.
+
+    Examples
+    --------
+    >>> import vlm
+    >>> from vlm import tiny
+    >>> model, processor = vlm.load("tiny")
+    >>> asked = tiny.questions(limit=4, kinds=("location", "comparison"))
+    >>> [q.answer for q in asked]
+    ['2', 'no', '4', 'yes']
+    >>> tiny.predict(model, processor, asked)
+    ['2', 'no', '4', 'yes']
     """
     import torch
 
@@ -51,14 +66,60 @@ def predict(
 
 def correct(
     model: Any, processor: Any, questions: Sequence[Question], *, batch_size: int = 64, blank: bool = False
-) -> NDArray[np.bool_]:
-    """Whether each question was answered rightly, shape (n,)."""
+) -> BoolArray:
+    """Whether each question is answered correctly.
+
+    Parameters
+    ----------
+    model, processor, questions, batch_size, blank
+        As for :func:`predict`.
+
+    Returns
+    -------
+    ndarray of bool, shape (questions,)
+
+    See Also
+    --------
+    vlm.tiny.predict : The answers themselves.
+
+    Examples
+    --------
+    >>> import vlm
+    >>> from vlm import tiny
+    >>> model, processor = vlm.load("tiny")
+    >>> tiny.correct(model, processor, tiny.questions(limit=4, kinds=("location", "comparison")))
+    array([ True,  True,  True,  True])
+    """
     words = predict(model, processor, questions, batch_size=batch_size, blank=blank)
     return np.array([word == q.answer for word, q in zip(words, questions, strict=True)], dtype=bool)
 
 
-def accuracy_by_kind(questions: Sequence[Question], right: NDArray[np.bool_]) -> dict[str, float]:
-    """Mean of ``right`` per kind, and over all image questions under the key ``"image"``."""
+def accuracy_by_kind(questions: Sequence[Question], right: BoolArray) -> dict[str, float]:
+    """Accuracy per kind, and over all image questions under the key ``"image"``.
+
+    Parameters
+    ----------
+    questions : sequence of Question
+    right : ndarray of bool, shape (questions,)
+        From :func:`correct`.
+
+    Returns
+    -------
+    dict
+        Kind to accuracy, in [0, 1].
+
+    See Also
+    --------
+    vlm.tiny.chance_by_kind : What a constant answer reaches.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from vlm import tiny
+    >>> asked = tiny.questions(limit=4, kinds=("location", "text"))
+    >>> tiny.accuracy_by_kind(asked, np.array([True, False, True, True]))
+    {'location': 1.0, 'text': 0.5, 'image': 1.0}
+    """
     kinds = list(dict.fromkeys(q.kind for q in questions))
     means = {
         kind: float(np.mean([r for q, r in zip(questions, right, strict=True) if q.kind == kind])) for kind in kinds
@@ -70,7 +131,28 @@ def accuracy_by_kind(questions: Sequence[Question], right: NDArray[np.bool_]) ->
 
 
 def chance_by_kind(questions: Sequence[Question]) -> dict[str, float]:
-    """Accuracy of the best constant answer, per kind and over all image questions (key ``"image"``)."""
+    """Accuracy of the best constant answer, per kind and over all image questions (key ``"image"``).
+
+    Parameters
+    ----------
+    questions : sequence of Question
+
+    Returns
+    -------
+    dict
+        Kind to accuracy, in [0, 1].
+
+    See Also
+    --------
+    vlm.tiny.accuracy_by_kind : The accuracy of a model.
+
+    Examples
+    --------
+    >>> from vlm import tiny
+    >>> chance = tiny.chance_by_kind(tiny.questions(limit=60, kinds=("comparison", "choice")))
+    >>> {kind: round(value, 2) for kind, value in chance.items()}
+    {'comparison': 0.53, 'choice': 0.27, 'image': 0.4}
+    """
     best: dict[str, float] = {}
     for kind in dict.fromkeys(q.kind for q in questions):
         answers = [q.answer for q in questions if q.kind == kind]

@@ -1,7 +1,7 @@
-"""Muon: momentum whose update is orthogonalised, for the matrices of the decoder layers.
+"""Muon: momentum with orthogonalised updates, for the matrices of the decoder layers.
 
 The rule of ``torch.optim.Muon`` (Jordan et al. 2024), with all matrices of one shape orthogonalised in one
-batch and in float32: on a CPU, with many small matrices, that is about ten times faster.
+batch and in float32; on a CPU with many small matrices this is about ten times faster.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic Newton-Schulz step, 
 def orthogonalise(matrices: torch.Tensor, *, iterations: int = 5) -> torch.Tensor:
     """Move all singular values of matrices (m, rows, columns) towards 1, keeping the singular vectors.
 
-    The result's singular values lie roughly in [0.7, 1.2]: enough for an update's direction.
+    The singular values of the result lie roughly in [0.7, 1.2], which is accurate enough for an update direction.
     """
     a, b, c = _COEFFICIENTS
     x: torch.Tensor

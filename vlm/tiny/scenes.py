@@ -1,30 +1,34 @@
-"""Scenes: nine scans of handwritten digits on a 3x3 canvas, and the same scene in words.
+"""Scenes: nine scans of handwritten digits on a 3x3 canvas, and their description in words.
 
-The scans are the 1,797 8x8 images of ``sklearn.datasets.load_digits``. Each split owns its scans: a digit that
-is shown in a test scene was never seen in training.
+The scans are the 1,797 8x8 images of ``sklearn.datasets.load_digits``. Every scan
+belongs to one split: a digit shown in a test scene was never seen in training.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from redundancy.array_types import FloatArray
+
 CELLS = tuple(row + column for row in "abc" for column in "123")  # row by row from the top left
 CELL_SIDE = 8
 SIDE = 3 * CELL_SIDE
-SPLITS = {"train": 0.7, "validation": 0.1, "test": 0.2}
+Split = Literal["train", "validation", "test"]
+SPLITS: dict[Split, float] = {"train": 0.7, "validation": 0.1, "test": 0.2}
 
-# How often each distinct digit of a scene appears. Every pattern offers a digit that appears 0, 1, 2 and 3
-# times, so that counting questions can be balanced within each scene.
+# How often each distinct digit of a scene appears. Every pattern has digits that appear 0, 1, 2 and 3 times, so
+# that counting questions can be balanced within each scene.
 _PATTERNS = ((3, 2, 1, 1, 1, 1), (3, 2, 2, 1, 1), (3, 3, 2, 1))
 
 
 @dataclass(frozen=True)
 class Scene:
-    """Nine digits and the picture of them.
+    """Nine digits and the image of them.
 
     Attributes
     ----------
@@ -43,12 +47,12 @@ class Scene:
 
 
 @lru_cache(maxsize=1)
-def _split_indices() -> dict[str, NDArray[np.intp]]:
+def _split_indices() -> dict[Split, NDArray[np.intp]]:
     from sklearn.datasets import load_digits
 
     labels = load_digits().target
     rng = np.random.default_rng(0)  # the split is part of the data set, not of an experiment's seed
-    parts: dict[str, list[NDArray[np.intp]]] = {split: [] for split in SPLITS}
+    parts: dict[Split, list[NDArray[np.intp]]] = {split: [] for split in SPLITS}
     for digit in range(10):
         order = rng.permutation(np.flatnonzero(labels == digit))
         cuts = np.round(np.cumsum(list(SPLITS.values()))[:-1] * len(order)).astype(int)
@@ -57,15 +61,21 @@ def _split_indices() -> dict[str, NDArray[np.intp]]:
     return {split: np.sort(np.concatenate(part)) for split, part in parts.items()}
 
 
-def scan_indices(split: str) -> NDArray[np.intp]:
+def scan_indices(split: Split) -> NDArray[np.intp]:
     """Which rows of ``load_digits`` belong to a split, ascending."""
-    if split not in SPLITS:
-        raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
-    return _split_indices()[split]
+    return _split_indices()[split_named(split)]
+
+
+def split_named(name: str) -> Split:
+    """The split of that name; ValueError if there is none."""
+    for split in SPLITS:
+        if split == name:
+            return split
+    raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {name!r}")
 
 
 @lru_cache(maxsize=3)
-def scans(split: str) -> tuple[NDArray[np.float64], ...]:
+def scans(split: Split) -> tuple[FloatArray, ...]:
     """The scans of a split: for each digit 0-9 an array (n, 8, 8) with ink in [0, 1]."""
     from sklearn.datasets import load_digits
 
@@ -75,7 +85,7 @@ def scans(split: str) -> tuple[NDArray[np.float64], ...]:
 
 
 @lru_cache(maxsize=1)
-def distorted_scans(copies: int = 12) -> tuple[NDArray[np.float64], ...]:
+def distorted_scans(copies: int = 12) -> tuple[FloatArray, ...]:
     """Training scans, each with slightly turned, sheared, scaled and shifted copies: (n * (copies + 1), 8, 8)."""
     from scipy.ndimage import affine_transform
 
@@ -99,7 +109,7 @@ def distorted_scans(copies: int = 12) -> tuple[NDArray[np.float64], ...]:
     return tuple(pools)
 
 
-def draw_scene(rng: np.random.Generator, pools: tuple[NDArray[np.float64], ...]) -> Scene:
+def draw_scene(rng: np.random.Generator, pools: tuple[FloatArray, ...]) -> Scene:
     """One random scene whose scans come from ``pools`` (one array (n, 8, 8) per digit)."""
     pattern = _PATTERNS[rng.integers(len(_PATTERNS))]
     digits = rng.permutation(np.repeat(rng.permutation(10)[: len(pattern)], pattern))

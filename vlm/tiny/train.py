@@ -1,13 +1,13 @@
-"""Train the embedded model from a seed, by the LLaVA recipe.
+"""Train the embedded model from a seed with the LLaVA recipe.
 
 Stages: ``tower`` (the vision tower learns the digit under each patch), ``text`` (the language model learns all
-questions about scenes in words), ``projector`` (the projector alone, on describing images), ``joint`` (all
-weights, questions about images). Variants differ from the projector on: ``plain`` takes the projector as it is
-initialised; ``scaled`` rescales it so that image tokens enter the decoder with norm 400, as image tokens of
-LLaVA do relative to a layer's update.
+questions about scenes in words), ``projector`` (only the projector, on describing images), ``joint`` (all
+weights, on questions about images). The variants differ from the projector stage on: ``plain`` keeps the projector as
+it is initialised; ``scaled`` rescales it so that image tokens enter the decoder with norm 400, as large relative to a
+layer's update as in LLaVA.
 
-Every step draws its batch from the seed, the stage and the step alone, so that an interrupted run continues
-with the batches it would have had.
+The batch of a step depends only on the seed, the stage and the step, so that an interrupted run continues
+with the same batches.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -28,40 +28,42 @@ from tqdm import tqdm
 from vlm.tiny.architecture import new_model, new_processor
 from vlm.tiny.evaluate import accuracy_by_kind, correct
 from vlm.tiny.muon import Muon
-from vlm.tiny.question_writer import ANSWERS, IMAGE_KINDS, questions
+from vlm.tiny.question_writer import IMAGE_KINDS, KINDS, questions
 from vlm.tiny.scenes import draw_scene, scans
 from vlm.tiny.training_batches import IGNORE, make_batch
 
-STEPS = {"tower": 1200, "text": 1400, "projector": 400, "joint": 1400}
-STAGES = tuple(STEPS)
-MUON_RATE = {"tower": 0.005, "text": 0.007, "joint": 0.003}
+Stage = Literal["tower", "text", "projector", "joint"]
+Variant = Literal["plain", "scaled"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
+STEPS: dict[Stage, int] = {"tower": 1200, "text": 1400, "projector": 400, "joint": 1400}
+MUON_RATE: dict[Stage, float] = {"tower": 0.005, "text": 0.007, "joint": 0.003}
 SCALED_NORM = 400.0
 
 
 def answer_loss(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     """Cross-entropy (nats) of the answers. Right padding needs no mask under causal attention."""
-    known = {name: batch[name] for name in ("input_ids", "pixel_values") if name in batch}
-    hidden = model.model(**known, use_cache=False).last_hidden_state[:, :-1]
+    inputs = {name: batch[name] for name in ("input_ids", "pixel_values") if name in batch}
+    hidden = model.model(**inputs, use_cache=False).last_hidden_state[:, :-1]
     labels = batch["labels"][:, 1:]
-    wanted = labels != IGNORE
-    return F.cross_entropy(model.lm_head(hidden[wanted]), labels[wanted])
+    counted = labels != IGNORE
+    return F.cross_entropy(model.lm_head(hidden[counted]), labels[counted])
 
 
 def patch_loss(model: Any, head: torch.nn.Linear, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Cross-entropy (nats) of each patch's digit, from the tower's patch tokens and a throw-away linear head."""
+    """Cross-entropy (nats) of each patch's digit, from the tower's patch tokens and a temporary linear head."""
     states = model.model.vision_tower(batch["pixel_values"]).last_hidden_state[:, 1:]
     digits = batch["digits"].view(-1, 3, 1, 3, 1).expand(-1, 3, 2, 3, 2).reshape(len(states), -1)
     return F.cross_entropy(head(states).flatten(0, 1), digits.flatten())
 
 
-def optimisers(stage: str, model: Any, head: torch.nn.Linear, variant: str) -> list[torch.optim.Optimizer]:
-    """Muon for the layers' matrices, AdamW for the rest of what the stage trains; others are frozen."""
+def optimisers(stage: Stage, model: Any, head: torch.nn.Linear, variant: Variant) -> list[torch.optim.Optimizer]:
+    """Muon for the layers' matrices, AdamW for the other weights that the stage trains; the rest is frozen."""
     inner = model.model
     model.requires_grad_(False)
     model.zero_grad(set_to_none=True)  # the last stage's gradients would count in this stage's clipping
     matrices: list[torch.nn.Parameter] = []
     groups: list[dict[str, Any]] = []
-    # The scaled projector's last matrix is large: in proportion, its steps are as large as the plain one's.
+    # The scaled projector's last matrix is large; relative to it, its steps are as large as the plain projector's.
     last_rate = 0.1 if variant == "scaled" else 3e-3
 
     def adamw(parameters: Iterable[torch.nn.Parameter], rate: float) -> None:
@@ -69,16 +71,16 @@ def optimisers(stage: str, model: Any, head: torch.nn.Linear, variant: str) -> l
 
     if stage == "tower":
         matrices = [p for p in inner.vision_tower.encoder.layers.parameters() if p.ndim == 2]
-        known = {id(p) for p in matrices}
-        rest = [p for p in inner.vision_tower.parameters() if id(p) not in known]
+        in_muon = {id(p) for p in matrices}
+        rest = [p for p in inner.vision_tower.parameters() if id(p) not in in_muon]
         adamw([*rest, *head.parameters()], 2e-3)
     elif stage == "projector":
         adamw(inner.multi_modal_projector.linear_1.parameters(), 3e-3)
         adamw(inner.multi_modal_projector.linear_2.parameters(), last_rate)
     else:
         matrices = [p for p in inner.language_model.layers.parameters() if p.ndim == 2]
-        known = {id(p) for p in matrices}
-        rest = [p for p in (*inner.language_model.parameters(), *model.lm_head.parameters()) if id(p) not in known]
+        in_muon = {id(p) for p in matrices}
+        rest = [p for p in (*inner.language_model.parameters(), *model.lm_head.parameters()) if id(p) not in in_muon]
         adamw(rest, 3e-3 if stage == "text" else 6e-4)
         if stage == "joint":
             adamw(inner.multi_modal_projector.linear_1.parameters(), 6e-4)
@@ -86,23 +88,23 @@ def optimisers(stage: str, model: Any, head: torch.nn.Linear, variant: str) -> l
             adamw(inner.vision_tower.parameters(), 2e-4)
     for parameter in (*matrices, *(p for group in groups for p in group["params"])):
         parameter.requires_grad_(True)
-    made: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, weight_decay=0.01, betas=(0.9, 0.98))]
+    result: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, weight_decay=0.01, betas=(0.9, 0.98))]
     if matrices:
-        made.append(Muon(matrices, lr=MUON_RATE[stage], momentum=0.95))
-    for optimiser in made:
+        result.append(Muon(matrices, lr=MUON_RATE[stage], momentum=0.95))
+    for optimiser in result:
         for group in optimiser.param_groups:
             group["peak"] = group["lr"]
-    return made
+    return result
 
 
 def rate_factor(step: int, steps: int) -> float:
-    """Warm-up over 5% of the steps, stable, linear decay over the last 30%."""
+    """Factor of the learning rate: warm-up over 5% of the steps, then constant, linear decay over the last 30%."""
     return min(1.0, (step + 1) / max(1.0, 0.05 * steps), (steps - step) / max(1.0, 0.3 * steps))
 
 
 @torch.no_grad()
 def rescale_projector(model: Any, norm: float, rng: np.random.Generator) -> None:
-    """Draw the projector at unit scale, then multiply its last layer so that image tokens have mean ``norm``."""
+    """Draw the projector at unit scale, then multiply its last layer so that image tokens have mean norm ``norm``."""
     pixels = make_batch("projector", rng)["pixel_values"]
     projector = model.model.multi_modal_projector
     for layer in (projector.linear_1, projector.linear_2):
@@ -113,7 +115,7 @@ def rescale_projector(model: Any, norm: float, rng: np.random.Generator) -> None
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Write a checkpoint so that an interruption leaves either the old or the new file."""
+    """Write a checkpoint; an interruption leaves either the old or the new file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".tmp")
     torch.save(state, partial)
@@ -121,29 +123,29 @@ def save(path: Path, state: dict[str, Any]) -> None:
 
 
 def train_stage(
-    stage: str,
+    stage: Stage,
     model: Any,
     head: torch.nn.Linear,
     *,
     steps: int,
     seed: int,
-    variant: str,
+    variant: Variant,
     path: Path,
     resume: bool,
     report: Callable[[int, float], None],
     every: int = 200,
 ) -> None:
     """Train one stage in place; checkpoint to ``path`` every ``every`` steps and at the end."""
-    made = optimisers(stage, model, head, variant)
+    steppers = optimisers(stage, model, head, variant)
     first = 0
     if resume and path.exists():
         state = torch.load(path, weights_only=True)
         model.load_state_dict(state["model"])
         head.load_state_dict(state["head"])
         first = state["step"]
-        for optimiser, kept in zip(made, state["optimisers"], strict=True):
+        for optimiser, saved in zip(steppers, state["optimisers"], strict=True):
             if first < steps:
-                optimiser.load_state_dict(kept)
+                optimiser.load_state_dict(saved)
     model.train()
     mean_loss = None
     bar = tqdm(range(first, steps), initial=first, total=steps, desc=stage, mininterval=5.0)
@@ -151,14 +153,14 @@ def train_stage(
         rng = np.random.default_rng([seed, STAGES.index(stage), step])
         batch = make_batch(stage, rng, early=step < steps // 4)
         loss = patch_loss(model, head, batch) if stage == "tower" else answer_loss(model, batch)
-        for optimiser in made:
+        for optimiser in steppers:
             for group in optimiser.param_groups:
                 group["lr"] = group["peak"] * rate_factor(step, steps)
             optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         trained = [p for p in (*model.parameters(), *head.parameters()) if p.grad is not None]
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
-        for optimiser in made:
+        for optimiser in steppers:
             optimiser.step()
         mean_loss = loss.item() if mean_loss is None else 0.95 * mean_loss + 0.05 * loss.item()
         bar.set_postfix(loss=f"{mean_loss:.3f}", refresh=False)
@@ -169,14 +171,14 @@ def train_stage(
                     "step": step + 1,
                     "model": model.state_dict(),
                     "head": head.state_dict(),
-                    "optimisers": [optimiser.state_dict() for optimiser in made],
+                    "optimisers": [optimiser.state_dict() for optimiser in steppers],
                 },
             )
             report(step + 1, mean_loss)
 
 
-def validate(stage: str, model: Any, head: torch.nn.Linear, processor: Any, limit: int) -> dict[str, float]:
-    """Validation accuracy of what the stage trains."""
+def validate(stage: Stage, model: Any, head: torch.nn.Linear, processor: Any, limit: int) -> dict[str, float]:
+    """Validation accuracy on the task of the stage."""
     model.eval()
     if stage == "tower":
         rng = np.random.default_rng(0)
@@ -192,7 +194,7 @@ def validate(stage: str, model: Any, head: torch.nn.Linear, processor: Any, limi
             split="validation",
             limit=limit,
             written=stage == "text",
-            kinds=IMAGE_KINDS if stage == "text" else (*ANSWERS,),
+            kinds=IMAGE_KINDS if stage == "text" else KINDS,
         )
         scores = accuracy_by_kind(asked, correct(model, processor, asked))
     model.train()
@@ -203,9 +205,9 @@ def train(
     *,
     seed: int,
     out: Path,
-    variant: str = "plain",
+    variant: Variant = "plain",
     resume: bool = False,
-    steps: dict[str, int] | None = None,
+    steps: dict[Stage, int] | None = None,
     every: int = 200,
     limit: int = 600,
 ) -> Path:
@@ -214,17 +216,18 @@ def train(
     Parameters
     ----------
     seed : int
-        Decides the initial weights and every batch.
+        Determines the initial weights and every batch.
     out : Path
         Folder for the stages' checkpoints, ``log.jsonl`` and the model. The tower and text stages are shared
-        by the variants: a finished stage found here is taken over when ``resume`` is set.
+        by the variants: with ``resume``, a finished stage found here is reused.
     variant : {"plain", "scaled"}
+        Whether the projector is rescaled.
     resume : bool
-        Continue from the checkpoints in ``out``; otherwise start afresh.
+        Continue from the checkpoints in ``out``; otherwise start anew.
     steps : dict, optional
         Steps per stage, ``STEPS`` by default.
     every, limit : int
-        Checkpoint and validate every so many steps, on so many questions.
+        Steps between checkpoints, each of which is validated, and number of validation questions.
 
     Returns
     -------
@@ -247,7 +250,7 @@ def train(
             rescale_projector(model, SCALED_NORM, np.random.default_rng([seed, len(STAGES)]))
         started = time.process_time()
 
-        def report(step: int, loss: float, stage: str = stage, name: str = name, started: float = started) -> None:
+        def report(step: int, loss: float, stage: Stage = stage, name: str = name, started: float = started) -> None:
             scores = validate(stage, model, head, processor, limit)
             minutes = (time.process_time() - started) / 60
             line = {"stage": name, "step": step, "loss": round(loss, 4), "cpu_minutes": round(minutes, 2)}
@@ -267,7 +270,7 @@ def train(
 
 
 def export(model: Any, processor: Any, folder: Path) -> None:
-    """Write model and processor as ``from_pretrained`` reads them, weights in float16."""
+    """Write model and processor in the format of ``from_pretrained``, weights in float16."""
     import copy
 
     copy.deepcopy(model).to(torch.float16).save_pretrained(folder)

@@ -1,4 +1,4 @@
-"""What a training step sees: scenes, in words or as images, each followed by a task with known words."""
+"""Training batches: scenes, in words or as images, each followed by a task with known words."""
 
 from __future__ import annotations
 
@@ -12,48 +12,48 @@ from vlm.tiny.scenes import CELLS, Scene, distorted_scans, draw_scene
 SCENES = 32  # per step
 QUESTIONS = 4  # per scene
 KIND_SHARES = (0.25, 0.2, 0.2, 0.15, 0.2)  # of IMAGE_KINDS
-IGNORE = -100  # the label of a word that is not to be learnt
+IGNORE = -100  # label of words that are not learnt
 
-# What a training sequence does with its scene. The first two answer many small questions at once, which
-# teaches looking up a cell and counting a digit within a few hundred steps; questions alone take thousands.
+# Tasks that follow a scene. The first two answer many small questions at once, which teaches looking up a cell and
+# counting a digit within a few hundred steps; with questions alone it takes thousands.
 TASKS = ("describe", "tally", "ask")
 
 
 def spoken_words(task: str, scene: Scene, rng: np.random.Generator) -> list[tuple[str, bool]]:
-    """The words after the scene, and whether the model is to say them."""
-    said: list[tuple[str, bool]] = []
+    """The words after the scene, each with whether the model should learn to say it."""
+    words: list[tuple[str, bool]] = []
     if task == "describe":  # describe answer: a1 7 a2 3 ...
-        said += [(word, False) for word in ("describe", "answer", ":")]
-        said += [(word, True) for i in range(9) for word in (CELLS[i], str(scene.digits[i]))]
+        words += [(word, False) for word in ("describe", "answer", ":")]
+        words += [(word, True) for i in range(9) for word in (CELLS[i], str(scene.digits[i]))]
     elif task == "tally":  # how many? 7: 2 0: 1 ...
-        said += [(word, False) for word in ("how", "many", "?")]
+        words += [(word, False) for word in ("how", "many", "?")]
         for digit in rng.permutation(10):
-            said += [(str(digit), False), (":", False), (str(scene.digits.count(digit)), True)]
+            words += [(str(digit), False), (":", False), (str(scene.digits.count(digit)), True)]
     else:
         for kind in rng.choice(IMAGE_KINDS, size=QUESTIONS, p=KIND_SHARES):
             asked, answer = ask(str(kind), scene.digits, rng)
-            said += [(word, False) for word in (*asked, "answer", ":")] + [(answer, True), ("</s>", True)]
-        return said
-    return [*said, ("</s>", True)]
+            words += [(word, False) for word in (*asked, "answer", ":")] + [(answer, True), ("</s>", True)]
+        return words
+    return [*words, ("</s>", True)]
 
 
 def scene_sequence(scene: Scene, rng: np.random.Generator, *, written: bool, task: str) -> tuple[list[int], list[int]]:
     """Token ids and labels of one training sequence: a scene in words or as image tokens, then a task."""
     head = ["<s>", *(scene.words(rng) if written else ["<image>"] * IMAGE_TOKENS)]
-    said = spoken_words(task, scene, rng)
-    ids = [VOCABULARY[word] for word in (*head, *(word for word, _ in said))]
-    wanted = [False] * len(head) + [learnt for _, learnt in said]
-    return ids, [token if learnt else IGNORE for token, learnt in zip(ids, wanted, strict=True)]
+    words = spoken_words(task, scene, rng)
+    ids = [VOCABULARY[word] for word in (*head, *(word for word, _ in words))]
+    learnt = [False] * len(head) + [learn for _, learn in words]
+    return ids, [token if learn else IGNORE for token, learn in zip(ids, learnt, strict=True)]
 
 
 def make_batch(stage: str, rng: np.random.Generator, *, early: bool = False) -> dict[str, torch.Tensor]:
     """A training batch of a stage: input_ids and labels (right-padded), pixel_values, digits (scenes, 9).
 
-    ``early`` is the first quarter of a stage; early in the text stage two thirds of the sequences describe or
-    tally, later a quarter.
+    ``early`` marks the first quarter of a stage: in the text stage two thirds of the sequences describe or tally then,
+    and a quarter of them later.
     """
     scenes = [draw_scene(rng, distorted_scans()) for _ in range(SCENES)]
-    # A quarter of the joint stage stays in words, so that text-only questions are not forgotten.
+    # In the joint stage a quarter of the scenes is in words, so that text-only questions are not forgotten.
     written = [stage == "text" or (stage == "joint" and i % 4 == 3) for i in range(SCENES)]
     if stage == "text":
         tasks = [TASKS[min(i % (3 if early else 8), 2)] for i in range(SCENES)]

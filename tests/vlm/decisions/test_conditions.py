@@ -1,14 +1,18 @@
-"""The decision rule on made measurements whose verdict is known."""
+"""The decision rule on constructed measurements whose verdict is known."""
 
 from __future__ import annotations
+
+import json
 
 import numpy as np
 import pytest
 import torch
 
 from vlm import SkipPlan, attention, decide, probe
+from vlm.experiments.measurement_tables import Measured, MeasuredPrompt
 from vlm.measure.attention_ratio import AttentionRecord
 from vlm.measure.distances import ProbeRecord
+from vlm.measure.records import AttentionMeasurement, DistanceMeasurement
 from vlm.models.random_batches import batch_for
 from vlm.models.random_models import random_model
 
@@ -63,7 +67,7 @@ def test_too_few_images_leave_the_conditions_undecided():
 def test_repeating_an_image_is_no_evidence():
     record, seen = made([1.0, 1.0], [0.05, 0.05], samples=400)
     assert decide(record, seen).plan
-    assert not decide(record, seen, images=np.zeros(400)).plan
+    assert not decide(record, seen, groups=np.zeros(400)).plan
 
 
 def test_accumulated_distance_is_judged_when_asked():
@@ -103,7 +107,7 @@ def test_errors_say_what_to_do():
     with pytest.raises(ValueError, match="probed thresholds"):
         decide(record, seen, t=0.07)
     with pytest.raises(ValueError, match="one label per sample"):
-        decide(record, seen, images=[1, 2])
+        decide(record, seen, groups=[1, 2])
     with pytest.raises(ValueError, match=r"delta: expected a number in \[0, 1\]"):
         decide(record, seen, delta=-0.1)
     other = made([1.0], [0.1], samples=3)[1]
@@ -114,3 +118,42 @@ def test_errors_say_what_to_do():
         model(**batch_for(model, images=(0,)))
     with pytest.raises(ValueError, match="with image tokens, got none"):
         decide(record, seen)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("seen, record", r"record: expected distances .* got AttentionRecord; attention ratios are another argument"),
+        ("record, record", r"attention: expected visual attention ratios .* got ProbeRecord; distances are another"),
+        ("table, seen", r"record: expected distances .* got Table; pass the record itself"),
+        ("record, None", r"attention: expected visual attention ratios .* got NoneType"),
+    ],
+)
+def test_swapped_or_wrong_arguments_are_named(arguments, message):
+    record, seen = made([1.0], [0.1])
+    values = {"record": record, "seen": seen, "table": record.table(), "None": None}
+    with pytest.raises(TypeError, match=message):
+        decide(*(values[name] for name in arguments.split(", ")))
+
+
+def test_the_record_of_a_measurement_on_disk_is_accepted_too():
+    vision = {name: np.ones(2) for name in ("within_0.05", "entry_within_0.05")}
+    vision |= {name: np.zeros(2) for name in ("distance", "distance_from_entry")}
+    prompts = [
+        MeasuredPrompt("d", "g", str(number), {"vision": 4, "text": 2}, {"vision": vision}, np.zeros((2, 3)))
+        for number in range(200)
+    ]
+    measured = Measured(tuple(prompts))
+    assert isinstance(measured, DistanceMeasurement)
+    assert isinstance(measured, AttentionMeasurement)
+    assert decide(measured, measured, groups=measured.groups).late_entry == 2
+
+
+def test_a_decision_shows_itself():
+    decision = decide(*made([1.0, 0.2], [0.02, 0.4]))
+    assert repr(decision) == "Decision(plan vision:0-1: late entry at 1, no early exit)"
+    assert "late_entry" in decision._repr_html_()
+    saved = json.loads(decision.to_json())
+    assert saved["settings"]["images"] == 400
+    assert saved["early_exit"] == 2
+    assert f"{decision}" == repr(decision)

@@ -8,8 +8,10 @@ import re
 
 import pytest
 
+from tests.vlm.decisions.test_conditions import made
+from vlm import Table, decide
 from vlm.__main__ import main
-from vlm.demo.loop import bad_plans
+from vlm.demo.loop import Outcome, bad_plans
 from vlm.plans.plan import SkipPlan
 
 
@@ -71,3 +73,15 @@ def test_command_line_errors(capsys):
     assert "whole number >= 1" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main([])
+
+
+def test_an_outcome_shows_itself_in_one_line():
+    record, seen = made([1.0, 0.2], [0.02, 0.4], samples=20)
+    outcome = Outcome(decide(record, seen), record, seen, Table({}), Table({}), {"model": "tiny"})
+    line = repr(outcome)
+    assert line.startswith("Outcome(decision=")
+    assert "\n" not in line
+    assert len(line) <= 240
+    saved = json.loads(outcome.to_json())
+    assert saved["report"] == {"model": "tiny"}
+    assert saved["record"]["samples"] == 20

@@ -77,7 +77,7 @@ def test_the_plan_is_that_of_the_records(folder, direct):
     items, record, seen = direct
     labels = [f"{'tiny' if i < 30 else 'other'}/{item.image_id}" for i, item in enumerate(items)]
     settings = dict(t=0.1, delta=0.9, attention_limit=0.95)
-    expected = vlm.decide(record, seen, images=labels, **settings)
+    expected = vlm.decide(record, seen, groups=labels, **settings)
     decision = decided(folder, **settings)
     assert decision.plan == expected.plan != vlm.SkipPlan()
     assert decision.settings == expected.settings

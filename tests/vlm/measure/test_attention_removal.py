@@ -1,4 +1,4 @@
-"""Attention removal inside a model: the change is the real one, the bound holds, and no smaller one would."""
+"""Attention removal inside a model: the measured change is that of a plan, and the bound holds and is attained."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_the_change_is_that_of_a_plan_and_the_bound_holds(family, kind):
 
 
 def test_opposite_values_attain_the_bound():
-    # Image states u, text states -u, identity behind the heads: any smaller constant would be wrong here.
+    # Image states u, text states -u, identity after the heads: any smaller constant would be wrong here.
     model = random_model()
     batch = batch_for(model, images=(2,), after=(6,))
     vision = (batch["input_ids"] == IMAGE).unsqueeze(-1)

@@ -1,4 +1,4 @@
-"""Causal tracing: what must come back comes back, what cannot does not, and nothing stays behind."""
+"""Causal tracing: restored states bring back what they must and nothing else, and no hook stays behind."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ def setup(family="llava"):
 @pytest.mark.parametrize("kind", ["image", "noise"])
 def test_the_whole_image_enters_through_state_0_and_leaves_through_the_last_token(kind):
     model, batch = setup()
-    found = trace(model, batch, corrupted_images(batch) if kind == "image" else Noise())
-    vision, text, last = (found.restored[:, i] for i in range(3))
-    hit = np.abs(found.clean - found.corrupted).max(axis=1) > 1e-3
+    result = trace(model, batch, corrupted_images(batch) if kind == "image" else Noise())
+    vision, text, last = (result.restored[:, i] for i in range(3))
+    hit = np.abs(result.clean - result.corrupted).max(axis=1) > 1e-3
     assert hit.tolist() == [True, True, False]
-    # The image tokens' clean state 0 undoes the corruption; so does the clean last state of the asking token.
-    assert vision[:, 0] == pytest.approx(found.clean, abs=1e-5)
-    assert last[:, -1] == pytest.approx(found.clean, abs=1e-5)
-    assert text[:, -1] == pytest.approx(found.clean, abs=1e-5)
-    # Image tokens of the last state are read by nobody; text of state 0 knows nothing of the image.
-    assert vision[:, -1] == pytest.approx(found.corrupted, abs=1e-5)
-    assert text[:, 0] == pytest.approx(found.corrupted, abs=1e-5)
+    # The image tokens' clean state 0 undoes the corruption; so does the clean last state of the last prompt token.
+    assert vision[:, 0] == pytest.approx(result.clean, abs=1e-5)
+    assert last[:, -1] == pytest.approx(result.clean, abs=1e-5)
+    assert text[:, -1] == pytest.approx(result.clean, abs=1e-5)
+    # The last state of image tokens is not used; text in state 0 has no information about the image.
+    assert vision[:, -1] == pytest.approx(result.corrupted, abs=1e-5)
+    assert text[:, 0] == pytest.approx(result.corrupted, abs=1e-5)
     # In between something is restored in part.
-    assert np.abs(vision[hit, 1:-1] - found.corrupted[hit, None]).max() > 1e-3
+    assert np.abs(vision[hit, 1:-1] - result.corrupted[hit, None]).max() > 1e-3
 
 
 @pytest.mark.parametrize("family", [family.name for family in FAMILIES if family.name != "llava"])
@@ -49,17 +49,17 @@ def test_every_family_is_restored_from_both_ends(family):
         pytest.skip(reason)
     model = random_model(family, layers=3)
     batch = batch_for(model, images=(1, 1), after=(3, 6))
-    found = trace(model, batch, Noise(), targets=("vision", "last"))
-    assert np.abs(found.clean - found.corrupted).max() > 1e-3
-    assert found.restored[:, 0, 0] == pytest.approx(found.clean, abs=1e-5)
-    assert found.restored[:, 0, -1] == pytest.approx(found.corrupted, abs=1e-5)
-    assert found.restored[:, 1, -1] == pytest.approx(found.clean, abs=1e-5)
+    result = trace(model, batch, Noise(), targets=("vision", "last"))
+    assert np.abs(result.clean - result.corrupted).max() > 1e-3
+    assert result.restored[:, 0, 0] == pytest.approx(result.clean, abs=1e-5)
+    assert result.restored[:, 0, -1] == pytest.approx(result.corrupted, abs=1e-5)
+    assert result.restored[:, 1, -1] == pytest.approx(result.clean, abs=1e-5)
 
 
-def test_one_restoration_equals_a_run_of_our_own():
+def test_one_restoration_equals_a_hand_made_run():
     model, batch = setup()
     other = {**batch, **corrupted_images(batch)}
-    found = trace(model, batch, other, targets=("vision",), window=2)
+    result = trace(model, batch, other, targets=("vision",), window=2)
     layers = model.model.language_model.layers
     clean = []
     handles = [layer.register_forward_hook(lambda m, a, out: clean.append(out)) for layer in layers]
@@ -80,8 +80,8 @@ def test_one_restoration_equals_a_run_of_our_own():
         handle.remove()
     answer = full.argmax(-1)
     expected = torch.softmax(logits, dim=-1).gather(1, answer[:, None])[:, 0].numpy()
-    assert found.answers.tolist() == answer.tolist()
-    assert found.restored[:, 0, 2, 0] == pytest.approx(expected, rel=1e-4)
+    assert result.answers.tolist() == answer.tolist()
+    assert result.restored[:, 0, 2, 0] == pytest.approx(expected, rel=1e-4)
 
 
 def test_batch_equals_singles_under_left_and_right_padding():
@@ -135,14 +135,14 @@ def test_table_counts_images_and_divides_means():
     restored = np.zeros((4, 1, 2, 2))
     restored[:, 0, 0] = [0.9, 2.0]
     restored[:, 0, 1] = [[0.1, 0.0], [0.1, 0.0], [0.1, 0.0], [0.9, 2.0]]
-    found = Trace(("vision",), 1, answers, answers, clean, corrupted, restored)
-    first, second = found.table(images=[0, 0, 0, 1]).rows()
+    result = Trace(("vision",), 1, answers, answers, clean, corrupted, restored)
+    first, second = result.table(groups=[0, 0, 0, 1]).rows()
     assert (first["recovery"], first["recovery_logits"]) == pytest.approx((1.0, 1.0))
     # Three samples of one image count once.
     assert second["recovery"] == pytest.approx(0.5)
     assert second["gain"] == pytest.approx(0.4)
     assert second["gain_low"] <= 0.4 <= second["gain_high"]
-    both = Trace.joined([found, found])
+    both = Trace.joined([result, result])
     assert both.restored.shape == (8, 1, 2, 2)
     assert both.table()["recovery"].tolist() == pytest.approx([1.0, 0.25])
 

@@ -1,4 +1,4 @@
-"""probe and attention against states and maps collected the slow way."""
+"""Distances and attention ratios against states and attention maps collected by slow references."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHAPES = [dict(images=(1,), after=(6,)), dict(images=(2, 1, 0), after=(4, 7, 3))
 
 
 def collected_states(model, batch):
-    """All decoder states 0..L by hooks of our own: state L is before the final norm."""
+    """All decoder states 0..L, collected by separate hooks; state L is before the final norm."""
     states, handles = [], []
     layers = model.model.language_model.layers
     handles.append(layers[0].register_forward_pre_hook(lambda m, args: states.append(args[0])))
@@ -68,7 +68,7 @@ def test_the_last_state_is_before_the_final_norm():
     assert abs(reported - float(last[0, text].norm(dim=-1).mean())) > 0.1
 
 
-def test_probing_does_not_change_the_model_and_decoding_is_passed_over():
+def test_probing_does_not_change_the_model_and_ignores_decoding_steps():
     model = random_model()
     batch = batch_for(model)
     with torch.no_grad():
@@ -141,7 +141,7 @@ def test_only_the_direction_counts(factor, distance):
 
 
 @pytest.mark.parametrize("block", [1, 70])
-def test_blocks_do_not_show(block, monkeypatch):
+def test_the_block_size_does_not_change_the_result(block, monkeypatch):
     model = random_model()
     batch = batch_for(model, images=(2, 1, 0), after=(4, 7, 3))
     tables = []

@@ -1,4 +1,4 @@
-"""From error to answer: measured by a slow twin, predicted by recursions that hold where they were calibrated."""
+"""Error propagation: measured as by a slow reference; the recursions hold on the samples that calibrated them."""
 
 from __future__ import annotations
 
@@ -42,28 +42,28 @@ def last_logits_under(model, batch, kind, k):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_logit_changes_equal_those_of_a_slow_twin(measured, kind):
-    model, batches, found = measured
-    for run in np.flatnonzero(found.kinds == kind):
+def test_logit_changes_equal_those_of_a_slow_reference(measured, kind):
+    model, batches, result = measured
+    for run in np.flatnonzero(result.kinds == kind):
         for number, batch in enumerate(batches[:2]):
             full = masked_logits(model, batch, SkipPlan())[:, -1].double()
-            delta = last_logits_under(model, batch, kind, int(found.layers[run])).double() - full
+            delta = last_logits_under(model, batch, kind, int(result.layers[run])).double() - full
             omega = (delta.amax(1) - delta.amin(1)).numpy()
             mine = slice(2 * number, 2 * number + 2)
-            assert found.omega[mine, run] == pytest.approx(omega, rel=1e-3, abs=1e-4)
+            assert result.omega[mine, run] == pytest.approx(omega, rel=1e-3, abs=1e-4)
             top = full.topk(2, dim=1).values
-            assert found.margin[mine] == pytest.approx((top[:, 0] - top[:, 1]).numpy(), rel=1e-3, abs=1e-4)
-            assert found.changed[mine, run].tolist() == ((full + delta).argmax(1) != full.argmax(1)).tolist()
+            assert result.margin[mine] == pytest.approx((top[:, 0] - top[:, 1]).numpy(), rel=1e-3, abs=1e-4)
+            assert result.changed[mine, run].tolist() == ((full + delta).argmax(1) != full.argmax(1)).tolist()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_recursions_hold_on_the_samples_that_calibrated_them(measured, kind):
     # With gains of its own a sample's recursion is the triangle inequality: it must hold, whatever the layers do.
-    _, _, found = measured
-    own = found.calibration[:, None] & (found.kinds == kind)
+    _, _, result = measured
+    own = result.calibration[:, None] & (result.kinds == kind)
     assert own.any()
-    assert (found.predicted[own] + 1e-5 >= found.error[own] * (1 - 1e-5)).all()
-    assert (found.omega_predicted[own] + 1e-5 >= found.omega[own] * (1 - 1e-5)).all()
+    assert (result.predicted[own] + 1e-5 >= result.error[own] * (1 - 1e-5)).all()
+    assert (result.omega_predicted[own] + 1e-5 >= result.omega[own] * (1 - 1e-5)).all()
 
 
 def test_a_prediction_is_the_recursion_by_hand():
@@ -106,23 +106,23 @@ def test_with_one_run_the_gain_of_a_dropped_layer_is_exact():
             handle.remove()
         layers[0]._forward_hooks.clear()
     assert torch.equal(states[2][0], entered)
-    found = consequences(model, [batch, batch], kinds=("drop",))
-    assert found.predicted[:, 0] == pytest.approx([error, error], rel=1e-4)
+    result = consequences(model, [batch, batch], kinds=("drop",))
+    assert result.predicted[:, 0] == pytest.approx([error, error], rel=1e-4)
 
 
 def test_theorems_about_logits_hold_everywhere(measured):
-    _, _, found = measured
-    assert (found.omega <= found.omega_limit * (1 + 1e-5) + 1e-5).all()
-    assert found.omega.max() > 0.1
-    assert (~found.changed | (found.margin[:, None] <= found.omega)).all()
-    assert found.changed.any()
+    _, _, result = measured
+    assert (result.omega <= result.omega_limit * (1 + 1e-5) + 1e-5).all()
+    assert result.omega.max() > 0.1
+    assert (~result.changed | (result.margin[:, None] <= result.omega)).all()
+    assert result.changed.any()
 
 
 def test_runs_that_are_the_same_plan_agree(measured):
-    _, _, found = measured
+    _, _, result = measured
 
     def column(kind, k, name):
-        return getattr(found, name)[:, np.flatnonzero((found.kinds == kind) & (found.layers == k))[0]]
+        return getattr(result, name)[:, np.flatnonzero((result.kinds == kind) & (result.layers == k))[0]]
 
     for name in ("error", "predicted", "omega"):
         assert np.allclose(column("remove", 0, name), column("late entry", 1, name), rtol=1e-5)
@@ -130,23 +130,23 @@ def test_runs_that_are_the_same_plan_agree(measured):
         assert np.allclose(column("remove", 4, name), column("early exit", 4, name), rtol=1e-5)
     # Leaving before the last layer: what the image adds there, exactly.
     assert np.allclose(column("early exit", 4, "predicted"), column("early exit", 4, "error"), rtol=1e-5)
-    # An image token frozen in the last layer is read by nobody.
+    # The state that an image token leaves the last layer with is not used, so freezing it changes nothing.
     assert column("freeze", 4, "error") == pytest.approx(0.0, abs=1e-5)
 
 
 def test_table_reports_the_images_that_did_not_calibrate(measured):
     model, batches, _ = measured
     images = [0, 0, 1, 1, 2, 2, 3, 3]
-    found = consequences(model, batches, images=images, kinds=("remove",), calibration=0.25)
-    assert found.calibration.tolist() == [True, True] + [False] * 6
-    table = found.table()
-    rest = ~found.calibration
-    may = found.margin[rest, None] <= found.omega[rest]
+    result = consequences(model, batches, groups=images, kinds=("remove",), calibration=0.25)
+    assert result.calibration.tolist() == [True, True] + [False] * 6
+    table = result.table()
+    rest = ~result.calibration
+    may = result.margin[rest, None] <= result.omega[rest]
     assert table["may_change"] == pytest.approx(may.mean(axis=0))
     assert (table["may_change_low"] <= table["may_change"]).all()
     assert (table["may_change"] <= table["may_change_high"]).all()
     assert (table["changed"] <= table["may_change"]).all()
-    assert table["error"] == pytest.approx(np.median(found.error[rest], axis=0))
+    assert table["error"] == pytest.approx(np.median(result.error[rest], axis=0))
     assert ((table["covered"] >= 0) & (table["covered"] <= 1)).all()
 
 
@@ -163,6 +163,6 @@ def test_bad_input_and_nothing_left_behind(measured):
     with pytest.raises(ValueError, match="at least one batch"):
         consequences(model, [])
     with pytest.raises(ValueError, match="at least two"):
-        consequences(model, batches[:1], kinds=("remove",), images=[5, 5])
+        consequences(model, batches[:1], kinds=("remove",), groups=[5, 5])
     with pytest.raises(ValueError, match="one label per sample"):
-        consequences(model, batches[:1], kinds=("remove",), images=[5])
+        consequences(model, batches[:1], kinds=("remove",), groups=[5])

@@ -1,4 +1,4 @@
-"""The logit lens against states collected the slow way."""
+"""The logit lens against states collected by a slow reference."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def test_words_equal_those_of_collected_states(family):
     assert read.patch[read.sample == 0].tolist() == list(range(int(vision[0].sum())))
     for index, state in enumerate(states):
         with torch.no_grad():
-            law = torch.softmax(model.lm_head(model.model.language_model.norm(state[vision])), dim=-1)
-        assert np.array_equal(read.tokens[:, index, 0], law.argmax(-1).numpy())
-        picked = law.gather(1, torch.from_numpy(read.tokens[:, index])).numpy()
+            probabilities = torch.softmax(model.lm_head(model.model.language_model.norm(state[vision])), dim=-1)
+        assert np.array_equal(read.tokens[:, index, 0], probabilities.argmax(-1).numpy())
+        picked = probabilities.gather(1, torch.from_numpy(read.tokens[:, index])).numpy()
         assert read.probabilities[:, index] == pytest.approx(picked, rel=1e-5)
-        assert read.entropy[:, index] == pytest.approx(-(law * law.log()).sum(-1).numpy(), rel=1e-4)
+        assert read.entropy[:, index] == pytest.approx(-(probabilities * probabilities.log()).sum(-1).numpy(), rel=1e-4)
 
 
 def test_the_last_text_state_through_the_lens_is_the_prediction():
@@ -46,7 +46,7 @@ def test_the_last_text_state_through_the_lens_is_the_prediction():
     assert torch.allclose(probabilities[0], best.values, rtol=1e-5)
 
 
-def test_several_calls_are_numbered_and_decoding_is_passed_over():
+def test_several_calls_are_numbered_and_decoding_steps_are_ignored():
     model = random_model()
     batch = batch_for(model)
     with torch.no_grad():

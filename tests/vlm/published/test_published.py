@@ -1,8 +1,9 @@
-"""The paper's numbers: as printed, complete, and what they contradict."""
+"""The paper's numbers: as printed, complete, and their contradictions."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -47,8 +48,8 @@ def test_tables_are_complete():
     }
     unskipped = late["layer"] == 0
     for table, name in ((late, "within_vision"), (early, "within_vision"), (early, "within_text")):
-        known = table[name][~np.isnan(table[name])]
-        assert ((known >= 0) & (known <= 1)).all()
+        printed = table[name][~np.isnan(table[name])]
+        assert ((printed >= 0) & (printed <= 1)).all()
     assert np.isnan(late["within_vision"][unskipped]).all()
     assert not np.isnan(late["within_vision"][~unskipped]).any()
 
@@ -76,12 +77,12 @@ def test_cells_join_both_tables_to_the_one_unskipped_model():
 
 
 def test_the_rule_allows_entry_at_4_and_is_wrong_about_llava_next():
-    found = {(r["model"], r["group"]): r for r in published.decisions().rows()}
-    assert {key for key, r in found.items() if r["late_entry"] == 0} == {
+    rows = {(r["model"], r["group"]): r for r in published.decisions().rows()}
+    assert {key for key, r in rows.items() if r["late_entry"] == 0} == {
         ("llava-next-7b", "multimodal_reasoning_guessing")
     }
-    assert {r["late_entry"] for r in found.values()} == {0, 4}
-    lost = {key: r["change"] for key, r in found.items() if r["change"] < -0.02}
+    assert {r["late_entry"] for r in rows.values()} == {0, 4}
+    lost = {key: r["change"] for key, r in rows.items() if r["change"] < -0.02}
     assert lost == {
         ("llava-next-7b", "general_vqa"): -0.049,
         ("llava-next-7b", "text_doc_vqa"): -0.163,
@@ -106,16 +107,16 @@ def test_prediction_statistics_of_the_published_tables():
 
 
 def test_contradictions():
-    found = list(published.inconsistencies().rows())
-    problems = [row["problem"] for row in found]
+    rows = list(published.inconsistencies().rows())
+    problems = [row["problem"] for row in rows]
     assert {p: problems.count(p) for p in set(problems)} == {
         "mean above Proposition 1": 1,
         "farther and closer": 8,
         "no common unskipped accuracy": 4,
     }
-    assert "llava-next-7b, general_vqa, 28" in found[0]["where"]
-    assert "0.0761 when d <= 1" in found[0]["detail"]
-    assert "not violated" in found[0]["detail"]
+    assert "llava-next-7b, general_vqa, 28" in rows[0]["where"]
+    assert "0.0761 when d <= 1" in rows[0]["detail"]
+    assert "not violated" in rows[0]["detail"]
 
 
 @pytest.mark.parametrize(
@@ -145,11 +146,11 @@ def test_estimates_follow_the_counts():
         *("vision:20-", "vision:24-", "vision:28-"),
     ]
     assert published.MODELS[-1].exits() == [20, 24]
-    one, two, said = (
+    one, two, generated = (
         published.estimate(model, generated=g, one_pass=n, new_tokens=16) for g, n in ((0, 1000), (0, 2000), (2000, 0))
     )
     assert two.hours == pytest.approx(2 * one.hours)
-    assert said.hours > two.hours
+    assert generated.hours > two.hours
     assert one.weights == pytest.approx(14.13, abs=0.01)
     # 32 layers x 2 x 4096 numbers of two bytes for 576 + 80 + 16 tokens, eight times
     assert one.memory - one.weights == pytest.approx(8 * 32 * 2 * 4096 * 2 * 672 / 1e9)
@@ -162,3 +163,13 @@ def test_costs_of_all_data_sets():
     assert small["items"].tolist() == [9665] * 5
     assert whole["items"].tolist() == [270_245] * 5
     assert (whole["hours"] > 10 * small["hours"]).all()
+
+
+def test_models_and_costs_show_themselves():
+    model = published.MODELS[0]
+    assert repr(model).startswith("PublishedModel(name=llava-1.5-7b")
+    cost = published.Cost(weights=14.1, memory=17.2, ratio=0.78, hours=3.7)
+    assert repr(cost) == "Cost(weights=14.1, memory=17.2, ratio=0.78, hours=3.7)"
+    for value in (model, cost):
+        assert len(repr(value)) <= 240
+        assert json.loads(value.to_json()) == value.to_dict()

@@ -1,4 +1,4 @@
-"""Accuracy at equal cost: which step is taken, whose answers are counted, and plans that differ by question."""
+"""Accuracy at equal cost: which step is chosen, whose answers are counted, and plans that differ by question."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def test_the_mildest_step_within_each_ratio_is_judged(judge):
     free, cheap, impossible = table.rows()
     assert (free["plan"], free["operations_ratio"], free["change"]) == ("none", 1.0, 0.0)
     plans = [ranking.plan(n) for n in range(11)]
-    taken = next(plan for plan in plans if judge.operations_ratio(plan) <= 0.75)
-    assert cheap["plan"] == str(taken)
-    assert cheap["operations_ratio"] == judge.operations_ratio(taken)
-    right = judge.right(taken)
+    step = next(plan for plan in plans if judge.operations_ratio(plan) <= 0.75)
+    assert cheap["plan"] == str(step)
+    assert cheap["operations_ratio"] == judge.operations_ratio(step)
+    right = judge.right(step)
     assert cheap["accuracy"] == pytest.approx(right.mean())
     assert cheap["change"] == pytest.approx(right.mean() - judge.full.mean())
     assert cheap["change_low"] <= cheap["change"] <= cheap["change_high"]

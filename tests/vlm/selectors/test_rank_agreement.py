@@ -19,7 +19,7 @@ DEPTH = 8
 
 
 def ranking(mean, samples=40, noise=0.0, rng=0, method="planted"):
-    """Layer scores around a mean; the noise of a sample is shared by nobody."""
+    """Layer scores around a mean, with independent noise per sample."""
     draws = np.random.default_rng(rng).normal(size=(samples, len(mean)))
     return by_layer(method, "drop layers", np.asarray(mean, dtype=float) + noise * draws, SkipPlan.drop, usual=0.5)
 
@@ -70,7 +70,7 @@ def test_intervals_redraw_images_not_samples():
     many = by_layer("planted", "drop layers", np.repeat(once.scores, 8, axis=0), SkipPlan.drop, usual=0.5)
     theory8 = by_layer("planted", "drop layers", np.repeat(theory.scores, 8, axis=0), SkipPlan.drop, usual=0.5)
     alone = row_of(theory, once)
-    grouped = row_of(theory8, many, images=np.repeat(np.arange(10), 8))
+    grouped = row_of(theory8, many, groups=np.repeat(np.arange(10), 8))
     wrong = row_of(theory8, many)
     width = {
         name: row["spearman_high"] - row["spearman_low"]
@@ -136,16 +136,16 @@ def test_other_prompts_or_numbers_are_refused():
     with pytest.raises(ValueError, match="1 to 8 layers"):
         agreement(theory, [theory], number=0)
     with pytest.raises(ValueError, match="one label"):
-        agreement(theory, [theory], images=[1, 2])
+        agreement(theory, [theory], groups=[1, 2])
 
 
 def test_a_ranking_says_what_it_skips():
-    found = ranking([3.0, 1.0, 2.0, 1.0])
-    assert isinstance(found, Ranking)
-    assert found.order == (1, 3, 2, 0)
-    assert str(found.plan(2)) == "vision:1-2+3-4/text:1-2+3-4"
-    assert found.plan() == found.plan(2)
-    assert not found.plan(0)
+    result = ranking([3.0, 1.0, 2.0, 1.0])
+    assert isinstance(result, Ranking)
+    assert result.order == (1, 3, 2, 0)
+    assert str(result.plan(2)) == "vision:1-2+3-4/text:1-2+3-4"
+    assert result.plan() == result.plan(2)
+    assert not result.plan(0)
 
 
 def test_published_lists_are_as_printed():

@@ -1,4 +1,4 @@
-"""Published selection rules against naive twins, closed forms and the shape of their choices."""
+"""Published selection rules against slow references, closed forms and the shape of their choices."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CASES = [("llava", (4, 9, 6)), ("llava-mistral", (4, 9, 6)), ("llava", (7,))]
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: f"{case[0]}-{len(case[1])}")
 def measured(request):
-    """Observations of a batch, and each row collected alone the slow way."""
+    """Observations of a batch, and each row collected alone by the slow reference."""
     kind, after = request.param
     model, eager = random_model(kind), random_model(kind, attention="eager")
     batch = batch_for(model, images=(1,) * len(after), after=after)
@@ -31,9 +31,9 @@ def measured(request):
 
 def test_layer_and_sublayer_cosines_of_all_tokens(measured):
     _, _, seen, rows = measured
-    for sample, found in enumerate(rows):
+    for sample, collected in enumerate(rows):
         for layer in range(5):
-            before, middle, after = found.states[layer], found.middle[layer], found.states[layer + 1]
+            before, middle, after = collected.states[layer], collected.middle[layer], collected.states[layer + 1]
             influence = selectors.block_influence(seen.similarity).scores[sample, layer]
             assert influence == pytest.approx(1 - naive.mean_cosine(before, after), abs=1e-5)
             attention, mlp = seen.similarity.sublayer_cosines()[sample, layer]
@@ -44,28 +44,28 @@ def test_layer_and_sublayer_cosines_of_all_tokens(measured):
 def test_angles_of_the_last_token_over_blocks(measured):
     _, _, seen, rows = measured
     scores = selectors.angular_distance(seen.similarity).scores
-    for sample, found in enumerate(rows):
+    for sample, collected in enumerate(rows):
         for start in range(5):
             for stop in range(start + 1, 6):
-                assert scores[sample, start, stop] == pytest.approx(naive.angle(found, start, stop), abs=1e-5)
+                assert scores[sample, start, stop] == pytest.approx(naive.angle(collected, start, stop), abs=1e-5)
 
 
 def test_attention_map_rank_without_padding(measured):
     _, _, seen, rows = measured
-    found = seen.ranks.ranks()
+    ranks = seen.ranks.ranks()
     expected = [[naive.map_rank(row, layer) for layer in range(5)] for row in rows]
-    assert found == pytest.approx(np.array(expected))
+    assert ranks == pytest.approx(np.array(expected))
     assert len({len(row.image) for row in rows}) == len(rows)  # a batch of several was padded
 
 
 def test_token_scores(measured):
     _, _, seen, rows = measured
     for layer in seen.tokens.layers:
-        for sample, found in enumerate(rows):
+        for sample, collected in enumerate(rows):
             last, rated = seen.tokens.last_token(layer)[sample], seen.tokens.text_raters(layer)[sample]
-            assert last == pytest.approx(naive.last_token_attention(found, layer), abs=1e-6)
-            assert rated == pytest.approx(naive.rater_attention(found, layer), abs=1e-6)
-            states = found.states[layer : layer + 2][:, found.image]
+            assert last == pytest.approx(naive.last_token_attention(collected, layer), abs=1e-6)
+            assert rated == pytest.approx(naive.rater_attention(collected, layer), abs=1e-6)
+            states = collected.states[layer : layer + 2][:, collected.image]
             apart = [1 - naive.cosine(a, b) for a, b in zip(*states, strict=True)]
             assert seen.tokens.distances()[sample][layer] == pytest.approx(apart, abs=1e-5)
 
@@ -86,28 +86,30 @@ def test_the_last_state_is_before_the_final_norm():
     batch = batch_for(model)
     with torch.no_grad(), selectors.similarity(model) as record:
         model(**batch)
-    found = naive.collect(eager, batch, 0)
+    collected = naive.collect(eager, batch, 0)
     with torch.no_grad():
-        normed = norm(torch.tensor(found.states[-1], dtype=torch.float32)).numpy()
+        normed = norm(torch.tensor(collected.states[-1], dtype=torch.float32)).numpy()
     influence = selectors.block_influence(record).scores[0, -1]
-    assert influence == pytest.approx(1 - naive.mean_cosine(found.states[-2], found.states[-1]), abs=1e-5)
-    assert abs(influence - (1 - naive.mean_cosine(found.states[-2], normed))) > 1e-2
+    assert influence == pytest.approx(1 - naive.mean_cosine(collected.states[-2], collected.states[-1]), abs=1e-5)
+    assert abs(influence - (1 - naive.mean_cosine(collected.states[-2], normed))) > 1e-2
 
 
 def test_divergence_is_of_the_modified_from_the_full_prediction():
     model = random_model()
     batch = batch_for(model, images=(1, 1), after=(4, 7))
     plans = [*selectors.withdrawal_plans(5), SkipPlan()]
-    found = selectors.prediction_divergence(model, [batch], plans)
-    assert found.shape == (2, 6)
+    divergence = selectors.prediction_divergence(model, [batch], plans)
+    assert divergence.shape == (2, 6)
     with torch.no_grad():
         full = model(**batch).logits[:, -1].double().softmax(-1).numpy()
         for column, plan in enumerate(plans):
             with skipping(model, plan):
                 short = model(**batch).logits[:, -1].double().softmax(-1).numpy()
             for row in range(2):
-                assert found[row, column] == pytest.approx(naive.divergence(short[row], full[row]), rel=1e-4, abs=1e-9)
-    assert found[0, 0] != pytest.approx(naive.divergence(full[0], short[0]))
+                assert divergence[row, column] == pytest.approx(
+                    naive.divergence(short[row], full[row]), rel=1e-4, abs=1e-9
+                )
+    assert divergence[0, 0] != pytest.approx(naive.divergence(full[0], short[0]))
 
 
 def test_divergence_takes_the_last_token_of_right_padded_prompts():
@@ -167,7 +169,7 @@ def test_outliers_above_the_upper_fence():
     assert selectors.outlier_count([*range(1, 21), 32, 34]) == 1
 
 
-def test_redundancy_is_the_probe_s():
+def test_redundancy_ranks_by_the_probed_distances():
     model = random_model()
     with torch.no_grad(), probe(model, thresholds=(0.05, 0.3)) as record:
         model(**batch_for(model, images=(1, 1), after=(4, 7)))
@@ -198,8 +200,8 @@ def test_freezing_the_last_layer_changes_no_answer():
 def test_small_attention_is_the_share_of_the_last_token(measured):
     _, _, seen, rows = measured
     scores = selectors.small_attention(seen.attention).scores
-    for sample, found in enumerate(rows):
-        share = [naive.last_token_attention(found, layer).sum() for layer in range(5)]
+    for sample, collected in enumerate(rows):
+        share = [naive.last_token_attention(collected, layer).sum() for layer in range(5)]
         assert scores[sample] == pytest.approx(share, abs=1e-5)
 
 
@@ -339,15 +341,15 @@ def test_prumerge_keeps_the_highest():
     assert not selectors.prumerge_plan([0.1, 0.4], 2)
 
 
-@pytest.mark.parametrize(("budget", "kept"), [(192, (300, 200, 110)), (128, (303, 110, 36)), (64, (66, 30, 17))])
-def test_sparsevlm_keeps_the_published_numbers_in_stages(budget, kept):
+@pytest.mark.parametrize(("budget", "counts"), [(192, (300, 200, 110)), (128, (303, 110, 36)), (64, (66, 30, 17))])
+def test_sparsevlm_keeps_the_published_numbers_in_stages(budget, counts):
     rng = np.random.default_rng(0)
     scores = [rng.random(576) for _ in range(3)]
     plan = selectors.sparsevlm_plan(scores, (2, 6, 15), budget / 576)
     alive = set(range(576))
     steps = plan.steps(32)
     assert not steps[2].kept[0][0]
-    for stage, (layer, count) in enumerate(zip((3, 7, 16), kept, strict=True)):
+    for stage, (layer, count) in enumerate(zip((3, 7, 16), counts, strict=True)):
         alive = set(sorted(alive, key=lambda j: -scores[stage][j])[:count])
         for at in (layer, {3: 6, 7: 15, 16: 31}[layer]):
             assert {j for a, b in steps[at].kept for j in range(a, b)} == alive
@@ -369,10 +371,10 @@ def test_fastv_removes_the_tokens_with_the_lowest_measured_scores():
     with torch.no_grad():
         with selectors.token_scores(model, layers=(1,)) as seen:
             model(**batch)
-        kept = np.argsort(-seen.last_token(1)[0], kind="stable")[:4]
+        best = np.argsort(-seen.last_token(1)[0], kind="stable")[:4]
         with skipping(model, selectors.fastv_plan(5 / 9)):
             pruned = model(**batch).logits
-        with skipping(model, SkipPlan.keep(2, None, sorted(kept.tolist()))):
+        with skipping(model, SkipPlan.keep(2, None, sorted(best.tolist()))):
             named = model(**batch).logits
     text = batch["input_ids"][0] != naive.IMAGE
     assert torch.allclose(pruned[0, text], named[0, text], atol=1e-5)

@@ -1,4 +1,4 @@
-"""The processor is a real one: shapes, padding, text-only prompts, and clear refusals."""
+"""The processor behaves as a transformers processor: shapes, padding, text-only prompts, and clear refusals."""
 
 import re
 
@@ -86,7 +86,7 @@ def test_the_chat_template_writes_the_same_prompt(processor) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["no such file", 3, None, np.zeros((5, 5)), {"pixels": 1}])
-def test_what_is_no_image_is_refused(processor, wrong: object) -> None:
+def test_inputs_that_are_not_images_are_refused(processor, wrong: object) -> None:
     with pytest.raises((ValueError, TypeError), match=r"image|list of entries"):
         processor(images=[wrong], text=[PROMPT], return_tensors="pt")
 

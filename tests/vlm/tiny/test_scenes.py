@@ -1,5 +1,6 @@
-"""The questions are right, balanced, repeatable, and about digits of their own split only."""
+"""The questions are correct, balanced, repeatable, and only about digits of their own split."""
 
+import json
 import re
 from functools import cache
 
@@ -41,19 +42,19 @@ def read_words(prompt: str) -> dict[str, int]:
 
 def naive_answer(prompt: str, digits: dict[str, int]) -> str:
     """What a reader who sees the digits would answer, from the wording alone."""
-    if found := re.search(r"how many times does (\d) appear\?", prompt):
-        return str(sum(digit == int(found[1]) for digit in digits.values()))
-    if found := re.search(r"is there a (\d)\?", prompt):
-        return "yes" if int(found[1]) in digits.values() else "no"
-    if found := re.search(f"is {CELL} larger than {CELL}\\?", prompt):
-        return "yes" if digits[found[1]] > digits[found[2]] else "no"
-    if found := re.search(r"which digit is there\?(.*) answer:", prompt):
-        options = re.findall(r"([ABCD]) (\d)", found[1])
+    if match := re.search(r"how many times does (\d) appear\?", prompt):
+        return str(sum(digit == int(match[1]) for digit in digits.values()))
+    if match := re.search(r"is there a (\d)\?", prompt):
+        return "yes" if int(match[1]) in digits.values() else "no"
+    if match := re.search(f"is {CELL} larger than {CELL}\\?", prompt):
+        return "yes" if digits[match[1]] > digits[match[2]] else "no"
+    if match := re.search(r"which digit is there\?(.*) answer:", prompt):
+        options = re.findall(r"([ABCD]) (\d)", match[1])
         (letter,) = [letter for letter, option in options if int(option) in digits.values()]
         return str(letter)
-    found = re.search(f"which digit is at {CELL}\\?", prompt)
-    assert found
-    return str(digits[found[1]])
+    match = re.search(f"which digit is at {CELL}\\?", prompt)
+    assert match
+    return str(digits[match[1]])
 
 
 def test_the_splits_share_no_scan_and_cover_all_of_them() -> None:
@@ -72,7 +73,7 @@ def test_training_distortions_come_from_training_scans_only() -> None:
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])
-def test_every_answer_is_what_a_naive_reader_of_the_picture_says(split: str) -> None:
+def test_every_answer_is_what_a_naive_reader_of_the_image_says(split: str) -> None:
     for question in questions(split=split, limit=240):
         if question.image is None:
             digits = read_words(question.prompt)
@@ -168,3 +169,14 @@ def test_wrong_arguments_say_what_is_right(wrong: dict[str, object], message: st
 def test_an_unknown_kind_is_refused() -> None:
     with pytest.raises(ValueError, match="kind must be one of location"):
         ask("colour", (1,) * 9, np.random.default_rng(0))
+
+
+def test_a_question_shows_itself_in_one_line():
+    question = questions(limit=1)[0]
+    line = repr(question)
+    assert line.startswith("Question(image=Image, prompt=<image> which digit")
+    assert "\n" not in line
+    assert len(line) <= 240
+    saved = json.loads(question.to_json())
+    assert saved["image"] is True
+    assert saved["choices"] == list(ANSWERS["location"])

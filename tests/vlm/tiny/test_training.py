@@ -1,4 +1,4 @@
-"""The training script runs every stage, resumes exactly, and its optimiser is the published one."""
+"""The training script runs every stage and resumes exactly; its optimiser is the published one."""
 
 import json
 from itertools import pairwise
