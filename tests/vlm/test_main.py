@@ -74,11 +74,26 @@ def run_and_list_modules(*command, cwd):
         (("report", "--help"), 0),
         (("sweep", "--limt", "3"), 2),
         (("swep",), 2),
+        (("merge", "nowhere"), 1),
+        (("report", "nowhere"), 1),
+        (("plan", "nowhere"), 1),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else str(value),
 )
 def test_help_and_mistakes_load_nothing_heavy(tmp_path, command, status):
     assert run_and_list_modules(*command, cwd=tmp_path) == f"loaded {status} []"
+
+
+def test_plan_and_merge_run_without_torch(capsys, spec, tmp_path):
+    for command, word in (("measure", "measurement"), ("sweep", "run")):
+        _, out, _ = said(capsys, command, spec, "--out", tmp_path, "--quiet")
+        folder = directory(out, word)
+        assert run_and_list_modules("merge", folder, cwd=tmp_path) == "loaded 0 []"
+        if command == "measure":
+            assert run_and_list_modules("plan", folder, cwd=tmp_path) == "loaded 0 []"
+        else:
+            pytest.importorskip("matplotlib")
+            assert run_and_list_modules("report", folder, cwd=tmp_path) == "loaded 0 ['matplotlib']"
 
 
 def test_the_version_is_that_of_the_distribution(capsys):

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from redundancy.optional_imports import optional_import
-from vlm.measure.attention_ratio import AttentionRecord
-from vlm.measure.distances import ProbeRecord
 from vlm.table import Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from vlm.measure.attention_ratio import AttentionRecord
+    from vlm.measure.distances import ProbeRecord
 
 COLOURS = {"vision": "#0b6e99", "text": "#c4622d", "late entry": "#0b6e99", "early exit": "#7a3b8f"}
 

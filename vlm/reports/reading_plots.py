@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from vlm.decisions.four_regimes import THEOREMS_OF, Regimes
-from vlm.measure.causal_tracing import Trace
-from vlm.measure.error_propagation import Consequences
-from vlm.measure.logit_lens import Lens
 from vlm.table import Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from vlm.measure.causal_tracing import Trace
+    from vlm.measure.error_propagation import Consequences
+    from vlm.measure.logit_lens import Lens
 
 
 class Decoder(Protocol):
