@@ -4,7 +4,7 @@ BIN := .venv/bin
 OUT ?= runs/demo
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test lint bench coverage docs clean
+.PHONY: help demo test lint slow bench docs versions clean
 .DEFAULT_GOAL := test
 
 .venv/installed: pyproject.toml constraints.txt
@@ -20,10 +20,11 @@ lint: .venv/installed          ## ruff and strict mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: .venv/installed lint     ## everything continuous integration runs
+test: .venv/installed lint     ## ruff, mypy, the tests and the examples in docstrings
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --doctest-modules --ignore=vlm/evaluation/lmms_eval_model.py redundancy bounds vlm
 
-coverage: .venv/installed      ## the full coverage study of the intervals (slow)
+slow: .venv/installed          ## the slow tests: coverage studies, kills, thorough properties
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m slow
 
 bench: .venv/installed         ## side-by-side timings, printed as ratios
@@ -35,6 +36,20 @@ bench: .venv/installed         ## side-by-side timings, printed as ratios
 
 docs: .venv/docs               ## the documentation site, docs/_build/html/index.html (needs no network once installed)
 	PYTHONWARNINGS= $(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+
+# PYTHONS="python3.12 python3.13" make versions: the packages without torch on other interpreters.
+PYTHONS ?= python3.12 python3.13 python3.14
+versions:                      ## tests of redundancy and bounds on the other Python versions that are installed
+	@for python in $(PYTHONS); do \
+	  $$python --version >/dev/null 2>&1 || { echo "$$python: not installed, skipped"; continue; }; \
+	  $$python -m venv .venv/versions/$$(basename $$python) || exit 1; \
+	  .venv/versions/$$(basename $$python)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+	    numpy scipy scikit-learn array-api-compat sympy matplotlib safetensors pandas pytest pytest-xdist hypothesis mpmath || exit 1; \
+	  OMP_NUM_THREADS=1 .venv/versions/$$(basename $$python)/bin/python -m pytest -q -n 2 -m "not slow" tests/redundancy tests/bounds || exit 1; \
+	done
+
+help:                          ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 clean:
 	rm -rf .venv runs figures build dist docs/_build docs/gallery
