@@ -489,7 +489,7 @@ def upper_limit(
     See Also
     --------
     interval : Both ends.
-    certify_mean : The same for an Estimate, with the sentence that says what is guaranteed.
+    bounds.certify_mean : The same for an Estimate, with the sentence that says what is guaranteed.
 
     Examples
     --------

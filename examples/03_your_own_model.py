@@ -51,7 +51,7 @@ def main():
     parser.add_argument("--out", type=Path, default=Path("figures"))
     parser.add_argument("--model", help="folder or hub id, for example llava-hf/llava-1.5-7b-hf")
     parser.add_argument("--image", type=Path, help="image to ask about, with --model")
-    parser.add_argument("--question", default="What is in the picture?")
+    parser.add_argument("--question", default="What is in the image?")
     given = parser.parse_args()
     if given.model and not given.image:
         parser.error("--model needs --image")

@@ -77,9 +77,9 @@ def main():
             f"layer {layer}: ratio {rows['ratio'].mean():.2f}, change {rows['change'].mean():.2f}, bound "
             f"{rows['bound'].mean():.2f}, largest change / bound {(rows['change'] / rows['bound']).max():.2f}"
         )
-    result = consequences(model, batches(processor, followed), groups=[q.image_id for q in followed])
-    table = result.table()
-    print(f"\n{result}: the recursions are diagnostics, not certificates")
+    followed_runs = consequences(model, batches(processor, followed), groups=[q.image_id for q in followed])
+    table = followed_runs.table()
+    print(f"\n{followed_runs}: the recursions are diagnostics, not certificates")
     print(table.text())
 
     figure, axes = plt.subplots(1, 3, figsize=(13, 3.8), layout="constrained")

@@ -70,7 +70,22 @@ class Assumption(Displayed):
 
 
 class AssumptionError(ValueError):
-    """Raised by `Theorem.check` when a world violates one of the theorem's assumptions."""
+    """Raised by `Theorem.check` when a world violates one of the theorem's assumptions.
+
+    See Also
+    --------
+    Assumption : A hypothesis, in words and with its test.
+
+    Examples
+    --------
+    >>> import bounds
+    >>> from bounds.worlds import gallery
+    >>> try:
+    ...     bounds.unique_information_of_copy.check(gallery.sign_flip(0.2))
+    ... except bounds.AssumptionError as error:
+    ...     print(error)
+    unique_information_of_copy: expected a world with T and X in bijection (T = X); this one does not meet it
+    """
 
 
 @dataclass(frozen=True, eq=False, repr=False)

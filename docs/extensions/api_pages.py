@@ -22,11 +22,10 @@ from sphinx.util.docutils import SphinxDirective
 
 PACKAGES = ("redundancy", "bounds", "vlm")
 PUBLIC_ROOMS = ("datasets", "judges", "published", "reports", "scoring", "selectors", "tiny")
-ROOMS = (*PACKAGES, *(f"vlm.{room}" for room in PUBLIC_ROOMS))
+ROOMS = (*PACKAGES, "bounds.confidence", *(f"vlm.{room}" for room in PUBLIC_ROOMS))
 
 # A constant has no docstring: what each holds is said here.
 CONSTANTS = {
-    "redundancy.Distance": "The built-in distances, as a type, or a callable of two arrays of rows.",
     "bounds.THEOREMS": "All theorem objects, in the order of the theory pages.",
     "vlm.FAMILIES": "The model families that are declared, by `config.model_type`.",
     "vlm.datasets.DATASETS": "The declared benchmarks, by name.",
@@ -43,6 +42,9 @@ CONSTANTS = {
 def public_names(package: str) -> list[str]:
     """The public names of a package or public room that are not modules."""
     module = importlib.import_module(package)
+    if not hasattr(module, "__all__"):  # a module of functions
+        functions = inspect.getmembers(module, inspect.isfunction)
+        return [name for name, value in functions if value.__module__ == package and not name.startswith("_")]
     return [name for name in module.__all__ if not isinstance(getattr(module, name), ModuleType)]
 
 
@@ -76,7 +78,7 @@ def pages() -> dict[str, list[str]]:
         module = importlib.import_module(package)
         for name in public_names(package):
             value = getattr(module, name)
-            page = package if package.startswith("vlm.") else _home(package, value)
+            page = package if "." in package else _home(package, value)
             # The page of a public room holds what that room exports, not what the package takes from it.
             if page in ROOMS and page != package:
                 page = package

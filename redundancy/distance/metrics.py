@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
 from redundancy import checks
 from redundancy.array_types import AnyArray, FloatArray
+from redundancy.display import Displayed, plain
 
 DistanceName = Literal["cosine", "angular", "chordal", "euclidean"]
 RowFunction: TypeAlias = Callable[[AnyArray, AnyArray], AnyArray]
 
 
-@dataclass(frozen=True)
-class Distance:
+@dataclass(frozen=True, repr=False)
+class Distance(Displayed):
     """A distance between paired rows, with its range and unit.
 
     Parameters
@@ -43,6 +44,8 @@ class Distance:
     >>> import numpy as np
     >>> import redundancy as rd
     >>> clipped = rd.Distance("clipped", lambda x, y: np.minimum(abs(x - y).max(axis=1), 1.0), d_max=1.0)
+    >>> clipped
+    Distance(name=clipped, d_max=1, unit=1, directional=False)
     >>> clipped(np.array([[0.0, 0.0]]), np.array([[0.25, 7.0]]))
     array([1.])
     >>> rd.geometric([[0.0, 0.0], [1.0, 1.0]], [[0.25, 7.0], [1.0, 1.0]], clipped)
@@ -50,7 +53,7 @@ class Distance:
     """
 
     name: str
-    function: RowFunction
+    function: RowFunction = field(repr=False)
     d_max: float = math.inf
     unit: str = "1"
     directional: bool = False
@@ -58,6 +61,10 @@ class Distance:
     def __call__(self, x: AnyArray, y: AnyArray) -> AnyArray:
         """Distances (n,) of the rows of x and y, unchecked."""
         return self.function(x, y)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All but the function, as plain values."""
+        return {"name": self.name, "d_max": plain(self.d_max), "unit": self.unit, "directional": self.directional}
 
 
 DistanceLike: TypeAlias = DistanceName | Distance | RowFunction

@@ -269,6 +269,11 @@ def group_of(name: str) -> str:
     ValueError
         Unknown name.
 
+    See Also
+    --------
+    read : Read the items of a data set.
+    vlm.reports.summary : Tables by task group.
+
     Examples
     --------
     >>> from vlm.datasets import GROUPS, group_of

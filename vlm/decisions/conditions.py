@@ -121,9 +121,9 @@ def decide(
     Parameters
     ----------
     record : ProbeRecord
-        From :func:`vlm.probe`, with `t` among its thresholds; or any other :class:`DistanceMeasurement`.
+        From :func:`vlm.probe`, with `t` among its thresholds; or any `vlm.measure.records.DistanceMeasurement`.
     attention : AttentionRecord
-        From :func:`vlm.attention` on the same calls; or any other :class:`AttentionMeasurement`.
+        From :func:`vlm.attention` on the same calls; or any `vlm.measure.records.AttentionMeasurement`.
     groups : array (samples,), optional
         Image of each sample: the unit of sampling. By default every sample counts as its own image, so pass it
         whenever there are several questions about one image. Samples without image tokens are left out.

@@ -160,11 +160,12 @@ def paired_difference(
     See Also
     --------
     score_accuracy : The score itself.
-    certified_layer : The furthest layer whose plan costs at most a tolerance.
+    bounds.certify : Intervals for measurements.
 
     Notes
     -----
     Pairing removes the variance that both scores share, which is most of it when few answers change.
+    ``vlm.evaluation.accuracy.certified_layer`` applies it to one candidate after another.
 
     Examples
     --------

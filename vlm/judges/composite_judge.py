@@ -24,6 +24,11 @@ def composite(rule: Judge, chat: Judge) -> Judge:
     Judge
         A function from requests to verdicts; ``source`` tells which judge gave each.
 
+    See Also
+    --------
+    rule, chat : The two judges.
+    is_certain : When the rule is not in doubt.
+
     Examples
     --------
     >>> from vlm.judges import JudgeRequest, Verdict, composite, rule

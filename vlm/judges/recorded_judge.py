@@ -32,6 +32,11 @@ def recorded(path: str | Path) -> Judge:
     ValueError
         A line is not such an object, or two lines judge one case differently.
 
+    See Also
+    --------
+    chat : Its cache file can be looked up in this way.
+    from_name : Make a judge from its name on the command line.
+
     Examples
     --------
     >>> import json, pathlib, tempfile

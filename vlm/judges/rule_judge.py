@@ -71,6 +71,11 @@ def is_certain(request: JudgeRequest, verdict: Verdict) -> bool:
         the rule's normalisation or as mathematics. False where the rule read no answer or another one than the
         references, and where a longer answer merely contains a reference.
 
+    See Also
+    --------
+    composite : Asks a second judge where this is False.
+    rule : The judge whose verdicts these are.
+
     Examples
     --------
     >>> from vlm.judges import JudgeRequest, is_certain, rule

@@ -32,6 +32,10 @@ def read_verdict(reply: str) -> bool | None:
     bool or None
         True if the prediction is right.
 
+    See Also
+    --------
+    chat : The judge whose replies are parsed.
+
     Examples
     --------
     >>> from vlm.judges import read_verdict

@@ -100,18 +100,22 @@ class RemovalRecord(GrowingRecord):
     def table(self) -> Table:
         """One row per (sample, layer); all columns are 0 for a prompt without an image.
 
-        Columns
+        Returns
         -------
-        ratio, ratio_text
-            Share of attention on the image, mean over heads: of the last token, and averaged over all text tokens.
-        change, bound
-            Norm of the change of the last token's attention output (after the output matrix) when the image keys
-            are removed in this layer, and the upper bound on it from (9.4): the least of the three forms below.
-        change_text, bound_text
-            The same for all text tokens, stacked into one vector.
-        heads, joint, mapped
-            The three forms of the bound for the last token (theory, section 9.6, Heads): a sum over heads, the norm of
-            the joint output matrix, and (9.4) for values that each head's output matrix has already mapped.
+        Table
+            Its columns:
+
+            ratio, ratio_text
+                Share of attention on the image, mean over heads: of the last token, and averaged over all text tokens.
+            change, bound
+                Norm of the change of the last token's attention output (after the output matrix) when the image keys
+                are removed in this layer, and the upper bound on it from (9.4): the least of the three forms below.
+            change_text, bound_text
+                The same for all text tokens, stacked into one vector.
+            heads, joint, mapped
+                The three forms of the bound for the last token (theory, section 9.6, Heads): a sum over heads, the
+                norm of the joint output matrix, and (9.4) for values that each head's output matrix has already
+                mapped.
 
         Raises
         ------

@@ -146,18 +146,6 @@ class Trace(Displayed):
     def table(self, *, groups: ArrayLike | None = None, confidence: float = 0.95) -> Table:
         """One row per (target, state).
 
-        Columns
-        -------
-        target, state
-            Whose state was restored, and which (0..L).
-        probability, logit_difference
-            Means over images, after the restoration.
-        gain, gain_low, gain_high
-            Probability minus that of the corrupted run, with confidence limits that hold together for all rows.
-        recovery, recovery_logits
-            Fraction of what the corruption took away that comes back, as a ratio of means: 0 = nothing, 1 = all. May
-            leave [0, 1]. NaN where the corruption took away less than 1e-6 on average.
-
         Parameters
         ----------
         groups : array (samples,), optional
@@ -168,6 +156,17 @@ class Trace(Displayed):
         Returns
         -------
         Table
+            Its columns:
+
+            target, state
+                Whose state was restored, and which (0..L).
+            probability, logit_difference
+                Means over images, after the restoration.
+            gain, gain_low, gain_high
+                Probability minus that of the corrupted run, with confidence limits that hold together for all rows.
+            recovery, recovery_logits
+                Fraction of what the corruption took away that comes back, as a ratio of means: 0 = nothing, 1 = all.
+                May leave [0, 1]. NaN where the corruption took away less than 1e-6 on average.
         """
         images = np.arange(len(self.clean)) if groups is None else groups
         index, sizes = checks.group_index(images, len(self.clean))

@@ -99,22 +99,25 @@ class ProbeRecord(GrowingRecord):
     def table(self) -> Table:
         """Tidy table, one row per (sample, layer, modality).
 
-        Columns
+        Returns
         -------
-        sample, layer, modality
-            `layer` l compares state l (what enters decoder layer l) with state l+1 (what leaves it).
-        tokens
-            Number of tokens of this modality; padding is never counted. With 0 the means are NaN.
-        distance
-            Mean cosine distance between state l and state l+1, range [0, 2].
-        distance_from_entry
-            Mean cosine distance between state 0 and state l+1: how far late entry at l+1 would be off.
-        norm_in, norm_out, moved
-            Mean Euclidean norms of state l, state l+1 and of their difference.
-        undefined
-            Number of tokens with a zero, NaN or infinite state, which has no direction; their distance counts as 2.
-        within_T, entry_within_T
-            Fraction of tokens whose adjacent distance (distance from state 0) is at most T, for each threshold.
+        Table
+            Its columns:
+
+            sample, layer, modality
+                `layer` l compares state l (what enters decoder layer l) with state l+1 (what leaves it).
+            tokens
+                Number of tokens of this modality; padding is never counted. With 0 the means are NaN.
+            distance
+                Mean cosine distance between state l and state l+1, range [0, 2].
+            distance_from_entry
+                Mean cosine distance between state 0 and state l+1: how far late entry at l+1 would be off.
+            norm_in, norm_out, moved
+                Mean Euclidean norms of state l, state l+1 and of their difference.
+            undefined
+                Number of tokens with a zero, NaN or infinite state, which has no direction; their distance counts as 2.
+            within_T, entry_within_T
+                Fraction of tokens whose adjacent distance (distance from state 0) is at most T, for each threshold.
 
         Raises
         ------

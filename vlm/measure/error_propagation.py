@@ -101,20 +101,6 @@ class Consequences(Displayed):
     def table(self, *, confidence: float = 0.95) -> Table:
         """One row per run, over the samples that were not used for calibration.
 
-        Columns
-        -------
-        error, predicted, factor, covered
-            Median measured error, median predicted error, median of predicted / measured, and the fraction of samples
-            whose prediction was at least the measured error.
-        omega, omega_factor
-            Median range of the logit change; median of the bound on it divided by it.
-        may_change, may_change_low, may_change_high
-            Fraction of answers with margin <= omega, the only ones that can change; the confidence limits count images
-            and hold together for all rows. (Twice the largest logit change is at least omega, so that criterion is
-            weaker.)
-        may_change_predicted, changed
-            The same fraction with the predicted omega, and the fraction of answers that did change.
-
         Parameters
         ----------
         confidence : float
@@ -123,6 +109,19 @@ class Consequences(Displayed):
         Returns
         -------
         Table
+            Its columns:
+
+            error, predicted, factor, covered
+                Median measured error, median predicted error, median of predicted / measured, and the fraction of
+                samples whose prediction was at least the measured error.
+            omega, omega_factor
+                Median range of the logit change; median of the bound on it divided by it.
+            may_change, may_change_low, may_change_high
+                Fraction of answers with margin <= omega, the only ones that can change; the confidence limits count
+                images and hold together for all rows. (Twice the largest logit change is at least omega, so that
+                criterion is weaker.)
+            may_change_predicted, changed
+                The same fraction with the predicted omega, and the fraction of answers that did change.
         """
         rest = ~self.calibration
         may = bounds.prediction_may_change(self.margin[rest, None], self.omega[rest])

@@ -39,8 +39,12 @@ def summary(
     Returns
     -------
     Table
-        model, group, dataset ("all" for a group), plan, kind, layer (-1 where there is none)
-        items, images, failed (not answered: unreadable, too large), unjudged (the judge gave no verdict), scored
+        Its columns:
+
+        model, group, dataset, plan, kind, layer
+            The data set is "all" for a group, the layer -1 where there is none.
+        items, images, failed, unjudged, scored
+            Counts: failed items were not answered (unreadable, too large); to unjudged ones the judge gave no verdict.
         unparsed
             Scored items whose answer could not be read; they count as wrong.
         accuracy, accuracy_low, accuracy_high
@@ -112,6 +116,11 @@ def failures(records: Sequence[Record]) -> Table:
     -------
     Table
         kind ("failed" or "unjudged"), dataset, plan, reason, items; most frequent first.
+
+    See Also
+    --------
+    results : What was scored.
+    vlm.merged : Read the records of a run.
 
     Examples
     --------

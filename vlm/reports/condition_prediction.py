@@ -70,9 +70,20 @@ class Prediction(Displayed):
     assumptions : tuple of str
         The assumptions of the intervals.
 
+    See Also
+    --------
+    prediction : Makes one.
+
     Examples
     --------
-    Made by :func:`prediction`; see there.
+    >>> from vlm import Table
+    >>> from vlm.reports import Prediction, prediction
+    >>> row = {"model": "a", "attention": 0.05, "change_low": -0.2, "change_high": 0.02}
+    >>> changes = {"gqa": -0.1, "mmmu": -0.05, "ai2d": 0.0, "mmstar": 0.01}
+    >>> rows = [{**row, "dataset": name, "closeness": 0.99, "change": change} for name, change in changes.items()]
+    >>> result = prediction(Table.from_rows(rows), resamples=20)
+    >>> isinstance(result, Prediction), len(result.cells)
+    (True, 4)
     """
 
     cells: Table

@@ -162,6 +162,11 @@ def plot_sweep(
     depth : int, optional
         Number of decoder layers, at which early exit skips nothing.
 
+    See Also
+    --------
+    vlm.sweep : Runs the plans that are drawn.
+    vlm.reports.summary : The table of a run on data sets.
+
     Examples
     --------
     >>> from matplotlib.figure import Figure

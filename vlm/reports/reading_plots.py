@@ -55,6 +55,11 @@ def plot_lens(ax: Axes, lens: Lens, tokenizer: Decoder, *, state: int, columns: 
     ValueError
         The sample has no image tokens.
 
+    See Also
+    --------
+    vlm.lens : Reads the words.
+    plot_trace : Where the answer is made.
+
     Examples
     --------
     >>> from matplotlib.figure import Figure
@@ -107,6 +112,11 @@ def plot_trace(ax: Axes, trace: Trace, *, groups: ArrayLike | None = None) -> No
     groups : array (samples,), optional
         Image of each sample, the unit of sampling; by default each sample is its own.
 
+    See Also
+    --------
+    vlm.trace : Measures what is drawn.
+    plot_lens : What the image tokens say.
+
     Examples
     --------
     >>> from matplotlib.figure import Figure
@@ -150,6 +160,11 @@ def plot_regimes(ax: Axes, regimes: Regimes) -> None:
         Axes to draw on.
     regimes : Regimes
         From :func:`vlm.regimes`.
+
+    See Also
+    --------
+    vlm.regimes : Sorts the layers.
+    plot_redundancy, plot_attention : The two conditions, layer by layer.
 
     Examples
     --------
@@ -208,6 +223,11 @@ def plot_consequences(ax: Axes, consequences: Consequences | Table, *, kind: str
     ------
     ValueError
         There are no rows of this kind.
+
+    See Also
+    --------
+    vlm.consequences : Measures what is drawn.
+    plot_regimes : The plan that this follows.
 
     Examples
     --------

@@ -29,6 +29,11 @@ def results(summary: Table, cells: Table | None = None, *, t: float = 0.05) -> T
         of the bypassed layers); accuracy and change with intervals; operations saved; items, unparsed, failed (not
         answered), unjudged.
 
+    See Also
+    --------
+    summary : The same as numbers.
+    condition_cells : The measurements beside them.
+
     Examples
     --------
     >>> from vlm import Table

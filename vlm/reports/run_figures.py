@@ -30,6 +30,11 @@ def plot_cost(ax: Axes, summary: Table, *, times: Table | None = None) -> None:
     times : Table, optional
         The same data set's rows of :func:`times`.
 
+    See Also
+    --------
+    summary, times : The tables that are drawn.
+    vlm.plot_sweep : Accuracy over the same axis.
+
     Examples
     --------
     >>> from matplotlib.figure import Figure
@@ -82,6 +87,10 @@ def plot_prediction(
         Column of the cells that determines colour and marker.
     predictor : {"closeness", "attention"}
         The condition on the horizontal axis.
+
+    See Also
+    --------
+    prediction : Compares conditions and degradation.
 
     Examples
     --------

@@ -28,6 +28,11 @@ def share(count: int, of: int, confidence: float = 0.95) -> tuple[float, float, 
     value, low, high : float
         In [0, 1]. If `of` is 0 the value is NaN and the interval is [0, 1].
 
+    See Also
+    --------
+    bootstrap : For statistics that are not proportions.
+    bounds.certify : Intervals for means over images.
+
     References
     ----------
     Clopper and Pearson, "The use of confidence or fiducial limits illustrated in the case of the binomial", 1934.
@@ -57,6 +62,11 @@ def area_under_curve(score: ArrayLike, positive: ArrayLike) -> float:
     -------
     float
         In [0, 1]; NaN unless there are both positives and negatives.
+
+    See Also
+    --------
+    prediction : Uses it to rank cells.
+    bootstrap : Its interval.
 
     Examples
     --------
@@ -107,6 +117,11 @@ def bootstrap(
         Within the support.
     undefined : int
         Number of resamples in which the statistic was undefined.
+
+    See Also
+    --------
+    share : The exact interval of a proportion.
+    bounds.certify : Intervals with a finite-sample guarantee.
 
     Examples
     --------

@@ -61,6 +61,10 @@ def markdown(table: Table, digits: int = 3) -> str:
     -------
     str
 
+    See Also
+    --------
+    latex, html : The other formats.
+
     Examples
     --------
     >>> from vlm import Table
@@ -92,6 +96,10 @@ def latex(table: Table, digits: int = 3, *, caption: str = "", label: str = "") 
     Returns
     -------
     str
+
+    See Also
+    --------
+    markdown, html : The other formats.
 
     Examples
     --------
@@ -138,6 +146,10 @@ def html(table: Table, digits: int = 3) -> str:
     Returns
     -------
     str
+
+    See Also
+    --------
+    markdown, latex : The other formats.
 
     Examples
     --------

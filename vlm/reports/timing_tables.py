@@ -86,6 +86,10 @@ def timing(times: Table) -> Table:
     Table
         data, plan, prefill (s), prefill ratio, decode (s), decode ratio.
 
+    See Also
+    --------
+    times : The same as numbers.
+
     Examples
     --------
     >>> from vlm import Table

@@ -72,6 +72,11 @@ def write(
     ValueError
         Records that are not those of a sweep, a threshold that was not measured, a measurement of other weights.
 
+    See Also
+    --------
+    results, timing, prediction : The tables that it writes.
+    vlm.sweep : Makes the run.
+
     Examples
     --------
     >>> import json, pathlib, tempfile

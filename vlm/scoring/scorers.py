@@ -58,6 +58,11 @@ def choice_labels(item: Item) -> tuple[str, ...]:
     tuple of str
         One letter per option; without options, the letters that the question lists; without these, A to D.
 
+    See Also
+    --------
+    label_probabilities : Probabilities of these letters as first tokens.
+    score : Scores an answer.
+
     Examples
     --------
     >>> from vlm.item import Item

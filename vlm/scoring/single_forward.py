@@ -72,8 +72,8 @@ def label_probabilities(logits: torch.Tensor, processor: object, labels: Sequenc
     Returns
     -------
     ndarray (batch, most labels), float64
-        Softmax over the whole vocabulary, summed over the tokens that spell a label (see :func:`label_tokens`),
-        in [0, 1]. A row sums to at most 1; other words have the rest. Columns beyond a row's labels are 0.
+        Softmax over the whole vocabulary, summed over the tokens that spell a label (alone or after a space,
+        capitalised or not), in [0, 1]. A row sums to at most 1; other words have the rest. Columns beyond a row's labels are 0.
 
     Raises
     ------
