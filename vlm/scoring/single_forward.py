@@ -73,7 +73,8 @@ def label_probabilities(logits: torch.Tensor, processor: object, labels: Sequenc
     -------
     ndarray (batch, most labels), float64
         Softmax over the whole vocabulary, summed over the tokens that spell a label (alone or after a space,
-        capitalised or not), in [0, 1]. A row sums to at most 1; other words have the rest. Columns beyond a row's labels are 0.
+        capitalised or not), in [0, 1]. A row sums to at most 1; other words have the rest. Columns beyond a row's
+        labels are 0.
 
     Raises
     ------
