@@ -53,6 +53,7 @@ html_show_sourcelink = False
 html_sidebars = {"index": []}
 html_theme_options = {
     "navigation_with_keys": False,
+    "navbar_align": "left",
     "show_prev_next": True,
     "navbar_end": ["theme-switcher"],
     "footer_start": ["copyright"],

@@ -4,7 +4,7 @@
 Measure geometric and proximal redundancy of two layers' states, with intervals that count images.
 
 The states are made: each image has a direction that all its tokens share, and the second layer turns every
-token by a random angle. With `--bundle` large, all tokens of all images point almost the same way; then
+token by a random angle. With ``--bundle`` large, all tokens of all images point almost the same way; then
 a small distance says little, and the baseline of unrelated pairs shows it.
 """
 

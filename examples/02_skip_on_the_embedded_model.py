@@ -10,9 +10,8 @@ from pathlib import Path
 import torch
 
 import vlm
-from vlm import tiny
-from vlm.evaluation.accuracy import paired_difference, score_accuracy
-from vlm.reports.plots import plot_attention, plot_redundancy, require_matplotlib
+from vlm import paired_difference, plot_attention, plot_redundancy, score_accuracy, tiny
+from vlm.reports.plots import require_matplotlib
 
 
 def main():

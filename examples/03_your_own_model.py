@@ -1,9 +1,9 @@
 """Your own model
 ==============
 
-The same steps on any model of a known family: give `--model` a folder or a hub id.
+The same steps on any model of a known family: give ``--model`` a folder or a hub id.
 
-Without `--model` a random LLaVA of the real classes is built on the spot: its plan means nothing, but every step
+Without ``--model`` a random LLaVA of the real classes is built on the spot: its plan means nothing, but every step
 is the one a trained model takes.
 """
 
@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 
 import vlm
-from vlm.evaluation.timing import prefill_times
-from vlm.reports.plots import plot_redundancy, require_matplotlib
+from vlm import plot_redundancy, prefill_times
+from vlm.reports.plots import require_matplotlib
 
 
 def random_llava():

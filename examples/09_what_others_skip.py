@@ -4,7 +4,7 @@
 What published training-free methods would skip in the embedded model, beside what the theory calls redundant.
 
 One pass measures all scores; VTW and ShortV run the model under plans as well. Then every method's choice is tried at
-equal cost on other images. The default is small; `--full` makes the tables of the how-to page "Compare with
+equal cost on other images. The default is small; ``--full`` makes the tables of the how-to page "Compare with
 published selectors" (minutes).
 
 ::

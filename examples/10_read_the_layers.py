@@ -11,11 +11,8 @@ import numpy as np
 import torch
 
 import vlm
-from vlm import tiny
-from vlm.measure.causal_tracing import Trace, trace
-from vlm.measure.logit_lens import lens
+from vlm import Trace, lens, plot_lens, plot_trace, tiny, trace
 from vlm.reports.plots import require_matplotlib
-from vlm.reports.reading_plots import plot_lens, plot_trace
 
 CELLS = [row + column for row in "abc" for column in "123"]
 

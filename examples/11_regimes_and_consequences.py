@@ -10,14 +10,10 @@ from pathlib import Path
 import torch
 
 import vlm
-from vlm import SkipPlan, tiny
-from vlm.decisions.four_regimes import regimes
+from vlm import SkipPlan, consequences, plot_consequences, plot_regimes, regimes, removal, tiny
 from vlm.demo.loop import measure_questions
 from vlm.evaluation.plan_accuracy import PlanAccuracy
-from vlm.measure.attention_removal import removal
-from vlm.measure.error_propagation import consequences
 from vlm.reports.plots import require_matplotlib
-from vlm.reports.reading_plots import plot_consequences, plot_regimes
 
 
 def one_per_scene(number):

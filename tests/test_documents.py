@@ -25,13 +25,21 @@ def blocks(path: Path) -> list[str]:
     return [code for skipped, code in found if not skipped]
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+# The README's block has a test of its own below, which also reads what it prints.
+@pytest.mark.parametrize("path", PAGES[1:], ids=lambda path: str(path.relative_to(ROOT)))
 def test_python_blocks_run(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shared: dict[str, object] = {"__name__": "document"}
     for code in blocks(path):
         # Blocks of one page build on each other, as a reader would type them.
         exec(compile(code, str(path), "exec"), shared)
+
+
+def test_the_readme_prints_what_it_says(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    code, printed = re.findall(r"```python\n(.*?)```\n\n```\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[0]
+    exec(compile(code, "README.md", "exec"), {"__name__": "document"})
+    assert capsys.readouterr().out == printed
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -62,6 +70,24 @@ def test_every_paper_that_is_cited_is_in_the_bibliography():
     for path in [*PAGES, *modules]:
         for number in re.findall(r"arXiv[:. ]*(\d{4}\.\d{4,5})", path.read_text(encoding="utf-8"), re.IGNORECASE):
             assert f"https://arxiv.org/abs/{number}" in bibliography, f"{path.relative_to(ROOT)} cites arXiv {number}"
+
+
+def test_where_is_what_names_places_that_exist_and_say_so():
+    """Ten questions of a newcomer, each with its answer within one listing."""
+    section = (ROOT / "CONTRIBUTING.md").read_text().split("## Where is what\n")[1].split("\n## ")[0]
+    rows = dict(re.findall(r"^\| ([^|]+\?) \| (.+) \|$", section, flags=re.MULTILINE))
+    assert len(rows) == 10
+    for question, answer in rows.items():
+        places = re.findall(r"\[([^]]+)\]\(([^)]+)\)", answer)
+        assert places, question
+        for words, target in places:
+            assert words == target
+            assert (ROOT / target).exists(), f"{question} {target}"
+    # The first place holds what the question names.
+    words = {"KSG": "Kraskov", "BROJA": "BROJA", "hooks": "register", "late entry": "late_entry", "ShortV": "ShortV"}
+    for name, word in words.items():
+        (question,) = (text for text in rows if name in text)
+        assert word in (ROOT / re.findall(r"\(([^)]+)\)", rows[question])[0]).read_text(encoding="utf-8")
 
 
 TEMPLATES = sorted((ROOT / "docs" / "contributing" / "templates").glob("*.py"))
