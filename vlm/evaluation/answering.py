@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from vlm.evaluation.protocols import Protocol, Reading
 from vlm.item import Item
 from vlm.models.families import anatomy
 from vlm.models.prompts import inputs, wording
+from vlm.models.types import Model, Processor
 from vlm.plans.plan import SkipPlan
 from vlm.record_types import Circumstances, Tokens
 from vlm.scoring import letter_probabilities
@@ -104,8 +105,8 @@ class Asking:
         Set before every call.
     """
 
-    model: Any
-    processor: Any
+    model: Model
+    processor: Processor
     protocol: Protocol
     seed: int = 0
     _inputs: dict[tuple[str, ...], dict[str, Tensor]] = field(default_factory=dict)
@@ -199,7 +200,7 @@ class Asking:
         return _Call(texts(self.processor, new), [None] * len(new), lengths(self.model, new), seconds)
 
 
-def prompt_tokens(model: Any, batch: dict[str, Tensor]) -> tuple[list[int], list[int]]:
+def prompt_tokens(model: Model, batch: dict[str, Tensor]) -> tuple[list[int], list[int]]:
     """Numbers of image and of text tokens in each row of a batch, without padding."""
     ids, real = batch["input_ids"], batch["attention_mask"].bool()
     image = torch.isin(ids, torch.tensor(sorted(anatomy(model).placeholders), device=ids.device)) & real
@@ -215,7 +216,7 @@ def alike(questions: Sequence[Question]) -> Iterator[list[Question]]:
     yield from groups.values()
 
 
-def circumstances(model: Any, seconds: tuple[float, float], batch: int, attempt: int) -> Circumstances:
+def circumstances(model: Model, seconds: tuple[float, float], batch: int, attempt: int) -> Circumstances:
     """What may differ between two runs: times (prefill, decoding), batch, attempt, device."""
     device = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else str(model.device.type)
     return {
@@ -227,7 +228,7 @@ def circumstances(model: Any, seconds: tuple[float, float], batch: int, attempt:
     }
 
 
-def now(model: Any) -> float:
+def now(model: Model) -> float:
     """Seconds of a monotonic clock, read after the device has finished all queued work."""
     if model.device.type == "cuda":
         torch.cuda.synchronize(model.device)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from vlm.engine.forward_call import Call
 from vlm.engine.hooks import attached
 from vlm.measure.records import GrowingRecord
 from vlm.models.families import Family
+from vlm.models.types import Model
 from vlm.table import Table
 
 
@@ -102,7 +102,7 @@ class AttentionRecord(GrowingRecord):
 
 
 @contextmanager
-def attention(model: Any, *, token: int = -1, family: Family | None = None) -> Iterator[AttentionRecord]:
+def attention(model: Model, *, token: int = -1, family: Family | None = None) -> Iterator[AttentionRecord]:
     r"""Measure the visual attention ratio of one text token while the model runs.
 
     The ratio is the share of its attention that the query token gives to image tokens. It is computed from one row

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from vlm.engine.forward_call import Call
 from vlm.engine.hooks import Engine, StateRewriter, attached
 from vlm.engine.last_token import last_logits, last_tokens
 from vlm.models.families import Family
+from vlm.models.types import Model
 from vlm.table import Table
 
 Target = Literal["vision", "text", "last"]
@@ -199,7 +200,7 @@ class Trace(Displayed):
 
 @torch.no_grad()
 def trace(
-    model: Any,
+    model: Model,
     batch: Mapping[str, Tensor],
     corruption: Mapping[str, Tensor] | Noise,
     *,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from vlm.engine.forward_call import Call
 from vlm.engine.hooks import attached
 from vlm.measure.records import GrowingRecord
 from vlm.models.families import Family
+from vlm.models.types import Model
 from vlm.table import Table
 
 MODALITIES = ("vision", "text")
@@ -153,7 +153,7 @@ class ProbeRecord(GrowingRecord):
 
 @contextmanager
 def probe(
-    model: Any, *, thresholds: float | Sequence[float] = (0.05,), family: Family | None = None
+    model: Model, *, thresholds: float | Sequence[float] = (0.05,), family: Family | None = None
 ) -> Iterator[ProbeRecord]:
     r"""Measure the cosine distances between layers' states while the model runs.
 

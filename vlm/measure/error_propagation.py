@@ -22,6 +22,7 @@ from vlm.engine.last_token import last_logits, last_tokens
 from vlm.engine.skipping import skipping
 from vlm.measure.secant_gains import KINDS, Gains, Kind, secants, stacked_norm
 from vlm.models.families import Family
+from vlm.models.types import Model
 from vlm.plans.plan import SkipPlan
 from vlm.table import Table
 
@@ -153,7 +154,7 @@ class Consequences(Displayed):
 
 @torch.no_grad()
 def consequences(
-    model: Any,
+    model: Model,
     batches: Iterable[Mapping[str, Tensor]],
     *,
     groups: ArrayLike | None = None,

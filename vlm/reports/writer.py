@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from vlm.atomic_files import write_whole
+from vlm.atomic_files import write_atomically
 from vlm.experiments.measurement_tables import write_tables
 from vlm.experiments.merging import coverage, stale
 from vlm.experiments.run_directory import same_model, spec_of
@@ -95,7 +95,7 @@ def write(
     written += _written_for_readers(findings, out)
     figures, problem = _figures(findings, measured, out)
     written += [figure.path for figure in figures]
-    return [*written, write_whole(out / "index.html", page(findings, figures, problem))]
+    return [*written, write_atomically(out / "index.html", page(findings, figures, problem))]
 
 
 class Measured(NamedTuple):
@@ -158,8 +158,10 @@ def _written_for_readers(findings: Findings, out: Path) -> list[Path]:
     note, suffix = (f"\n{findings.partial}\n", f" ({findings.partial})") if findings.partial else ("", "")
     written = []
     for name, (table, caption) in tables.items():
-        written.append(write_whole(out / f"{name}.md", markdown(table) + note))
-        written.append(write_whole(out / f"{name}.tex", latex(table, caption=caption + suffix, label=f"tab:{name}")))
+        written.append(write_atomically(out / f"{name}.md", markdown(table) + note))
+        written.append(
+            write_atomically(out / f"{name}.tex", latex(table, caption=caption + suffix, label=f"tab:{name}"))
+        )
     return written
 
 

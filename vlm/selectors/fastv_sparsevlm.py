@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +20,7 @@ from vlm.engine.hooks import attached
 from vlm.engine.last_token import last_tokens
 from vlm.measure.records import GrowingRecord
 from vlm.models.families import Family
+from vlm.models.types import Model
 from vlm.plans.plan import SkipPlan
 
 # SparseVLM: image tokens of LLaVA 1.5 that remain after the three stages, for each published budget.
@@ -145,7 +145,7 @@ class TokenRecord(GrowingRecord):
 
 
 @contextmanager
-def token_scores(model: Any, layers: Sequence[int] = (1,), *, family: Family | None = None) -> Iterator[TokenRecord]:
+def token_scores(model: Model, layers: Sequence[int] = (1,), *, family: Family | None = None) -> Iterator[TokenRecord]:
     """Measure the attention that image tokens receive in some layers, and how far they move, while the model runs.
 
     Image tokens are found by their placeholder, never by a fixed position. Keeps O(layers x image tokens)

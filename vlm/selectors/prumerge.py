@@ -17,6 +17,7 @@ from vlm.engine.forward_call import Call
 from vlm.engine.hooks import attached
 from vlm.measure.records import GrowingRecord
 from vlm.models.families import Anatomy, Family
+from vlm.models.types import Model
 from vlm.plans.plan import SkipPlan
 
 
@@ -75,7 +76,7 @@ class EncoderRecord(GrowingRecord):
 
 
 @contextmanager
-def encoder_attention(model: Any, *, family: Family | None = None) -> Iterator[EncoderRecord]:
+def encoder_attention(model: Model, *, family: Family | None = None) -> Iterator[EncoderRecord]:
     """Measure the attention of the vision encoder's class token while the model runs.
 
     The attention is that of the encoder layer that reads the features which the model selects, or of the last layer if

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from vlm.engine.hooks import attached
 from vlm.engine.last_token import last_tokens
 from vlm.measure.records import GrowingRecord
 from vlm.models.families import Family
+from vlm.models.types import Model
 from vlm.plans.plan import SkipPlan
 from vlm.selectors.ranking import Ranking, Units, by_layer, lowest
 
@@ -125,7 +126,7 @@ class SimilarityRecord(GrowingRecord):
 
 
 @contextmanager
-def similarity(model: Any, *, family: Family | None = None) -> Iterator[SimilarityRecord]:
+def similarity(model: Model, *, family: Family | None = None) -> Iterator[SimilarityRecord]:
     """Measure cosines between states across layers, sub-layers and blocks of layers while the model runs.
 
     All states are those of the residual stream; state L is taken before the final norm. Image tokens count, padding

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from vlm.models.types import Model, Processor
 from vlm.tiny.scenes import CELLS, SIDE
 
 SPECIAL = ("<pad>", "<s>", "</s>", "<unk>", "<image>")
@@ -29,7 +28,7 @@ CHAT_TEMPLATE = (
 )
 
 
-def new_model(*, layers: int = 10, width: int = 64) -> Any:
+def new_model(*, layers: int = 10, width: int = 64) -> Model:
     """An untrained ``LlavaForConditionalGeneration``, weights drawn from torch's current seed."""
     import torch
     from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
@@ -72,7 +71,7 @@ def new_model(*, layers: int = 10, width: int = 64) -> Any:
     return model
 
 
-def new_processor() -> Any:
+def new_processor() -> Processor:
     """A ``LlavaProcessor``: word-level tokenizer (left padding) and a PIL image processor."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import LlavaProcessor, PreTrainedTokenizerFast

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import fcntl
 import hashlib
 import json
 import multiprocessing
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from vlm import judges
+from vlm.file_locks import locked
 from vlm.judges import JudgeRequest, Verdict, read_verdict
 from vlm.judges.judge_prompt import _WORDING, LIMIT, VERSION, key_of, parameters_for, prompt
 from vlm.judges.verdict_cache import VerdictCache, cache_file
@@ -302,8 +302,7 @@ def test_several_processes_agree_on_every_verdict(tmp_path):
 def test_a_verdict_waits_while_another_process_writes(tmp_path):
     path = tmp_path / "v.jsonl"
     results = []
-    with path.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with locked(path), path.open("ab") as file:
         late = threading.Thread(target=lambda: results.append(VerdictCache(path).remember("k", record(0.0))))
         late.start()
         late.join(0.3)
