@@ -87,8 +87,7 @@ class AttentionRecord(GrowingRecord):
 
     def ratios(self) -> FloatArray:
         """Visual attention ratio, shape (samples, layers, heads), in [0, 1]; ValueError before the first call."""
-        if not self._done:
-            raise ValueError("attention: nothing recorded yet; call the model inside the context first")
+        self._check_recorded("attention")
         return torch.cat(self._done, dim=1).permute(1, 0, 2).numpy().astype(np.float64)
 
     def table(self) -> Table:

@@ -118,8 +118,7 @@ class RemovalRecord(GrowingRecord):
         ValueError
             Nothing was recorded yet.
         """
-        if not self._done:
-            raise ValueError("removal: nothing recorded yet; call the model inside the context first")
+        self._check_recorded("removal")
         rows, sample = [], 0
         for batch in self._done:
             for member in range(len(batch[0])):

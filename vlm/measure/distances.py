@@ -121,8 +121,7 @@ class ProbeRecord(GrowingRecord):
         ValueError
             Nothing was recorded yet.
         """
-        if not self._done:
-            raise ValueError("probe: nothing recorded yet; call the model inside the context first")
+        self._check_recorded("probe")
         sums = torch.cat(self._done, dim=1).numpy()  # (layers, samples, modalities, columns)
         layer, sample, modality = (a.reshape(-1) for a in np.indices(sums.shape[:3]))
         order = np.lexsort((modality, layer, sample))

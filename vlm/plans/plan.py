@@ -131,13 +131,13 @@ class SkipPlan(Displayed):
             + tuple((layer, None) for layer, value in fractions if value == 0)
             + intersection(frozen, merged(text + attention))
         )
-        nobody = intersection(vision, text)
+        skipped_by_all = intersection(vision, text)
         normal = {
             "vision": vision,
             "text": text,
             "frozen": without(frozen, vision),
-            "attention": without(attention, nobody),
-            "mlp": without(mlp, nobody),
+            "attention": without(attention, skipped_by_all),
+            "mlp": without(mlp, skipped_by_all),
             "kept": _segments((a, b, tokens) for s, e, tokens in kept for a, b in without(((s, e),), vision)),
             "pruned": _prunings(fractions, vision),
         }

@@ -120,8 +120,7 @@ class TokenRecord(GrowingRecord):
         return {"scores": scores, "distances": self.distances()}
 
     def _samples(self) -> list[tuple[FloatArray, FloatArray]]:
-        if not self._done:
-            raise ValueError("token scores: nothing recorded yet; call the model inside the context first")
+        self._check_recorded("token scores")
         return self._done
 
     def last_token(self, layer: int) -> list[FloatArray]:

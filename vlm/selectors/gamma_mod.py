@@ -86,8 +86,7 @@ class RankRecord(GrowingRecord):
 
     def ranks(self) -> FloatArray:
         """(samples, depth): numerical rank of the attention map of all tokens, mean over heads."""
-        if not self._done:
-            raise ValueError("attention rank: nothing recorded yet; call the model inside the context first")
+        self._check_recorded("attention rank")
         return torch.cat(self._done).numpy()
 
     def _measured(self) -> dict[str, object]:

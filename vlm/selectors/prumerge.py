@@ -67,8 +67,7 @@ class EncoderRecord(GrowingRecord):
 
     def scores(self) -> FloatArray:
         """(images, patches): attention of the class token to each patch, images in the order they were encoded."""
-        if not self._done:
-            raise ValueError("encoder attention: nothing recorded yet; call the model inside the context first")
+        self._check_recorded("encoder attention")
         return torch.cat(self._done).numpy()
 
     def _measured(self) -> dict[str, object]:

@@ -108,8 +108,7 @@ class SimilarityRecord(GrowingRecord):
         }
 
     def _all(self, part: int) -> FloatArray:
-        if not self._done:
-            raise ValueError("similarity: nothing recorded yet; call the model inside the context first")
+        self._check_recorded("similarity")
         return torch.cat([done[part] for done in self._done]).numpy()
 
     def layer_cosines(self) -> FloatArray:

@@ -63,7 +63,7 @@ def new_model(*, layers: int = 10, width: int = 64) -> Model:
         vision_feature_layer=-1,
         vision_feature_select_strategy="default",
     )
-    model = LlavaForConditionalGeneration(config)
+    model: Model = LlavaForConditionalGeneration(config)
     with torch.no_grad():
         for layer in model.model.language_model.layers:
             for matrix in (layer.self_attn.o_proj.weight, layer.mlp.down_proj.weight):
@@ -96,7 +96,7 @@ def new_processor() -> Processor:
         image_mean=[0.5, 0.5, 0.5],
         image_std=[0.5, 0.5, 0.5],
     )
-    return LlavaProcessor(
+    processor: Processor = LlavaProcessor(
         image_processor=images,
         tokenizer=tokenizer,
         patch_size=PATCH,
@@ -104,3 +104,4 @@ def new_processor() -> Processor:
         num_additional_image_tokens=1,
         chat_template=CHAT_TEMPLATE,
     )
+    return processor
