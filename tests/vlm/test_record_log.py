@@ -97,7 +97,7 @@ def test_the_lock_ends_with_its_process_even_by_kill_9(tmp_path):
         assert list(read(log.path)) == [{"a": 1}]
 
 
-def test_a_full_disk_says_so_and_keeps_every_whole_record(tmp_path):
+def test_a_full_disk_says_so_and_keeps_every_complete_record(tmp_path):
     # A limit on the size of files fails in the middle of a write, as a full disk does.
     path = tmp_path / "records.jsonl"
     code = ALONE + (

@@ -229,7 +229,7 @@ def test_other_processes_verdicts_are_seen(tmp_path):
 
 
 @pytest.mark.parametrize("kept", range(0, 80, 7))
-def test_a_cache_cut_off_anywhere_loses_no_whole_line(tmp_path, kept):
+def test_a_cache_cut_off_anywhere_loses_no_complete_line(tmp_path, kept):
     path = tmp_path / "v.jsonl"
     VerdictCache(path).remember("first", record(1.0))
     whole = path.read_bytes()
