@@ -73,7 +73,7 @@ def run(families: Sequence[str] = (), markdown: Path | None = None) -> int:
     families = tuple(families or TABLE_FAMILIES)
     unknown = [name for name in families if name not in FAMILY_NAMES]
     if unknown:
-        raise ValueError(f"--family: expected names among {', '.join(FAMILY_NAMES)}, got {', '.join(unknown)}")
+        raise ValueError(f"--family: expected one or more of {', '.join(FAMILY_NAMES)}, got {', '.join(unknown)}")
     lines = ["| family | attention | " + " | ".join(p.name for p in PROPERTIES) + " |"]
     lines.append("| --- | --- |" + " ---: |" * len(PROPERTIES))
     print("\n".join(lines))

@@ -134,7 +134,7 @@ def _made_of(folder: Path) -> Path:
 
 def _last_merge(folder: Path) -> MadeOf | None:
     path = _made_of(folder)
-    return cast(MadeOf, json.loads(path.read_text())) if path.is_file() else None
+    return cast(MadeOf, json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
 
 
 def _sizes(folder: Path) -> dict[str, int]:

@@ -276,7 +276,7 @@ def trace(
     """
     targets = tuple(targets)
     if not targets or not set(targets) <= set(TARGETS):
-        raise ValueError(f"targets: expected some of {', '.join(TARGETS)}, got {targets}")
+        raise ValueError(f"targets: expected one or more of {', '.join(TARGETS)}, got {targets}")
     with attached(model, family) as engine:
         depth = engine.parts.depth
         if not 1 <= window <= depth + 1:

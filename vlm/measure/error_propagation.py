@@ -225,7 +225,7 @@ def consequences(
     """
     kinds = tuple(kinds)
     if not kinds or not set(kinds) <= set(KINDS):
-        raise ValueError(f"kinds: expected some of {', '.join(KINDS)}, got {kinds}")
+        raise ValueError(f"kinds: expected one or more of {', '.join(KINDS)}, got {kinds}")
     checks.probability(calibration, name="calibration", open_ends=True)
     checks.probability(quantile, name="quantile")
     with attached(model, family) as engine:

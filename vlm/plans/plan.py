@@ -122,11 +122,11 @@ class SkipPlan(Displayed):
         )
         kept = _segments(self.kept)
         fractions = [_fraction(layer, value) for layer, value in self.pruned]
-        whole = intersection(attention, mlp)
-        text = merged(text + whole)
+        both_halves = intersection(attention, mlp)  # the same as skipping the layer
+        text = merged(text + both_halves)
         vision = merged(
             vision
-            + whole
+            + both_halves
             + tuple((a, b) for a, b, tokens in kept if not tokens)
             + tuple((layer, None) for layer, value in fractions if value == 0)
             + intersection(frozen, merged(text + attention))

@@ -190,7 +190,7 @@ def token_scores(model: Model, layers: Sequence[int] = (1,), *, family: Family |
     with attached(model, family) as engine:
         depth = engine.parts.depth
         if not layers or any(not 0 <= layer < depth for layer in layers):
-            raise ValueError(f"layers: expected some of 0 to {depth - 1}, got {tuple(layers)}")
+            raise ValueError(f"layers: expected one or more numbers from 0 to {depth - 1}, got {tuple(layers)}")
         record = TokenRecord(tuple(layers), depth)
         entry = {0: engine.parts.layers[0].input_layernorm}
         with (

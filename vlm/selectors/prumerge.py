@@ -209,11 +209,11 @@ def _selected_attention(parts: Anatomy) -> Any:
     select = getattr(parts.model.config, "vision_feature_layer", None)
     if not isinstance(tower, nn.Module) or not isinstance(select, int):
         raise TypeError(f"{type(parts.model).__name__}: expected .vision_tower and one vision_feature_layer")
-    whole = getattr(parts.model.config, "vision_feature_select_strategy", "default") != "default"
-    if whole or hasattr(parts.model.config, "image_grid_pinpoints"):
+    with_class_token = getattr(parts.model.config, "vision_feature_select_strategy", "default") != "default"
+    if with_class_token or hasattr(parts.model.config, "image_grid_pinpoints"):
         raise TypeError(
             f"{type(parts.model).__name__}: expected one image token per patch of one view of an image, but it takes "
-            f"{'the class token as well' if whole else 'tiles and row ends as well'}; scores would name other tokens"
+            f"{'the class token' if with_class_token else 'tiles and row ends'} as well; scores would name other tokens"
         )
     if not any(name.endswith("class_embedding") for name, _ in tower.named_parameters()):
         raise TypeError(f"{type(tower).__name__}: expected a class token, found none; PruMerge does not apply")

@@ -97,8 +97,9 @@ class SimilarityRecord(GrowingRecord):
         self._layers, self._sublayers, self._last, self._middle = [], [], [], None
         if len(layers) == self.depth:
             units = F.normalize(torch.stack(last, dim=1), dim=-1)
-            cosines = torch.stack(layers, dim=1), torch.stack(sublayers, dim=1), units @ units.transpose(1, 2)
-            self._done.append(tuple(part.to("cpu") for part in cosines))  # type: ignore[arg-type]
+            between_layers, between_sublayers = torch.stack(layers, dim=1), torch.stack(sublayers, dim=1)
+            between_last_tokens = units @ units.transpose(1, 2)
+            self._done.append((between_layers.cpu(), between_sublayers.cpu(), between_last_tokens.cpu()))
 
     def _measured(self) -> dict[str, object]:
         return {

@@ -256,7 +256,7 @@ def train(
             minutes = (time.process_time() - started) / 60
             line = {"stage": name, "step": step, "loss": round(loss, 4), "cpu_minutes": round(minutes, 2)}
             line |= {kind: round(score, 4) for kind, score in scores.items()}
-            with (out / "log.jsonl").open("a") as log:
+            with (out / "log.jsonl").open("a", encoding="utf-8") as log:
                 log.write(json.dumps(line) + "\n")
             tqdm.write(json.dumps(line))
 

@@ -115,5 +115,5 @@ def test_the_command_prints_and_writes_the_table(tmp_path, capsys, monkeypatch):
     wrong = exactness_checks.Property("wrong", lambda model, plan: 1.0, 0.5, ("none",))
     monkeypatch.setattr(exactness, "PROPERTIES", (wrong,))
     assert exactness.run(("llava",)) == 1
-    with pytest.raises(ValueError, match=r"--family: expected names among llava, .*, got lava$"):
+    with pytest.raises(ValueError, match=r"--family: expected one or more of llava, .*, got lava$"):
         exactness.run(("lava",))
