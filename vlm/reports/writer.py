@@ -98,7 +98,7 @@ def write(
     return [*written, write_atomically(out / "index.html", page(findings, figures, problem))]
 
 
-class Measured(NamedTuple):
+class MeasurementTables(NamedTuple):
     """The tables of a measurement: one row per task group, data set, layer (and modality)."""
 
     redundancy: Table
@@ -114,7 +114,7 @@ class Drawing(NamedTuple):
 
 def _findings(
     run: Path, measurement: Path | None, *, tolerance: float, t: float | None
-) -> tuple[Findings, Measured | None]:
+) -> tuple[Findings, MeasurementTables | None]:
     spec = spec_of(run)
     t = min(spec.thresholds, key=lambda threshold: abs(threshold - _T)) if t is None else t
     merge_again(run)
@@ -165,7 +165,7 @@ def _written_for_readers(findings: Findings, out: Path) -> list[Path]:
     return written
 
 
-def _figures(findings: Findings, measured: Measured | None, out: Path) -> tuple[list[Figure], str]:
+def _figures(findings: Findings, measured: MeasurementTables | None, out: Path) -> tuple[list[Figure], str]:
     """The figures, saved; and without matplotlib the reason why there are none."""
     try:
         require_matplotlib()
@@ -176,7 +176,7 @@ def _figures(findings: Findings, measured: Measured | None, out: Path) -> tuple[
     return [Figure(path, drawings[path.stem].caption) for path in paths], ""
 
 
-def _measurement(folder: Path, confidence: float) -> Measured:
+def _measurement(folder: Path, confidence: float) -> MeasurementTables:
     if stale(folder):
         write_tables(folder, confidence=confidence, partial=True)
     for name in ("redundancy", "attention"):
@@ -185,7 +185,7 @@ def _measurement(folder: Path, confidence: float) -> Measured:
                 f"report: no {name}.csv in {folder}; expected a directory made by `python -m vlm measure`, which "
                 "prints its name"
             )
-    return Measured(Table.load(folder / "redundancy.csv"), Table.load(folder / "attention.csv"))
+    return MeasurementTables(Table.load(folder / "redundancy.csv"), Table.load(folder / "attention.csv"))
 
 
 def _partial(run: Path, measurement: Path | None) -> str:
@@ -217,7 +217,7 @@ def _tables(findings: Findings) -> dict[str, Table]:
     return tables
 
 
-def _drawings(findings: Findings, measured: Measured | None) -> dict[str, Drawing]:
+def _drawings(findings: Findings, measured: MeasurementTables | None) -> dict[str, Drawing]:
     """The drawings by the name of their file."""
     drawings: dict[str, Drawing] = {}
     depth = None
