@@ -1,7 +1,7 @@
 """Measure, plan, skip and validate on vision-language models.
 
-Public names are loaded when they are first used: ``import vlm`` loads neither torch nor transformers. Which name comes
-from which room stands in ``__init__.pyi``.
+Public names are loaded when they are first used: ``import vlm`` loads neither torch nor transformers.
+``__init__.pyi`` lists which name comes from which room.
 """
 
 from importlib.util import find_spec as _find_spec

@@ -10,7 +10,15 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
+
+if TYPE_CHECKING:
+    from vlm.decisions.conditions import Decision
+    from vlm.decisions.four_regimes import Regimes
+    from vlm.experiments.shards import Shard
+    from vlm.experiments.spec import Spec
+
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 _PACKAGES = Path(__file__).resolve().parents[1]
 _EXPERIMENT = """examples:
@@ -19,8 +27,8 @@ _EXPERIMENT = """examples:
   python -m vlm {name} experiment.toml --out runs --shard 2/8
   torchrun --nproc-per-node 8 -m vlm {name} experiment.toml --out runs
 
-Killed or crashed: start the same command again. Flags replace what the file says. docs/tutorials/experiment.md has
-recipes for clusters."""
+Killed or crashed: start the same command again. Flags override the file. Recipes for clusters:
+docs/tutorials/experiment.md."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,22 +47,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_merge(commands)
     _add_report(commands)
     _add_exactness(commands)
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        status: int = given.run(given)
+        status: int = options.run(options)
     except KeyboardInterrupt:
         print("stopped; completed records are kept, and the same command continues", file=sys.stderr)
         return 130
     except (ValueError, OSError, RuntimeError, ImportError) as error:
         if not _ours(error):
             traceback.print_exc()
-        print(f"{_program()} {given.command}: error: {error}", file=sys.stderr)
+        print(f"{_program()} {options.command}: error: {error}", file=sys.stderr)
         return 1
     return status
 
 
 class _Version(argparse.Action):
-    """Print the version; the number is read only when it is asked for."""
+    """Print the version, which is read only then."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from vlm.version import __version__
@@ -68,66 +76,67 @@ def _program() -> str:
     return "skipit" if Path(sys.argv[0]).stem == "skipit" else "python -m vlm"
 
 
-def _demo(given: argparse.Namespace) -> int:
+def _demo(options: argparse.Namespace) -> int:
     from vlm.demo.loop import run_demo
     from vlm.demo.page import save
     from vlm.reports.plots import require_matplotlib
 
     require_matplotlib()  # before the work, not after it
-    outcome = run_demo(given.model, limit=given.questions, seed=given.seed, progress=not given.quiet)
-    return _wrote(save(outcome, given.out))
+    outcome = run_demo(options.model, limit=options.questions, seed=options.seed, progress=not options.quiet)
+    return _wrote(save(outcome, options.out))
 
 
-def _measure(given: argparse.Namespace) -> int:
+def _measure(options: argparse.Namespace) -> int:
     from vlm.experiments.measure_run import measure_run
     from vlm.experiments.measurement_tables import write_tables
 
-    spec, how = _spec(given), _how(given)
-    folder = measure_run(spec, given.out, **how)
+    spec, worker = _spec(options), _worker_options(options)
+    folder = measure_run(spec, options.out, **worker)
     print(f"measurement: {folder}")
-    if how["part"].count > 1:
-        return _later(folder)
+    if worker["part"].count > 1:
+        return _part_done(folder)
     return _wrote(write_tables(folder, confidence=spec.confidence))
 
 
-def _plan(given: argparse.Namespace) -> int:
+def _plan(options: argparse.Namespace) -> int:
     from vlm.experiments.measurement_tables import decided
     from vlm.plans.plan import INDEX_CONVENTION
 
-    found: Any = decided(
-        given.measurement,
-        task_group=given.group,
-        partial=given.partial,
-        t=given.t,
-        delta=given.delta,
-        attention_limit=given.attention_limit,
-        accumulated=given.accumulated,
-        confidence=given.confidence,
+    decision = decided(
+        options.measurement,
+        task_group=options.group,
+        partial=options.partial,
+        t=options.t,
+        delta=options.delta,
+        attention_limit=options.attention_limit,
+        accumulated=options.accumulated,
+        confidence=options.confidence,
     )
-    if given.regimes:
+    outcome: Decision | Regimes = decision
+    if options.regimes:
         from vlm.decisions.four_regimes import regimes
 
-        found = regimes(found)
+        outcome = regimes(decision)
     print(INDEX_CONVENTION + "\n")
-    for line in found.reasons():
+    for line in outcome.reasons():
         print(line)
-    print(f"\nimages: {found.settings['images']}\nplan by the conditions: {found.plan}")
-    return _wrote([found.layers.save(given.out)] if given.out else [])
+    print(f"\nimages: {outcome.settings['images']}\nplan by the conditions: {outcome.plan}")
+    return _wrote([outcome.layers.save(options.out)] if options.out else [])
 
 
-def _sweep(given: argparse.Namespace) -> int:
+def _sweep(options: argparse.Namespace) -> int:
     from vlm.experiments.sweep_run import sweep
 
-    spec, how = _spec(given), _how(given)
-    folder = sweep(spec, given.out, **how)
+    spec, worker = _spec(options), _worker_options(options)
+    folder = sweep(spec, options.out, **worker)
     print(f"run: {folder}")
-    if how["part"].count > 1:
-        return _later(folder)
+    if worker["part"].count > 1:
+        return _part_done(folder)
     return _merged(folder, partial=False)
 
 
-def _merge(given: argparse.Namespace) -> int:
-    return _merged(Path(given.run_directory), partial=given.partial)
+def _merge(options: argparse.Namespace) -> int:
+    return _merged(Path(options.run_directory), partial=options.partial)
 
 
 def _merged(folder: Path, *, partial: bool) -> int:
@@ -143,24 +152,25 @@ def _merged(folder: Path, *, partial: bool) -> int:
     return _wrote(written)
 
 
-def _report(given: argparse.Namespace) -> int:
+def _report(options: argparse.Namespace) -> int:
     from vlm.experiments.run_directory import spec_of
     from vlm.reports import write
 
-    folder = Path(given.run_directory)
+    folder = Path(options.run_directory)
     beside = folder.resolve().parent / spec_of(folder).measurement
-    measurement = given.measurement or (beside if beside.is_dir() else None)
-    settings = {"measurement": measurement, "tolerance": given.tolerance, "t": given.t}
-    return _wrote(write(folder, given.out or folder / "report", **settings))
+    measurement = options.measurement or (beside if beside.is_dir() else None)
+    settings = {"measurement": measurement, "tolerance": options.tolerance, "t": options.t}
+    return _wrote(write(folder, options.out or folder / "report", **settings))
 
 
-def _spec(given: argparse.Namespace) -> Any:
+def _spec(options: argparse.Namespace) -> Spec:
+    """The experiment that the flags and the TOML file describe."""
     from vlm.experiments.spec import read_spec
 
     names = ("model", "revision", "dtype", "attention", "protocol", "judge", "batch_size", "seed", "confidence")
-    flags = {name: getattr(given, name, None) for name in (*names, "plans", "late_entry", "early_exit", "limit")}
-    data = None if given.data is None else [_data(text) for text in given.data]
-    return read_spec(given.spec, **flags, data=data)
+    flags = {name: getattr(options, name, None) for name in (*names, "plans", "late_entry", "early_exit", "limit")}
+    data = None if options.data is None else [_data(text) for text in options.data]
+    return read_spec(options.spec, **flags, data=data)
 
 
 def _data(text: str) -> dict[str, str]:
@@ -173,15 +183,25 @@ def _data(text: str) -> dict[str, str]:
     return {"name": name} | ({"source": source} if source else {}) | ({"label": label} if colon else {})
 
 
-def _how(given: argparse.Namespace) -> dict[str, Any]:
+class _WorkerOptions(TypedDict):
+    """How a worker carries out its part; none of it changes the results."""
+
+    part: Shard
+    device: str | None
+    device_map: str | None
+    retry_failed: bool
+    progress: bool
+
+
+def _worker_options(options: argparse.Namespace) -> _WorkerOptions:
     from vlm.experiments.shards import shard
 
     return {
-        "part": shard(given.shard),
-        "device": given.device,
-        "device_map": given.device_map,
-        "retry_failed": given.retry_failed,
-        "progress": not given.quiet,
+        "part": shard(options.shard),
+        "device": options.device,
+        "device_map": options.device_map,
+        "retry_failed": options.retry_failed,
+        "progress": not options.quiet,
     }
 
 
@@ -191,12 +211,12 @@ def _wrote(paths: Sequence[Path]) -> int:
     return 0
 
 
-def _later(folder: Path) -> int:
-    print(f"this part is done; when all are: python -m vlm merge {folder}")
+def _part_done(folder: Path) -> int:
+    print(f"this part is done; when all parts are: python -m vlm merge {folder}")
     return 0
 
 
-def _add_demo(commands: Any) -> None:
+def _add_demo(commands: Commands) -> None:
     demo = commands.add_parser(
         "demo",
         help="the whole loop on the embedded model",
@@ -206,12 +226,12 @@ def _add_demo(commands: Any) -> None:
     demo.add_argument("--model", default="tiny", choices=["tiny", "tiny-plain", "tiny-scaled"])
     demo.add_argument("--out", default="runs/demo", help="folder for the results")
     demo.add_argument("--questions", type=_positive, default=1000, help="questions to measure on, and to validate on")
-    demo.add_argument("--seed", type=int, default=0, help="chooses the pictures")
+    demo.add_argument("--seed", type=int, default=0, help="seed of the images and questions")
     demo.add_argument("--quiet", action="store_true", help="no progress bars")
     demo.set_defaults(run=_demo)
 
 
-def _add_experiment(commands: Any, name: str, text: str, run: Callable[[argparse.Namespace], int]) -> None:
+def _add_experiment(commands: Commands, name: str, text: str, run: Callable[[argparse.Namespace], int]) -> None:
     plans = " --late-entry 2 4 --early-exit 6 8" if name == "sweep" else ""
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
@@ -220,97 +240,103 @@ def _add_experiment(commands: Any, name: str, text: str, run: Callable[[argparse
         epilog=_EXPERIMENT.format(name=name, plans=plans),
     )
     parser.set_defaults(run=run)
-    what = parser.add_argument_group("what is computed (names the directory)")
-    what.add_argument("spec", nargs="?", help="TOML file; the flags below replace what it says")
-    what.add_argument("--model", help="tiny, a folder or a hub id; default: tiny")
-    what.add_argument("--revision", help="branch, tag or commit on the hub")
-    what.add_argument("--dtype", help="float32, bfloat16, ...; default: the checkpoint's own")
-    what.add_argument("--attention", help="sdpa, eager or flash_attention_2, ...; default: sdpa")
-    what.add_argument("--data", nargs="+", metavar="DATA", help="NAME, NAME=SOURCE or LABEL:NAME=SOURCE")
-    what.add_argument("--limit", type=_positive, help="items of each data set, drawn with its seed")
-    what.add_argument("--protocol", help="skip-it or lmms-eval; default: skip-it")
-    what.add_argument("--batch-size", type=_positive, help="items per call; default: 8")
-    what.add_argument("--seed", type=int, help="set before every call; default: 0")
+    experiment = parser.add_argument_group("what is computed (names the directory)")
+    experiment.add_argument("spec", nargs="?", help="TOML file; the flags below override it")
+    experiment.add_argument("--model", help="tiny, a folder or a hub id; default: tiny")
+    experiment.add_argument("--revision", help="branch, tag or commit on the hub")
+    experiment.add_argument("--dtype", help="float32, bfloat16, ...; default: the checkpoint's own")
+    experiment.add_argument("--attention", help="sdpa, eager or flash_attention_2, ...; default: sdpa")
+    experiment.add_argument("--data", nargs="+", metavar="DATA", help="NAME, NAME=SOURCE or LABEL:NAME=SOURCE")
+    experiment.add_argument("--limit", type=_positive, help="items of each data set, drawn with its seed")
+    experiment.add_argument("--protocol", help="skip-it or lmms-eval; default: skip-it")
+    experiment.add_argument("--batch-size", type=_positive, help="items per call; default: 8")
+    experiment.add_argument("--seed", type=int, help="random seed set before every call; default: 0")
     if name == "sweep":
-        what.add_argument("--plan", nargs="+", dest="plans", metavar="PLAN", help='such as "vision:0-4+24-32"')
-        what.add_argument("--late-entry", nargs="+", type=int, metavar="K", help="vision tokens enter at layer K")
-        what.add_argument("--early-exit", nargs="+", type=int, metavar="K", help="vision tokens leave at layer K")
-        what.add_argument("--judge", help='"rule", "chat:MODEL", "composite:MODEL" or "recorded:FILE"; default: rule')
-        what.add_argument("--confidence", type=float, help="of the intervals in the tables; default: 0.95")
-    how = parser.add_argument_group("how")
-    how.add_argument("--out", default="runs", help="where directories are made; default: runs")
-    how.add_argument("--shard", metavar="K/N", help="do part K of N; a Slurm array or torchrun says it too")
-    how.add_argument("--device", help="cpu, cuda:0, ...; default: this process's GPU if there is one")
-    how.add_argument("--device-map", help='"auto" spreads a large model over all visible GPUs')
-    how.add_argument("--retry-failed", action="store_true", help="try failed items again")
-    how.add_argument("--quiet", action="store_true", help="no progress bar")
+        experiment.add_argument("--plan", nargs="+", dest="plans", metavar="PLAN", help='such as "vision:0-4+24-32"')
+        experiment.add_argument("--late-entry", nargs="+", type=int, metavar="K", help="vision tokens enter at layer K")
+        experiment.add_argument("--early-exit", nargs="+", type=int, metavar="K", help="vision tokens leave at layer K")
+        experiment.add_argument(
+            "--judge", help='"rule", "chat:MODEL", "composite:MODEL" or "recorded:FILE"; default: rule'
+        )
+        experiment.add_argument("--confidence", type=float, help="of the intervals in the tables; default: 0.95")
+    worker = parser.add_argument_group("how it is computed (changes no result)")
+    worker.add_argument("--out", default="runs", help="folder in which run directories are created; default: runs")
+    worker.add_argument("--shard", metavar="K/N", help="do part K of N; default: from a Slurm array or torchrun")
+    worker.add_argument("--device", help="cpu, cuda:0, ...; default: this process's GPU if there is one")
+    worker.add_argument("--device-map", help='"auto" spreads a large model over all visible GPUs')
+    worker.add_argument("--retry-failed", action="store_true", help="try failed items again")
+    worker.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
-def _add_plan(commands: Any) -> None:
+def _add_plan(commands: Commands) -> None:
     parser = commands.add_parser(
         "plan",
         help="late entry and early exit that the conditions allow, from a measurement",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         epilog="example: python -m vlm plan runs/measure-0123456789ab --t 0.05 --attention-limit 0.1",
     )
-    parser.add_argument("measurement", help="directory that `measure` printed")
+    parser.add_argument("measurement", help="directory printed by `measure`")
     parser.add_argument("--group", help="one task group or data set only")
     parser.add_argument("--t", type=float, default=0.05, help="cosine distance up to which states are close")
     parser.add_argument("--delta", type=float, default=0.05, help="fraction of vision tokens that may be far")
-    parser.add_argument("--attention-limit", type=float, default=0.1, help="visual attention ratio that is small")
+    parser.add_argument(
+        "--attention-limit", type=float, default=0.1, help="visual attention ratio up to which attention is small"
+    )
     parser.add_argument("--accumulated", action="store_true", help="judge by the distance from state 0")
     parser.add_argument("--confidence", type=float, default=0.95, help="of all intervals together")
     parser.add_argument("--regimes", action="store_true", help="remove, freeze, exit or keep, layer by layer")
-    parser.add_argument("--partial", action="store_true", help="take an unfinished measurement")
+    parser.add_argument("--partial", action="store_true", help="accept an unfinished measurement")
     parser.add_argument("--out", help="CSV file for the table of layers")
     parser.set_defaults(run=_plan)
 
 
-def _add_merge(commands: Any) -> None:
+def _add_merge(commands: Commands) -> None:
     parser = commands.add_parser(
         "merge",
-        help="all workers' records as one file, and its table",
+        help="merge all workers' records into one file, and print its table",
         epilog="example: python -m vlm merge runs/0123456789ab",
     )
-    parser.add_argument("run_directory", metavar="RUN", help="directory that `sweep` or `measure` printed")
-    parser.add_argument("--partial", action="store_true", help="take what is there instead of refusing")
+    parser.add_argument("run_directory", metavar="RUN", help="directory printed by `sweep` or `measure`")
+    parser.add_argument("--partial", action="store_true", help="accept an unfinished run")
     parser.set_defaults(run=_merge)
 
 
-def _add_report(commands: Any) -> None:
+def _add_report(commands: Commands) -> None:
     parser = commands.add_parser(
         "report",
         help="tables, figures and one HTML page of a merged run",
         epilog="example: python -m vlm report runs/0123456789ab --tolerance 0.02",
     )
-    parser.add_argument("run_directory", metavar="RUN", help="directory that `sweep` printed, merged")
-    parser.add_argument("--measurement", help="directory that `measure` printed; default: the one beside RUN")
+    parser.add_argument("run_directory", metavar="RUN", help="directory printed by `sweep`, merged")
+    parser.add_argument("--measurement", help="directory printed by `measure`; default: the one beside RUN")
     parser.add_argument("--out", help="folder for the report; default: RUN/report")
     parser.add_argument("--tolerance", type=float, default=0.02, help="loss of accuracy that counts as none")
-    parser.add_argument("--t", type=float, help="measured cosine distance that is close; default: the one next to 0.05")
+    parser.add_argument(
+        "--t", type=float, help="measured cosine distance up to which states are close; default: the nearest to 0.05"
+    )
     parser.set_defaults(run=_report)
 
 
-def _add_exactness(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_exactness(commands: Commands) -> None:
     parser = commands.add_parser(
         "exactness",
         help="how exactly skipping agrees with a masked reference, family by family, with the installed transformers",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="example: python -m vlm exactness --family llava gemma3 (random models; needs no checkpoint)",
     )
-    parser.add_argument("--family", nargs="+", metavar="NAME", help="these families only; default: all")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table as a Markdown page too")
+    parser.add_argument("--family", nargs="+", metavar="NAME", help="only these families; default: all")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the table as a Markdown page")
     parser.set_defaults(run=_exactness)
 
 
-def _exactness(given: argparse.Namespace) -> int:
+def _exactness(options: argparse.Namespace) -> int:
     from vlm.engine.exactness import run
 
-    return run(given)
+    return run(options.family or (), options.markdown)
 
 
 def _ours(error: BaseException) -> bool:
-    """Whether an error was raised by these packages, which say all in one line; others' need their traceback."""
+    """Whether an error was raised by these packages, whose messages suffice; other errors need their traceback."""
     frames = traceback.extract_tb(error.__traceback__)
     where = Path(frames[-1].filename).resolve()
     return any(where.is_relative_to(_PACKAGES / name) for name in ("vlm", "bounds", "redundancy"))

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all: a reader, a crash or a second writer never leaves half of one."""
+"""Files written atomically: a reader, a crash or a second writer never leaves half of one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NO_LINKS = tuple(
 )
 
 
-def write_whole(path: str | Path, text: str) -> Path:
+def write_atomically(path: str | Path, text: str) -> Path:
     """Write a text file atomically; returns its path. Raises as :func:`writing` does."""
     with writing(path) as file:
         file.write(text)

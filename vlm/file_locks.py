@@ -1,8 +1,8 @@
 """Advisory locks between processes: one writer per file, on Linux, macOS and Windows.
 
 The lock of ``records.jsonl`` is the file ``records.jsonl.lock`` beside it. It holds no data and stays when the lock is
-released; what counts is the lock that the operating system keeps on it, which ends with its process, however that ends.
-So a lock file that is left over blocks nobody. On network file systems the server must support locks (NFS 4, Lustre
+released; what counts is the operating system's lock on it, which ends with its process, however that ends. A lock file
+that is left over therefore blocks no process. On network file systems the server must support locks (NFS 4, Lustre
 mounted with ``flock``). Where the operating system has no such locks at all, filelock falls back to a file that exists
 while the lock is held; such a lock can outlive a process on another machine, and the error text says what to delete.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from filelock import FileLock, SoftFileLock, Timeout
 
-_PATIENCE = 0.1  # seconds; `is_locked` holds the lock of a file that nobody writes for an instant
+_PATIENCE = 0.1  # seconds; `is_locked` holds a free lock for an instant
 
 
 class LockedError(RuntimeError):

@@ -17,7 +17,7 @@ class Tokens(TypedDict):
     new: int
 
 
-class Operations(TypedDict):
+class OperationCounts(TypedDict):
     """Decoder operations of the prompt under the plan and without one."""
 
     plan: float
@@ -72,7 +72,7 @@ class AnswerFields(TypedDict):
     prediction: str
     letter_probabilities: list[float] | None
     tokens: Tokens
-    operations: Operations
+    operations: OperationCounts
     parsed: str | None
     score: float | None
     judge: Judgement | None

@@ -29,7 +29,7 @@ from scipy import sparse
 
 import redundancy as rd
 
-FIELDS = ("law", "method", "seconds", "cpu", "unique_x", "claim", "peak_mb", "status")
+FIELDS = ("distribution", "method", "seconds", "cpu", "unique_x", "claim", "peak_mb", "status")
 
 
 def dirichlet(concentration, *shape, seed=0):
@@ -44,7 +44,7 @@ def near_deterministic(t=10, x=20, y=20, rest=1e-12, seed=0):
     return p / p.sum()
 
 
-def sparse_law(t=10, x=50, y=50, density=0.02, seed=0):
+def sparse_distribution(t=10, x=50, y=50, density=0.02, seed=0):
     rng = np.random.default_rng(seed)
     p = rng.gamma(1.0, size=(t, x, y)) * (rng.random((t, x, y)) < density)
     return p / p.sum()
@@ -57,14 +57,14 @@ def sampled(t=10, x=100, y=100, n=10_000, seed=0):
 
 
 # name -> (distribution, heavy for the peers, run by the peers at all)
-LAWS = {
+DISTRIBUTIONS = {
     "2x2x2": (lambda: dirichlet(1.0, 2, 2, 2), False, True),
     "4x10x10": (lambda: dirichlet(1.0, 4, 10, 10), False, True),
     "10x20x20": (lambda: dirichlet(1.0, 10, 20, 20), False, True),
     "10x20x20 Dirichlet(0.05)": (lambda: dirichlet(0.05, 10, 20, 20), False, True),
     "10x20x20 near-deterministic 1e-12": (near_deterministic, False, True),
     "10x50x50": (lambda: dirichlet(1.0, 10, 50, 50), True, True),
-    "10x50x50 sparse": (sparse_law, True, True),
+    "10x50x50 sparse": (sparse_distribution, True, True),
     "10x100x100 sampled": (sampled, True, True),
     "10x100x100": (lambda: dirichlet(1.0, 10, 100, 100), True, True),
     "50x50x50": (lambda: dirichlet(1.0, 50, 50, 50), True, False),
@@ -81,9 +81,9 @@ def ours(p):
 def broja_2pid(p):
     from idtxl import synergy_tartu
 
-    law = {tuple(map(int, i)): float(p[tuple(i)]) for i in np.argwhere(p > 0)}
-    found = synergy_tartu.pid(law)
-    return float(found["UIY"]) * math.log(2.0), float(max(found["Num_err"])) * math.log(2.0)
+    masses = {tuple(map(int, i)): float(p[tuple(i)]) for i in np.argwhere(p > 0)}
+    result = synergy_tartu.pid(masses)
+    return float(result["UIY"]) * math.log(2.0), float(max(result["Num_err"])) * math.log(2.0)
 
 
 def clarabel_cones(p):
@@ -116,7 +116,7 @@ def clarabel_cones(p):
     right = np.concatenate([a[np.unique(rows_a)], b[np.unique(rows_b)], np.zeros(3 * n)])
     settings = clarabel.DefaultSettings()
     settings.verbose = False
-    found = clarabel.DefaultSolver(
+    result = clarabel.DefaultSolver(
         sparse.csc_matrix((2 * n, 2 * n)),
         np.concatenate([np.zeros(n), np.ones(n)]),
         sparse.csc_matrix(matrix),
@@ -127,7 +127,7 @@ def clarabel_cones(p):
     p_ty = p.sum(1)
     share = p_ty[p_ty > 0] / np.broadcast_to(p_ty.sum(0), p_ty.shape)[p_ty > 0]
     entropy = -float(p_ty[p_ty > 0] @ np.log(share))
-    return found.obj_val + entropy, abs(found.obj_val - found.obj_val_dual)
+    return result.obj_val + entropy, abs(result.obj_val - result.obj_val_dual)
 
 
 def dit_broja(p):
@@ -135,9 +135,9 @@ def dit_broja(p):
 
     digits = "0123456789abcdefghijklmnopqrstuvwxyz"
     outcomes = [digits[t] + digits[x] + digits[y] for t, x, y in np.ndindex(p.shape)]
-    law = dit.Distribution(outcomes, p.ravel())
-    found = dit.pid.PID_BROJA(law, [(1,), (2,)], (0,))
-    return float(found.get_pi(((1,),))) * math.log(2.0), math.nan
+    joint = dit.Distribution(outcomes, p.ravel())
+    result = dit.pid.PID_BROJA(joint, [(1,), (2,)], (0,))
+    return float(result.get_pi(((1,),))) * math.log(2.0), math.nan
 
 
 METHODS = {
@@ -149,10 +149,10 @@ METHODS = {
 SMALL = {"dit": ("2x2x2", "4x10x10")}  # a general optimiser: minutes beyond these
 
 
-def measured(method, law, pipe):
+def measured(method, distribution, pipe):
     """In a child process: at least one solve, more while they are short; the fastest counts."""
     try:
-        p, (solver, _) = LAWS[law][0](), METHODS[method]
+        p, (solver, _) = DISTRIBUTIONS[distribution][0](), METHODS[method]
         if p.size < 5000:
             solver(p)  # warm up imports
         best, best_cpu, begun = math.inf, math.inf, time.perf_counter()
@@ -169,9 +169,9 @@ def measured(method, law, pipe):
         pipe.send((math.nan, math.nan, math.nan, math.nan, math.nan, repr(error)[:80].replace(",", ";")))
 
 
-def run(method, law, limit):
+def run(method, distribution, limit):
     here, there = multiprocessing.Pipe()
-    child = multiprocessing.get_context("spawn").Process(target=measured, args=(method, law, there))
+    child = multiprocessing.get_context("spawn").Process(target=measured, args=(method, distribution, there))
     child.start()
     answer = (math.nan, math.nan, math.nan, math.nan, math.nan, f"over {limit:.0f} s")
     if here.poll(limit):
@@ -188,26 +188,27 @@ def batch_row():
     best = math.inf
     for _ in range(3):
         start = time.process_time()
-        found = rd.broja_batch(p)
+        result = rd.broja_batch(p)
         best = min(best, time.process_time() - start)
-    return best / 1000, float(found.gap.max())
+    return best / 1000, float(result.gap.max())
 
 
 def table(rows):
     print(
-        "\n| law (T x X x Y) | method | wall s | CPU s | CPU times ours | error (nats) | own claim or gap | peak MB | |"
+        "\n| distribution (T x X x Y) | method | wall s | CPU s | CPU times ours | error (nats) "
+        "| own claim or gap | peak MB | |"
     )
     print("|---|---|---|---|---|---|---|---|---|")
-    for law in LAWS:
-        mine = rows.get((law, "redundancy"))
+    for distribution in DISTRIBUTIONS:
+        mine = rows.get((distribution, "redundancy"))
         for method in METHODS:
-            row = rows.get((law, method))
+            row = rows.get((distribution, method))
             if row is None or mine is None:
                 continue
             wall, cpu, value, claim, peak, status = row
             error = f"in [{-mine[3]:.0e}, 0], proved" if method == "redundancy" else f"{value - mine[2]:+.0e}"
             print(
-                f"| {law} | {method} | {wall:.3g} | {cpu:.3g} | {cpu / mine[1]:.3g} | {error} | {claim:.0e} "
+                f"| {distribution} | {method} | {wall:.3g} | {cpu:.3g} | {cpu / mine[1]:.3g} | {error} | {claim:.0e} "
                 f"| {peak:.0f} | {status} |"
             )
 
@@ -221,8 +222,8 @@ def main():
     options = parser.parse_args()
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"):
         os.environ[name] = "1"  # read by the child processes, which import numpy afresh
-    found = {name: importlib.util.find_spec(module) is not None for name, (_, module) in METHODS.items()}
-    print("left out (not installed):", ", ".join(n for n, here in found.items() if not here) or "none")
+    installed = {name: importlib.util.find_spec(module) is not None for name, (_, module) in METHODS.items()}
+    print("left out (not installed):", ", ".join(n for n, present in installed.items() if not present) or "none")
     for package in ("numpy", "scipy", "idtxl-uv", "ecos", "clarabel", "dit"):
         try:
             print(package, version(package), end="; ")
@@ -235,27 +236,29 @@ def main():
         with options.csv.open() as file:
             for row in csv.DictReader(file):
                 values = [float(row[k]) for k in FIELDS[2:7]]
-                rows[row["law"], row["method"]] = (*values, row["status"])
+                rows[row["distribution"], row["method"]] = (*values, row["status"])
     with options.csv.open("a", newline="") as file:
         writer = csv.writer(file)
         if not rows:
             writer.writerow(FIELDS)
-        for law, (_, heavy, peers) in LAWS.items():
-            if (options.only and law not in options.only) or (heavy and not (options.heavy or options.only)):
+        for distribution, (_, heavy, peers) in DISTRIBUTIONS.items():
+            if (options.only and distribution not in options.only) or (heavy and not (options.heavy or options.only)):
                 continue
-            for method, here in found.items():
-                if method in SMALL and law not in SMALL[method]:
+            for method, present in installed.items():
+                if method in SMALL and distribution not in SMALL[method]:
                     continue
-                if here and (peers or method == "redundancy") and (law, method) not in rows:
-                    rows[law, method] = run(method, law, options.limit)
-                    writer.writerow((law, method, *rows[law, method]))
+                if present and (peers or method == "redundancy") and (distribution, method) not in rows:
+                    row = rows[distribution, method] = run(method, distribution, options.limit)
+                    writer.writerow((distribution, method, *row))
                     file.flush()
-                    print(f"{law}: {method} {rows[law, method][0]:.3g} s {rows[law, method][5]}", flush=True)
+                    print(f"{distribution}: {method} {row[0]:.3g} s {row[5]}", flush=True)
     table(rows)
     seconds, gap = batch_row()
     single = rows.get(("2x2x2", "BROJA_2PID"))
     times = "" if single is None else f", {single[1] / seconds:.0f} times faster than BROJA_2PID one by one"
-    print(f"\n1,000 laws 2x2x2 in one call: {seconds * 1e6:.0f} microseconds each, largest gap {gap:.0e}{times}")
+    print(
+        f"\n1,000 distributions 2x2x2 in one call: {seconds * 1e6:.0f} microseconds each, largest gap {gap:.0e}{times}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """500 random distributions: certified gaps, agreement with Clarabel, and the identities a decomposition must satisfy.
 
-    python tests/benchmarks/check_broja.py [--laws 500]
+    python tests/benchmarks/check_broja.py [--count 500]
 
 A quarter each: dense (Dirichlet), sparse, deterministic blocks, rare events (masses down to 1e-9); then as many hard
-sparse laws with masses down to 1e-12. Prints counts of exceptions; Clarabel is left out when it is not installed.
+sparse distributions with masses down to 1e-12. Prints counts of exceptions; Clarabel is left out when it is not
+installed.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from bench_broja import clarabel_cones
 
 
-def law(kind, rng):
+def random_distribution(kind, rng):
     shape = rng.integers(2, 9, size=3)
     if kind == "dense":
         p = rng.gamma(1.0, size=shape)
@@ -43,19 +44,29 @@ def law(kind, rng):
     return p / p.sum()
 
 
-def differs(one, other, names=ATOMS):
-    slack = one.gap + other.gap
-    return any(abs(getattr(one, a) - getattr(other, b)) > slack for a, b in zip(ATOMS, names, strict=True))
+def differs(first, second, names=ATOMS):
+    slack = first.gap + second.gap
+    return any(abs(getattr(first, a) - getattr(second, b)) > slack for a, b in zip(ATOMS, names, strict=True))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--laws", type=int, default=500)
-    count = parser.parse_args().laws
+    parser.add_argument("--count", type=int, default=500)
+    count = parser.parse_args().count
     rng = np.random.default_rng(0)
     peer = importlib.util.find_spec("clarabel") is not None
     kinds = ("dense", "sparse", "deterministic blocks", "rare events")
-    head = ("kind", "laws", "gap > 1e-9", "largest gap", "negative", "swap", "rename", "garbling", "Clarabel > 1e-5")
+    head = (
+        "kind",
+        "distributions",
+        "gap > 1e-9",
+        "largest gap",
+        "negative",
+        "swap",
+        "rename",
+        "garbling",
+        "Clarabel > 1e-5",
+    )
     print("| " + " | ".join(head) + " | largest difference | s |")
     print("|---" * 11 + "|")
     for kind in (*kinds, "hard, 1e-12"):
@@ -63,7 +74,7 @@ def main():
         start, gaps, far = time.process_time(), [], []
         negative = swap = rename = garble = 0
         for _ in range(number):
-            p = law(kind, rng)
+            p = random_distribution(kind, rng)
             pid = rd.broja(p)
             gaps.append(pid.gap)
             negative += any(getattr(pid, atom) < -pid.gap for atom in ATOMS)

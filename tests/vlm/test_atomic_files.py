@@ -1,4 +1,4 @@
-"""Files appear whole or not at all, whoever writes them at once and whatever the file system lacks."""
+"""Files appear complete or not at all, however many processes write them at once and whatever the file system lacks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from threading import Thread
 import numpy as np
 import pytest
 
-from vlm.atomic_files import sync_folder, write_whole, writing, writing_bytes
+from vlm.atomic_files import sync_folder, write_atomically, writing, writing_bytes
 from vlm.table import Table
 
 
@@ -29,9 +29,9 @@ def test_a_file_that_could_not_be_finished_is_not_there(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_whole_files_replace_and_leave_nothing_behind(tmp_path):
-    path = write_whole(tmp_path / "a" / "spec.json", "old")
-    write_whole(path, "new")
+def test_complete_files_replace_and_leave_nothing_behind(tmp_path):
+    path = write_atomically(tmp_path / "a" / "spec.json", "old")
+    write_atomically(path, "new")
     assert path.read_text() == "new"
     assert os.listdir(path.parent) == ["spec.json"]
 
@@ -42,16 +42,16 @@ def test_two_machines_may_write_one_file_at_once(tmp_path, monkeypatch):
 
     def meanwhile(half, path):
         monkeypatch.setattr(os, "replace", replace)
-        write_whole(path, "text")
+        write_atomically(path, "text")
         replace(half, path)
 
     monkeypatch.setattr(os, "replace", meanwhile)
-    path = write_whole(tmp_path / "spec.json", "text")
+    path = write_atomically(tmp_path / "spec.json", "text")
     assert path.read_text() == "text"
     assert os.listdir(tmp_path) == ["spec.json"]
 
 
-def test_threads_that_save_one_table_at_once_leave_a_whole_one(tmp_path):
+def test_threads_that_save_one_table_at_once_leave_a_complete_one(tmp_path):
     tables = [Table({"a": np.full(2_000, k)}) for k in range(4)]
     errors = []
 

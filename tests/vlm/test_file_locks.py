@@ -26,7 +26,7 @@ def test_a_second_holder_is_refused_and_a_reader_can_tell(tmp_path):
         pass
 
 
-def test_a_lock_file_that_was_left_over_blocks_nobody(tmp_path):
+def test_a_lock_file_that_was_left_over_blocks_no_process(tmp_path):
     (tmp_path / "records.jsonl.lock").write_text("")
     assert not is_locked(tmp_path / "records.jsonl")
     with locked(tmp_path / "records.jsonl"):

@@ -151,7 +151,7 @@ def test_parts_say_how_to_go_on_and_merging_says_what_is_missing(capsys, spec, t
     status, out, _ = said(capsys, "sweep", spec, "--out", tmp_path, "--quiet", "--shard", "1/2")
     run = Path(directory(out, "run"))
     assert status == 0
-    assert f"when all are: python -m vlm merge {run}" in out
+    assert f"when all parts are: python -m vlm merge {run}" in out
     status, _, err = said(capsys, "merge", run)
     assert status == 1
     assert "records are missing" in err

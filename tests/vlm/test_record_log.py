@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from vlm.atomic_files import write_whole
+from vlm.atomic_files import write_atomically
 from vlm.record_log import appending, busy, line, placed, read
 
 PACKAGE = Path(__file__).resolve().parents[2] / "vlm"
@@ -97,7 +97,7 @@ def test_the_lock_ends_with_its_process_even_by_kill_9(tmp_path):
         assert list(read(log.path)) == [{"a": 1}]
 
 
-def test_a_full_disk_says_so_and_keeps_every_whole_record(tmp_path):
+def test_a_full_disk_says_so_and_keeps_every_complete_record(tmp_path):
     # A limit on the size of files fails in the middle of a write, as a full disk does.
     path = tmp_path / "records.jsonl"
     code = ALONE + (
@@ -117,6 +117,6 @@ def test_a_full_disk_says_so_and_keeps_every_whole_record(tmp_path):
 
 def test_a_folder_that_cannot_be_written_says_so(tmp_path):
     (tmp_path / "file").write_text("")
-    for call in (lambda p: appending(p).__enter__(), lambda p: write_whole(p, "text")):
+    for call in (lambda p: appending(p).__enter__(), lambda p: write_atomically(p, "text")):
         with pytest.raises(OSError, match=r"cannot write .*choose another --out"):
             call(tmp_path / "file" / "runs" / "records.jsonl")

@@ -18,6 +18,7 @@ from vlm.evaluation.timing import prefill_times
 from vlm.measure.attention_ratio import AttentionRecord, attention
 from vlm.measure.distances import ProbeRecord, probe
 from vlm.models.loading import load
+from vlm.models.types import Model, Processor
 from vlm.plans.plan import INDEX_CONVENTION, SkipPlan
 from vlm.table import Table
 
@@ -115,7 +116,7 @@ def run_demo(
 
 
 def measure_questions(
-    model: Any, processor: Any, questions: Sequence[tiny.Question], *, batch_size: int, bar: Bar
+    model: Model, processor: Processor, questions: Sequence[tiny.Question], *, batch_size: int, bar: Bar
 ) -> tuple[ProbeRecord, AttentionRecord]:
     """Run the prompts once under probe and attention; nothing is generated and no answers are used."""
     starts = range(0, len(questions), batch_size)

@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vlm.atomic_files import write_whole
+from vlm.atomic_files import write_atomically
 from vlm.demo.figures import demo_figures
 from vlm.evaluation.accuracy import TOLERANCE
 from vlm.plans.plan import INDEX_CONVENTION
@@ -38,9 +38,9 @@ def save(outcome: Outcome, folder: str | Path) -> list[Path]:
     ]
     figures = demo_figures(outcome, folder)
     page = folder / "index.html"
-    write_whole(page, demo_page(outcome, figures))
+    write_atomically(page, demo_page(outcome, figures))
     report = folder / "report.json"
-    write_whole(report, json.dumps(outcome.report, indent=2) + "\n")
+    write_atomically(report, json.dumps(outcome.report, indent=2) + "\n")
     return [*written, *figures, page, report]
 
 

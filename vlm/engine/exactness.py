@@ -6,10 +6,9 @@ every layer on the full sequence with a mask and without a cache (:mod:`vlm.engi
 
 from __future__ import annotations
 
-import argparse
 import textwrap
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
@@ -56,24 +55,25 @@ def worst_error(family: str, attention: str, item: Property, plans: Iterable[str
     return worst
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the command to its parser."""
-    parser.add_argument("--family", nargs="+", metavar="NAME", help=f"default: {' '.join(TABLE_FAMILIES)}")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the table to this file")
-
-
-def run(given: argparse.Namespace) -> int:
+def run(families: Sequence[str] = (), markdown: Path | None = None) -> int:
     """Print the table; the exit status is 1 if an error exceeds its limit.
+
+    Parameters
+    ----------
+    families : sequence of str
+        Names of model families; empty for all of them.
+    markdown : Path, optional
+        Also write the table to this file, as a Markdown page.
 
     Raises
     ------
     ValueError
         A family is unknown.
     """
-    families = tuple(given.family or TABLE_FAMILIES)
+    families = tuple(families or TABLE_FAMILIES)
     unknown = [name for name in families if name not in FAMILY_NAMES]
     if unknown:
-        raise ValueError(f"--family: expected some of {', '.join(FAMILY_NAMES)}, got {', '.join(unknown)}")
+        raise ValueError(f"--family: expected one or more of {', '.join(FAMILY_NAMES)}, got {', '.join(unknown)}")
     lines = ["| family | attention | " + " | ".join(p.name for p in PROPERTIES) + " |"]
     lines.append("| --- | --- |" + " ---: |" * len(PROPERTIES))
     print("\n".join(lines))
@@ -93,8 +93,8 @@ def run(given: argparse.Namespace) -> int:
                 lines.append(f"| {family} | {attention} | " + " | ".join(cells) + " |")
                 print(lines[-1], flush=True)
     print("\n".join(notes))
-    if given.markdown:
-        given.markdown.write_text(_page(lines, list(notes)), encoding="utf-8")
+    if markdown is not None:
+        markdown.write_text(_page(lines, list(notes)), encoding="utf-8")
     return int(failed)
 
 

@@ -58,8 +58,8 @@ def generate(model: Model, batch: Batch, **settings: Any) -> Any:
 def teacher(model: Model, batch: Batch, sequences: Tensor, plan: SkipPlan) -> Tensor:
     """Reference logits (batch, new tokens, vocabulary) from which each generated token is chosen."""
     start = batch["input_ids"].shape[1]
-    whole = with_positions(lengthened(model, batch, sequences))
-    return planned_logits(model, whole, str(plan), prompt=start)[:, start - 1 : -1]
+    prompt_and_answer = with_positions(lengthened(model, batch, sequences))
+    return planned_logits(model, prompt_and_answer, str(plan), prompt=start)[:, start - 1 : -1]
 
 
 def allowed(model: Model, logits: Tensor) -> Tensor:
@@ -133,8 +133,8 @@ def sampling(model: Model, plan: SkipPlan) -> float:
     torch.manual_seed(1)
     slow = batch["input_ids"]
     for _ in range(NEW_TOKENS):
-        whole = with_positions(lengthened(model, batch, slow))
-        logits = planned_logits(model, whole, str(plan), prompt=batch["input_ids"].shape[1])
+        prompt_and_answer = with_positions(lengthened(model, batch, slow))
+        logits = planned_logits(model, prompt_and_answer, str(plan), prompt=batch["input_ids"].shape[1])
         logits = allowed(model, logits[:, -1])
         slow = torch.cat([slow, torch.multinomial(logits.softmax(-1), 1)], dim=1)
     return float((fast != slow).double().mean())

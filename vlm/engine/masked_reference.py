@@ -56,79 +56,100 @@ def planned_logits(
     """
     decoder = next(m for m in model.modules() if hasattr(m, "layers") and hasattr(m, "embed_tokens"))
     image = next(getattr(model.config, name) for name in _IMAGE_TOKEN if hasattr(model.config, name))
-    depth, vision = len(decoder.layers), (batch["input_ids"] == image) & ("pixel_values" in batch)
+    vision = (batch["input_ids"] == image) & ("pixel_values" in batch)
     last = (prompt or vision.shape[1]) - 1
-    words = [part.split(":") for part in text.split("/") if part != "none"]
-    layers = {label: numbers(body, depth) for label, body in words if "=" not in body}
-    keeps = [body.split("=") for label, body in words if label == "keep"]
-    prunes = {int(body.split("=")[0]): float(body.split("=")[1]) for label, body in words if label == "prune"}
-    ordinal = vision.long().cumsum(1) - 1
-    maps = {} if maps is None else maps
-    left: dict[int, torch.Tensor] = {}
-
-    def bypassing(index: int) -> torch.Tensor:
-        out = torch.zeros_like(vision)
-        if index in layers.get("vision", ()):
-            out |= vision
-        if index in layers.get("text", ()):
-            out |= ~vision
-        for span, tokens in keeps:
-            if index in numbers(span, depth):
-                kept = torch.tensor(sorted(numbers(tokens, 10_000)), device=vision.device)
-                out |= vision & ~torch.isin(ordinal, kept)
-        for first, fraction in prunes.items():
-            if index >= first:
-                if first not in left:
-                    left[first] = chosen(first, fraction)
-                out |= vision & ~left[first]
-        return out
-
-    def chosen(first: int, fraction: float) -> torch.Tensor:
-        out = torch.zeros_like(vision)
-        away = bypassing(first - 1)
-        for row in range(len(vision)):
-            score = maps[first - 1][row, :, last].mean(0).detach()
-            there = [int(j) for j in torch.nonzero(vision[row] & ~away[row])]
-            best = sorted(there, key=lambda j: (-float(score[j]), j))
-            out[row, best[: round(fraction * int(vision[row].sum()))]] = True
-        return out
-
-    def wrap(index: int, original: Forward) -> Forward:
-        def forward(states: torch.Tensor, **kwargs: Any) -> Any:
-            away = bypassing(index)
-            mask = kwargs["attention_mask"]
-            closed = away[:, None, None, :] & ~torch.eye(away.shape[1], dtype=torch.bool, device=away.device)
-            kwargs["attention_mask"] = mask.masked_fill(closed, torch.finfo(mask.dtype).min)
-            new = original(states, **kwargs)
-            back = away | (vision if index in layers.get("freeze", ()) else False)
-            return torch.where(back.unsqueeze(-1), states, new[0] if isinstance(new, tuple) else new)
-
-        return forward
-
-    def seeing(index: int, original: Forward) -> Forward:
-        def forward(**kwargs: Any) -> Any:
-            out, maps[index] = original(**kwargs)
-            return (torch.zeros_like(out) if index in layers.get("attention", ()) else out), None
-
-        return forward
-
-    def silent(original: Forward) -> Forward:
-        def forward(states: torch.Tensor) -> Any:
-            out = original(states)
-            return (torch.zeros_like(out[0]), out[1]) if isinstance(out, tuple) else torch.zeros_like(out)
-
-        return forward
-
+    run = _MaskedRun(text, len(decoder.layers), vision, last, {} if maps is None else maps)
     with ExitStack() as stack:
         stack.enter_context(torch.set_grad_enabled(gradients))
         for config in {id(c): c for c in (decoder.config, model.config.get_text_config())}.values():
             stack.callback(set_attention_implementation, config, attention_implementation(config))
             set_attention_implementation(config, "eager")
         for index, layer in enumerate(decoder.layers):
-            stack.enter_context(patch.object(layer, "forward", wrap(index, layer.forward)))
-            stack.enter_context(patch.object(layer.self_attn, "forward", seeing(index, layer.self_attn.forward)))
-            if index in layers.get("mlp", ()):
+            attention = layer.self_attn
+            stack.enter_context(patch.object(layer, "forward", run.layer(index, layer.forward)))
+            stack.enter_context(patch.object(attention, "forward", run.attention(index, attention.forward)))
+            if index in run.layers.get("mlp", ()):
                 branch = layer.mlp if hasattr(layer, "mlp") else layer.feed_forward
-                stack.enter_context(patch.object(branch, "forward", silent(branch.forward)))
+                stack.enter_context(patch.object(branch, "forward", _zero(branch.forward)))
         logits: torch.Tensor = model(**batch, use_cache=False).logits
         return logits
+
+
+class _MaskedRun:
+    """One forward under a plan: which tokens bypass each layer, and the forwards that carry this out.
+
+    `vision` (batch, tokens) marks image tokens; `last` is the position of the last prompt token; `maps` receives the
+    attention maps by layer.
+    """
+
+    def __init__(self, text: str, depth: int, vision: torch.Tensor, last: int, maps: dict[int, torch.Tensor]) -> None:
+        words = [part.split(":") for part in text.split("/") if part != "none"]
+        self.layers = {label: numbers(body, depth) for label, body in words if "=" not in body}
+        keeps = [body.split("=") for label, body in words if label == "keep"]
+        self.keeps = [(numbers(span, depth), sorted(numbers(tokens, 10_000))) for span, tokens in keeps]
+        prunes = [body.split("=") for label, body in words if label == "prune"]
+        self.prunes = {int(layer): float(fraction) for layer, fraction in prunes}
+        self.vision, self.last, self.maps = vision, last, maps
+        self.ordinal = vision.long().cumsum(1) - 1
+        self.unpruned: dict[int, torch.Tensor] = {}
+
+    def bypassing(self, index: int) -> torch.Tensor:
+        """The tokens that bypass a layer, bool (batch, tokens)."""
+        out = torch.zeros_like(self.vision)
+        if index in self.layers.get("vision", ()):
+            out |= self.vision
+        if index in self.layers.get("text", ()):
+            out |= ~self.vision
+        for span, tokens in self.keeps:
+            if index in span:
+                out |= self.vision & ~torch.isin(self.ordinal, torch.tensor(tokens, device=self.vision.device))
+        for first, fraction in self.prunes.items():
+            if index >= first:
+                if first not in self.unpruned:
+                    self.unpruned[first] = self.highest(first, fraction)
+                out |= self.vision & ~self.unpruned[first]
+        return out
+
+    def highest(self, first: int, fraction: float) -> torch.Tensor:
+        """The image tokens to which the last prompt token attends most in the layer before `first`."""
+        out = torch.zeros_like(self.vision)
+        candidates = self.vision & ~self.bypassing(first - 1)
+        for row in range(len(self.vision)):
+            score = self.maps[first - 1][row, :, self.last].mean(0).detach()
+            positions = [int(j) for j in torch.nonzero(candidates[row])]
+            best = sorted(positions, key=lambda j: (-float(score[j]), j))
+            out[row, best[: round(fraction * int(self.vision[row].sum()))]] = True
+        return out
+
+    def layer(self, index: int, original: Forward) -> Forward:
+        """A layer's forward that masks bypassing tokens and restores their states, and those of frozen tokens."""
+
+        def forward(states: torch.Tensor, **kwargs: Any) -> torch.Tensor:
+            away = self.bypassing(index)
+            mask = kwargs["attention_mask"]
+            closed = away[:, None, None, :] & ~torch.eye(away.shape[1], dtype=torch.bool, device=away.device)
+            kwargs["attention_mask"] = mask.masked_fill(closed, torch.finfo(mask.dtype).min)
+            new = original(states, **kwargs)
+            back = away | (self.vision if index in self.layers.get("freeze", ()) else False)
+            return torch.where(back.unsqueeze(-1), states, new[0] if isinstance(new, tuple) else new)
+
+        return forward
+
+    def attention(self, index: int, original: Forward) -> Forward:
+        """An attention module's forward that stores its map, and returns zeros if the plan drops it."""
+
+        def forward(**kwargs: Any) -> tuple[torch.Tensor, None]:
+            out, self.maps[index] = original(**kwargs)
+            return (torch.zeros_like(out) if index in self.layers.get("attention", ()) else out), None
+
+        return forward
+
+
+def _zero(original: Forward) -> Forward:
+    """A feed-forward branch that returns zeros, together with its routing if it has one."""
+
+    def forward(states: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, object]:
+        out = original(states)
+        return (torch.zeros_like(out[0]), out[1]) if isinstance(out, tuple) else torch.zeros_like(out)
+
+    return forward

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from vlm.evaluation.protocols import Protocol, Reading
 from vlm.item import Item
 from vlm.models.families import anatomy
 from vlm.models.prompts import inputs, wording
+from vlm.models.types import Model, Processor
 from vlm.plans.plan import SkipPlan
 from vlm.record_types import Circumstances, Tokens
 from vlm.scoring import letter_probabilities
@@ -60,13 +61,13 @@ class Unusable:
 
 
 @dataclass(frozen=True, eq=False)
-class Question:
+class PreparedQuestion:
     """An item in the words of a protocol and of the model's chat template.
 
     Attributes
     ----------
     item : Item
-        What it was made from.
+        The item that it asks.
     text : str
         The prompt, with the model's image tokens.
     reading : "letter" or "generate"
@@ -91,7 +92,7 @@ class _Call(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Asking:
+class Answerer:
     """A model that answers questions under one protocol.
 
     Attributes
@@ -104,17 +105,17 @@ class Asking:
         Set before every call.
     """
 
-    model: Any
-    processor: Any
+    model: Model
+    processor: Processor
     protocol: Protocol
     seed: int = 0
     _inputs: dict[tuple[str, ...], dict[str, Tensor]] = field(default_factory=dict)
 
-    def questions(self, items: Sequence[Item]) -> list[Question | Unusable]:
+    def questions(self, items: Sequence[Item]) -> list[PreparedQuestion | Unusable]:
         """The prompts of a batch. Inputs prepared for earlier batches are dropped."""
         self._inputs.clear()
         prompts = [self._question(item) for item in items]
-        usable = [q for q in prompts if isinstance(q, Question)]
+        usable = [q for q in prompts if isinstance(q, PreparedQuestion)]
         try:
             for group in alike(usable):
                 self.inputs(group)
@@ -122,20 +123,20 @@ class Asking:
             # An unreadable image fails the whole batch; retry items one by one to find it. Out-of-memory is handled by
             # the caller.
             if not out_of_memory(error):
-                prompts = [self._alone(q) if isinstance(q, Question) else q for q in prompts]
+                prompts = [self._alone(q) if isinstance(q, PreparedQuestion) else q for q in prompts]
         return prompts
 
     def answers(
-        self, questions: Sequence[Question | Unusable], plan: SkipPlan
+        self, questions: Sequence[PreparedQuestion | Unusable], plan: SkipPlan
     ) -> list[Answer | TooLarge | Refused | Unusable]:
         """One result per question, in order."""
         results: dict[int, Answer | TooLarge | Refused | Unusable] = {}
-        for group in alike([q for q in questions if isinstance(q, Question)]):
+        for group in alike([q for q in questions if isinstance(q, PreparedQuestion)]):
             group_results = in_halves(partial(one_by_one, partial(self._call, plan=plan)), group)
             results |= {id(q): result for q, result in zip(group, group_results, strict=True)}
-        return [results[id(q)] if isinstance(q, Question) else q for q in questions]
+        return [results[id(q)] if isinstance(q, PreparedQuestion) else q for q in questions]
 
-    def inputs(self, questions: Sequence[Question]) -> dict[str, Tensor]:
+    def inputs(self, questions: Sequence[PreparedQuestion]) -> dict[str, Tensor]:
         """Model inputs for some questions of the current batch, kept until the next batch: every plan uses the same."""
         key = tuple(q.item.id for q in questions)
         if key not in self._inputs:
@@ -143,14 +144,14 @@ class Asking:
             self._inputs[key] = inputs(self.model, self.processor, [q.text for q in questions], images)
         return self._inputs[key]
 
-    def _question(self, item: Item) -> Question | Unusable:
+    def _question(self, item: Item) -> PreparedQuestion | Unusable:
         try:
             text = wording(self.processor, self.protocol.prompt(item), len(item.images))
         except ValueError as error:
             return Unusable(str(error))
-        return Question(item, text, self.protocol.reading(item), self.protocol.max_new_tokens(item))
+        return PreparedQuestion(item, text, self.protocol.reading(item), self.protocol.max_new_tokens(item))
 
-    def _alone(self, question: Question) -> Question | Unusable:
+    def _alone(self, question: PreparedQuestion) -> PreparedQuestion | Unusable:
         try:
             self.inputs([question])
         except (*_REFUSALS, MemoryError) as error:
@@ -158,7 +159,7 @@ class Asking:
                 return Unusable(f"the processor refused it: {error}")
         return question
 
-    def _call(self, questions: Sequence[Question], attempt: int, plan: SkipPlan) -> list[Answer]:
+    def _call(self, questions: Sequence[PreparedQuestion], attempt: int, plan: SkipPlan) -> list[Answer]:
         batch = self.inputs(questions)
         torch.manual_seed(self.seed)
         with torch.inference_mode(), skipping(self.model, plan):
@@ -173,7 +174,7 @@ class Asking:
         run = circumstances(self.model, call.seconds, len(questions), attempt)
         return [Answer(*fields, run) for fields in zip(call.predictions, call.probabilities, tokens, strict=True)]
 
-    def _letters(self, questions: Sequence[Question], batch: dict[str, Tensor]) -> _Call:
+    def _letters(self, questions: Sequence[PreparedQuestion], batch: dict[str, Tensor]) -> _Call:
         labels = [self.protocol.labels(q.item) for q in questions]
         start = now(self.model)
         probabilities = letter_probabilities(self.model, self.processor, batch, labels)
@@ -199,23 +200,23 @@ class Asking:
         return _Call(texts(self.processor, new), [None] * len(new), lengths(self.model, new), seconds)
 
 
-def prompt_tokens(model: Any, batch: dict[str, Tensor]) -> tuple[list[int], list[int]]:
+def prompt_tokens(model: Model, batch: dict[str, Tensor]) -> tuple[list[int], list[int]]:
     """Numbers of image and of text tokens in each row of a batch, without padding."""
     ids, real = batch["input_ids"], batch["attention_mask"].bool()
     image = torch.isin(ids, torch.tensor(sorted(anatomy(model).placeholders), device=ids.device)) & real
     return image.sum(dim=1).tolist(), (real & ~image).sum(dim=1).tolist()
 
 
-def alike(questions: Sequence[Question]) -> Iterator[list[Question]]:
+def alike(questions: Sequence[PreparedQuestion]) -> Iterator[list[PreparedQuestion]]:
     """Groups of questions that one call can answer, in a fixed order."""
-    groups: dict[tuple[str, int], list[Question]] = {}
+    groups: dict[tuple[str, int], list[PreparedQuestion]] = {}
     for question in questions:
         limit = 0 if question.reading == "letter" else question.max_new_tokens
         groups.setdefault((question.reading, limit), []).append(question)
     yield from groups.values()
 
 
-def circumstances(model: Any, seconds: tuple[float, float], batch: int, attempt: int) -> Circumstances:
+def circumstances(model: Model, seconds: tuple[float, float], batch: int, attempt: int) -> Circumstances:
     """What may differ between two runs: times (prefill, decoding), batch, attempt, device."""
     device = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else str(model.device.type)
     return {
@@ -227,7 +228,7 @@ def circumstances(model: Any, seconds: tuple[float, float], batch: int, attempt:
     }
 
 
-def now(model: Any) -> float:
+def now(model: Model) -> float:
     """Seconds of a monotonic clock, read after the device has finished all queued work."""
     if model.device.type == "cuda":
         torch.cuda.synchronize(model.device)

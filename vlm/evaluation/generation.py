@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
+
+from vlm.models.types import Model, Processor
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,8 @@ class Decoding:
 
 
 def generate(
-    model: Any,
-    processor: Any,
+    model: Model,
+    processor: Processor,
     batch: Mapping[str, Tensor],
     decoding: Decoding,
     *,
@@ -74,24 +75,24 @@ def generate(
     return ids[:, batch["input_ids"].shape[1] :]
 
 
-def texts(processor: Any, new: Tensor) -> list[str]:
+def texts(processor: Processor, new: Tensor) -> list[str]:
     """Generated ids as text, without special tokens and surrounding white space."""
     return [text.strip() for text in processor.batch_decode(new, skip_special_tokens=True)]
 
 
-def lengths(model: Any, new: Tensor) -> list[int]:
+def lengths(model: Model, new: Tensor) -> list[int]:
     """Generated tokens of each row up to and including its end token."""
     ended = torch.isin(new, torch.tensor(end_tokens(model), device=new.device, dtype=new.dtype))
     return [int(row.to(torch.uint8).argmax()) + 1 if bool(row.any()) else len(row) for row in ended]
 
 
-def end_tokens(model: Any) -> list[int]:
+def end_tokens(model: Model) -> list[int]:
     """Ids of the tokens that end a generation, as the model's generation configuration names them."""
     ends = model.generation_config.eos_token_id
     return [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
 
 
-def pad_token(model: Any, processor: Any) -> int:
+def pad_token(model: Model, processor: Processor) -> int:
     """Id of the token that fills finished rows.
 
     The generation configuration's own, else the tokenizer's, else the first end token, else 0.

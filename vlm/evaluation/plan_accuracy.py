@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from torch import Tensor
 
@@ -11,6 +10,7 @@ from redundancy.array_types import BoolArray
 from vlm import tiny
 from vlm.engine.skipping import skipping
 from vlm.evaluation.accuracy import Score, paired_difference, score_accuracy
+from vlm.models.types import Model, Processor
 from vlm.plans.cost import operations_ratio
 from vlm.plans.plan import SkipPlan
 
@@ -39,7 +39,7 @@ class PlanAccuracy:
         Numbers of vision and of text tokens in its prompts.
     """
 
-    def __init__(self, model: Any, processor: Any, questions: Sequence[tiny.Question], batch_size: int) -> None:
+    def __init__(self, model: Model, processor: Processor, questions: Sequence[tiny.Question], batch_size: int) -> None:
         self.model, self.processor, self.questions, self.batch_size = model, processor, questions, batch_size
         self.groups = [q.image_id for q in questions]
         self.full = self.right(SkipPlan())
@@ -83,7 +83,7 @@ class PlanAccuracy:
         }
 
 
-def prompt_batch(model: Any, processor: Any, questions: Sequence[tiny.Question]) -> dict[str, Tensor]:
+def prompt_batch(model: Model, processor: Processor, questions: Sequence[tiny.Question]) -> dict[str, Tensor]:
     """Model inputs for a batch of embedded questions, on the model's device."""
     images = [q.image for q in questions]
     batch = processor(images=images, text=[q.prompt for q in questions], return_tensors="pt", padding=True)

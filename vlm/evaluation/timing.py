@@ -5,18 +5,18 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from vlm.engine.skipping import skipping
+from vlm.models.types import Model
 from vlm.plans.plan import SkipPlan
 
 
 def prefill_times(
-    model: Any, batch: Mapping[str, Tensor], plans: Sequence[SkipPlan], *, rounds: int = 7
+    model: Model, batch: Mapping[str, Tensor], plans: Sequence[SkipPlan], *, rounds: int = 7
 ) -> tuple[list[float], list[float]]:
     """Median time of one forward pass under each plan, and its median ratio to the first plan.
 
@@ -75,7 +75,7 @@ def prefill_times(
     return seconds, [statistics.median(column) for column in (times / times[:, :1]).T.tolist()]
 
 
-def _seconds(model: Any, plan: SkipPlan, run: Callable[[], None]) -> float:
+def _seconds(model: Model, plan: SkipPlan, run: Callable[[], None]) -> float:
     with skipping(model, plan):
         _wait(model)
         start = time.perf_counter()
@@ -84,6 +84,6 @@ def _seconds(model: Any, plan: SkipPlan, run: Callable[[], None]) -> float:
         return time.perf_counter() - start
 
 
-def _wait(model: Any) -> None:
+def _wait(model: Model) -> None:
     if model.device.type == "cuda":
         torch.cuda.synchronize(model.device)

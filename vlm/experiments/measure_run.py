@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from redundancy.array_types import FloatArray
-from vlm.evaluation.answering import Asking, Question, Unusable, alike, circumstances, now, prompt_tokens
+from vlm.evaluation.answering import Answerer, PreparedQuestion, Unusable, alike, circumstances, now, prompt_tokens
 from vlm.evaluation.batch_failures import Refused, TooLarge, in_halves, one_by_one
 from vlm.experiments.batches import Batch
 from vlm.experiments.run import Run
@@ -88,26 +88,26 @@ def measured_spec(spec: Spec) -> Spec:
 
 
 def _measuring(run: Run, batch: Batch) -> Callable[[SkipPlan], Sequence[MeasurementFields | FailureFields]]:
-    questions = run.asking.questions(batch.items)
-    return lambda plan: _measured(run.asking, questions, run.spec.thresholds)
+    questions = run.answerer.questions(batch.items)
+    return lambda plan: _measured(run.answerer, questions, run.spec.thresholds)
 
 
 def _measured(
-    asking: Asking, questions: Sequence[Question | Unusable], thresholds: Sequence[float]
+    answerer: Answerer, questions: Sequence[PreparedQuestion | Unusable], thresholds: Sequence[float]
 ) -> list[MeasurementFields | FailureFields]:
     results: dict[int, MeasurementFields | TooLarge | Refused] = {}
-    for group in alike([q for q in questions if isinstance(q, Question)]):
-        group_results = in_halves(partial(one_by_one, partial(_layers, asking, thresholds=thresholds)), group)
+    for group in alike([q for q in questions if isinstance(q, PreparedQuestion)]):
+        group_results = in_halves(partial(one_by_one, partial(_layers, answerer, thresholds=thresholds)), group)
         results |= {id(q): result for q, result in zip(group, group_results, strict=True)}
-    in_order = (results[id(q)] if isinstance(q, Question) else q for q in questions)
+    in_order = (results[id(q)] if isinstance(q, PreparedQuestion) else q for q in questions)
     return [failed(r.reason) if isinstance(r, (TooLarge, Refused, Unusable)) else r for r in in_order]
 
 
 def _layers(
-    asking: Asking, questions: Sequence[Question], attempt: int, *, thresholds: Sequence[float]
+    answerer: Answerer, questions: Sequence[PreparedQuestion], attempt: int, *, thresholds: Sequence[float]
 ) -> list[MeasurementFields]:
     """Distances and attention of each prompt of one call, as lists along the layers."""
-    model, batch = asking.model, asking.inputs(questions)
+    model, batch = answerer.model, answerer.inputs(questions)
     start = now(model)
     with torch.inference_mode(), probe(model, thresholds=thresholds) as record, attention(model) as seen:
         model(**batch, logits_to_keep=1)

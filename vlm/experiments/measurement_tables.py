@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypedDict, Unpack, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 import bounds
+from bounds.confidence import Method
 from redundancy import Estimate, checks
 from redundancy.array_types import FloatArray
 from redundancy.units import unit_means
@@ -47,8 +48,19 @@ def write_tables(run_directory: str | Path, *, confidence: float = 0.95, partial
     return written + [table.save(folder / f"{name}.csv") for name, table in tables.items()]
 
 
+class DecideOptions(TypedDict, total=False):
+    """Keyword arguments of `vlm.decide`, other than the measurement itself."""
+
+    t: float
+    delta: float
+    attention_limit: float
+    accumulated: bool
+    confidence: float
+    method: Method
+
+
 def decided(
-    run_directory: str | Path, *, task_group: str | None = None, partial: bool = False, **settings: Any
+    run_directory: str | Path, *, task_group: str | None = None, partial: bool = False, **options: Unpack[DecideOptions]
 ) -> Decision:
     """The decision of `vlm.decide` on a measurement on disk.
 
@@ -60,7 +72,7 @@ def decided(
         A task group or a data set; all of them together by default.
     partial : bool
         Accept an unfinished measurement.
-    **settings
+    **options
         As for `vlm.decide`.
 
     Raises
@@ -80,7 +92,7 @@ def decided(
             "measured, as its redundancy.csv names them"
         )
     measured = Measured(tuple(prompts))
-    return decide(measured, measured, groups=measured.groups, **settings)
+    return decide(measured, measured, groups=measured.groups, **options)
 
 
 def redundancy(records: Iterable[RunRecord], *, confidence: float = 0.95) -> Table:

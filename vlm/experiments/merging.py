@@ -10,7 +10,7 @@ from pathlib import Path
 from sys import intern
 from typing import TypeAlias, TypedDict, cast
 
-from vlm.atomic_files import write_whole, writing
+from vlm.atomic_files import write_atomically, writing
 from vlm.experiments.run_directory import StoredRun, log_paths, placed_records, stored_run
 from vlm.record_log import line
 from vlm.record_types import RunRecord, TimeRecord
@@ -109,7 +109,7 @@ def merge(run_directory: str | Path, *, partial: bool = False) -> list[Path]:
             contents.write(line(_content(record)))
             lines.write(line(_time(record)))
     made_of: MadeOf = {"logs": sizes, "records": count, "of": _size(run)}
-    write_whole(_made_of(run.folder), json.dumps(made_of) + "\n")
+    write_atomically(_made_of(run.folder), json.dumps(made_of) + "\n")
     return paths
 
 
@@ -134,7 +134,7 @@ def _made_of(folder: Path) -> Path:
 
 def _last_merge(folder: Path) -> MadeOf | None:
     path = _made_of(folder)
-    return cast(MadeOf, json.loads(path.read_text())) if path.is_file() else None
+    return cast(MadeOf, json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
 
 
 def _sizes(folder: Path) -> dict[str, int]:

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 import torch
 
-from vlm.evaluation.answering import Asking
+from vlm.evaluation.answering import Answerer
 from vlm.evaluation.process_device import own_device
 from vlm.evaluation.protocols import PROTOCOLS, Protocol
 from vlm.experiments.run_directory import StoredRun, versions
@@ -125,12 +125,12 @@ class Run(StoredRun):
         )
 
     @cached_property
-    def asking(self) -> Asking:
+    def answerer(self) -> Answerer:
         """The model under the protocol; loaded on first use, since a complete run needs none."""
         place = {"device_map": self.device_map} if self.device_map else {"device": self.device or own_device()}
         how: dict[str, Any] = {"dtype": _DTYPES[self.spec.dtype], "attention": self.spec.attention, **place}
         model, processor = load(self.spec.model, revision=self.spec.revision, **how)
-        return Asking(model, processor, self.protocol, self.spec.seed)
+        return Answerer(model, processor, self.protocol, self.spec.seed)
 
 
 def _protocol(spec: Spec) -> Protocol:

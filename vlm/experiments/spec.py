@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -16,6 +17,8 @@ from redundancy.display import Displayed
 from vlm.plans.plan import SkipPlan
 
 _FORMAT = 1  # of records and directories; part of every digest
+_FORBIDDEN = '<>:"/\\|?*'  # in file names on Windows
+_NO_FILE_NAME = re.compile(rf"[{re.escape(_FORBIDDEN)}\x00-\x1f]|^\.|\.$")
 
 
 @dataclass(frozen=True, repr=False)
@@ -68,8 +71,11 @@ class DataChoice(Displayed):
         if self.streaming and self.limit is not None and self.seed != 0:
             raise ValueError(f"data: expected seed 0, got {self.seed} for {self.name!r}; a stream is cut, not sampled")
         object.__setattr__(self, "label", self.label or self.name)
-        if "/" in self.label or self.label.startswith("."):
-            raise ValueError(f"data: expected a label without '/' that may name a file, got {self.label!r}")
+        if _NO_FILE_NAME.search(self.label):
+            raise ValueError(
+                f"data: expected a label that can name a file on every system, without {_FORBIDDEN} and without a dot "
+                f"at either end, got {self.label!r}"
+            )
 
     def __repr__(self) -> str:
         defaults = {f.name: f.default for f in fields(self)} | {"label": self.name}

@@ -18,7 +18,7 @@ from vlm.item import Item
 from vlm.judges import Judge, JudgeRequest
 from vlm.plans.cost import operations
 from vlm.plans.plan import SkipPlan
-from vlm.record_types import AnswerFields, FailureFields, Operations, failed
+from vlm.record_types import AnswerFields, FailureFields, OperationCounts, failed
 from vlm.scoring import score
 
 Fields: TypeAlias = AnswerFields | FailureFields
@@ -96,18 +96,18 @@ def _answering(run: Run) -> Callable[[Batch], Callable[[SkipPlan], Sequence[Fiel
 
     @cache
     def cost(vision: int, text: int, plan: SkipPlan) -> float:
-        return operations(run.asking.model, vision=vision, text=text, plan=plan).total
+        return operations(run.answerer.model, vision=vision, text=text, plan=plan).total
 
     def work(batch: Batch) -> Callable[[SkipPlan], Sequence[Fields]]:
-        questions = run.asking.questions(batch.items)
+        questions = run.answerer.questions(batch.items)
 
         def under(plan: SkipPlan) -> Sequence[Fields]:
             outcomes: list[Fields] = []
-            for item, answer in zip(batch.items, run.asking.answers(questions, plan), strict=True):
+            for item, answer in zip(batch.items, run.answerer.answers(questions, plan), strict=True):
                 if isinstance(answer, Answer):
                     vision, text = answer.tokens["vision"], answer.tokens["text"]
-                    operated: Operations = {"plan": cost(vision, text, plan), "full": cost(vision, text, SkipPlan())}
-                    outcomes.append(_scored(item, _fields(answer, operated), run.protocol))
+                    counts: OperationCounts = {"plan": cost(vision, text, plan), "full": cost(vision, text, SkipPlan())}
+                    outcomes.append(_scored(item, _fields(answer, counts), run.protocol))
                 else:
                     outcomes.append(failed(answer.reason))
             if run.judge is not None:
@@ -119,14 +119,14 @@ def _answering(run: Run) -> Callable[[Batch], Callable[[SkipPlan], Sequence[Fiel
     return work
 
 
-def _fields(answer: Answer, operated: Operations) -> AnswerFields:
+def _fields(answer: Answer, counts: OperationCounts) -> AnswerFields:
     """The fields of an answer that is not scored yet."""
     letters = answer.letter_probabilities
     return {
         "prediction": answer.prediction,
         "letter_probabilities": None if letters is None else list(letters),
         "tokens": answer.tokens,
-        "operations": operated,
+        "operations": counts,
         "parsed": None,
         "score": None,
         "judge": None,

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from vlm.judges.judge_prompt import VERSION, key_of, parameters_for, prompt
-from vlm.judges.openai_client import Ask, asking, server_from_environment
+from vlm.judges.openai_client import Ask, conversation, server_from_environment
 from vlm.judges.reply_errors import NoReplyError, shown
 from vlm.judges.verdict import Judge, JudgeRequest, Verdict, failed
 from vlm.judges.verdict_cache import VerdictCache, cache_file
@@ -108,7 +108,7 @@ def chat(
         new = {key: request for key, request in zip(keys, requests, strict=True) if key not in answers}
         if new:
             with (
-                asking(server, model, parameters, retries=retries, timeout=timeout) as ask,
+                conversation(server, model, parameters, retries=retries, timeout=timeout) as ask,
                 ThreadPoolExecutor(min(concurrency, len(new))) as pool,
             ):
                 try:

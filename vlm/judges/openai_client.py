@@ -67,7 +67,9 @@ def server_from_environment() -> Server:
 
 
 @contextmanager
-def asking(server: Server, model: str, parameters: Mapping[str, Any], *, retries: int, timeout: float) -> Iterator[Ask]:
+def conversation(
+    server: Server, model: str, parameters: Mapping[str, Any], *, retries: int, timeout: float
+) -> Iterator[Ask]:
     """Connect, and give a function from a message to the reply that any number of threads may call.
 
     The client retries after status 429 and 5xx, timeouts and lost connections, and waits as long as a

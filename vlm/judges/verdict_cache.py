@@ -1,16 +1,16 @@
-"""A file of verdicts that several processes and threads append to, and that stays whole if one of them crashes."""
+"""A file of verdicts that several processes and threads append to, and that stays intact if one of them crashes."""
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
 import re
 import threading
 from collections.abc import Mapping
 from pathlib import Path
+from typing import IO
 
+from vlm.file_locks import locked
 from vlm.record_log import Log, Record
 
 
@@ -37,10 +37,10 @@ class VerdictCache:
         return self._records.get(key)
 
     def refresh(self) -> None:
-        """Read the records that other processes have written since."""
+        """Read the records that other processes have written since the last call."""
         if self.path.is_file():
             with self._one_thread, self.path.open("rb") as file:
-                self._read_new_lines(file.fileno())
+                self._read_new_lines(file)
 
     def remember(self, key: str, record: Record) -> Record:
         """Store a verdict, unless the case has one already, and return the stored record.
@@ -48,32 +48,26 @@ class VerdictCache:
         Raises
         ------
         OSError
-            The disk is full or cannot be written; what was written before is kept.
+            The disk is full or cannot be written; everything written before is kept.
         """
         with self._one_thread:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-                self._read_new_lines(descriptor)
+            with locked(self.path, wait=True), self.path.open("a+b", buffering=0) as file:
+                self._read_new_lines(file)
                 if key not in self._records:
-                    os.ftruncate(
-                        descriptor, self._read_up_to
-                    )  # the lock is held, so an incomplete last line is a crashed process's
-                    Log(self.path, descriptor).append([{**record, "key": key}])
-                    self._read_new_lines(descriptor)
-            finally:
-                os.close(descriptor)  # releases the lock
+                    file.truncate(self._read_up_to)  # under the lock, an incomplete last line is left from a crash
+                    Log(self.path, file.fileno()).append([{**record, "key": key}])
+                    self._read_new_lines(file)
             return self._records[key]
 
-    def _read_new_lines(self, descriptor: int) -> None:
+    def _read_new_lines(self, file: IO[bytes]) -> None:
         """Read the complete lines that follow those read before."""
-        size = os.fstat(descriptor).st_size
-        data = os.pread(descriptor, max(0, size - self._read_up_to), self._read_up_to)
-        whole = data.rfind(b"\n") + 1
-        self._read_up_to += whole
-        for piece in data[:whole].split(b"\n"):
-            record = _record(piece)
+        file.seek(self._read_up_to)
+        data = file.read()
+        complete = data.rfind(b"\n") + 1
+        self._read_up_to += complete
+        for line in data[:complete].split(b"\n"):
+            record = _record(line)
             if record is not None:
                 self._records.setdefault(record["key"], record)
 
@@ -85,9 +79,10 @@ def cache_file(folder: str | Path, model: str, prompt: str, parameters: Mapping[
     return Path(folder) / f"{name}-{hashlib.sha256(content.encode()).hexdigest()[:8]}.jsonl"
 
 
-def _record(piece: bytes) -> Record | None:
+def _record(line: bytes) -> Record | None:
+    """The record on a line; None if the line is damaged."""
     try:
-        record = json.loads(piece)
+        record = json.loads(line)
     except ValueError:
         return None
     good = isinstance(record, dict) and isinstance(record.get("key"), str) and record.get("score") in (0.0, 1.0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from vlm.engine.forward_call import Call
 from vlm.engine.hooks import attached
 from vlm.measure.records import GrowingRecord
 from vlm.models.families import Family
+from vlm.models.types import Model
 from vlm.table import Table
 
 
@@ -87,8 +87,7 @@ class AttentionRecord(GrowingRecord):
 
     def ratios(self) -> FloatArray:
         """Visual attention ratio, shape (samples, layers, heads), in [0, 1]; ValueError before the first call."""
-        if not self._done:
-            raise ValueError("attention: nothing recorded yet; call the model inside the context first")
+        self._check_recorded("attention")
         return torch.cat(self._done, dim=1).permute(1, 0, 2).numpy().astype(np.float64)
 
     def table(self) -> Table:
@@ -102,7 +101,7 @@ class AttentionRecord(GrowingRecord):
 
 
 @contextmanager
-def attention(model: Any, *, token: int = -1, family: Family | None = None) -> Iterator[AttentionRecord]:
+def attention(model: Model, *, token: int = -1, family: Family | None = None) -> Iterator[AttentionRecord]:
     r"""Measure the visual attention ratio of one text token while the model runs.
 
     The ratio is the share of its attention that the query token gives to image tokens. It is computed from one row

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from vlm.engine.forward_call import Call
 from vlm.engine.hooks import Engine, attached
 from vlm.measure.records import GrowingRecord
 from vlm.models.families import Family
+from vlm.models.types import Model
 from vlm.table import Table
 
 
@@ -122,8 +122,7 @@ class RemovalRecord(GrowingRecord):
         ValueError
             Nothing was recorded yet.
         """
-        if not self._done:
-            raise ValueError("removal: nothing recorded yet; call the model inside the context first")
+        self._check_recorded("removal")
         rows, sample = [], 0
         for batch in self._done:
             for member in range(len(batch[0])):
@@ -136,7 +135,7 @@ class RemovalRecord(GrowingRecord):
 
 
 @contextmanager
-def removal(model: Any, *, family: Family | None = None) -> Iterator[RemovalRecord]:
+def removal(model: Model, *, family: Family | None = None) -> Iterator[RemovalRecord]:
     r"""Measure, in every layer of the running model, how its attention output would change without the image keys.
 
     The change is computed from the layer's own queries, keys and values in float64, as the difference between softmax

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from vlm.engine.forward_call import Call
 from vlm.engine.hooks import Engine, StateRewriter, attached
 from vlm.engine.last_token import last_logits, last_tokens
 from vlm.models.families import Family
+from vlm.models.types import Model
 from vlm.table import Table
 
 Target = Literal["vision", "text", "last"]
@@ -198,7 +199,7 @@ class Trace(Displayed):
 
 @torch.no_grad()
 def trace(
-    model: Any,
+    model: Model,
     batch: Mapping[str, Tensor],
     corruption: Mapping[str, Tensor] | Noise,
     *,
@@ -274,7 +275,7 @@ def trace(
     """
     targets = tuple(targets)
     if not targets or not set(targets) <= set(TARGETS):
-        raise ValueError(f"targets: expected some of {', '.join(TARGETS)}, got {targets}")
+        raise ValueError(f"targets: expected one or more of {', '.join(TARGETS)}, got {targets}")
     with attached(model, family) as engine:
         depth = engine.parts.depth
         if not 1 <= window <= depth + 1:

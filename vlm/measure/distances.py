@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from vlm.engine.forward_call import Call
 from vlm.engine.hooks import attached
 from vlm.measure.records import GrowingRecord
 from vlm.models.families import Family
+from vlm.models.types import Model
 from vlm.table import Table
 
 MODALITIES = ("vision", "text")
@@ -124,8 +124,7 @@ class ProbeRecord(GrowingRecord):
         ValueError
             Nothing was recorded yet.
         """
-        if not self._done:
-            raise ValueError("probe: nothing recorded yet; call the model inside the context first")
+        self._check_recorded("probe")
         sums = torch.cat(self._done, dim=1).numpy()  # (layers, samples, modalities, columns)
         layer, sample, modality = (a.reshape(-1) for a in np.indices(sums.shape[:3]))
         order = np.lexsort((modality, layer, sample))
@@ -156,7 +155,7 @@ class ProbeRecord(GrowingRecord):
 
 @contextmanager
 def probe(
-    model: Any, *, thresholds: float | Sequence[float] = (0.05,), family: Family | None = None
+    model: Model, *, thresholds: float | Sequence[float] = (0.05,), family: Family | None = None
 ) -> Iterator[ProbeRecord]:
     r"""Measure the cosine distances between layers' states while the model runs.
 

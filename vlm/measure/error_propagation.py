@@ -22,6 +22,7 @@ from vlm.engine.last_token import last_logits, last_tokens
 from vlm.engine.skipping import skipping
 from vlm.measure.secant_gains import KINDS, Gains, Kind, secants, stacked_norm
 from vlm.models.families import Family
+from vlm.models.types import Model
 from vlm.plans.plan import SkipPlan
 from vlm.table import Table
 
@@ -152,7 +153,7 @@ class Consequences(Displayed):
 
 @torch.no_grad()
 def consequences(
-    model: Any,
+    model: Model,
     batches: Iterable[Mapping[str, Tensor]],
     *,
     groups: ArrayLike | None = None,
@@ -223,7 +224,7 @@ def consequences(
     """
     kinds = tuple(kinds)
     if not kinds or not set(kinds) <= set(KINDS):
-        raise ValueError(f"kinds: expected some of {', '.join(KINDS)}, got {kinds}")
+        raise ValueError(f"kinds: expected one or more of {', '.join(KINDS)}, got {kinds}")
     checks.probability(calibration, name="calibration", open_ends=True)
     checks.probability(quantile, name="quantile")
     with attached(model, family) as engine:

@@ -18,6 +18,7 @@ from vlm.engine.forward_call import Call
 from vlm.engine.hooks import attached
 from vlm.measure.records import GrowingRecord
 from vlm.models.families import Family
+from vlm.models.types import Model
 from vlm.table import Column, Table
 
 _CHUNK = 1024
@@ -193,7 +194,7 @@ class LensRecord(GrowingRecord):
 
 
 @contextmanager
-def lens(model: Any, *, top: int = 5, family: Family | None = None) -> Iterator[LensRecord]:
+def lens(model: Model, *, top: int = 5, family: Family | None = None) -> Iterator[LensRecord]:
     """Logit lens: read every image token at every state through the final norm and the output matrix.
 
     The states themselves are not kept. Cached decoding steps are ignored; under a plan, the states are those of

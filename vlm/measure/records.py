@@ -85,6 +85,11 @@ class GrowingRecord(Displayed, ABC):
     def _measured(self) -> dict[str, object]:
         """The measured values by name, for :meth:`to_dict`; called only when there are samples."""
 
+    def _check_recorded(self, noun: str) -> None:
+        """Raise a ValueError that names the record while it has no samples."""
+        if not self.samples:
+            raise ValueError(f"{noun}: nothing recorded yet; call the model inside the context first")
+
     def _shown(self) -> list[tuple[str, Any]]:
         return [("samples", self.samples), *super()._shown()]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,6 +12,7 @@ from redundancy.optional_imports import optional_import
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PretrainedConfig
 
     from vlm.models.types import Model, Processor
 
@@ -95,9 +97,7 @@ def load(
     for package in ("torch", "transformers", "PIL"):
         optional_import(package, extra="vlm", purpose="vlm.load")
     import torch
-    from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
-
-    from vlm.models.transformers_internals import is_image_text_model
+    from transformers import AutoConfig, AutoModelForImageTextToText
 
     source = _source(name_or_path)
     embedded = source in EMBEDDED.values()
@@ -106,25 +106,8 @@ def load(
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "revision": revision or "main"}
     options["local_files_only"] = isinstance(source, Path)
 
-    config = AutoConfig.from_pretrained(source, **options)
-    remote = getattr(config, "auto_map", None) or {}
-    if not is_image_text_model(config) and not (trust_remote_code and "AutoModelForImageTextToText" in remote):
-        raise ValueError(
-            f"name_or_path: expected a vision-language model (image and text to text), got {str(name_or_path)!r}, "
-            f"a checkpoint of type {config.model_type!r}; choose one that transformers' "
-            "AutoModelForImageTextToText loads, such as a LLaVA or Qwen2-VL checkpoint"
-        )
-    lacking = (
-        f"name_or_path: expected a processor for images and text beside {str(name_or_path)!r}, got {{}}; "
-        "save the model's own processor into the same folder"
-    )
-    try:
-        processor = AutoProcessor.from_pretrained(source, **options)
-    except OSError as error:  # the configuration was found, so the source exists and can be reached
-        raise ValueError(lacking.format("none")) from error
-    if not hasattr(processor, "image_processor") or not hasattr(processor, "tokenizer"):
-        raise ValueError(lacking.format(f"only a {type(processor).__name__}"))
-    processor.tokenizer.padding_side = "left"
+    _check_config(AutoConfig.from_pretrained(source, **options), name_or_path, trust_remote_code)
+    processor = _load_processor(source, name_or_path, options)
     try:
         with _quiet() if embedded else nullcontext():
             model = AutoModelForImageTextToText.from_pretrained(
@@ -139,11 +122,42 @@ def load(
             raise
         raise ImportError(
             f"attention={attention!r} needs a GPU and its own package (flash_attention_2: pip install flash-attn), "
-            f"or take 'sdpa': {error}"
+            f"or use attention='sdpa': {error}"
         ) from error
     if device is not None:
         model = model.to(device)
     return model.eval(), processor
+
+
+def _check_config(config: PretrainedConfig, name_or_path: str | Path, trust_remote_code: bool) -> None:
+    """Refuse checkpoints that are not vision-language models."""
+    from vlm.models.transformers_internals import is_image_text_model
+
+    remote = getattr(config, "auto_map", None) or {}
+    if not is_image_text_model(config) and not (trust_remote_code and "AutoModelForImageTextToText" in remote):
+        raise ValueError(
+            f"name_or_path: expected a vision-language model (image and text to text), got {str(name_or_path)!r}, "
+            f"a checkpoint of type {config.model_type!r}; choose one that transformers' "
+            "AutoModelForImageTextToText loads, such as a LLaVA or Qwen2-VL checkpoint"
+        )
+
+
+def _load_processor(source: str | Path, name_or_path: str | Path, options: Mapping[str, Any]) -> Processor:
+    """The checkpoint's processor of images and text, padding on the left."""
+    from transformers import AutoProcessor
+
+    lacking = (
+        f"name_or_path: expected a processor for images and text beside {str(name_or_path)!r}, got {{}}; "
+        "save the model's own processor into the same folder"
+    )
+    try:
+        processor: Processor = AutoProcessor.from_pretrained(source, **options)
+    except OSError as error:  # the configuration was found, so the source exists and can be reached
+        raise ValueError(lacking.format("none")) from error
+    if not hasattr(processor, "image_processor") or not hasattr(processor, "tokenizer"):
+        raise ValueError(lacking.format(f"only a {type(processor).__name__}"))
+    processor.tokenizer.padding_side = "left"
+    return processor
 
 
 def _source(name_or_path: str | Path) -> str | Path:

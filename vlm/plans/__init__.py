@@ -1,1 +1,1 @@
-"""Skip plans: what they say, their text form, and what they cost."""
+"""Skip plans: which tokens skip which layers, the text form, and the cost."""

@@ -122,22 +122,22 @@ class SkipPlan(Displayed):
         )
         kept = _segments(self.kept)
         fractions = [_fraction(layer, value) for layer, value in self.pruned]
-        whole = intersection(attention, mlp)
-        text = merged(text + whole)
+        both_halves = intersection(attention, mlp)  # the same as skipping the layer
+        text = merged(text + both_halves)
         vision = merged(
             vision
-            + whole
+            + both_halves
             + tuple((a, b) for a, b, tokens in kept if not tokens)
             + tuple((layer, None) for layer, value in fractions if value == 0)
             + intersection(frozen, merged(text + attention))
         )
-        nobody = intersection(vision, text)
+        skipped_by_all = intersection(vision, text)
         normal = {
             "vision": vision,
             "text": text,
             "frozen": without(frozen, vision),
-            "attention": without(attention, nobody),
-            "mlp": without(mlp, nobody),
+            "attention": without(attention, skipped_by_all),
+            "mlp": without(mlp, skipped_by_all),
             "kept": _segments((a, b, tokens) for s, e, tokens in kept for a, b in without(((s, e),), vision)),
             "pruned": _prunings(fractions, vision),
         }

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 from redundancy.display import Displayed
 from vlm.plans.plan import SkipPlan
+
+if TYPE_CHECKING:
+    from vlm.models.types import Model
 
 
 @dataclass(frozen=True, repr=False)
@@ -95,7 +98,7 @@ MODELS = (
 )
 
 
-def skeleton(model: PublishedModel) -> Any:
+def skeleton(model: PublishedModel) -> Model:
     """The model as a transformers model on the meta device: shapes only, no weights, nothing downloaded.
 
     Parameters
@@ -127,4 +130,5 @@ def skeleton(model: PublishedModel) -> Any:
         parts["vision_config"] = {"model_type": defaults.vision_config.model_type, **model.vision}
     config = CONFIG_MAPPING[model.kind](**parts, tie_word_embeddings=False)
     with torch.device("meta"):
-        return AutoModelForImageTextToText.from_config(config)
+        without_weights: Model = AutoModelForImageTextToText.from_config(config)
+    return without_weights

@@ -308,7 +308,11 @@ def _share(
 def _assumptions(cells: Table, units: NDArray[np.str_], confidence: float, resamples: int) -> tuple[str, ...]:
     count, models = len(set(units)), len(set(cells["model"]))
     few = " With so few units it is a rough guide, and likely too short." if count < 20 else ""
-    few = f" Fewer than {FEWEST} units tell nothing, so the whole range stands there." if count < FEWEST else few
+    few = (
+        f" Fewer than {FEWEST} units give no information, so the interval is the whole range."
+        if count < FEWEST
+        else few
+    )
     return (
         f"Shares, low and high: exact (Clopper-Pearson) {confidence:.0%} intervals, each by itself, if cells were "
         f"independent. Cells of one model and data set are not: read the wider of this and the one over units.",

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from vlm.atomic_files import write_whole
+from vlm.atomic_files import write_atomically
 from vlm.experiments.measurement_tables import write_tables
 from vlm.experiments.merging import coverage, stale
 from vlm.experiments.run_directory import same_model, spec_of
@@ -100,10 +100,10 @@ def write(
     written += _written_for_readers(findings, out)
     figures, problem = _figures(findings, measured, out)
     written += [figure.path for figure in figures]
-    return [*written, write_whole(out / "index.html", page(findings, figures, problem))]
+    return [*written, write_atomically(out / "index.html", page(findings, figures, problem))]
 
 
-class Measured(NamedTuple):
+class MeasurementTables(NamedTuple):
     """The tables of a measurement: one row per task group, data set, layer (and modality)."""
 
     redundancy: Table
@@ -119,7 +119,7 @@ class Drawing(NamedTuple):
 
 def _findings(
     run: Path, measurement: Path | None, *, tolerance: float, t: float | None
-) -> tuple[Findings, Measured | None]:
+) -> tuple[Findings, MeasurementTables | None]:
     spec = spec_of(run)
     t = min(spec.thresholds, key=lambda threshold: abs(threshold - _T)) if t is None else t
     merge_again(run)
@@ -163,12 +163,14 @@ def _written_for_readers(findings: Findings, out: Path) -> list[Path]:
     note, suffix = (f"\n{findings.partial}\n", f" ({findings.partial})") if findings.partial else ("", "")
     written = []
     for name, (table, caption) in tables.items():
-        written.append(write_whole(out / f"{name}.md", markdown(table) + note))
-        written.append(write_whole(out / f"{name}.tex", latex(table, caption=caption + suffix, label=f"tab:{name}")))
+        written.append(write_atomically(out / f"{name}.md", markdown(table) + note))
+        written.append(
+            write_atomically(out / f"{name}.tex", latex(table, caption=caption + suffix, label=f"tab:{name}"))
+        )
     return written
 
 
-def _figures(findings: Findings, measured: Measured | None, out: Path) -> tuple[list[Figure], str]:
+def _figures(findings: Findings, measured: MeasurementTables | None, out: Path) -> tuple[list[Figure], str]:
     """The figures, saved; and without matplotlib the reason why there are none."""
     try:
         require_matplotlib()
@@ -179,7 +181,7 @@ def _figures(findings: Findings, measured: Measured | None, out: Path) -> tuple[
     return [Figure(path, drawings[path.stem].caption) for path in paths], ""
 
 
-def _measurement(folder: Path, confidence: float) -> Measured:
+def _measurement(folder: Path, confidence: float) -> MeasurementTables:
     if stale(folder):
         write_tables(folder, confidence=confidence, partial=True)
     for name in ("redundancy", "attention"):
@@ -188,7 +190,7 @@ def _measurement(folder: Path, confidence: float) -> Measured:
                 f"report: no {name}.csv in {folder}; expected a directory made by `python -m vlm measure`, which "
                 "prints its name"
             )
-    return Measured(Table.load(folder / "redundancy.csv"), Table.load(folder / "attention.csv"))
+    return MeasurementTables(Table.load(folder / "redundancy.csv"), Table.load(folder / "attention.csv"))
 
 
 def _partial(run: Path, measurement: Path | None) -> str:
@@ -220,7 +222,7 @@ def _tables(findings: Findings) -> dict[str, Table]:
     return tables
 
 
-def _drawings(findings: Findings, measured: Measured | None) -> dict[str, Drawing]:
+def _drawings(findings: Findings, measured: MeasurementTables | None) -> dict[str, Drawing]:
     """The drawings by the name of their file."""
     drawings: dict[str, Drawing] = {}
     depth = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from redundancy.array_types import FloatArray
 if TYPE_CHECKING:
     import torch
 
-Model = Any  # a transformers model for image and text
+    from vlm.models.types import Model
 
 
 class Tokenizer(Protocol):

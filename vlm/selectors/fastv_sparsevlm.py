@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +20,7 @@ from vlm.engine.hooks import attached
 from vlm.engine.last_token import last_tokens
 from vlm.measure.records import GrowingRecord
 from vlm.models.families import Family
+from vlm.models.types import Model
 from vlm.plans.plan import SkipPlan
 
 # SparseVLM: image tokens of LLaVA 1.5 that remain after the three stages, for each published budget.
@@ -120,8 +120,7 @@ class TokenRecord(GrowingRecord):
         return {"scores": scores, "distances": self.distances()}
 
     def _samples(self) -> list[tuple[FloatArray, FloatArray]]:
-        if not self._done:
-            raise ValueError("token scores: nothing recorded yet; call the model inside the context first")
+        self._check_recorded("token scores")
         return self._done
 
     def last_token(self, layer: int) -> list[FloatArray]:
@@ -145,7 +144,7 @@ class TokenRecord(GrowingRecord):
 
 
 @contextmanager
-def token_scores(model: Any, layers: Sequence[int] = (1,), *, family: Family | None = None) -> Iterator[TokenRecord]:
+def token_scores(model: Model, layers: Sequence[int] = (1,), *, family: Family | None = None) -> Iterator[TokenRecord]:
     """Measure the attention that image tokens receive in some layers, and how far they move, while the model runs.
 
     Image tokens are found by their placeholder, never by a fixed position. Keeps O(layers x image tokens)
@@ -191,7 +190,7 @@ def token_scores(model: Any, layers: Sequence[int] = (1,), *, family: Family | N
     with attached(model, family) as engine:
         depth = engine.parts.depth
         if not layers or any(not 0 <= layer < depth for layer in layers):
-            raise ValueError(f"layers: expected some of 0 to {depth - 1}, got {tuple(layers)}")
+            raise ValueError(f"layers: expected one or more numbers from 0 to {depth - 1}, got {tuple(layers)}")
         record = TokenRecord(tuple(layers), depth)
         entry = {0: engine.parts.layers[0].input_layernorm}
         with (

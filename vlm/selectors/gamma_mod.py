@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +16,7 @@ from vlm.engine.forward_call import Call
 from vlm.engine.hooks import attached
 from vlm.measure.records import GrowingRecord
 from vlm.models.families import Family
+from vlm.models.types import Model
 from vlm.plans.plan import SkipPlan
 from vlm.selectors.ranking import Ranking, Units, by_layer
 
@@ -86,8 +86,7 @@ class RankRecord(GrowingRecord):
 
     def ranks(self) -> FloatArray:
         """(samples, depth): numerical rank of the attention map of all tokens, mean over heads."""
-        if not self._done:
-            raise ValueError("attention rank: nothing recorded yet; call the model inside the context first")
+        self._check_recorded("attention rank")
         return torch.cat(self._done).numpy()
 
     def _measured(self) -> dict[str, object]:
@@ -95,7 +94,7 @@ class RankRecord(GrowingRecord):
 
 
 @contextmanager
-def attention_rank(model: Any, *, family: Family | None = None) -> Iterator[RankRecord]:
+def attention_rank(model: Model, *, family: Family | None = None) -> Iterator[RankRecord]:
     """Measure the rank of every layer's attention maps while the model runs.
 
     Builds the full map of one layer at a time and its singular values: O(tokens^2) memory and O(tokens^3)

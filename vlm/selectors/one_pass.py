@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from redundancy.display import Displayed
 from vlm.measure.attention_ratio import AttentionRecord, attention
 from vlm.measure.distances import ProbeRecord, probe
 from vlm.models.families import Family, anatomy
+from vlm.models.types import Model
 from vlm.selectors.fastv_sparsevlm import TokenRecord, sparse_stages, token_scores
 from vlm.selectors.gamma_mod import RankRecord, attention_rank
 from vlm.selectors.prumerge import EncoderRecord, encoder_attention
@@ -59,7 +59,7 @@ class Observations(Displayed):
 
 @contextmanager
 def observing(
-    model: Any, *, thresholds: float | Sequence[float] = (0.05,), fastv_layer: int = 2, family: Family | None = None
+    model: Model, *, thresholds: float | Sequence[float] = (0.05,), fastv_layer: int = 2, family: Family | None = None
 ) -> Iterator[Observations]:
     """Measure, while the model runs, everything by which the theory and the training-free methods rank layers.
 

@@ -17,6 +17,7 @@ from vlm.engine.forward_call import Call
 from vlm.engine.hooks import attached
 from vlm.measure.records import GrowingRecord
 from vlm.models.families import Anatomy, Family
+from vlm.models.types import Model
 from vlm.plans.plan import SkipPlan
 
 
@@ -66,8 +67,7 @@ class EncoderRecord(GrowingRecord):
 
     def scores(self) -> FloatArray:
         """(images, patches): attention of the class token to each patch, images in the order they were encoded."""
-        if not self._done:
-            raise ValueError("encoder attention: nothing recorded yet; call the model inside the context first")
+        self._check_recorded("encoder attention")
         return torch.cat(self._done).numpy()
 
     def _measured(self) -> dict[str, object]:
@@ -75,7 +75,7 @@ class EncoderRecord(GrowingRecord):
 
 
 @contextmanager
-def encoder_attention(model: Any, *, family: Family | None = None) -> Iterator[EncoderRecord]:
+def encoder_attention(model: Model, *, family: Family | None = None) -> Iterator[EncoderRecord]:
     """Measure the attention of the vision encoder's class token while the model runs.
 
     The attention is that of the encoder layer that reads the features which the model selects, or of the last layer if
@@ -209,11 +209,11 @@ def _selected_attention(parts: Anatomy) -> Any:
     select = getattr(parts.model.config, "vision_feature_layer", None)
     if not isinstance(tower, nn.Module) or not isinstance(select, int):
         raise TypeError(f"{type(parts.model).__name__}: expected .vision_tower and one vision_feature_layer")
-    whole = getattr(parts.model.config, "vision_feature_select_strategy", "default") != "default"
-    if whole or hasattr(parts.model.config, "image_grid_pinpoints"):
+    with_class_token = getattr(parts.model.config, "vision_feature_select_strategy", "default") != "default"
+    if with_class_token or hasattr(parts.model.config, "image_grid_pinpoints"):
         raise TypeError(
             f"{type(parts.model).__name__}: expected one image token per patch of one view of an image, but it takes "
-            f"{'the class token as well' if whole else 'tiles and row ends as well'}; scores would name other tokens"
+            f"{'the class token' if with_class_token else 'tiles and row ends'} as well; scores would name other tokens"
         )
     if not any(name.endswith("class_embedding") for name, _ in tower.named_parameters()):
         raise TypeError(f"{type(tower).__name__}: expected a class token, found none; PruMerge does not apply")

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from redundancy.array_types import FloatArray
 from redundancy.display import Displayed, plain
 from vlm.models.families import Family
+from vlm.models.types import Model
 from vlm.plans.cost import operations_ratio
 from vlm.plans.plan import SkipPlan
 
@@ -104,7 +105,7 @@ class Ranking(Displayed):
         return self.build(self.chosen(self.usual if number is None else number))
 
     def plan_within(
-        self, model: Any, ratio: float, *, vision: int, text: int, family: Family | None = None
+        self, model: Model, ratio: float, *, vision: int, text: int, family: Family | None = None
     ) -> SkipPlan | None:
         """The mildest plan that costs at most `ratio` of the operations; None if no number of units does.
 
@@ -128,7 +129,7 @@ class Ranking(Displayed):
 
 
 def first_within(
-    model: Any, plans: Iterable[SkipPlan], ratio: float, *, vision: int, text: int, family: Family | None = None
+    model: Model, plans: Iterable[SkipPlan], ratio: float, *, vision: int, text: int, family: Family | None = None
 ) -> SkipPlan | None:
     """The first of several plans, mildest first, that costs at most `ratio` of the operations; None if none does.
 

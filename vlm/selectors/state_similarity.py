@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from vlm.engine.hooks import attached
 from vlm.engine.last_token import last_tokens
 from vlm.measure.records import GrowingRecord
 from vlm.models.families import Family
+from vlm.models.types import Model
 from vlm.plans.plan import SkipPlan
 from vlm.selectors.ranking import Ranking, Units, by_layer, lowest
 
@@ -96,8 +97,9 @@ class SimilarityRecord(GrowingRecord):
         self._layers, self._sublayers, self._last, self._middle = [], [], [], None
         if len(layers) == self.depth:
             units = F.normalize(torch.stack(last, dim=1), dim=-1)
-            cosines = torch.stack(layers, dim=1), torch.stack(sublayers, dim=1), units @ units.transpose(1, 2)
-            self._done.append(tuple(part.to("cpu") for part in cosines))  # type: ignore[arg-type]
+            between_layers, between_sublayers = torch.stack(layers, dim=1), torch.stack(sublayers, dim=1)
+            between_last_tokens = units @ units.transpose(1, 2)
+            self._done.append((between_layers.cpu(), between_sublayers.cpu(), between_last_tokens.cpu()))
 
     def _measured(self) -> dict[str, object]:
         return {
@@ -107,8 +109,7 @@ class SimilarityRecord(GrowingRecord):
         }
 
     def _all(self, part: int) -> FloatArray:
-        if not self._done:
-            raise ValueError("similarity: nothing recorded yet; call the model inside the context first")
+        self._check_recorded("similarity")
         return torch.cat([done[part] for done in self._done]).numpy()
 
     def layer_cosines(self) -> FloatArray:
@@ -125,7 +126,7 @@ class SimilarityRecord(GrowingRecord):
 
 
 @contextmanager
-def similarity(model: Any, *, family: Family | None = None) -> Iterator[SimilarityRecord]:
+def similarity(model: Model, *, family: Family | None = None) -> Iterator[SimilarityRecord]:
     """Measure cosines between states across layers, sub-layers and blocks of layers while the model runs.
 
     All states are those of the residual stream; state L is taken before the final norm. Image tokens count, padding

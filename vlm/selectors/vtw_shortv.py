@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from redundancy.array_types import FloatArray
 from vlm.engine.last_token import last_logits
 from vlm.engine.skipping import skipping
 from vlm.models.families import Family
+from vlm.models.types import Model
 from vlm.plans.plan import SkipPlan
 from vlm.selectors.ranking import Ranking, Units, by_layer
 
@@ -21,7 +21,7 @@ LLAMA_DEPTH = 32
 
 
 def prediction_divergence(
-    model: Any, batches: Iterable[Mapping[str, Tensor]], plans: Sequence[SkipPlan], *, family: Family | None = None
+    model: Model, batches: Iterable[Mapping[str, Tensor]], plans: Sequence[SkipPlan], *, family: Family | None = None
 ) -> FloatArray:
     r"""Divergence of the prediction under each plan from the prediction without one, at the last prompt token.
 
@@ -237,7 +237,7 @@ def frozen_vision(layers: Units) -> SkipPlan:
     return plan
 
 
-def _log_probabilities(model: Any, batch: Mapping[str, Tensor], plan: SkipPlan, family: Family | None) -> Tensor:
+def _log_probabilities(model: Model, batch: Mapping[str, Tensor], plan: SkipPlan, family: Family | None) -> Tensor:
     """(batch, vocabulary) at the last prompt token of each row."""
     with torch.inference_mode(), skipping(model, plan, family=family):
         return torch.log_softmax(last_logits(model, batch), dim=-1)

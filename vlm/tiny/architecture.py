@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from vlm.models.types import Model, Processor
 from vlm.tiny.scenes import CELLS, SIDE
 
 SPECIAL = ("<pad>", "<s>", "</s>", "<unk>", "<image>")
@@ -29,7 +28,7 @@ CHAT_TEMPLATE = (
 )
 
 
-def new_model(*, layers: int = 10, width: int = 64) -> Any:
+def new_model(*, layers: int = 10, width: int = 64) -> Model:
     """An untrained ``LlavaForConditionalGeneration``, weights drawn from torch's current seed."""
     import torch
     from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
@@ -64,7 +63,7 @@ def new_model(*, layers: int = 10, width: int = 64) -> Any:
         vision_feature_layer=-1,
         vision_feature_select_strategy="default",
     )
-    model = LlavaForConditionalGeneration(config)
+    model: Model = LlavaForConditionalGeneration(config)
     with torch.no_grad():
         for layer in model.model.language_model.layers:
             for matrix in (layer.self_attn.o_proj.weight, layer.mlp.down_proj.weight):
@@ -72,7 +71,7 @@ def new_model(*, layers: int = 10, width: int = 64) -> Any:
     return model
 
 
-def new_processor() -> Any:
+def new_processor() -> Processor:
     """A ``LlavaProcessor``: word-level tokenizer (left padding) and a PIL image processor."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import LlavaProcessor, PreTrainedTokenizerFast
@@ -97,7 +96,7 @@ def new_processor() -> Any:
         image_mean=[0.5, 0.5, 0.5],
         image_std=[0.5, 0.5, 0.5],
     )
-    return LlavaProcessor(
+    processor: Processor = LlavaProcessor(
         image_processor=images,
         tokenizer=tokenizer,
         patch_size=PATCH,
@@ -105,3 +104,4 @@ def new_processor() -> Any:
         num_additional_image_tokens=1,
         chat_template=CHAT_TEMPLATE,
     )
+    return processor

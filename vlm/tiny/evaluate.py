@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from redundancy.array_types import BoolArray
+from vlm.models.types import Model, Processor
 from vlm.tiny.question_writer import Question, blank_image
 
 
 def predict(
-    model: Any, processor: Any, questions: Sequence[Question], *, batch_size: int = 64, blank: bool = False
+    model: Model, processor: Processor, questions: Sequence[Question], *, batch_size: int = 64, blank: bool = False
 ) -> list[str]:
     """The model's one-word answer to each question (arg max over the whole vocabulary, no sampling).
 
@@ -65,7 +65,7 @@ def predict(
 
 
 def correct(
-    model: Any, processor: Any, questions: Sequence[Question], *, batch_size: int = 64, blank: bool = False
+    model: Model, processor: Processor, questions: Sequence[Question], *, batch_size: int = 64, blank: bool = False
 ) -> BoolArray:
     """Whether each question is answered correctly.
 

@@ -25,6 +25,7 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
+from vlm.models.types import Model, Processor
 from vlm.tiny.architecture import new_model, new_processor
 from vlm.tiny.evaluate import accuracy_by_kind, correct
 from vlm.tiny.muon import Muon
@@ -40,7 +41,7 @@ MUON_RATE: dict[Stage, float] = {"tower": 0.005, "text": 0.007, "joint": 0.003}
 SCALED_NORM = 400.0
 
 
-def answer_loss(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+def answer_loss(model: Model, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     """Cross-entropy (nats) of the answers. Right padding needs no mask under causal attention."""
     inputs = {name: batch[name] for name in ("input_ids", "pixel_values") if name in batch}
     hidden = model.model(**inputs, use_cache=False).last_hidden_state[:, :-1]
@@ -49,14 +50,14 @@ def answer_loss(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     return F.cross_entropy(model.lm_head(hidden[counted]), labels[counted])
 
 
-def patch_loss(model: Any, head: torch.nn.Linear, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+def patch_loss(model: Model, head: torch.nn.Linear, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     """Cross-entropy (nats) of each patch's digit, from the tower's patch tokens and a temporary linear head."""
     states = model.model.vision_tower(batch["pixel_values"]).last_hidden_state[:, 1:]
     digits = batch["digits"].view(-1, 3, 1, 3, 1).expand(-1, 3, 2, 3, 2).reshape(len(states), -1)
     return F.cross_entropy(head(states).flatten(0, 1), digits.flatten())
 
 
-def optimisers(stage: Stage, model: Any, head: torch.nn.Linear, variant: Variant) -> list[torch.optim.Optimizer]:
+def optimisers(stage: Stage, model: Model, head: torch.nn.Linear, variant: Variant) -> list[torch.optim.Optimizer]:
     """Muon for the layers' matrices, AdamW for the other weights that the stage trains; the rest is frozen."""
     inner = model.model
     model.requires_grad_(False)
@@ -103,7 +104,7 @@ def rate_factor(step: int, steps: int) -> float:
 
 
 @torch.no_grad()
-def rescale_projector(model: Any, norm: float, rng: np.random.Generator) -> None:
+def rescale_projector(model: Model, norm: float, rng: np.random.Generator) -> None:
     """Draw the projector at unit scale, then multiply its last layer so that image tokens have mean norm ``norm``."""
     pixels = make_batch("projector", rng)["pixel_values"]
     projector = model.model.multi_modal_projector
@@ -124,7 +125,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
 
 def train_stage(
     stage: Stage,
-    model: Any,
+    model: Model,
     head: torch.nn.Linear,
     *,
     steps: int,
@@ -177,7 +178,7 @@ def train_stage(
             report(step + 1, mean_loss)
 
 
-def validate(stage: Stage, model: Any, head: torch.nn.Linear, processor: Any, limit: int) -> dict[str, float]:
+def validate(stage: Stage, model: Model, head: torch.nn.Linear, processor: Processor, limit: int) -> dict[str, float]:
     """Validation accuracy on the task of the stage."""
     model.eval()
     if stage == "tower":
@@ -255,7 +256,7 @@ def train(
             minutes = (time.process_time() - started) / 60
             line = {"stage": name, "step": step, "loss": round(loss, 4), "cpu_minutes": round(minutes, 2)}
             line |= {kind: round(score, 4) for kind, score in scores.items()}
-            with (out / "log.jsonl").open("a") as log:
+            with (out / "log.jsonl").open("a", encoding="utf-8") as log:
                 log.write(json.dumps(line) + "\n")
             tqdm.write(json.dumps(line))
 
@@ -269,7 +270,7 @@ def train(
     return folder
 
 
-def export(model: Any, processor: Any, folder: Path) -> None:
+def export(model: Model, processor: Processor, folder: Path) -> None:
     """Write model and processor in the format of ``from_pretrained``, weights in float16."""
     import copy
 

@@ -11,7 +11,7 @@ import datasets
 import pyarrow
 import pyarrow.parquet
 import pytest
-from PIL import Image as Pictures
+from PIL import Image as PILImage
 
 from tests.support.make_datasets import image, mmmu_row, parquet, png, write
 from vlm.datasets import DATASETS, read
@@ -215,9 +215,9 @@ def test_two_lines_with_one_id_are_refused(tmp_path: Path) -> None:
 
 def test_images_of_every_kind_become_rgb_and_upright() -> None:
     for mode in ("1", "L", "P", "RGBA", "CMYK"):
-        stored = Pictures.new("RGB", (4, 2), (200, 0, 0)).convert(mode)
+        stored = PILImage.new("RGB", (4, 2), (200, 0, 0)).convert(mode)
         assert rgb_image(stored).mode == "RGB"
-    turned = Pictures.new("RGB", (4, 2))
+    turned = PILImage.new("RGB", (4, 2))
     exif = turned.getexif()
     exif[0x0112] = 6  # turn by 90 degrees
 
@@ -240,7 +240,7 @@ def test_a_cut_image_is_an_error_and_says_nothing_of_this_machine(cut: int) -> N
 
 
 def test_an_image_larger_than_memory_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(Pictures, "MAX_IMAGE_PIXELS", 10)
+    monkeypatch.setattr(PILImage, "MAX_IMAGE_PIXELS", 10)
     rows = [{"question": "What?", "options": ["a", "b"], "answer": "1", "image": image(1)}]
     features = {
         "question": datasets.Value("string"),

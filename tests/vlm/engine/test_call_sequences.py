@@ -36,17 +36,17 @@ class Conversation:
         self.draw, self.padded = draw, padded
         self.ids: list[list[int]] = [[] for _ in range(rows)]
         self.real: list[list[int]] = [[] for _ in range(rows)]
-        self.pictures: list[list[tuple[int, torch.Tensor]]] = [[] for _ in range(rows)]
+        self.images: list[list[tuple[int, torch.Tensor]]] = [[] for _ in range(rows)]
 
     def words(self, count: int) -> list[int]:
         return [self.draw.randrange(FIRST_WORD, VOCABULARY) for _ in range(count)]
 
-    def told(self, start: int) -> dict[str, torch.Tensor]:
+    def arguments(self, start: int) -> dict[str, torch.Tensor]:
         """Arguments of a call with everything from this position on."""
         out = {"input_ids": torch.tensor(self.ids)[:, start:]}
         if self.padded:
             out["attention_mask"] = torch.tensor(self.real)
-        shown = [pixels for row in self.pictures for place, pixels in row if place >= start]
+        shown = [pixels for row in self.images for place, pixels in row if place >= start]
         return out | ({"pixel_values": torch.stack(shown)} if shown else {})
 
     def add_words(self, count: int) -> None:
@@ -54,16 +54,16 @@ class Conversation:
             ids += self.words(count)
             real += [1] * count
 
-    def add_pictures(self, likely: float) -> None:
+    def add_images(self, likely: float) -> None:
         """A piece of the same length for all rows; some rows have an image in it, others text instead."""
         first, words = not self.ids[0], self.draw.randint(1, 6)
-        for ids, real, pictures in zip(self.ids, self.real, self.pictures, strict=True):
+        for ids, real, images in zip(self.ids, self.real, self.images, strict=True):
             pad = self.draw.randint(0, LONGEST_PAD) if first and self.padded else 0
             rest = LONGEST_PAD - pad if first and self.padded else 0
             before = self.draw.randint(0, words)
             shown = self.draw.random() < likely
             if shown:
-                pictures.append((len(ids) + pad + before, torch.randn(3, 12, 12)))
+                images.append((len(ids) + pad + before, torch.randn(3, 12, 12)))
             middle = [IMAGE] * PATCHES if shown else self.words(PATCHES)
             ids += [0] * pad + self.words(before) + middle + self.words(words - before + rest)
             real += [0] * pad + [1] * (words + PATCHES + rest)
@@ -71,48 +71,46 @@ class Conversation:
     def crop(self, count: int) -> bool:
         """Remove the last tokens, unless an image would be cut or little would be left."""
         stays = len(self.ids[0]) - count
-        if stays < LONGEST_PAD + 1 or any(place + PATCHES > stays for row in self.pictures for place, _ in row):
+        if stays < LONGEST_PAD + 1 or any(place + PATCHES > stays for row in self.images for place, _ in row):
             return False
         for row in (*self.ids, *self.real):
             del row[stays:]
         return True
 
     def reorder(self, order: list[int]) -> None:
-        self.ids, self.real, self.pictures = (
-            [list(rows[i]) for i in order] for rows in (self.ids, self.real, self.pictures)
+        self.ids, self.real, self.images = (
+            [list(rows[i]) for i in order] for rows in (self.ids, self.real, self.images)
         )
 
 
 def converse(model, plan, draw):
     """Error of the last call's logits after a random sequence, or None if there was no call."""
-    said = Conversation(draw, draw.choice([1, 1, 2, 3]), draw.random() < 0.5)
+    conversation = Conversation(draw, draw.choice([1, 1, 2, 3]), draw.random() < 0.5)
     cache, logits, done = None, None, 0
     with skipping(model, plan):
         for step in range(draw.randint(2, 7)):
-            what = (
-                "pictures" if step == 0 else draw.choice(["pictures", "words", "word", "word", "word", "crop", "rows"])
-            )
+            what = "images" if step == 0 else draw.choice(["images", "words", "word", "word", "word", "crop", "rows"])
             if what == "crop":
-                if said.crop(count := draw.randint(1, 6)):
+                if conversation.crop(count := draw.randint(1, 6)):
                     cache.crop(-count)
                     done, logits = done - count, None
                 continue
             if what == "rows":
-                said.reorder(order := [draw.randrange(len(said.ids)) for _ in said.ids])
+                conversation.reorder(order := [draw.randrange(len(conversation.ids)) for _ in conversation.ids])
                 cache.reorder_cache(torch.tensor(order))
                 logits = None
                 continue
-            if what == "pictures":
-                said.add_pictures(likely=0.0 if step == 0 and draw.random() < 0.3 else 0.7)
+            if what == "images":
+                conversation.add_images(likely=0.0 if step == 0 and draw.random() < 0.3 else 0.7)
             else:
-                said.add_words(1 if what == "word" else draw.randint(1, 4))
-            out = model(**said.told(done), past_key_values=cache, use_cache=True)
+                conversation.add_words(1 if what == "word" else draw.randint(1, 4))
+            out = model(**conversation.arguments(done), past_key_values=cache, use_cache=True)
             cache, logits, begun = out.past_key_values, out.logits, done
-            done = len(said.ids[0])
+            done = len(conversation.ids[0])
     if logits is None:
         return None
-    real = torch.tensor(said.real)[:, begun:].bool()
-    return relative(logits[real], planned_logits(model, said.told(0), plan)[:, begun:][real])
+    real = torch.tensor(conversation.real)[:, begun:].bool()
+    return relative(logits[real], planned_logits(model, conversation.arguments(0), plan)[:, begun:][real])
 
 
 @pytest.mark.parametrize("plan", PLANS)

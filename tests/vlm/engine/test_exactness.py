@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import replace
 
 import pytest
@@ -105,22 +104,16 @@ def test_measuring_changes_no_output_and_is_the_same_under_every_attention(famil
     assert 0 < ratios[0].max() <= 1
 
 
-def command(*arguments):
-    parser = argparse.ArgumentParser()
-    exactness.add_arguments(parser)
-    return exactness.run(parser.parse_args(arguments))
-
-
 def test_the_command_prints_and_writes_the_table(tmp_path, capsys, monkeypatch):
     two = tuple(replace(PROPERTIES[name], plans=("vision:1-2",)) for name in ("prefill", "second image"))
     monkeypatch.setattr(exactness, "PROPERTIES", two)
     page = tmp_path / "exactness.md"
-    assert command("--family", "paligemma", "--markdown", str(page)) == 0
+    assert exactness.run(("paligemma",), page) == 0
     printed, written = capsys.readouterr().out, page.read_text()
     assert printed.count("| paligemma |") == written.count("| paligemma |") == 2
     assert "n/a: paligemma, second image" in written
     wrong = exactness_checks.Property("wrong", lambda model, plan: 1.0, 0.5, ("none",))
     monkeypatch.setattr(exactness, "PROPERTIES", (wrong,))
-    assert command("--family", "llava") == 1
-    with pytest.raises(ValueError, match=r"--family: expected some of llava, .*, got lava$"):
-        command("--family", "lava")
+    assert exactness.run(("llava",)) == 1
+    with pytest.raises(ValueError, match=r"--family: expected one or more of llava, .*, got lava$"):
+        exactness.run(("lava",))

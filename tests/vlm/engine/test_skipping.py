@@ -148,12 +148,12 @@ def test_batch_equals_singles():
     plan = SkipPlan.parse("vision:0-2+3-")
     with torch.no_grad(), skipping(model, plan):
         together = model(**with_positions(pair)).logits[:, -1]
-        for row, pictures in ((0, slice(0, 2)), (1, slice(2, 3))):
+        for row, images in ((0, slice(0, 2)), (1, slice(2, 3))):
             real = pair["attention_mask"][row].bool()
             single = {
                 "input_ids": pair["input_ids"][row][real][None],
                 "attention_mask": torch.ones(1, int(real.sum()), dtype=torch.long),
-                "pixel_values": pair["pixel_values"][pictures],
+                "pixel_values": pair["pixel_values"][images],
             }
             alone = model(**with_positions(single)).logits[0, -1]
             assert float((alone - together[row]).norm() / alone.norm()) < 1e-4
@@ -170,10 +170,10 @@ def test_the_sequence_is_physically_shorter_and_so_is_the_cache():
         with skipping(model, "vision:0-2"):
             short = model(**batch, use_cache=True).past_key_values
     handle.remove()
-    total, pictures = batch["input_ids"].shape[1], int((batch["input_ids"] == 7).sum())
-    assert lengths == [total, total - pictures]
+    total, image_count = batch["input_ids"].shape[1], int((batch["input_ids"] == 7).sum())
+    assert lengths == [total, total - image_count]
     assert [layer.keys.shape[2] for layer in full.layers] == [total] * 5
-    assert [layer.keys.shape[2] for layer in short.layers] == [total - pictures] * 2 + [total] * 3
+    assert [layer.keys.shape[2] for layer in short.layers] == [total - image_count] * 2 + [total] * 3
     assert short.get_seq_length() == total
 
 

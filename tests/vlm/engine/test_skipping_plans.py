@@ -203,8 +203,8 @@ def test_image_tokens_removed_by_a_crop_are_no_longer_counted():
     batch = batch_for(model, images=(3,), after=(5,))
     first, second = 3 + 9 + 1, 3 + 2 * (9 + 1)
 
-    def piece(start, stop, pictures, cache=None):
-        pixels = batch["pixel_values"][slice(*pictures)]
+    def piece(start, stop, images, cache=None):
+        pixels = batch["pixel_values"][slice(*images)]
         return model(input_ids=batch["input_ids"][:, start:stop], pixel_values=pixels, past_key_values=cache)
 
     with torch.no_grad(), skipping(model, "keep:1-=0-8+20-25"):

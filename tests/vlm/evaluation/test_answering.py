@@ -11,7 +11,7 @@ from PIL import Image
 
 import vlm
 from vlm import tiny
-from vlm.evaluation.answering import Answer, Asking, Unusable
+from vlm.evaluation.answering import Answer, Answerer, Unusable
 from vlm.evaluation.batch_failures import Refused, TooLarge
 from vlm.item import Item
 from vlm.models.prompts import inputs, wording
@@ -54,7 +54,7 @@ def items(questions):
 
 @pytest.fixture
 def ask(model_and_processor):
-    return Asking(*model_and_processor, PROTOCOL)
+    return Answerer(*model_and_processor, PROTOCOL)
 
 
 def answers(ask, items, plan=FULL):
@@ -98,7 +98,7 @@ def test_items_of_another_data_set_with_the_same_ids_are_other_items(ask, items)
     first = answers(ask, items[:3])
     swapped = [replace(item, images=other.images) for item, other in zip(items[:3], items[6:9], strict=True)]
     assert answers(ask, swapped) != first
-    probabilities = [a.letter_probabilities for a in answers(Asking(ask.model, ask.processor, PROTOCOL), swapped)]
+    probabilities = [a.letter_probabilities for a in answers(Answerer(ask.model, ask.processor, PROTOCOL), swapped)]
     assert [a.letter_probabilities for a in answers(ask, swapped)] == probabilities
 
 

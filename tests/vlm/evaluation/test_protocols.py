@@ -13,14 +13,14 @@ from vlm.item import Item
 from vlm.scoring import SCORERS
 
 SKIP_IT, LMMS_EVAL = PROTOCOLS["skip-it"], PROTOCOLS["lmms-eval"]
-PICTURE = Image.new("RGB", (2, 2))
+IMAGE = Image.new("RGB", (2, 2))
 SHORT = "Answer the question using a single word or phrase."
 LETTER = "Answer with the option's letter from the given choices directly."
 BOXED = 'Please solve the problem step by step and put your answer in one "\\boxed{}".'
 
 
 def item(dataset: str, question: str = "What?", *, images: int = 1, **parts: Any) -> Item:
-    return Item(dataset, "1", "1", question, (PICTURE,) * images, **parts)
+    return Item(dataset, "1", "1", question, (IMAGE,) * images, **parts)
 
 
 CHOICE: dict[str, Any] = {"options": ("red", "blue"), "kind": "choice"}
@@ -70,7 +70,7 @@ def test_prompts_word_for_word(asked: Item, skip_it: str, lmms_eval: str | None)
         ("<image 2> before <image 1>", 2, "<image><image>\n<image 2> before <image 1>"),
         ("only <image 1>", 2, "<image><image>\nonly <image 1>"),
         ("says <image> in it", 1, "<image>\nsays [image] in it"),
-        ("no picture", 0, "no picture"),
+        ("no image", 0, "no image"),
     ],
 )
 def test_image_marks_are_as_many_as_images(text: str, images: int, inline: str) -> None:

@@ -40,7 +40,7 @@ def test_opening_a_run_looks_everything_up_and_writes_nothing(tmp_path, loads):
 )
 def test_the_model_is_loaded_once(tmp_path, loads, how, place):
     run = Run.open(SPEC, tmp_path, **how)
-    assert run.asking is run.asking
+    assert run.answerer is run.answerer
     ((name, given),) = loads
     assert name == "tiny"
     assert given == {"dtype": None, "attention": "sdpa", "revision": None, **place}

@@ -227,16 +227,16 @@ def test_checking_opens_a_source_as_the_work_will(monkeypatch):
 
 
 def test_an_item_without_memory_is_listed_as_failed(tmp_path, monkeypatch):
-    from vlm.evaluation.answering import Asking
+    from vlm.evaluation.answering import Answerer
 
-    generated = Asking._generated
+    generated = Answerer._generated
 
     def short(self, limit, batch):
         if len(batch["input_ids"]) > 1 or batch["attention_mask"].sum() > 45:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")
         return generated(self, limit, batch)
 
-    monkeypatch.setattr(Asking, "_generated", short)
+    monkeypatch.setattr(Answerer, "_generated", short)
     monkeypatch.setattr("vlm.evaluation.batch_failures.free", lambda: None)
     spec = Spec(data=(DataChoice("tiny", limit=20),), batch_size=20)
     folder = sweep(spec, tmp_path, progress=False)

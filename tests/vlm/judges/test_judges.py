@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import fcntl
 import hashlib
 import json
 import multiprocessing
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from vlm import judges
+from vlm.file_locks import locked
 from vlm.judges import JudgeRequest, Verdict, read_verdict
 from vlm.judges.judge_prompt import _WORDING, LIMIT, VERSION, key_of, parameters_for, prompt
 from vlm.judges.verdict_cache import VerdictCache, cache_file
@@ -229,7 +229,7 @@ def test_other_processes_verdicts_are_seen(tmp_path):
 
 
 @pytest.mark.parametrize("kept", range(0, 80, 7))
-def test_a_cache_cut_off_anywhere_loses_no_whole_line(tmp_path, kept):
+def test_a_cache_cut_off_anywhere_loses_no_complete_line(tmp_path, kept):
     path = tmp_path / "v.jsonl"
     VerdictCache(path).remember("first", record(1.0))
     whole = path.read_bytes()
@@ -302,8 +302,7 @@ def test_several_processes_agree_on_every_verdict(tmp_path):
 def test_a_verdict_waits_while_another_process_writes(tmp_path):
     path = tmp_path / "v.jsonl"
     results = []
-    with path.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with locked(path), path.open("ab") as file:
         late = threading.Thread(target=lambda: results.append(VerdictCache(path).remember("k", record(0.0))))
         late.start()
         late.join(0.3)

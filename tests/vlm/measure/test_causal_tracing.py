@@ -149,7 +149,7 @@ def test_table_counts_images_and_divides_means():
 
 def test_bad_input():
     model, batch = setup()
-    with pytest.raises(ValueError, match="targets: expected some of"):
+    with pytest.raises(ValueError, match="targets: expected one or more of"):
         trace(model, batch, Noise(), targets=("image",))
     with pytest.raises(ValueError, match=r"window: expected a number of states in 1..6"):
         trace(model, batch, Noise(), window=0)

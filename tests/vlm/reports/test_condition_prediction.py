@@ -197,7 +197,7 @@ def test_bad_input():
 def test_assumptions_name_the_unit_and_warn_of_few():
     found = prediction(cells([0.9, 0.99, 0.2], [0, 0, -0.5], datasets=["a", "a", "b"]), resamples=20)
     assert "over 2 units" in found.assumptions[1]
-    assert "tell nothing" in found.assumptions[1]
+    assert "give no information" in found.assumptions[1]
     many = prediction(cells(np.linspace(0, 1, 12), np.linspace(-0.4, 0, 12)), resamples=20)
     assert "rough guide" in many.assumptions[1]
     assert "1 model:" in found.assumptions[1]
