@@ -9,6 +9,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from redundancy.array_conversion import as_labels, as_numpy, is_tensor
 from redundancy.array_types import AnyArray, FloatArray, IntArray
 
 OptionT = TypeVar("OptionT", bound=str)
@@ -19,16 +20,16 @@ def paired_rows(x: AnyArray, y: AnyArray) -> tuple[AnyArray, AnyArray, AnyArray]
 
     NumPy and torch arrays pass through on their own device; anything else becomes a NumPy array.
     """
-    from array_api_compat import array_namespace, is_torch_array
+    from array_api_compat import array_namespace
 
-    torch_like = [is_torch_array(a) for a in (x, y)]
+    torch_like = [is_tensor(a) for a in (x, y)]
     if any(torch_like) and not all(torch_like):
         raise TypeError(
             f"x and y: expected two arrays of one library, got {type(x).__name__} and {type(y).__name__}; "
             "convert one of them"
         )
-    if not any(torch_like):
-        x, y = (_as_array(a, name=name) for name, a in (("x", x), ("y", y)))
+    pair = (("x", x), ("y", y))
+    x, y = (_dense_tensor(a, name=name) if is_tensor(a) else as_numpy(a, name=name) for name, a in pair)
     if x.ndim != 2 or y.ndim != 2:
         raise ValueError(
             f"x and y: expected two arrays of shape (n, d), got {tuple(x.shape)} and {tuple(y.shape)}; "
@@ -38,35 +39,26 @@ def paired_rows(x: AnyArray, y: AnyArray) -> tuple[AnyArray, AnyArray, AnyArray]
         raise ValueError(f"x and y: expected equal shapes (paired rows), got {tuple(x.shape)} and {tuple(y.shape)}")
     if x.shape[0] == 0 or x.shape[1] == 0:
         raise ValueError(f"x and y: expected at least one row and one column, got shape {tuple(x.shape)}")
-    xp = array_namespace(x, y)
     for name, a in (("x", x), ("y", y)):
-        real = (
-            a.dtype.kind in "iuf" if isinstance(a, np.ndarray) else xp.isdtype(a.dtype, ("real floating", "integral"))
-        )
-        if not real and not _is_half(a):
-            raise TypeError(f"{name}: expected real numbers, got dtype {a.dtype}")
-    return xp, x, y
+        real = not a.is_complex() if is_tensor(a) else a.dtype.kind in "biuf"
+        if not real:
+            got = f"objects such as {a.flat[0]!r}" if str(a.dtype) == "object" else f"dtype {a.dtype}"
+            raise TypeError(f"{name}: expected real numbers, got {got}")
+    return array_namespace(x, y), x, y
 
 
-def _is_half(a: AnyArray) -> bool:
-    return str(a.dtype) in {"torch.bfloat16", "torch.float16", "float16"}
-
-
-def _as_array(a: ArrayLike, *, name: str) -> NDArray[np.generic]:
-    try:
-        return np.asarray(a)
-    except ValueError as error:
-        raise ValueError(f"{name}: expected an array, got rows of unequal length") from error
+def _dense_tensor(a: AnyArray, *, name: str) -> AnyArray:
+    if str(a.layout) != "torch.strided":
+        raise TypeError(f"{name}: expected a dense tensor, got layout {a.layout}; call .to_dense() first")
+    return a.detach()
 
 
 def real_array(a: ArrayLike, *, name: str) -> FloatArray:
     """An array of real numbers as float64; text, complex numbers and other objects raise TypeError."""
-    array = _as_array(a, name=name)
-    if array.dtype.kind == "O":  # such as columns of a table
-        try:
-            return array.astype(np.float64)
-        except (TypeError, ValueError) as error:
-            raise TypeError(f"{name}: expected real numbers, got objects such as {array.flat[0]!r}") from error
+    array = as_numpy(a, name=name)
+    if array.dtype.kind == "O":
+        odd = next((v for v in array.flat if isinstance(v, (str, bytes, complex))), array.flat[0])
+        raise TypeError(f"{name}: expected real numbers, got objects such as {odd!r}")
     if array.dtype.kind not in "biuf":
         got = f"{a!r}" if isinstance(a, str) else f"dtype {array.dtype}"
         raise TypeError(f"{name}: expected real numbers, got {got}")
@@ -75,12 +67,22 @@ def real_array(a: ArrayLike, *, name: str) -> FloatArray:
 
 def number(value: object, *, name: str) -> float:
     """A single real number as float; anything else raises TypeError."""
-    if isinstance(value, (str, bytes)) or value is None:
+    if isinstance(value, (str, bytes, bool, np.bool_)) or value is None:
         raise TypeError(f"{name}: expected a number, got {value!r}")
     try:
         return float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name}: expected a number, got {type(value).__name__}") from error
+
+
+def integer(value: object, *, name: str, least: int) -> int:
+    """A whole number >= least: an int, a NumPy integer or a float such as 3.0; booleans and fractions raise."""
+    if isinstance(value, (bool, np.bool_, str, bytes)) or value is None:
+        raise TypeError(f"{name}: expected an integer >= {least}, got {value!r}")
+    whole = number(value, name=name)
+    if not math.isfinite(whole) or whole != math.floor(whole) or whole < least:
+        raise ValueError(f"{name}: expected an integer >= {least}, got {value}")
+    return int(value)  # type: ignore[call-overload, no-any-return]
 
 
 def matrix(a: ArrayLike, *, name: str, min_rows: int = 1) -> FloatArray:
@@ -109,7 +111,7 @@ def finite(a: FloatArray, *, name: str) -> None:
 
 def codes(a: ArrayLike, size: int, *, name: str) -> IntArray:
     """Codewords (n,) as int64: integers in 0..size-1, or booleans as 0 and 1."""
-    array = _as_array(a, name=name)
+    array = as_labels(a, name=name)
     if array.ndim != 1 or array.size == 0:
         raise ValueError(f"{name}: expected a non-empty vector of codewords (n,), got shape {array.shape}")
     if array.dtype.kind not in "iub":
@@ -124,7 +126,7 @@ def codes(a: ArrayLike, size: int, *, name: str) -> IntArray:
 
 def labels(a: ArrayLike, *, name: str, what: str = "class labels") -> NDArray[np.generic]:
     """A non-empty vector of integers, booleans or strings (n,), unchanged."""
-    array = _as_array(a, name=name)
+    array = as_labels(a, name=name)
     if array.ndim != 1 or array.size == 0:
         raise ValueError(f"{name}: expected a non-empty vector of labels (n,), got shape {array.shape}")
     if array.dtype.kind not in "biuUS":
@@ -139,12 +141,15 @@ def group_index(groups: ArrayLike | None, n: int) -> tuple[IntArray, IntArray]:
     """Number the groups 0..m-1 in order of their sorted labels; return (index of each row, group sizes)."""
     if groups is None:
         return np.arange(n), np.ones(n, dtype=np.int64)
-    array = _as_array(groups, name="groups")
+    array = as_labels(groups, name="groups")
     if array.ndim != 1 or array.shape[0] != n:
         raise ValueError(f"groups: expected one label (image) per row, shape ({n},), got shape {array.shape}")
-    if array.dtype.kind == "f" and not np.isfinite(array.astype(np.float64)).all():
-        raise ValueError("groups: expected labels without NaN or infinity; give every row an image")
-    _, index, sizes = np.unique(array, return_inverse=True, return_counts=True)
+    if array.dtype.kind in "cV":
+        raise TypeError(f"groups: expected labels (integers, text, dates), got dtype {array.dtype}")
+    try:
+        _, index, sizes = np.unique(array, return_inverse=True, return_counts=True)
+    except TypeError as error:
+        raise TypeError(f"groups: expected labels that can be sorted, got objects such as {array[0]!r}") from error
     return index.reshape(-1), sizes
 
 

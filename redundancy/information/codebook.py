@@ -275,8 +275,6 @@ class Codebook(Displayed):
 
 def _directions(a: AnyArray, *, name: str, first: int = 0) -> FloatArray:
     """Rows, NumPy or torch on any device, as float64 unit vectors; zero and non-finite rows raise ValueError."""
-    if hasattr(a, "detach"):
-        a = a.detach().double().cpu().numpy()
     x = checks.matrix(a, name=name)
     norms = np.linalg.norm(x, axis=1)
     if (norms == 0).any():

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from redundancy import checks
+from redundancy.array_conversion import as_numpy
 from redundancy.array_types import FloatArray, IntArray
 from redundancy.estimate import Estimate, Quantity
 from redundancy.information.bias_corrections import METHODS, Correction
@@ -278,7 +279,7 @@ def _table(variables: tuple[ArrayLike | None, ...], method: Correction, kind: Ki
     axes = len(variables)
     if any(v is not None for v in variables[1:]):
         raise ValueError(f"kind={kind!r}: expected one table with {axes} axes as first argument, got several arrays")
-    raw = np.asarray(variables[0])
+    raw = as_numpy(variables[0], name="x")
     if raw.ndim != axes or raw.size == 0:
         raise ValueError(f"kind={kind!r}: expected a non-empty table with {axes} axes, got shape {raw.shape}")
     if raw.dtype.kind not in "biuf":

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from redundancy import checks
+from redundancy.array_conversion import as_numpy, is_tensor
 from redundancy.array_types import AnyArray, FloatArray, IntArray
 from redundancy.prediction.cross_fitting import Regressor, Target, assign_folds, forecasts_classes
 
@@ -35,10 +36,7 @@ def paired_inputs(
 
 
 def _on_cpu(a: AnyArray) -> AnyArray:
-    if hasattr(a, "detach"):
-        a = a.detach().cpu()
-        return a.double().numpy() if a.is_floating_point() else a.numpy()
-    return a
+    return as_numpy(a, name="states") if is_tensor(a) else a
 
 
 def _target(z: ArrayLike, task: Task | None, target_range: tuple[float, float] | None) -> Target:
