@@ -18,11 +18,14 @@ from redundancy.information.linear_summaries import gaussian_information, summar
 from redundancy.information.v_information import usable_information
 from redundancy.pid.batch import broja_batch
 from redundancy.pid.from_samples import broja_from_samples
+from redundancy.pid.gaussian import GaussianPID, gaussian_broja, gaussian_broja_from_samples
 from redundancy.pid.result import PID, PIDTable
 from redundancy.pid.solver import broja
 from redundancy.pid.unique_information import unique_information
 from redundancy.prediction.functional import functional, mmse
 from redundancy.prediction.risk_difference import risk_difference
+from redundancy.resampling.permutation import PermutationTest, permutation_test
+from redundancy.resampling.spread import Spread, image_spread
 from redundancy.similarity.kernel_alignment import cka
 from redundancy.similarity.principal_angles import subspace_angles
 from redundancy.similarity.procrustes_distance import procrustes
@@ -33,8 +36,11 @@ __all__ = [
     "Codebook",
     "Distance",
     "Estimate",
+    "GaussianPID",
     "PIDTable",
+    "PermutationTest",
     "Quantity",
+    "Spread",
     "broja",
     "broja_batch",
     "broja_from_samples",
@@ -43,14 +49,18 @@ __all__ = [
     "conditional_mutual_information",
     "entropy",
     "functional",
+    "gaussian_broja",
+    "gaussian_broja_from_samples",
     "gaussian_information",
     "geometric",
+    "image_spread",
     "informational",
     "knn_conditional_mutual_information",
     "knn_entropy",
     "ksg",
     "mmse",
     "mutual_information",
+    "permutation_test",
     "procrustes",
     "proximal",
     "residual_entropy",

@@ -1,6 +1,6 @@
 """The array types used in signatures; every other module imports them from here."""
 
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,3 +12,11 @@ BoolArray = NDArray[np.bool_]
 AnyArray: TypeAlias = Any
 # What makes results reproducible: a generator, a seed, or None for fresh entropy.
 Rng: TypeAlias = np.random.Generator | int | None
+
+
+@runtime_checkable
+class ArrayLater(Protocol):
+    """An array that is made when it is first read, because it is much larger than what it is made from."""
+
+    def values(self) -> FloatArray:
+        """The array."""

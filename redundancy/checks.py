@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Sequence
 from typing import TypeVar
@@ -156,6 +157,8 @@ def group_index(groups: ArrayLike | None, n: int) -> tuple[IntArray, IntArray]:
 def thresholds(t: ArrayLike) -> tuple[FloatArray, bool]:
     """One or many finite thresholds >= 0; return (array (k,), whether t was a scalar)."""
     values = real_array(t, name="t")
+    if as_numpy(t, name="t").dtype.kind == "b":
+        raise TypeError(f"t: expected thresholds, got {t!r}")
     if values.ndim > 1 or values.size == 0:
         raise ValueError(f"t: expected a scalar or a vector of thresholds, got shape {values.shape}")
     if not np.isfinite(values).all() or (values < 0).any():
@@ -184,5 +187,7 @@ def radius(value: float, *, name: str = "radius") -> float:
 def one_of(value: OptionT, allowed: Sequence[OptionT], *, name: str) -> OptionT:
     """A word from a short list."""
     if value not in allowed:
-        raise ValueError(f"{name}: expected one of {', '.join(allowed)}; got {value!r}")
+        close = difflib.get_close_matches(str(value), allowed, n=1, cutoff=0.6)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"{name}: expected one of {', '.join(allowed)}; got {value!r}{hint}")
     return value

@@ -6,13 +6,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from redundancy import checks
-from redundancy.array_types import FloatArray
+from redundancy.array_types import ArrayLater, FloatArray
 from redundancy.display import Displayed
 from redundancy.units import unit_means
 
@@ -77,7 +77,8 @@ class Estimate(Displayed):
         What was estimated; its string ("geometric", "proximal", ...) is accepted too.
     per_unit : ndarray (units,) or (units, k), optional
         One number (or one row of k numbers) per unit of sampling; None when the estimator is not a mean
-        over units.
+        over units. An estimator may pass a maker of the array (with `units` and `values`) instead, which runs when it
+        is first read.
     rows : ndarray (units,), optional
         How many rows (tokens) were averaged in each unit; None means one each.
     support : (float, float)
@@ -126,7 +127,7 @@ class Estimate(Displayed):
 
     value: float | FloatArray
     quantity: Quantity
-    per_unit: FloatArray | None = None
+    per_unit: FloatArray | None = field(default_factory=lambda: None)
     rows: FloatArray | None = None
     support: tuple[float, float] = (-math.inf, math.inf)
     unit_of_sampling: Unit = "row"
@@ -137,6 +138,17 @@ class Estimate(Displayed):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "quantity", Quantity(self.quantity))
+        if isinstance(self.per_unit, ArrayLater):
+            self.__dict__["_later"] = self.__dict__.pop("per_unit")
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> FloatArray:
+            # reached only while the per-unit values have not been made
+            later = self.__dict__.get("_later")
+            if name != "per_unit" or later is None:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            return self.__dict__.setdefault("per_unit", later.values())
 
     @classmethod
     def over_units(
@@ -192,7 +204,7 @@ class Estimate(Displayed):
         checks.finite(a, name="values")
         index, sizes = checks.group_index(groups, a.shape[0])
         per_unit = unit_means(a, index, sizes)
-        mean = per_unit.mean(axis=0)
+        mean = mean_of_units(per_unit)
         return cls(
             value=float(mean) if a.ndim == 1 else mean,
             quantity=Quantity(quantity),
@@ -208,8 +220,14 @@ class Estimate(Displayed):
 
     @property
     def n(self) -> int:
-        """Number of independent units that the estimate averages; 0 if it keeps none."""
-        return 0 if self.per_unit is None else int(self.per_unit.shape[0])
+        """Number of independent units (images with `groups`, else rows) behind the estimate; 0 if there is no sample.
+
+        An estimate may have n units and no `per_unit` values, if it is not a mean over units.
+        """
+        later = self.__dict__.get("_later")
+        if later is not None:
+            return int(later.units)
+        return int(self.details.get("n", 0)) if self.per_unit is None else int(self.per_unit.shape[0])
 
     @property
     def bits(self) -> float | FloatArray:
@@ -226,8 +244,16 @@ class Estimate(Displayed):
         settings = ", ".join(f"{key}={_short(value)}" for key, value in self.settings.items())
         base = "" if self.baseline is None else f", unrelated {_short(self.baseline.value)}"
         unit = "" if self.unit == "1" else f" {self.unit}"
-        size = f"n = {self.n} {self.unit_of_sampling}s" if self.n else "no per-unit values"
+        sizes = [f"n = {self.n} {self.unit_of_sampling}s"] if self.n else []
+        if "_later" not in self.__dict__ and self.per_unit is None:
+            sizes.append("no per-unit values")
+        size = ", ".join(sizes)
         return f"{self.quantity} {_short(self.value)}{unit} ({size}{base}{'; ' + settings if settings else ''})"
+
+
+def mean_of_units(per_unit: FloatArray) -> FloatArray:
+    """Mean over units, never outside the range of the units' values by an ulp."""
+    return np.asarray(np.clip(per_unit.mean(axis=0), per_unit.min(axis=0), per_unit.max(axis=0)))
 
 
 def unit_of_sampling(groups: ArrayLike | None) -> Unit:

@@ -8,9 +8,10 @@ from redundancy.array_types import FloatArray, IntArray
 
 
 def unit_means(values: FloatArray, index: IntArray, sizes: IntArray) -> FloatArray:
-    """Mean of each unit's rows: values (n,) or (n, k) -> (units,) or (units, k)."""
+    """Mean of each unit's rows: values (n,) or (n, k) -> (units,) or (units, k); never outside the values' range."""
     if values.ndim == 1:
-        return np.bincount(index, weights=values, minlength=sizes.size) / sizes
+        means = np.bincount(index, weights=values, minlength=sizes.size) / sizes
+        return np.asarray(np.clip(means, values.min(), values.max()))  # rounding moves a mean by an ulp
     return np.column_stack([unit_means(column, index, sizes) for column in values.T])
 
 

@@ -15,6 +15,8 @@ from redundancy.array_types import AnyArray, FloatArray
 from redundancy.display import Displayed, plain
 
 DistanceName = Literal["cosine", "angular", "chordal", "euclidean"]
+# Chords up to this length are the rounding of the two normalised rows (in at most 2^20 columns): parallel rows.
+PARALLEL = 16 * float(np.finfo(np.float64).eps)
 RowFunction: TypeAlias = Callable[[AnyArray, AnyArray], AnyArray]
 
 
@@ -80,10 +82,24 @@ def _unit_rows(x: AnyArray) -> AnyArray:
 
 
 def _norm(x: AnyArray) -> AnyArray:
+    # scaled by the largest entry: the squares of huge and tiny entries would leave the range of floats
     from array_api_compat import array_namespace
 
     xp = array_namespace(x)
-    return xp.sqrt(xp.sum(x * x, axis=1))
+    largest = xp.max(xp.abs(x), axis=1)
+    safe = xp.where(largest > 0, largest, xp.ones_like(largest))
+    scaled = x / safe[:, None]
+    return safe * xp.sqrt(xp.sum(scaled * scaled, axis=1))
+
+
+def _squared_chord(x: AnyArray, y: AnyArray) -> AnyArray:
+    """Squared chord between the normalised rows: 0 for rows that are parallel up to rounding."""
+    from array_api_compat import array_namespace
+
+    xp = array_namespace(x)
+    chord = _unit_rows(x) - _unit_rows(y)
+    square = xp.sum(chord * chord, axis=1)
+    return xp.where(square <= PARALLEL**2, xp.zeros_like(square), square)
 
 
 def cosine(x: AnyArray, y: AnyArray) -> AnyArray:
@@ -91,23 +107,22 @@ def cosine(x: AnyArray, y: AnyArray) -> AnyArray:
 
     Equal to 1 - <x, y> / (|x| |y|) (Lemma 2) but exact near 0, where the subtraction cancels.
     """
-    from array_api_compat import array_namespace
-
-    chord = _unit_rows(x) - _unit_rows(y)
-    return 0.5 * array_namespace(x).sum(chord * chord, axis=1)
+    return 0.5 * _squared_chord(x, y)
 
 
 def angular(x: AnyArray, y: AnyArray) -> AnyArray:
     """Angle in radians, in [0, pi], by Kahan's half-angle formula; NaN for a zero row."""
     from array_api_compat import array_namespace
 
-    u, v = _unit_rows(x), _unit_rows(y)
-    return 2.0 * array_namespace(x).atan2(_norm(u - v), _norm(u + v))
+    xp = array_namespace(x)
+    return 2.0 * xp.atan2(xp.sqrt(_squared_chord(x, y)), _norm(_unit_rows(x) + _unit_rows(y)))
 
 
 def chordal(x: AnyArray, y: AnyArray) -> AnyArray:
     """Length of the chord between the normalised rows, in [0, 2]; NaN for a zero row."""
-    return _norm(_unit_rows(x) - _unit_rows(y))
+    from array_api_compat import array_namespace
+
+    return array_namespace(x).sqrt(_squared_chord(x, y))
 
 
 def euclidean(x: AnyArray, y: AnyArray) -> AnyArray:
@@ -179,6 +194,9 @@ def row_distances(
     -----
     D1: the cosine distance is 1 - <x, y> / (|x| |y|), evaluated as half the squared chord of the normalised rows
     (Lemma 2), which is accurate to relative rounding even for nearly equal rows. Angles use Kahan's half-angle formula.
+    Rows whose directions differ by less than the rounding of float64 (a chord of 3.6e-15) count as parallel: their
+    directional distance is exactly 0, so that x and 3 x are at distance 0. States stored in lower precision keep the
+    rounding of their own format.
 
     References
     ----------
@@ -195,8 +213,7 @@ def row_distances(
     """
     measure = resolve(distance)
     xp, x, y = checks.paired_rows(x, y)
-    if chunk < 1:
-        raise ValueError(f"chunk: expected at least 1 row, got {chunk}")
+    chunk = checks.integer(chunk, name="chunk", least=1)
     out = np.empty(x.shape[0])
     for start in range(0, x.shape[0], chunk):
         stop = min(start + chunk, x.shape[0])
@@ -213,7 +230,7 @@ def row_distances(
                 f"distance {measure.name}: expected numbers in [0, {measure.d_max}], "
                 f"got a range {values.min()} to {values.max()}"
             )
-        out[start:stop] = values
+        out[start:stop] = np.minimum(values, measure.d_max)
     return out
 
 

@@ -35,15 +35,23 @@ def mean_over_pairs(
     *,
     baseline: bool,
     rng: Rng,
+    estimate: Callable[[FloatArray, ArrayLike | None, Summary, Estimate | None], Estimate] | None = None,
 ) -> Estimate:
-    """The mean of the summary over paired rows and, with `baseline`, over rows of unrelated units."""
+    """The mean of the summary over paired rows and, with `baseline`, over rows of unrelated units.
+
+    `estimate` makes the result from the distances where it is not the mean of the summary.
+    """
     d = row_distances(x, y, distance=distance)
     unrelated = None
     if baseline:
         index, sizes = checks.group_index(groups, d.size)
         left, right, pair = unrelated_pairs(index, sizes, np.random.default_rng(rng))
         _, x, y = checks.paired_rows(x, y)
-        unrelated = mean_over_pairs(x[left], y[right], distance, pair, summary, baseline=False, rng=None)
+        unrelated = mean_over_pairs(
+            x[left], y[right], distance, pair, summary, baseline=False, rng=None, estimate=estimate
+        )
+    if estimate is not None:
+        return estimate(d, groups, summary, unrelated)
     return Estimate.over_units(
         summary.of_distances(d),
         groups,

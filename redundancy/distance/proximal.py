@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import cast
+
 import numpy as np
 from numpy.typing import ArrayLike
 
 from redundancy import checks
-from redundancy.array_types import AnyArray, FloatArray, Rng
+from redundancy.array_types import AnyArray, FloatArray, IntArray, Rng
 from redundancy.distance.metrics import DistanceLike, resolve
 from redundancy.distance.paired_states import Summary, mean_over_pairs
-from redundancy.estimate import Estimate, Quantity
+from redundancy.estimate import Estimate, Quantity, unit_of_sampling
 
 
 def proximal(
@@ -40,7 +43,8 @@ def proximal(
     Returns
     -------
     Estimate
-        `.value` in [0, 1], a float or an array (k,); `.per_unit` (units,) or (units, k).
+        `.value` in [0, 1], a float or an array (k,); `.per_unit` (units,) or (units, k). For several thresholds
+        `.per_unit` is made when it is first read: the estimate itself needs memory for the rows alone.
 
     Raises
     ------
@@ -58,7 +62,8 @@ def proximal(
     Notes
     -----
     D3 bounds P(d(X, Y) > t) <= delta, the complement of what is estimated here. Proposition 1 relates the mean
-    distance to this probability in both directions.
+    distance to this probability in both directions. Directions that differ only by the rounding of float64 are at
+    distance 0, so that x and 3 x are close at t = 0 (see :func:`row_distances`).
 
     References
     ----------
@@ -80,16 +85,64 @@ def proximal(
     """
     measure = resolve(distance)
     levels, scalar = checks.thresholds(t)
-
-    def close(d: FloatArray) -> FloatArray:
-        within = (d[:, None] <= levels).astype(np.float64)
-        return within[:, 0] if scalar else within
-
     summary = Summary(
-        of_distances=close,
+        of_distances=lambda d: (d <= levels[0]).astype(np.float64),
         quantity=Quantity.PROXIMAL,
         support=(0.0, 1.0),
         unit="1",
         settings={"t": float(levels[0]) if scalar else levels, "distance": measure.name},
     )
-    return mean_over_pairs(x, y, measure, groups, summary, baseline=baseline, rng=rng)
+    if scalar:
+        return mean_over_pairs(x, y, measure, groups, summary, baseline=baseline, rng=rng)
+    return mean_over_pairs(x, y, measure, groups, summary, baseline=baseline, rng=rng, estimate=_at_all_levels)
+
+
+@dataclass(frozen=True, eq=False)
+class SharesWithin:
+    """Share of each unit's rows within each threshold, from the rank of every row's distance among the thresholds."""
+
+    rank: IntArray  # (n,): position of the row's distance in the sorted thresholds
+    order: IntArray  # (k,): where each of the sorted thresholds stands in the caller's order
+    index: IntArray
+    sizes: IntArray
+
+    @property
+    def units(self) -> int:
+        """Number of units."""
+        return int(self.sizes.size)
+
+    def means(self) -> FloatArray:
+        """Mean over units of the shares (k,), in memory for the rows alone."""
+        k = self.order.size
+        weights = np.bincount(self.rank, weights=1.0 / self.sizes[self.index], minlength=k + 1)[:k]
+        out = np.empty(k)
+        out[self.order] = np.clip(np.cumsum(weights) / self.units, 0.0, 1.0)
+        return out
+
+    def values(self) -> FloatArray:
+        """The shares of each unit (units, k)."""
+        k = self.order.size
+        cell = self.index * (k + 1) + self.rank
+        counts = np.bincount(cell, minlength=self.units * (k + 1)).reshape(self.units, k + 1)[:, :k]
+        out = np.empty((self.units, k))
+        out[:, self.order] = np.cumsum(counts, axis=1) / self.sizes[:, None]
+        return out
+
+
+def _at_all_levels(d: FloatArray, groups: ArrayLike | None, summary: Summary, baseline: Estimate | None) -> Estimate:
+    levels = summary.settings["t"]
+    assert isinstance(levels, np.ndarray)
+    order = np.argsort(levels, kind="stable")
+    index, sizes = checks.group_index(groups, d.size)
+    shares = SharesWithin(np.searchsorted(levels[order], d, side="left"), order, index, sizes)
+    return Estimate(
+        value=shares.means(),
+        quantity=summary.quantity,
+        per_unit=cast("FloatArray", shares),
+        rows=sizes.astype(np.float64),
+        support=summary.support,
+        unit_of_sampling=unit_of_sampling(groups),
+        unit=summary.unit,
+        settings=summary.settings,
+        baseline=baseline,
+    )

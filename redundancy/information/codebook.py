@@ -18,13 +18,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from redundancy import checks
+from redundancy.array_conversion import as_numpy, is_tensor
 from redundancy.array_types import AnyArray, FloatArray, IntArray, Rng
-from redundancy.display import Displayed
+from redundancy.display import Displayed, plain
 from redundancy.optional_imports import optional_import
 
 CHUNK = 65_536  # rows encoded at once
 LARGEST_TABLE = 20_000  # codewords up to which all pairwise distances are held at once
-CodeDistance = Literal["angular", "cosine", "chord"]
+CodeDistance = Literal["angular", "cosine", "chordal"]
 FitMethod = Literal["kmeans", "product"]
 
 
@@ -99,7 +100,8 @@ class Codebook(Displayed):
         Parameters
         ----------
         states : array_like (n, d) or list of them
-            NumPy or torch, any float type. Pass both layers: the alphabet is shared.
+            NumPy, torch or nested lists. Pass both layers: the alphabet is shared. A list of rows is one layer; only a
+            list of matrices is a list of layers.
         size : int
             Number of codewords. For method="product" each part has size ** (1 / parts) codewords, which
             must be a whole number.
@@ -123,18 +125,19 @@ class Codebook(Displayed):
             power of the parts' size.
         """
         checks.one_of(method, get_args(FitMethod), name="method")
-        layers = list(states) if isinstance(states, (list, tuple)) else [states]
-        unit = np.vstack([_directions(layer, name="states") for layer in layers])
-        if size < 1 or unit.shape[0] < size:
+        unit = _of_all_layers(states)
+        size = checks.integer(size, name="size", least=1)
+        if unit.shape[0] < size:
             raise ValueError(f"size: expected 1 to {unit.shape[0]} codewords (the rows given), got {size}")
         generator = np.random.default_rng(rng)
         settings: dict[str, object] = {"method": method, "size": size, "rows": unit.shape[0]}
         if method == "kmeans":
             return cls(_spherical_means(unit, size, generator), settings=settings)
+        parts = checks.integer(parts, name="parts", least=2)
         each = round(size ** (1.0 / parts))
-        if parts < 2 or each**parts != size:
+        if each**parts != size:
             raise ValueError(f"size: expected a whole number to the power parts = {parts} >= 2, got {size}")
-        width = 8 * parts if dimensions is None else dimensions
+        width = 8 * parts if dimensions is None else checks.integer(dimensions, name="dimensions", least=1)
         if width % parts:
             raise ValueError(f"dimensions: expected a multiple of parts = {parts}, got {width}")
         projection = generator.standard_normal((unit.shape[1], width)) / np.sqrt(width)
@@ -147,7 +150,8 @@ class Codebook(Displayed):
     @classmethod
     def from_centres(cls, centres: ArrayLike) -> Codebook:
         """The codebook with given directions (size, d) as codewords; they are normalised."""
-        return cls(_directions(centres, name="centres"), settings={"method": "given", "size": len(np.asarray(centres))})
+        unit = _directions(centres, name="centres")
+        return cls(unit, settings={"method": "given", "size": len(unit)})
 
     def __repr__(self) -> str:
         size, width = self.centres.shape
@@ -178,14 +182,14 @@ class Codebook(Displayed):
         return float(np.arccos(np.clip(worst, -1.0, 1.0)))
 
     def distances(self, distance: CodeDistance = "cosine") -> FloatArray:
-        """Distances between all codewords (size, size): "cosine" and "chord" in [0, 2], "angular" in [0, pi]."""
-        checks.one_of(distance, get_args(CodeDistance), name="distance")
+        """Distances between all codewords (size, size): "cosine" and "chordal" in [0, 2], "angular" in [0, pi]."""
+        check_code_distance(distance)
         if self.size > LARGEST_TABLE:
             raise ValueError(
                 f"distances: expected at most {LARGEST_TABLE} codewords, got {self.size}, which is too large a table"
             )
         chord = self._chords
-        if distance == "chord":
+        if distance == "chordal":
             return chord
         return 0.5 * chord**2 if distance == "cosine" else 2.0 * np.arcsin(np.minimum(0.5 * chord, 1.0))
 
@@ -215,13 +219,12 @@ class Codebook(Displayed):
     def save(self, path: str | Path) -> None:
         """Write `path`.safetensors (arrays) and `path`.json (settings)."""
         numpy_io = _safetensors()
+        about = json.dumps({"parts": int(self.parts), "settings": plain(self.settings)}, indent=1)
         arrays = {"centres": np.ascontiguousarray(self.centres)}
         if self.projection is not None:
             arrays["projection"] = np.ascontiguousarray(self.projection)
         numpy_io.save_file(arrays, str(Path(f"{path}.safetensors")))
-        Path(f"{path}.json").write_text(
-            json.dumps({"parts": self.parts, "settings": dict(self.settings)}, indent=1) + "\n"
-        )
+        Path(f"{path}.json").write_text(about + "\n")
 
     @classmethod
     def load(cls, path: str | Path) -> Codebook:
@@ -243,7 +246,9 @@ class Codebook(Displayed):
         if chunk < 1:
             raise ValueError(f"chunk: expected at least 1 row, got {chunk}")
         expected = self.centres.shape[1] if self.projection is None else self.projection.shape[0]
-        shape = getattr(states, "shape", None) or np.asarray(states).shape
+        if not is_tensor(states):
+            states = as_numpy(states, name="states")
+        shape = states.shape
         if len(shape) != 2 or shape[1] != expected or shape[0] == 0:
             raise ValueError(f"states: expected a non-empty array (n, {expected}), got shape {tuple(shape)}")
         for start in range(0, shape[0], chunk):
@@ -273,14 +278,34 @@ class Codebook(Displayed):
         return checks.codes(codes, self.size, name="codes")
 
 
+def check_code_distance(distance: CodeDistance) -> None:
+    """Raise ValueError for an unknown distance of codewords; "chord" is called "chordal" as everywhere else."""
+    checks.one_of(distance, get_args(CodeDistance), name="distance")
+
+
+def _of_all_layers(states: ArrayLike | Sequence[ArrayLike]) -> FloatArray:
+    """Directions of the rows of one layer, or of a list of matrices (several layers of one width)."""
+    layers = [states]
+    if isinstance(states, (list, tuple)):
+        entries = [entry if is_tensor(entry) else as_numpy(entry, name="states") for entry in states]
+        if entries and all(entry.ndim == 2 for entry in entries):
+            layers = entries
+    parts = [_directions(layer, name="states") for layer in layers]
+    widths = [part.shape[1] for part in parts]
+    if len(set(widths)) > 1:
+        raise ValueError(f"states: expected layers of one width, got {widths} columns; fit a codebook for each")
+    return np.vstack(parts)
+
+
 def _directions(a: AnyArray, *, name: str, first: int = 0) -> FloatArray:
     """Rows, NumPy or torch on any device, as float64 unit vectors; zero and non-finite rows raise ValueError."""
     x = checks.matrix(a, name=name)
-    norms = np.linalg.norm(x, axis=1)
-    if (norms == 0).any():
-        zero = first + np.flatnonzero(norms == 0)
+    largest = np.abs(x).max(axis=1, keepdims=True)
+    if (largest == 0).any():
+        zero = first + np.flatnonzero(largest[:, 0] == 0)
         raise ValueError(f"{name}: {zero.size} zero row(s) have no direction, first {zero[:5].tolist()}; drop them")
-    return np.asarray(x / norms[:, None])
+    x = x / largest  # the squares of huge and tiny entries would leave the range of floats
+    return np.asarray(x / np.linalg.norm(x, axis=1, keepdims=True))
 
 
 def _normalised(x: FloatArray) -> FloatArray:

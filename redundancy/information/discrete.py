@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
@@ -11,14 +13,18 @@ from numpy.typing import ArrayLike
 from redundancy import checks
 from redundancy.array_conversion import as_numpy
 from redundancy.array_types import FloatArray, IntArray
-from redundancy.estimate import Estimate, Quantity
+from redundancy.estimate import Estimate, Quantity, unit_of_sampling
 from redundancy.information.bias_corrections import METHODS, Correction
+from redundancy.information.finite_entropy import conditional_entropy_of, divergence_terms, entropy_of
+from redundancy.information.sampling_doubts import OnDoubt, plugin_doubts, raise_doubts
 
 Kind = Literal["samples", "counts", "pmf"]
 SUM_TOLERANCE = 1e-9
 
 
-def entropy(x: ArrayLike, method: Correction = "plugin", *, kind: Kind = "samples") -> Estimate:
+def entropy(
+    x: ArrayLike, method: Correction = "plugin", *, kind: Kind = "samples", groups: ArrayLike | None = None
+) -> Estimate:
     """Estimate the Shannon entropy H(X) of a discrete variable.
 
     Parameters
@@ -31,6 +37,10 @@ def entropy(x: ArrayLike, method: Correction = "plugin", *, kind: Kind = "sample
         then exact.
     kind : {"samples", "counts", "pmf"}
         What x is; never guessed.
+    groups : array_like (n,), optional
+        Image of each row (samples only). Every image counts the same, however many rows it has: the estimate is that
+        of the distribution of a random row of a random image, and n counts images. With the plug-in only; bias
+        corrections count independent rows.
 
     Returns
     -------
@@ -66,17 +76,22 @@ def entropy(x: ArrayLike, method: Correction = "plugin", *, kind: Kind = "sample
     --------
     >>> import redundancy as rd
     >>> rd.entropy(["cat", "dog", "cat", "owl"])
-    entropy 1.04 nats (no per-unit values; method=plugin, kind=samples)
+    entropy 1.04 nats (n = 4 rows, no per-unit values; method=plugin, kind=samples)
     >>> rd.entropy([0.5, 0.25, 0.25], kind="pmf").bits
     1.5
     >>> round(rd.entropy([5, 3, 1, 1], "chao-wang-jost", kind="counts").value, 4)
     1.4049
     """
-    return _combination((x,), ((1.0, (0,)),), Quantity.ENTROPY, method, kind)
+    return _combination((x,), ((1.0, (0,)),), Quantity.ENTROPY, method, kind, groups)
 
 
 def conditional_entropy(
-    x: ArrayLike, y: ArrayLike | None = None, method: Correction = "plugin", *, kind: Kind = "samples"
+    x: ArrayLike,
+    y: ArrayLike | None = None,
+    method: Correction = "plugin",
+    *,
+    kind: Kind = "samples",
+    groups: ArrayLike | None = None,
 ) -> Estimate:
     """Estimate H(X | Y) = H(X, Y) - H(Y), both with the same bias correction.
 
@@ -84,7 +99,7 @@ def conditional_entropy(
     ----------
     x, y : array_like
         Two label vectors (n,); for counts and probabilities one table x (size of X, size of Y) and no y.
-    method, kind
+    method, kind, groups
         As in :func:`entropy`.
 
     Returns
@@ -117,18 +132,27 @@ def conditional_entropy(
     >>> rd.conditional_entropy([[0.5, 0.0], [0.0, 0.5]], kind="pmf").value
     0.0
     """
-    return _combination((x, y), ((1.0, (0, 1)), (-1.0, (1,))), Quantity.CONDITIONAL_ENTROPY, method, kind)
+    return _combination((x, y), ((1.0, (0, 1)), (-1.0, (1,))), Quantity.CONDITIONAL_ENTROPY, method, kind, groups)
 
 
 def mutual_information(
-    x: ArrayLike, y: ArrayLike | None = None, method: Correction = "plugin", *, kind: Kind = "samples"
+    x: ArrayLike,
+    y: ArrayLike | None = None,
+    method: Correction = "plugin",
+    *,
+    kind: Kind = "samples",
+    groups: ArrayLike | None = None,
+    on_doubt: OnDoubt = "warn",
 ) -> Estimate:
     """Estimate I(X; Y) = H(X) + H(Y) - H(X, Y), all with the same bias correction.
 
     Parameters
     ----------
-    x, y, method, kind
+    x, y, method, kind, groups
         As in :func:`conditional_entropy`.
+    on_doubt : {"warn", "raise", "ignore"}
+        What to do when the occupied cells are too many for the images (or rows): an expected bias of the plug-in
+        above 0.1 nats, or more than half of the mass in cells that a single image fills.
 
     Returns
     -------
@@ -147,7 +171,8 @@ def mutual_information(
 
     Notes
     -----
-    The plug-in is biased upwards, by about (k_x - 1)(k_y - 1) / (2 n).
+    The plug-in is the divergence D(p(x, y) || p(x) p(y)) of the frequencies, summed in a form without cancellation:
+    an information of 1e-15 keeps its digits. It is biased upwards, by about (k_x - 1)(k_y - 1) / (2 n).
 
     References
     ----------
@@ -162,7 +187,7 @@ def mutual_information(
     0.0
     """
     terms = ((1.0, (0,)), (1.0, (1,)), (-1.0, (0, 1)))
-    return _combination((x, y), terms, Quantity.MUTUAL_INFORMATION, method, kind)
+    return _combination((x, y), terms, Quantity.MUTUAL_INFORMATION, method, kind, groups, on_doubt)
 
 
 def conditional_mutual_information(
@@ -172,6 +197,8 @@ def conditional_mutual_information(
     method: Correction = "plugin",
     *,
     kind: Kind = "samples",
+    groups: ArrayLike | None = None,
+    on_doubt: OnDoubt = "warn",
 ) -> Estimate:
     """Estimate I(X; Y | Z) = H(X, Z) + H(Y, Z) - H(X, Y, Z) - H(Z), all with the same bias correction.
 
@@ -179,8 +206,10 @@ def conditional_mutual_information(
     ----------
     x, y, z : array_like
         Three label vectors (n,); for counts and probabilities one table x (X, Y, Z) and neither y nor z.
-    method, kind
+    method, kind, groups
         As in :func:`entropy`.
+    on_doubt
+        As in :func:`mutual_information`.
 
     Returns
     -------
@@ -209,13 +238,13 @@ def conditional_mutual_information(
     The exclusive or: X and Y are independent, but determine each other given Z.
 
     >>> import redundancy as rd
-    >>> x, y = [0, 0, 1, 1], [0, 1, 0, 1]
-    >>> z = [0, 1, 1, 0]
+    >>> x, y = 25 * [0, 0, 1, 1], 25 * [0, 1, 0, 1]
+    >>> z = 25 * [0, 1, 1, 0]
     >>> round(rd.conditional_mutual_information(x, y, z).bits, 4)
     1.0
     """
     terms = ((1.0, (0, 2)), (1.0, (1, 2)), (-1.0, (0, 1, 2)), (-1.0, (2,)))
-    return _combination((x, y, z), terms, Quantity.CONDITIONAL_MUTUAL_INFORMATION, method, kind)
+    return _combination((x, y, z), terms, Quantity.CONDITIONAL_MUTUAL_INFORMATION, method, kind, groups, on_doubt)
 
 
 def _combination(
@@ -224,28 +253,100 @@ def _combination(
     quantity: Quantity,
     method: Correction,
     kind: Kind,
+    groups: ArrayLike | None = None,
+    on_doubt: OnDoubt = "ignore",
 ) -> Estimate:
-    """A signed sum of entropies of marginals, all estimated in the same way."""
+    """A signed sum of entropies of marginals: directly for the plug-in, term by term for the bias corrections."""
     checks.one_of(method, tuple(METHODS), name="method")
     checks.one_of(kind, get_args(Kind), name="kind")
+    if groups is not None and (kind != "samples" or method != "plugin"):
+        raise ValueError(
+            f"groups: expected kind='samples' and method='plugin', got {kind!r} and {method!r}; tables have no rows, "
+            "and bias corrections count independent rows"
+        )
     if kind == "samples":
-        codes = paired_codes(variables)
-        marginals = [(sign, _cells(codes[:, axes])) for sign, axes in terms]
-        n: float = len(codes)
+        joint = joint_cells(paired_codes(variables), groups)
     else:
         whole = _table(variables, method, kind)
-        axes_all = range(whole.ndim)
-        marginals = [(s, whole.sum(tuple(i for i in axes_all if i not in axes)).ravel()) for s, axes in terms]
-        marginals = [(sign, cells[cells > 0]) for sign, cells in marginals]
-        n = float(whole.sum())
-    value = sum(sign * METHODS[method](cells) for sign, cells in marginals)
+        axes = np.indices(whole.shape).reshape(whole.ndim, -1).T
+        joint = Cells(axes, whole.ravel() / whole.sum(), whole.ravel(), int(whole.sum()))
+    occupied = joint.counts > 0
+    marginals = [(sign, _sums(joint.codes[occupied][:, axes], joint.counts[occupied])) for sign, axes in terms]
     widest = max((cells for _, cells in marginals), key=lambda cells: cells.size)
+    if method == "plugin":
+        value = plugin_value(joint, quantity)
+    else:
+        value = sum(sign * METHODS[method](cells) for sign, cells in marginals)
     details: dict[str, object] = {"cells_seen": widest.size, "counts": widest}
     if kind != "pmf":
-        details["n"] = int(n)
+        details["n"] = joint.units
+        if quantity in (Quantity.MUTUAL_INFORMATION, Quantity.CONDITIONAL_MUTUAL_INFORMATION):
+            doubts = plugin_doubts(
+                degrees=int(-sum(sign * cells.size for sign, cells in marginals)) + (len(variables) == 2),
+                units=joint.units,
+                alone=float(joint.mass[joint.counts == 1].sum()),
+                unit=unit_of_sampling(groups),
+                corrected=method != "plugin",
+            )
+            details["doubts"] = tuple(doubts)
+            raise_doubts(doubts, on_doubt)
     return Estimate(
-        value=float(value), quantity=quantity, unit="nats", settings={"method": method, "kind": kind}, details=details
+        value=float(value),
+        quantity=quantity,
+        unit="nats",
+        unit_of_sampling=unit_of_sampling(groups),
+        settings={"method": method, "kind": kind},
+        details=details,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """A joint distribution as a list of cells: their symbols, their mass and how many units fill them."""
+
+    codes: IntArray  # (cells, variables)
+    mass: FloatArray  # (cells,), sums to one
+    counts: FloatArray  # (cells,)
+    units: int
+
+
+def joint_cells(codes: IntArray, groups: ArrayLike | None) -> Cells:
+    """The occupied cells of paired codewords (n, variables); every image counts the same."""
+    number, first = _numbered(codes)
+    rows = codes[first]
+    if groups is None:
+        counts = np.bincount(number).astype(np.float64)
+        return Cells(rows, counts / len(codes), counts, len(codes))
+    index, sizes = checks.group_index(groups, len(codes))
+    mass = np.bincount(number, weights=1.0 / sizes[index]) / sizes.size
+    images = np.unique(np.column_stack([number, index]), axis=0)[:, 0]
+    return Cells(rows, mass / mass.sum(), np.bincount(images).astype(np.float64), int(sizes.size))
+
+
+def plugin_value(joint: Cells, quantity: Quantity) -> float:
+    """Entropy or information in nats of a joint distribution of X, of (X, Y) or of (X, Y, Z), without cancellation."""
+    p, codes = joint.mass, joint.codes
+    if quantity == Quantity.ENTROPY:
+        return max(0.0, entropy_of(p))
+    if quantity == Quantity.CONDITIONAL_ENTROPY:
+        return conditional_entropy_of(p[p > 0], codes[p > 0, 1])
+    given = codes[:, 2:]
+    x, y = (_margin(np.column_stack([codes[:, [axis]], given]), p) for axis in (0, 1))
+    z = _margin(given, p) if given.shape[1] else np.ones_like(p)
+    r = np.divide(x * y, z, out=np.zeros_like(p), where=z > 0)
+    # cells that are not listed have p = 0 and contribute the rest of the product's mass
+    return float(divergence_terms(p, r).sum()) + max(0.0, 1.0 - math.fsum(r))
+
+
+def _margin(codes: IntArray, p: FloatArray) -> FloatArray:
+    """For each cell the mass of all cells with the same codes."""
+    number, _ = _numbered(codes)
+    return np.asarray(np.bincount(number, weights=p)[number])
+
+
+def _sums(codes: IntArray, counts: FloatArray) -> FloatArray:
+    """Counts of the distinct rows of codes."""
+    return np.asarray(np.bincount(_numbered(codes)[0], weights=counts), dtype=np.float64)
 
 
 def paired_codes(variables: Sequence[ArrayLike | None], names: str = "xyz") -> IntArray:
@@ -265,13 +366,14 @@ def paired_codes(variables: Sequence[ArrayLike | None], names: str = "xyz") -> I
     return np.column_stack(columns).astype(np.int64)
 
 
-def _cells(codes: IntArray) -> FloatArray:
-    """Counts of the distinct rows."""
+def _numbered(codes: IntArray) -> tuple[IntArray, IntArray]:
+    """Number the distinct rows of codes 0.. in sorted order: (number of each row, first row of each number)."""
     joint = codes[:, 0]
     for column in codes.T[1:]:
         # renumber as we go, so that the product of two alphabets never overflows
         joint = np.unique(joint, return_inverse=True)[1].reshape(-1) * (int(column.max()) + 1) + column
-    return np.unique(joint, return_counts=True)[1].astype(np.float64)
+    _, first, number = np.unique(joint, return_index=True, return_inverse=True)
+    return number.reshape(-1), first
 
 
 def _table(variables: tuple[ArrayLike | None, ...], method: Correction, kind: Kind) -> FloatArray:

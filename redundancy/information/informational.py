@@ -13,7 +13,7 @@ from redundancy.array_types import BoolArray, FloatArray, IntArray, Rng
 from redundancy.estimate import Estimate, Quantity, unit_of_sampling
 from redundancy.information.bias_corrections import METHODS, Correction
 from redundancy.information.code_bounds import ball_bounds
-from redundancy.information.codebook import Codebook, CodeDistance
+from redundancy.information.codebook import Codebook, CodeDistance, check_code_distance
 from redundancy.information.finite_entropy import conditional_entropy_of, log_loss_range
 from redundancy.units import unit_means
 
@@ -29,7 +29,7 @@ def informational(
     radius: float | None = None,
     distance: CodeDistance = "cosine",
     mix: float = 0.01,
-    rng: Rng = 0,
+    rng: Rng = None,
 ) -> Estimate:
     """Estimate informational redundancy: H(X | Y), the EARLIER codeword x given the LATER codeword y (D5).
 
@@ -53,7 +53,7 @@ def informational(
         count independent rows.
     codebook, radius, distance
         A codebook and a radius add the bounds of Theorems 3 (Fano) and 4 (Braun-Pokutta) to the details; distance is
-        "cosine", "angular" or "chord".
+        "cosine", "angular" or "chordal".
     mix : float
         Weight of the uniform distribution in the fitted one (cross-entropy), in (0, 1).
     rng : Generator, int or None
@@ -99,7 +99,7 @@ def informational(
     >>> x = np.arange(400) % 4
     >>> estimate = rd.informational(x, x // 2, size=4)
     >>> estimate
-    informational 0.6931 nats (no per-unit values; method=plugin, size=4)
+    informational 0.6931 nats (n = 400 rows, no per-unit values; method=plugin, size=4)
     >>> round(estimate.bits, 4)
     1.0
     >>> rd.informational(x // 2, x, size=4).value == 0.0
@@ -109,8 +109,12 @@ def informational(
     if codebook is not None and size not in (None, codebook.size):
         raise ValueError(f"size: expected the codebook's {codebook.size} or nothing, got {size}")
     size = codebook.size if codebook is not None else size
-    if size is None or size < 1:
-        raise ValueError(f"size: expected the number of codewords |V| (fixed in advance) or a codebook, got {size}")
+    if size is None:
+        raise ValueError("size: expected the number of codewords |V| (fixed in advance) or a codebook, got None")
+    size = checks.integer(size, name="size", least=1)
+    check_code_distance(distance)
+    if radius is not None:
+        radius = checks.radius(radius)
     if (codebook is None) != (radius is None):
         raise ValueError("codebook and radius: expected both (for the bounds by distance) or neither")
     x, y = checks.codes(x_codes, size, name="x_codes"), checks.codes(y_codes, size, name="y_codes")
@@ -127,7 +131,7 @@ def informational(
     if codebook is not None and radius is not None:
         joint = np.zeros((size, size))
         joint[cells // size, cells % size] = weights
-        bounds = ball_bounds(joint, codebook.distances(distance) <= checks.radius(radius))
+        bounds = ball_bounds(joint, codebook.distances(distance) <= radius)
     details: dict[str, object] = {"n": sizes.size, "plugin": plugin, "cells_seen": cells.size}
     settings: dict[str, object] = {"method": method, "size": size}
     if radius is not None:
@@ -207,5 +211,6 @@ def _held_out_losses(
     seen = np.where(cells[place] == sought, counts[place], 0)
     q = (seen + marginal[x[test]]) / (later[y[test]] + 1.0)
     loss = np.zeros(x.size)
-    loss[test] = -np.log((1.0 - mix) * q + mix / size)
+    # the range is attained up to rounding, which must not leave it
+    loss[test] = np.clip(-np.log((1.0 - mix) * q + mix / size), *log_loss_range(size, mix))
     return unit_means(loss, index, sizes)[held_out], held_out

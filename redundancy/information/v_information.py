@@ -6,10 +6,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from redundancy import checks
+from redundancy.array_conversion import AnyNumpy, as_labels
 from redundancy.array_types import FloatArray, IntArray, Rng
 from redundancy.estimate import Estimate, Quantity, unit_of_sampling
 from redundancy.information.finite_entropy import log_loss_range
-from redundancy.prediction.cross_fitting import Classifier, fold_of_rows, forecasts_classes, seeded_clone
+from redundancy.prediction.cross_fitting import Classifier, forecasts_classes, seeded_clone
 from redundancy.units import unit_means
 
 
@@ -21,6 +22,7 @@ def usable_information(
     folds: int = 5,
     groups: ArrayLike | None = None,
     mix: float = 0.01,
+    classes: ArrayLike | None = None,
     rng: Rng = None,
 ) -> Estimate:
     """Estimate the usable information I_V(X -> Z): the log-loss that a classifier saves by seeing X.
@@ -35,11 +37,14 @@ def usable_information(
         Any scikit-learn classifier with `predict_proba`: the predictive family V is what it can fit, cloned for every
         fold. None is a standardised logistic regression.
     folds : int
-        Cross-fitting folds.
+        Cross-fitting folds, stratified: the images of a class are spread over the folds as evenly as possible. A class
+        that a training fold lacks is predicted with the uniform part `mix / classes` alone.
     groups : array_like (n,), optional
         Image of each row: never split between folds, and the unit of sampling.
     mix : float
         Weight of the uniform distribution mixed into every prediction, so that no loss is infinite, in (0, 1).
+    classes : array_like (k,), optional
+        All classes, fixed in advance; by default those that occur in z.
     rng : Generator, int or None
         Folds, and the classifier where its `random_state` is None.
 
@@ -54,7 +59,7 @@ def usable_information(
     Raises
     ------
     ValueError
-        One class, unequal lengths, NaN, fewer images than folds, a class missing from a training fold.
+        One class, labels outside `classes`, unequal lengths, NaN, fewer images than folds.
     TypeError
         Float labels, a classifier without `predict_proba`.
 
@@ -89,27 +94,30 @@ def usable_information(
     """
     checks.probability(mix, name="mix", open_ends=True)
     features = checks.matrix(x, name="x", min_rows=2)
-    if np.shape(z) != features.shape[:1]:
+    observed = as_labels(z, name="z")
+    if observed.shape != features.shape[:1]:
         raise ValueError(
-            f"z: expected one label per row of x, shape ({features.shape[0]},), got {np.shape(z)}; the target is the "
-            "first argument"
+            f"z: expected one label per row of x, shape ({features.shape[0]},), got {observed.shape}; the target is "
+            "the first argument"
         )
-    classes, code = np.unique(checks.labels(z, name="z"), return_inverse=True)
-    code = code.reshape(-1)
-    if classes.size < 2:
-        raise ValueError(f"z: expected at least two classes, got only {classes[0]!r}; a constant has no information")
+    alphabet, code = _codes_of(checks.labels(observed, name="z"), classes)
     generator = np.random.default_rng(rng)
     model = _default() if classifier is None else classifier
     if not forecasts_classes(model):
         raise TypeError(f"classifier: expected predict_proba, got {type(model).__name__}; wrap it in a calibration")
     index, sizes = checks.group_index(groups, code.size)
-    fold = fold_of_rows(code.size, folds, groups, generator)
-    forecast, frequencies = _forecasts(model, features, code, classes.size, fold, generator)
+    folds = checks.integer(folds, name="folds", least=2)
+    if folds > sizes.size:
+        raise ValueError(f"folds: expected 2 to {sizes.size} (the number of rows or groups), got {folds}")
+    if classifier is None:
+        features = _in_range(features)
+    fold = stratified_folds(code, index, sizes.size, folds, generator)
+    forecast, frequencies = _forecasts(model, features, code, alphabet.size, fold, generator)
     row = np.arange(code.size)
-    conditional = -np.log((1.0 - mix) * forecast[row, code] + mix / classes.size)
-    null = -np.log((1.0 - mix) * frequencies[fold, code] + mix / classes.size)
+    least, most = log_loss_range(alphabet.size, mix)  # attained up to rounding, which must not leave it
+    conditional = np.clip(-np.log((1.0 - mix) * forecast[row, code] + mix / alphabet.size), least, most)
+    null = np.clip(-np.log((1.0 - mix) * frequencies[fold, code] + mix / alphabet.size), least, most)
     per_unit = unit_means(null - conditional, index, sizes)
-    least, most = log_loss_range(classes.size, mix)
     fold_of_unit = np.empty(sizes.size, dtype=np.int64)
     fold_of_unit[index] = fold
     return Estimate(
@@ -125,7 +133,7 @@ def usable_information(
             "conditional": float(unit_means(conditional, index, sizes).mean()),
             "null": float(unit_means(null, index, sizes).mean()),
             "accuracy": float((forecast.argmax(1) == code).mean()),
-            "classes": tuple(classes.tolist()),
+            "classes": tuple(alphabet.tolist()),
             "fold_of_unit": fold_of_unit,
         },
     )
@@ -140,6 +148,45 @@ def _default() -> Classifier:
     return model
 
 
+def _codes_of(observed: AnyNumpy, classes: ArrayLike | None) -> tuple[AnyNumpy, IntArray]:
+    """All classes in sorted order, and the number of each row's class."""
+    alphabet = np.unique(observed if classes is None else checks.labels(classes, name="classes"))
+    if alphabet.size < 2:
+        raise ValueError(f"z: expected at least two classes, got only {alphabet[0]!r}; a constant has no information")
+    position = np.minimum(np.searchsorted(alphabet, observed), alphabet.size - 1)
+    outside = alphabet[position] != observed
+    if outside.any():
+        raise ValueError(f"z: expected labels in classes, got {observed[outside][0]!r}")
+    return alphabet, position
+
+
+def _in_range(x: FloatArray) -> FloatArray:
+    """Columns times powers of two, which changes no digit: their squares then stay within the range of floats."""
+    _, exponent = np.frexp(np.abs(x).max(axis=0))
+    return np.asarray(np.ldexp(x, -exponent))
+
+
+def stratified_folds(code: IntArray, index: IntArray, units: int, folds: int, rng: np.random.Generator) -> IntArray:
+    """Fold of each row (n,): rows of an image share one, and a class of two images or more is in two folds or more.
+
+    Images are dealt out in the order of their rarest class; a class that still fell into one fold has an image moved.
+    """
+    pairs = np.unique(np.column_stack([index, code]), axis=0)
+    images_with = np.bincount(pairs[:, 1], minlength=int(code.max()) + 1)
+    rarest_first = np.argsort(np.argsort(images_with, kind="stable"), kind="stable")
+    rarest = np.full(units, images_with.size)
+    np.minimum.at(rarest, pairs[:, 0], rarest_first[pairs[:, 1]])
+    shuffled = rng.permutation(units)
+    order = shuffled[np.argsort(rarest[shuffled], kind="stable")]
+    fold = np.empty(units, dtype=np.int64)
+    fold[order] = rng.permutation(folds)[np.arange(units) % folds]
+    for wanted in np.argsort(images_with, kind="stable"):
+        members = pairs[pairs[:, 1] == wanted, 0] if images_with[wanted] <= folds * 8 else order[:0]
+        if members.size > 1 and np.unique(fold[members]).size == 1:
+            fold[members[0]] = (fold[members[0]] + 1) % folds
+    return fold[index]
+
+
 def _forecasts(
     model: Classifier, x: FloatArray, code: IntArray, size: int, fold: IntArray, rng: np.random.Generator
 ) -> tuple[FloatArray, FloatArray]:
@@ -149,13 +196,13 @@ def _forecasts(
     for number in range(len(frequencies)):
         train, test = fold != number, fold == number
         counts = np.bincount(code[train], minlength=size)
-        if (counts == 0).any():
-            raise ValueError(
-                f"z: class number {int(counts.argmin())} never occurs outside fold {number}; use fewer folds, other "
-                "groups or fewer classes"
-            )
         frequencies[number] = counts / counts.sum()
+        seen = np.flatnonzero(counts)
+        if seen.size == 1:
+            forecast[test] = frequencies[number]
+            continue
         fitted = seeded_clone(model, rng)
         fitted.fit(x[train], code[train])
-        forecast[test] = fitted.predict_proba(x[test])
+        forecast[test] = 0.0
+        forecast[np.ix_(test, np.asarray(fitted.classes_, dtype=np.int64))] = fitted.predict_proba(x[test])
     return forecast, frequencies

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import cast
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from redundancy import checks
-from redundancy.information.discrete import paired_codes
+from redundancy.array_types import FloatArray, IntArray
+from redundancy.estimate import Quantity, unit_of_sampling
+from redundancy.information.discrete import Cells, joint_cells, paired_codes, plugin_value
+from redundancy.information.sampling_doubts import OnDoubt, plugin_doubts, raise_doubts
+from redundancy.pid.presolve import same_rows
 from redundancy.pid.result import PID
 from redundancy.pid.solver import broja
 from redundancy.pid.stability import stability_limits
+
+DENSE_CELLS = 1_000_000  # cells up to which the whole table is made
 
 
 def broja_from_samples(
@@ -22,6 +29,8 @@ def broja_from_samples(
     tol: float = 1e-9,
     sizes: tuple[int, int, int] | None = None,
     confidence: float | None = None,
+    groups: ArrayLike | None = None,
+    on_doubt: OnDoubt = "warn",
 ) -> PID:
     """Decompose I(Z; X, Y) of the empirical distribution of paired labels.
 
@@ -36,14 +45,21 @@ def broja_from_samples(
         q, u, v have these shapes. Without it the alphabets are the labels seen.
     confidence : float, optional
         Adds `stability`: confidence limits that hold together for all four atoms of the sampled distribution with
-        this probability, for independent rows and for `sizes` fixed in advance. Safe, and wide: they need n far
-        above |Z| max(|X|, |Y|).
+        this probability, for independent images (rows without `groups`) and for `sizes` fixed in advance. Safe, and
+        wide: they need n far above |Z| max(|X|, |Y|).
+    groups : array_like (n,), optional
+        Image of each row. Every image counts the same: the distribution is that of a random row of a random image,
+        and images are the units of the confidence limits and of the doubts.
+    on_doubt : {"warn", "raise", "ignore"}
+        What to do when the occupied cells are too many for the images: an expected bias of I(Z; X, Y) above 0.1 nats,
+        or more than half of the mass in cells that a single image fills.
 
     Returns
     -------
     PID
         Atoms in nats. The plug-in is biased: unique and synergistic information are overestimated when the cells are
-        many and the samples few.
+        many and the samples few; a doubt says so. On large alphabets `q` is made when it is first read: memory is
+        proportional to the rows and the pair tables.
 
     Raises
     ------
@@ -89,18 +105,73 @@ def broja_from_samples(
         codes = paired_codes((z, x, y), "zxy").T
         shape = tuple(int(c.max()) + 1 for c in codes)
     else:
-        shape = tuple(int(s) for s in sizes)
-        if len(shape) != 3 or min(shape) < 1:
+        if len(sizes) != 3:
             raise ValueError(f"sizes: expected (|Z|, |X|, |Y|), each >= 1, got {sizes}")
+        shape = tuple(checks.integer(s, name="sizes", least=1) for s in sizes)
         columns = [checks.codes(v, s, name=name) for v, s, name in zip((z, x, y), shape, "zxy", strict=True)]
         if len({c.size for c in columns}) > 1:
             raise ValueError(f"z, x, y: expected vectors of one length, got {[c.size for c in columns]}")
         codes = np.stack(columns)
-    counts = np.bincount(np.ravel_multi_index(tuple(codes), shape), minlength=int(np.prod(shape)))
-    pmf = counts.reshape(shape) / codes.shape[1]
+    joint = joint_cells(codes.T, groups)
+    doubts = _doubts(joint, unit_of_sampling(groups))
+    pid = _of_cells(joint, shape, tol)
+    if confidence is not None:
+        checks.probability(confidence, name="confidence", open_ends=True)
+        limits = stability_limits(pid, shape, n=joint.units, alpha=1.0 - confidence)
+        pid = dataclasses.replace(pid, stability=limits)
+    raise_doubts(doubts, on_doubt)
+    return pid
+
+
+def _doubts(joint: Cells, unit: str) -> list[str]:
+    symbols = [len(np.unique(joint.codes[:, axes], axis=0)) for axes in ([0, 1, 2], [0], [1, 2])]
+    alone = float(joint.mass[joint.counts == 1].sum())
+    found = plugin_doubts(symbols[0] - symbols[1] - symbols[2] + 1, joint.units, alone, unit=unit)
+    return [f"unique and synergistic information: {text}" for text in found]
+
+
+def _of_cells(joint: Cells, shape: tuple[int, ...], tol: float) -> PID:
+    """BROJA of the occupied cells; large tables are solved with symbols of one posterior merged."""
+    z, x, y = joint.codes.T
+    if int(np.prod(shape, dtype=np.float64)) <= DENSE_CELLS:
+        pmf = np.zeros(shape)
+        pmf[z, x, y] = joint.mass
+        return broja(pmf, tol=tol)
+    a, b = np.zeros((shape[1], shape[0])), np.zeros((shape[0], shape[2]))
+    np.add.at(a, (x, z), joint.mass)
+    np.add.at(b, (z, y), joint.mass)
+    # only posteriors matter for the pair tables (Blackwell); the joint information is that of all symbols
+    of_x, of_y = same_rows(a), same_rows(b.T)
+    pmf = np.zeros((shape[0], int(of_x.max()) + 1, int(of_y.max()) + 1))
+    np.add.at(pmf, (z, of_x[x], of_y[y]), joint.mass)
     pid = broja(pmf, tol=tol)
-    if confidence is None:
-        return pid
-    checks.probability(confidence, name="confidence", open_ends=True)
-    limits = stability_limits(pid, pmf, n=codes.shape[1], alpha=1.0 - confidence)
-    return dataclasses.replace(pid, stability=limits)
+    pair = np.column_stack([z, np.unique(joint.codes[:, 1:], axis=0, return_inverse=True)[1].reshape(-1)])
+    whole = plugin_value(dataclasses.replace(joint, codes=pair), Quantity.MUTUAL_INFORMATION)
+    return dataclasses.replace(
+        pid,
+        synergistic=pid.synergistic + whole - pid.total,
+        q=cast("FloatArray", ExpandedCoupling(pid.q, a.T, b, of_x, of_y)),
+        u=np.where(a.T > 0, pid.u[:, of_x], -np.inf),
+        v=np.where(b > 0, pid.v[:, of_y], -np.inf),
+    )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ExpandedCoupling:
+    """The coupling of all symbols from that of merged ones: their mass is shared in proportion to the pair tables."""
+
+    merged: FloatArray  # (z, merged x, merged y)
+    a: FloatArray  # (z, x)
+    b: FloatArray  # (z, y)
+    of_x: IntArray
+    of_y: IntArray
+
+    def values(self) -> FloatArray:
+        """The coupling (z, x, y)."""
+        share_x = self._share(self.a, self.merged.sum(2)[:, self.of_x])
+        share_y = self._share(self.b, self.merged.sum(1)[:, self.of_y])
+        return np.asarray(self.merged[:, self.of_x][:, :, self.of_y] * share_x[:, :, None] * share_y[:, None, :])
+
+    @staticmethod
+    def _share(part: FloatArray, whole: FloatArray) -> FloatArray:
+        return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)

@@ -37,7 +37,7 @@ class Block:
 
 def blocks(a: FloatArray, b: FloatArray) -> Iterator[Block]:
     """Independent blocks of the problem with pair tables a (x, t) and b (t, y); values t without mass are left out."""
-    label_x, label_y = _same_rows(a), _same_rows(b.T)
+    label_x, label_y = same_rows(a), same_rows(b.T)
     merged_a = _sum_by(a, label_x)
     merged_b = _sum_by(b.T, label_y).T
     # t and t' share a cell (x, y) when some x and some y can occur with both
@@ -99,7 +99,7 @@ def put_back(
     full_v[np.ix_(block.t, y)] = np.where(here_b > 0, v[:, column], -np.inf)
 
 
-def _same_rows(a: FloatArray) -> IntArray:
+def same_rows(a: FloatArray) -> IntArray:
     """Label rows (x, t) by their posterior p(t | x); rows without mass keep a label of their own."""
     mass = a.sum(1, keepdims=True)
     posterior = np.divide(a, mass, out=np.zeros_like(a), where=mass > 0)

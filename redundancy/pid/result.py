@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args, overload
 
 import numpy as np
 
-from redundancy.array_types import BoolArray, FloatArray, IntArray
+from redundancy.array_types import ArrayLater, BoolArray, FloatArray, IntArray
 from redundancy.display import Displayed
 from redundancy.information.finite_entropy import divergences_of
 
@@ -89,6 +89,19 @@ class PID(Displayed):
     v: FloatArray = field(repr=False)
     stability: dict[Atom, tuple[float, float]] | None = None
 
+    def __post_init__(self) -> None:
+        if isinstance(self.q, ArrayLater):
+            self.__dict__["_later"] = self.__dict__.pop("q")
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> FloatArray:
+            # reached only while a large coupling has not been made
+            later = self.__dict__.get("_later")
+            if name != "q" or later is None:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            return self.__dict__.setdefault("q", later.values())
+
     @property
     def converged(self) -> bool:
         """Whether the certified gap is at most the one that was asked for."""
@@ -149,8 +162,8 @@ class PIDTable(Displayed):
     >>> table = rd.broja_batch(pmfs)
     >>> len(table), table.converged
     (2, array([ True,  True]))
-    >>> type(table[0]).__name__
-    'PID'
+    >>> type(table[0]).__name__, table[1:]
+    ('PID', PIDTable(1 distributions; largest gap 2.4e-15, 0 above tol))
     """
 
     redundant: FloatArray
@@ -173,8 +186,22 @@ class PIDTable(Displayed):
         """Number of distributions."""
         return int(self.gap.shape[0])
 
-    def __getitem__(self, index: int) -> PID:
-        """The decomposition of one distribution."""
+    @overload
+    def __getitem__(self, index: int) -> PID: ...
+
+    @overload
+    def __getitem__(self, index: slice | list[int] | IntArray | BoolArray) -> PIDTable: ...
+
+    def __getitem__(self, index: int | slice | list[int] | IntArray | BoolArray) -> PID | PIDTable:
+        """The decomposition of one distribution, or for a slice, a mask or several numbers the table of those."""
+        if isinstance(index, (bool, np.bool_)):
+            raise TypeError(f"index: expected a number, a slice or an array of them, got {index!r}")
+        if not isinstance(index, (int, np.integer)):
+            rows = np.arange(len(self))[index]
+            if rows.ndim != 1:
+                raise IndexError(f"index: expected one number, a slice or a vector, got shape {rows.shape}")
+            parts = {name: getattr(self, name)[rows] for name in (*ATOMS, "gap", "iterations", "q", "u", "v")}
+            return PIDTable(tol=self.tol, **parts)
         return PID(
             redundant=float(self.redundant[index]),
             unique_x=float(self.unique_x[index]),
@@ -190,6 +217,8 @@ class PIDTable(Displayed):
         )
 
     def __repr__(self) -> str:
+        if len(self) == 0:
+            return "PIDTable(0 distributions)"
         failed = int((~self.converged).sum())
         return f"PIDTable({len(self)} distributions; largest gap {self.gap.max():.1e}, {failed} above tol)"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-from redundancy.array_types import FloatArray
 from redundancy.pid.result import ATOMS, PID, Atom
 
 
@@ -34,17 +33,17 @@ def variation_radius(cells: int, n: int, alpha: float) -> float:
     return math.sqrt((log_events - math.log(alpha)) / (2.0 * n))
 
 
-def stability_limits(pid: PID, pmf: FloatArray, *, n: int, alpha: float) -> dict[Atom, tuple[float, float]]:
+def stability_limits(pid: PID, shape: tuple[int, ...], *, n: int, alpha: float) -> dict[Atom, tuple[float, float]]:
     """Confidence limits that hold together for all four atoms of the sampled distribution, at confidence 1 - alpha.
 
     alpha is shared by the two pair tables and the whole table. With a, b, c their radii: the unique atoms move by
     at most (9.3), in both roles; R = I(T; X) - U_X by omega(a) more for each of H(T) and H(T | X); S = I(T; X | Y) -
     U_X by omega(b) + omega(c) more. The gap widens the limits on its side, and every atom is in [0, log |T|].
     """
-    size_t, size_x, size_y = pmf.shape
+    size_t, size_x, size_y = shape
     a = variation_radius(size_t * size_x, n, alpha / 3.0)
     b = variation_radius(size_t * size_y, n, alpha / 3.0)
-    c = variation_radius(pmf.size, n, alpha / 3.0)
+    c = variation_radius(size_t * size_x * size_y, n, alpha / 3.0)
     move_x, move_y = unique_modulus(a, b, size_t), unique_modulus(b, a, size_t)
     moves: dict[Atom, float] = {
         "unique_x": move_x,

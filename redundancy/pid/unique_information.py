@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 from numpy.typing import ArrayLike
 
-from redundancy.estimate import Estimate, Quantity
+from redundancy import checks
+from redundancy.estimate import Estimate, Quantity, unit_of_sampling
+from redundancy.information.sampling_doubts import OnDoubt
 from redundancy.pid.from_samples import broja_from_samples
 
 
@@ -17,6 +18,8 @@ def unique_information(
     tol: float = 1e-9,
     confidence: float | None = None,
     sizes: tuple[int, int, int] | None = None,
+    groups: ArrayLike | None = None,
+    on_doubt: OnDoubt = "warn",
 ) -> Estimate:
     """Estimate U(Z : X \\ Y): what the earlier layer knows about the target and the later one does not (BROJA).
 
@@ -26,7 +29,7 @@ def unique_information(
         Labels of the target: integers, booleans or strings.
     x_codes, y_codes : array_like (n,)
         Codewords of the earlier and the later layer.
-    tol, confidence, sizes
+    tol, confidence, sizes, groups, on_doubt
         As in :func:`broja_from_samples`.
 
     Returns
@@ -58,19 +61,22 @@ def unique_information(
     --------
     The later layer merges the symbols 0, 1 and 2, 3, and the target is the earlier symbol: one bit is unique.
 
-    >>> import numpy as np
-    >>> import redundancy as rd
+    >>>     >>> import redundancy as rd
     >>> x = np.arange(400) % 4
     >>> round(rd.unique_information(x, x, x // 2).bits, 4)
     1.0
     >>> round(rd.unique_information(x > 1, x, x // 2).bits, 4)
     0.0
     """
-    pid = broja_from_samples(z, x_codes, y_codes, tol=tol, confidence=confidence, sizes=sizes)
+    pid = broja_from_samples(
+        z, x_codes, y_codes, tol=tol, confidence=confidence, sizes=sizes, groups=groups, on_doubt=on_doubt
+    )
+    units = checks.group_index(groups, checks.labels(z, name="z").size)[1].size
     return Estimate(
         value=pid.unique_x,
         quantity=Quantity.UNIQUE_INFORMATION,
+        unit_of_sampling=unit_of_sampling(groups),
         unit="nats",
         settings={"method": "broja", "gap": pid.gap},
-        details={"pid": pid, "n": int(np.asarray(z).size)},
+        details={"pid": pid, "n": int(units)},
     )

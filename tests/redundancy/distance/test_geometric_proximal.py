@@ -209,7 +209,7 @@ def test_other_bad_input():
         rd.geometric(x, x, lambda a, b: -np.ones(2))
     with pytest.raises(ValueError, match="at least 2 units"):
         rd.geometric(x, x, groups=[0, 0], baseline=True)
-    with pytest.raises(ValueError, match="at least 1 row"):
+    with pytest.raises(ValueError, match="chunk: expected an integer >= 1"):
         rd.row_distances(x, x, chunk=0)
     with pytest.raises(ValueError, match="nats"):
         _ = rd.geometric(x, x).bits

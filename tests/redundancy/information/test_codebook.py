@@ -64,7 +64,7 @@ def test_balls_by_loops(book):
 
 
 def test_distances_agree_with_each_other(book):
-    cosine, angle, chord = (book.distances(d) for d in ("cosine", "angular", "chord"))
+    cosine, angle, chord = (book.distances(d) for d in ("cosine", "angular", "chordal"))
     np.testing.assert_allclose(np.cos(angle), 1 - cosine, atol=1e-12)
     np.testing.assert_allclose(chord**2, 2 * cosine, atol=1e-12)
     assert (np.diag(chord) == 0).all()

@@ -95,14 +95,15 @@ def test_corrections_reduce_the_bias():
 def test_joint_quantities_obey_one_accounting(method, table):
     """H(X) - H(X|Y) = I(X;Y) = I(Y;X), for every correction, from samples and from tables."""
     kind = {"kind": "counts"}
-    information = rd.mutual_information(table, method=method, **kind).value
+    quiet = {"on_doubt": "ignore"}
+    information = rd.mutual_information(table, method=method, **kind, **quiet).value
     difference = (
         rd.entropy(table.sum(1), method, **kind).value - rd.conditional_entropy(table, method=method, **kind).value
     )
     assert information == pytest.approx(difference, abs=1e-12)
-    assert information == pytest.approx(rd.mutual_information(table.T, method=method, **kind).value, abs=1e-12)
+    assert information == pytest.approx(rd.mutual_information(table.T, method=method, **kind, **quiet).value, abs=1e-12)
     x, y = (np.repeat(i.ravel(), table.ravel()) for i in np.indices(table.shape))
-    assert information == pytest.approx(rd.mutual_information(x, y, method).value, abs=1e-12)
+    assert information == pytest.approx(rd.mutual_information(x, y, method, **quiet).value, abs=1e-12)
 
 
 def test_conditional_mutual_information_of_samples_and_table():
@@ -123,7 +124,7 @@ def test_labels_may_be_strings_booleans_or_large():
     assert word.value == pytest.approx(math.log(2))
     assert rd.entropy(np.array([2**62, -5, 2**62, 0])).value == pytest.approx(1.5 * math.log(2))
     wide = np.arange(5000)
-    assert rd.conditional_mutual_information(wide, wide, wide).value == pytest.approx(0.0, abs=1e-12)
+    assert rd.conditional_mutual_information(wide, wide, wide, on_doubt="ignore").value == pytest.approx(0.0, abs=1e-12)
 
 
 def test_closed_forms():

@@ -149,7 +149,7 @@ def test_published_fano_on_the_edges():
     ("x", "y", "options", "error", "message"),
     [
         ([0, 1], [0, 1], {}, ValueError, "number of codewords"),
-        ([0, 1], [0, 1], {"size": 0}, ValueError, "number of codewords"),
+        ([0, 1], [0, 1], {"size": 0}, ValueError, "integer >= 1"),
         ([0, 2], [0, 1], {"size": 2}, ValueError, r"x_codes: expected codewords in 0\.\.1"),
         ([0, 1], [0, -1], {"size": 2}, ValueError, r"y_codes: expected codewords in 0\.\.1"),
         ([0.0, 1.0], [0, 1], {"size": 2}, TypeError, "integer codewords"),

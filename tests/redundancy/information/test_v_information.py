@@ -95,7 +95,7 @@ def test_any_classifier_and_reproducible():
         (lambda z, x: (x, z), {}, ValueError, "the target is the first argument"),
         (lambda z, x: (z.astype(float), x), {}, TypeError, "class labels"),
         (lambda z, x: (np.zeros_like(z), x), {}, ValueError, "at least two classes"),
-        (lambda z, x: (np.r_[7, z[1:]], x), {}, ValueError, "never occurs outside fold"),
+        (lambda z, x: (z, x), {"classes": [0, 1]}, ValueError, "labels in classes"),
         (lambda z, x: (z, np.where(x > 2, np.nan, x)), {}, ValueError, "NaN"),
         (lambda z, x: (z, x), {"folds": 1}, ValueError, "folds"),
         (lambda z, x: (z, x), {"mix": 1.0}, ValueError, "mix"),

@@ -1,0 +1,1 @@
+"""What resampling whole images says about any estimator: its spread, and whether two layers are independent."""
