@@ -294,7 +294,7 @@ def _minimise(h_x: FloatArray, h_y: FloatArray) -> tuple[FloatArray, float, floa
         sign, log_noise = np.linalg.slogdet(noise)
         if sign <= 0.0:
             return math.inf, np.zeros(shape)
-        difference = np.linalg.inv(noise + gram) - np.linalg.inv(noise)
+        difference = np.asarray(np.linalg.inv(noise + gram) - np.linalg.inv(noise), dtype=np.float64)
         return 0.5 * float(log_whole - log_noise), difference[: shape[0], shape[0] :]
 
     def contraction(m: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:

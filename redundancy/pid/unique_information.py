@@ -61,7 +61,8 @@ def unique_information(
     --------
     The later layer merges the symbols 0, 1 and 2, 3, and the target is the earlier symbol: one bit is unique.
 
-    >>>     >>> import redundancy as rd
+    >>> import numpy as np
+    >>> import redundancy as rd
     >>> x = np.arange(400) % 4
     >>> round(rd.unique_information(x, x, x // 2).bits, 4)
     1.0
