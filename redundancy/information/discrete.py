@@ -334,8 +334,19 @@ def plugin_value(joint: Cells, quantity: Quantity) -> float:
     x, y = (_margin(np.column_stack([codes[:, [axis]], given]), p) for axis in (0, 1))
     z = _margin(given, p) if given.shape[1] else np.ones_like(p)
     r = np.divide(x * y, z, out=np.zeros_like(p), where=z > 0)
+    value = float(divergence_terms(p, r).sum())
     # cells that are not listed have p = 0 and contribute the rest of the product's mass
-    return float(divergence_terms(p, r).sum()) + max(0.0, 1.0 - math.fsum(r))
+    return value if _all_listed(codes) else value + max(0.0, 1.0 - math.fsum(r))
+
+
+def _all_listed(codes: IntArray) -> bool:
+    """Whether for every Z all pairs of an X and a Y that occur with it are among the cells (X, Y[, Z])."""
+    given = codes[:, 2:] if codes.shape[1] > 2 else np.zeros((len(codes), 1), dtype=np.int64)
+    per_given = []
+    for axis in (0, 1):
+        _, first = _numbered(np.column_stack([codes[:, [axis]], given]))
+        per_given.append(np.bincount(_numbered(given)[0][first]))
+    return bool((per_given[0] * per_given[1]).sum() == len(codes))
 
 
 def _margin(codes: IntArray, p: FloatArray) -> FloatArray:
