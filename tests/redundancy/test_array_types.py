@@ -40,7 +40,7 @@ STATES = {
     "knn_entropy": lambda x, y: rd.knn_entropy(x, on_doubt="ignore"),
     "ksg": lambda x, y: rd.ksg(x, y, on_doubt="ignore"),
     "mmse": lambda x, y: rd.mmse(Z, x, folds=2, rng=0, regressor=_ridge()),
-    "permutation_test": lambda x, y: rd.permutation_test(_covariance, x, y, permutations=19, rng=0).p_value,
+    "permutation_test": lambda x, y: rd.permutation_test(rd.gaussian_information, x, y, permutations=19, rng=0).p_value,
     "procrustes": lambda x, y: rd.procrustes(x, y),
     "proximal": lambda x, y: rd.proximal(x, y, groups=IMAGE),
     "residual_entropy": lambda x, y: rd.residual_entropy(x, y, folds=2, rng=0, on_doubt="ignore"),
@@ -159,10 +159,6 @@ def _read_only(a):
     out = a.copy()
     out.flags.writeable = False
     return out
-
-
-def _covariance(x, y):
-    return abs(np.mean((x - x.mean(0)) * (y - y.mean(0))))
 
 
 def _total(pid):

@@ -77,7 +77,7 @@ def test_an_estimate_displays_itself():
 def test_decompositions_and_codebooks_display_themselves():
     pmf = np.full((2, 2, 2), 0.125)
     pid, table = rd.broja(pmf), rd.broja_batch(pmf[None])
-    estimate = rd.unique_information([0, 1], [0, 1], [0, 0])
+    estimate = rd.unique_information(20 * [0, 1], 20 * [0, 1], 20 * [0, 0])
     book = rd.Codebook.from_centres(np.eye(3))
     for value in (pid, table, estimate, book):
         assert "\n" not in repr(value)
