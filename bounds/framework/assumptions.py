@@ -46,6 +46,24 @@ LIPSCHITZ_HEAD = Assumption(
     "one predictor applied to both states, with a finite Lipschitz constant on all points",
     lambda w: bool(np.isfinite(w.lipschitz)),
 )
+LIPSCHITZ_NEAR = Assumption(
+    "Lip x, near",
+    "a finite Lipschitz constant of x -> E[T | X = x, Y = y] on the support points within the threshold of y",
+    lambda w: bool(np.isfinite(w.lipschitz_x_near)),
+)
+BOUNDED_TARGET = Assumption(
+    "bounded T", "a target with ||T - c|| <= B for some c", lambda w: bool(np.isfinite(_finite_world(w).values).all())
+)
+LOSS_IN_UNIT_INTERVAL = Assumption(
+    "loss in [0, 1]",
+    "a loss with values in [0, 1]",
+    lambda w: bool((w.values >= 0).all() and (w.values <= 1).all()),
+)
+ANSWER_ONLY = Assumption(
+    "score of the answer",
+    "a 0-1 score that depends on the decoded answer only, and deterministic decoding",
+    lambda w: True,
+)
 SELF_IN_BALL = Assumption(
     "covered",
     "at least one codeword within the threshold of every y that occurs",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeAlias, T
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bounds.framework import arguments
 from bounds.framework.docstrings import completed
 from redundancy.array_types import FloatArray
 from redundancy.display import Displayed
@@ -231,7 +232,11 @@ class Theorem(Displayed, Generic[P, R_co]):
     unattained: str = ""
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
-        return self.function(*args, **kwargs)
+        # Infinite arguments and results are fine: bounds are limits there. NaN is refused below.
+        with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
+            result = self.function(*args, **kwargs)
+        arguments.determined(result, name=self.name)
+        return result
 
     @property
     def expr(self) -> Expression:

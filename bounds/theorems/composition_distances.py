@@ -92,13 +92,13 @@ def geometric_chain(epsilons: ArrayLike) -> FloatArray:
     label="Composition (roots)",
     equation="(8.2), second step",
     left=ENDS,
-    right=r"\left(\sum_i\sqrt{\varepsilon_i}\right)^2",
+    right=r"\min\left\lbrace2,\ \left(\sum_i\sqrt{\varepsilon_i}\right)^2\right\rbrace",
     form="consequence",
     source=OURS,
     assumes=(UNIT_NORM_LAYERS,),
     family=LAYERS,
     sides=lambda w, bound: (w.ends.geometric, bound(adjacent_distances(w))),
-    symbolic=lambda: sum(sp().sqrt(e) for e in symbols("epsilons_0:3")) ** 2,
+    symbolic=lambda: sp().Min(2, sum(sp().sqrt(e) for e in symbols("epsilons_0:3")) ** 2),
     tight=lambda: rotations(np.array([0.03, 0.02])),
 )
 def geometric_chain_roots(epsilons: ArrayLike) -> FloatArray:
@@ -112,7 +112,7 @@ def geometric_chain_roots(epsilons: ArrayLike) -> FloatArray:
     Returns
     -------
     ndarray (...)
-        Upper bound on E d_cos between the ends; sharp for small angles.
+        Upper bound on E d_cos between the ends, at most 2; sharp for small angles.
 
     See Also
     --------
@@ -121,28 +121,28 @@ def geometric_chain_roots(epsilons: ArrayLike) -> FloatArray:
 
     Examples
     --------
-    Close to the angles for small steps, looser for large ones:
+    Close to the angles for small steps, cut at the largest cosine distance for large ones:
 
     >>> import bounds
     >>> print(bounds.geometric_chain_roots([[0.025] * 4, [0.5] * 4]).round(4))
-    [0.4 8. ]
+    [0.4 2. ]
     >>> print(bounds.geometric_chain([[0.025] * 4, [0.5] * 4]).round(4))
     [0.3755 2.    ]
     """
-    return arguments.shown(np.sqrt(_cosines(epsilons)).sum(axis=-1) ** 2)
+    return arguments.shown(np.minimum(2.0, np.sqrt(_cosines(epsilons)).sum(axis=-1) ** 2))
 
 
 @theorem(
     label="Composition (linear)",
     equation="(8.2), third step",
     left=ENDS,
-    right=r"(m-l)\sum_i\varepsilon_i",
+    right=r"\min\left\lbrace2,\ (m-l)\sum_i\varepsilon_i\right\rbrace",
     form="consequence",
     source=OURS,
     assumes=(UNIT_NORM_LAYERS,),
     family=LAYERS,
     sides=lambda w, bound: (w.ends.geometric, bound(adjacent_distances(w))),
-    symbolic=lambda: 3 * sum(symbols("epsilons_0:3")),
+    symbolic=lambda: sp().Min(2, 3 * sum(symbols("epsilons_0:3"))),
     tight=lambda: rotations(np.array([0.02, 0.02, 0.02])),
 )
 def geometric_chain_linear(epsilons: ArrayLike) -> FloatArray:
@@ -156,7 +156,7 @@ def geometric_chain_linear(epsilons: ArrayLike) -> FloatArray:
     Returns
     -------
     ndarray (...)
-        Upper bound on E d_cos between the ends.
+        Upper bound on E d_cos between the ends, at most 2.
 
     See Also
     --------
@@ -174,7 +174,7 @@ def geometric_chain_linear(epsilons: ArrayLike) -> FloatArray:
     [0.4  0.32]
     """
     e = _cosines(epsilons)
-    return arguments.shown(e.shape[-1] * e.sum(axis=-1))
+    return arguments.shown(np.minimum(2.0, e.shape[-1] * e.sum(axis=-1)))
 
 
 @theorem(

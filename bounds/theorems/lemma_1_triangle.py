@@ -30,7 +30,7 @@ def two_weighted_squares(first: ArrayLike, second: ArrayLike, share: ArrayLike, 
     b = arguments.nonnegative(second, name=names[1])
     s = arguments.positive(share, name="share")
     arguments.together(**{names[0]: a, names[1]: b, "share": s})
-    return arguments.shown((1.0 + s) * a * a + (1.0 + 1.0 / s) * b * b)
+    return arguments.shown(arguments.product(1.0 + s, a, a) + arguments.product(1.0 + arguments.inverse(s), b, b))
 
 
 @theorem(
@@ -128,4 +128,4 @@ def squared_path(steps: ArrayLike) -> FloatArray:
     """
     d = arguments.nonnegative(steps, name="steps")
     k = arguments.same_last_axis(steps=d)
-    return arguments.shown(k * (d * d).sum(axis=-1))
+    return arguments.shown(arguments.product(k, arguments.square(d).sum(axis=-1)))

@@ -234,7 +234,7 @@ def attention_removal_from_norm(mass: ArrayLike, largest: ArrayLike) -> FloatArr
     """
     a, m = arguments.probability(mass, name="mass"), arguments.nonnegative(largest, name="largest")
     arguments.together(mass=a, largest=m)
-    return arguments.shown(2.0 * a * m)
+    return arguments.shown(arguments.product(2.0, a, m))
 
 
 @theorem(
@@ -281,4 +281,4 @@ def attention_zeroing(mass: ArrayLike, largest_image: ArrayLike) -> FloatArray:
     a = arguments.probability(mass, name="mass")
     m = arguments.nonnegative(largest_image, name="largest_image")
     arguments.together(mass=a, largest_image=m)
-    return arguments.shown(a * m)
+    return arguments.shown(arguments.product(a, m))

@@ -76,7 +76,7 @@ def attention_removal_heads(mass: ArrayLike, diameters: ArrayLike, output_norms:
     w = arguments.nonnegative(output_norms, name="output_norms")
     arguments.same_last_axis(mass=a, diameters=d, output_norms=w)
     arguments.together(mass=a, diameters=d, output_norms=w)
-    return arguments.shown((w * a * d).sum(axis=-1))
+    return arguments.shown(arguments.product(w, a, d).sum(axis=-1))
 
 
 def _joint() -> Expression:
@@ -134,7 +134,7 @@ def attention_removal_joint(mass: ArrayLike, diameters: ArrayLike, output_norm: 
     w = arguments.nonnegative(output_norm, name="output_norm")
     arguments.same_last_axis(mass=a, diameters=d)
     arguments.together(mass=a, diameters=d, output_norm=w[..., None])
-    return arguments.shown(w * norm(a * d))
+    return arguments.shown(arguments.product(w, norm(arguments.product(a, d))))
 
 
 @theorem(
@@ -191,7 +191,7 @@ def attention_removal_averaged(mean_mass: ArrayLike, heads: ArrayLike, largest: 
     a = arguments.probability(mean_mass, name="mean_mass")
     h, m = arguments.count(heads, name="heads", least=1), arguments.nonnegative(largest, name="largest")
     arguments.together(mean_mass=a, heads=h, largest=m)
-    return arguments.shown(h * a * m)
+    return arguments.shown(arguments.product(h, a, m))
 
 
 def _replaced() -> Expression:
@@ -254,4 +254,4 @@ def attention_replacement(
     d = arguments.nonnegative(diameter, name="diameter")
     e = arguments.nonnegative(new_diameter, name="new_diameter")
     arguments.together(mass=a, diameter=d, new_mass=b, new_diameter=e)
-    return arguments.shown(a * d + b * e)
+    return arguments.shown(arguments.product(a, d) + arguments.product(b, e))

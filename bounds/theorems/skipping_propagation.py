@@ -77,13 +77,13 @@ def skip_set_propagation(norms: ArrayLike, lipschitz: ArrayLike, skipped: ArrayL
     n = arguments.nonnegative(norms, name="norms")
     lam = arguments.nonnegative(lipschitz, name="lipschitz")
     s = np.asarray(skipped)
-    if s.dtype != np.bool_:
+    if s.size and s.dtype != np.bool_:
         raise ValueError(f"skipped: expected booleans, one per layer, got dtype {s.dtype}")
-    arguments.same_last_axis(norms=n, lipschitz=lam, skipped=s.astype(np.float64))
+    arguments.same_last_axis(least=0, norms=n, lipschitz=lam, skipped=s.astype(np.float64))
     arguments.together(norms=n, lipschitz=lam, skipped=s)
     error = np.zeros(np.broadcast_shapes(n.shape, lam.shape, s.shape)[:-1])
     for layer in range(n.shape[-1]):
-        error = np.where(s[..., layer], error + n[..., layer], error * lam[..., layer])
+        error = np.where(s[..., layer], error + n[..., layer], arguments.product(error, lam[..., layer]))
     return arguments.shown(error)
 
 
@@ -135,7 +135,8 @@ def late_entry_propagation(
     image_error : array (...), >= 0
         ||v_m - v_0||: the accumulated distance of the image states, not that of adjacent layers.
     blocks : array (..., L - m, 2, 2), >= 0
-        Lipschitz constants [[text-text, text-image], [image-text, image-image]] of layers m..L-1.
+        Lipschitz constants [[text-text, text-image], [image-text, image-image]] of layers m..L-1. Either run of
+        layers may be empty.
 
     Returns
     -------
@@ -156,15 +157,17 @@ def late_entry_propagation(
     >>> print(bounds.late_entry_propagation([0.1], [1.2], 0.5, [[[1.1, 0.2], [0.0, 1.3]]]).round(4))
     [0.21 0.65]
     """
-    e = early_exit_propagation(beta, text_lipschitz)
+    e = _text_error(beta, text_lipschitz)
     f = arguments.nonnegative(image_error, name="image_error")
     m = arguments.nonnegative(blocks, name="blocks")
+    if m.shape == (0,):  # no layer after the entry
+        m = m.reshape(0, 2, 2)
     if m.ndim < 3 or m.shape[-2:] != (2, 2):
         raise ValueError(f"blocks: expected shape (..., layers, 2, 2), got {m.shape}")
-    shape = arguments.together(text_error=e, image_error=f, blocks=m[..., 0, 0, 0])
+    shape = arguments.together(text_error=e, image_error=f, blocks=np.empty(m.shape[:-3]))
     state = np.stack([np.broadcast_to(e, shape), np.broadcast_to(f, shape)], axis=-1)
     for layer in range(m.shape[-3]):
-        state = (m[..., layer, :, :] * state[..., None, :]).sum(axis=-1)
+        state = arguments.product(m[..., layer, :, :], state[..., None, :]).sum(axis=-1)
     return state
 
 
@@ -217,14 +220,19 @@ def early_exit_propagation(beta: ArrayLike, text_lipschitz: ArrayLike) -> FloatA
     >>> print(bounds.early_exit_propagation([0.1, 0.1], [1.2, 1.2]).round(4))
     0.22
     """
+    return arguments.shown(_text_error(beta, text_lipschitz))
+
+
+def _text_error(beta: ArrayLike, text_lipschitz: ArrayLike) -> FloatArray:
+    """The recursion of (9.6) for the text; a run of no layers leaves no error."""
     b = arguments.nonnegative(beta, name="beta")
     lam = arguments.nonnegative(text_lipschitz, name="text_lipschitz")
-    arguments.same_last_axis(beta=b, text_lipschitz=lam)
+    arguments.same_last_axis(least=0, beta=b, text_lipschitz=lam)
     arguments.together(beta=b, text_lipschitz=lam)
     error = np.zeros(np.broadcast_shapes(b.shape, lam.shape)[:-1])
     for layer in range(b.shape[-1]):
-        error = b[..., layer] + lam[..., layer] * error
-    return arguments.shown(error)
+        error = b[..., layer] + arguments.product(lam[..., layer], error)
+    return error
 
 
 def _unit_gap(w: PathWorld, offset: float) -> tuple[float, float, float, float]:

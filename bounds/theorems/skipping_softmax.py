@@ -114,7 +114,7 @@ def softmax_average(omega: ArrayLike, diameter: ArrayLike) -> FloatArray:
     """
     w, d = arguments.nonnegative(omega, name="omega"), arguments.nonnegative(diameter, name="diameter")
     arguments.together(omega=w, diameter=d)
-    return arguments.shown(np.tanh(0.25 * w) * d)
+    return arguments.shown(arguments.product(np.tanh(0.25 * w), d))
 
 
 @theorem(
@@ -157,7 +157,7 @@ def softmax_divergence(omega: ArrayLike) -> FloatArray:
     [0.0013 0.125 ]
     """
     w = arguments.nonnegative(omega, name="omega")
-    return arguments.shown(0.125 * w * w)
+    return arguments.shown(arguments.product(0.125, w, w))
 
 
 @theorem(
@@ -207,7 +207,7 @@ def logit_range(diameter: ArrayLike, distance: ArrayLike) -> FloatArray:
     """
     d, e = arguments.nonnegative(diameter, name="diameter"), arguments.nonnegative(distance, name="distance")
     arguments.together(diameter=d, distance=e)
-    return arguments.shown(d * e)
+    return arguments.shown(arguments.product(d, e))
 
 
 def _direction(w: SoftmaxWorld) -> FloatArray:

@@ -285,18 +285,18 @@ def unique_information_from_deficiency(deficiency: ArrayLike, size: ArrayLike) -
     label="Functional gap by simulation",
     equation="(9.3'')",
     left=r"\mathrm{mmse}(T\mid Y)-\mathrm{mmse}(T\mid X)",
-    right=r"4B^2\delta",
+    right=r"B^2\min\left\lbrace1,\ 4\delta\right\rbrace",
     form="consequence",
     source=OURS,
     assumes=(),
     family=SMALL_JOINT,
     sides=lambda w, bound: (-w.gap, bound(w.deficiency, w.radius)),
-    symbolic=lambda: 4 * symbols("radius") ** 2 * symbols("deficiency"),
+    symbolic=lambda: symbols("radius") ** 2 * sp().Min(1, 4 * symbols("deficiency")),
     # A rare second value of T: the gap is 4 B^2 p (1 - p), the deficiency p, so 4 is the best constant.
     tight=lambda: gallery.two_atoms(1e-4),
 )
 def functional_from_deficiency(deficiency: ArrayLike, radius: ArrayLike) -> FloatArray:
-    """The functional gap from how well X can be simulated from Y: 4 B^2 times the deficiency, no entropy.
+    """The functional gap from how well X can be simulated from Y: 4 B^2 times the deficiency, at most B^2.
 
     Parameters
     ----------
@@ -325,4 +325,4 @@ def functional_from_deficiency(deficiency: ArrayLike, radius: ArrayLike) -> Floa
     d = arguments.nonnegative(deficiency, name="deficiency")
     b = arguments.nonnegative(radius, name="radius")
     arguments.together(deficiency=d, radius=b)
-    return arguments.shown(4.0 * b * b * d)
+    return arguments.shown(arguments.product(b, b, np.minimum(1.0, 4.0 * d)))

@@ -78,7 +78,7 @@ def frozen_head(squared_distance: ArrayLike, lipschitz: ArrayLike) -> FloatArray
     rho = arguments.nonnegative(squared_distance, name="squared_distance")
     slope = arguments.nonnegative(lipschitz, name="lipschitz")
     arguments.together(squared_distance=rho, lipschitz=slope)
-    return arguments.shown(slope * np.sqrt(rho))
+    return arguments.shown(arguments.product(slope, np.sqrt(rho)))
 
 
 @theorem(
@@ -174,7 +174,7 @@ def frozen_head_log_loss(distance: ArrayLike, lipschitz: ArrayLike) -> FloatArra
     length = arguments.nonnegative(distance, name="distance")
     slope = arguments.nonnegative(lipschitz, name="lipschitz")
     arguments.together(distance=length, lipschitz=slope)
-    return arguments.shown(math.sqrt(2.0) * slope * length)
+    return arguments.shown(arguments.product(math.sqrt(2.0), slope, length))
 
 
 @theorem(

@@ -38,7 +38,7 @@ def times_square(a: ArrayLike, lipschitz: ArrayLike, *, name: str, slope: str = 
     a = arguments.nonnegative(a, name=name)
     constant = arguments.nonnegative(lipschitz, name=slope)
     arguments.together(**{name: a, slope: constant})
-    return arguments.shown(constant * constant * a)
+    return arguments.shown(arguments.product(constant, constant, a))
 
 
 @theorem(
@@ -198,7 +198,7 @@ def functional_from_local_constants(law: ArrayLike, variances: ArrayLike, lipsch
     slope = arguments.nonnegative(lipschitz, name="lipschitz")
     arguments.same_last_axis(law=p, variances=v, lipschitz=slope)
     arguments.together(law=p, variances=v, lipschitz=slope)
-    return arguments.shown((p * slope * slope * v).sum(axis=-1))
+    return arguments.shown(arguments.product(p, slope, slope, v).sum(axis=-1))
 
 
 def _affine_error(weights: FloatArray, source: FloatArray, target: FloatArray) -> float:

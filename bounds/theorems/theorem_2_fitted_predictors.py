@@ -96,7 +96,7 @@ def empirical_functional_from_geometric(
         epsilon=epsilon, lipschitz_x=lipschitz_x, lipschitz_y=lipschitz_y, delta_x=delta_x, delta_y=delta_y
     )
     cap = kappa(e)
-    return arguments.shown(-(l1 * l1) * cap - dy), arguments.shown(l2 * l2 * cap + dx)
+    return arguments.shown(-arguments.product(l1, l1, cap) - dy), arguments.shown(arguments.product(l2, l2, cap) + dx)
 
 
 def _risk_linear() -> Expression:
@@ -147,7 +147,8 @@ def empirical_functional_linear(
     e, l1, l2, dx, dy = arguments.nonnegatives(
         epsilon=epsilon, lipschitz_x=lipschitz_x, lipschitz_y=lipschitz_y, delta_x=delta_x, delta_y=delta_y
     )
-    return arguments.shown(2.0 * np.maximum(l1, l2) ** 2 * e + np.maximum(dx, dy))
+    slope = np.maximum(l1, l2)
+    return arguments.shown(arguments.product(2.0, slope, slope, e) + np.maximum(dx, dy))
 
 
 def _polygon() -> PredictedWorld:
@@ -166,7 +167,7 @@ def _prediction_variance() -> Expression:
     equation="(4.2)",
     left=r"\sqrt{E\lVert\hat f(X)-\hat g(Y)\rVert^2}",
     right=r"\sqrt{\delta_X}+\sqrt{\delta_Y}+L_2\sqrt{\mathrm{mmse}(Y\mid X)}+L_1\sqrt{\mathrm{mmse}(X\mid Y)}",
-    form="sharp",
+    form="consequence",
     source=OURS,
     assumes=LIPSCHITZ_BOTH,
     family=FREE_PREDICTED,
@@ -230,7 +231,7 @@ def prediction_gap_from_variance(
         delta_x=delta_x,
         delta_y=delta_y,
     )
-    return arguments.shown(np.sqrt(dx) + np.sqrt(dy) + l2 * np.sqrt(vy) + l1 * np.sqrt(vx))
+    return arguments.shown(np.sqrt(dx) + np.sqrt(dy) + arguments.product(l2, np.sqrt(vy)) + arguments.product(l1, np.sqrt(vx)))
 
 
 def _prediction() -> Expression:
@@ -244,7 +245,7 @@ def _prediction() -> Expression:
     equation="(4.2)",
     left=r"\sqrt{E\lVert\hat f(X)-\hat g(Y)\rVert^2}",
     right=r"\sqrt{\delta_X}+\sqrt{\delta_Y}+(L_1+L_2)\sqrt{\kappa(\varepsilon)}",
-    form="sharp",
+    form="consequence",
     source=OURS,
     assumes=(UNIT_NORM, *LIPSCHITZ_BOTH),
     family=PREDICTED,
@@ -284,4 +285,4 @@ def prediction_gap_from_geometric(
     e, l1, l2, dx, dy = arguments.nonnegatives(
         epsilon=epsilon, lipschitz_x=lipschitz_x, lipschitz_y=lipschitz_y, delta_x=delta_x, delta_y=delta_y
     )
-    return arguments.shown(np.sqrt(dx) + np.sqrt(dy) + (l1 + l2) * np.sqrt(kappa(e)))
+    return arguments.shown(np.sqrt(dx) + np.sqrt(dy) + arguments.product(l1 + l2, np.sqrt(kappa(e))))

@@ -82,8 +82,9 @@ def squared_prediction_gap_from_geometric(
         delta_y=delta_y,
         share=s,
     )
-    fitted = (1.0 + s) * (np.sqrt(dx) + np.sqrt(dy)) ** 2
-    return arguments.shown(fitted + 2.0 * (1.0 + 1.0 / s) * (l1 + l2) ** 2 * e)
+    errors = np.sqrt(dx) + np.sqrt(dy)
+    fitted = arguments.product(1.0 + s, errors, errors)
+    return arguments.shown(fitted + arguments.product(2.0, 1.0 + arguments.inverse(s), l1 + l2, l1 + l2, e))
 
 
 def _three_three_six() -> Expression:
@@ -135,7 +136,7 @@ def squared_prediction_gap_linear(
     e, l1, l2, dx, dy = arguments.nonnegatives(
         epsilon=epsilon, lipschitz_x=lipschitz_x, lipschitz_y=lipschitz_y, delta_x=delta_x, delta_y=delta_y
     )
-    return arguments.shown(3.0 * dx + 3.0 * dy + 6.0 * (l1 + l2) ** 2 * e)
+    return arguments.shown(3.0 * dx + 3.0 * dy + arguments.product(6.0, l1 + l2, l1 + l2, e))
 
 
 def _regressions() -> Expression:
@@ -153,7 +154,7 @@ def _regression_gap(w: World) -> float:
     equation="(4.5)",
     left=r"E\lVert E[Z\mid X]-E[Z\mid Y]\rVert^2",
     right=r"2(L_1+L_2)^2\varepsilon",
-    form="sharp",
+    form="consequence",
     source=OURS,
     assumes=(UNIT_NORM, *LIPSCHITZ_BOTH),
     family=JOINT,
@@ -190,4 +191,4 @@ def regression_gap_from_geometric(epsilon: ArrayLike, lipschitz_x: ArrayLike, li
     0.16
     """
     e, l1, l2 = arguments.nonnegatives(epsilon=epsilon, lipschitz_x=lipschitz_x, lipschitz_y=lipschitz_y)
-    return arguments.shown(2.0 * (l1 + l2) ** 2 * e)
+    return arguments.shown(arguments.product(2.0, l1 + l2, l1 + l2, e))

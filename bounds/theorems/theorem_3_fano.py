@@ -100,21 +100,26 @@ def fano_per_point(law: ArrayLike, p_far: ArrayLike, size: ArrayLike, n_codes: A
     1.0553
     """
     q, p, rest, n = _per_y(law, p_far, size, n_codes)
-    return arguments.shown((q * (binary_entropy(p) + xlogy(p, rest) + xlogy(1.0 - p, n))).sum(axis=-1))
+    value = (q * (binary_entropy(p) + xlogy(p, rest) + xlogy(1.0 - p, n))).sum(axis=-1)
+    return arguments.shown(np.minimum(value, np.log(arguments.count(size, name="size", least=1))))
 
 
 def _mean_counts() -> Expression:
     law, p = symbols("law_0:3"), symbols("p_far_0:3")
     size, n, log = symbols("size"), symbols("n_codes_0:3"), sp().log
     total = sum(law[i] * p[i] for i in range(3))
-    return h2(total) + sum(law[i] * (p[i] * log(size - n[i]) + (1 - p[i]) * log(n[i])) for i in range(3))
+    logs = sum(law[i] * (p[i] * log(size - n[i]) + (1 - p[i]) * log(n[i])) for i in range(3))
+    return sp().Min(log(size), h2(total) + logs)
 
 
 @theorem(
     label="Theorem 3 (mean counts)",
     equation="(F1)",
     left=r"H(X\mid Y)",
-    right=r"h_2(P_t)+E\left[1_{d>t}\log(\lvert V\rvert-N(Y))+1_{d\le t}\log N(Y)\right]",
+    right=(
+        r"\min\left\lbrace\log\lvert V\rvert,\ "
+        r"h_2(P_t)+E\left[1_{d>t}\log(\lvert V\rvert-N(Y))+1_{d\le t}\log N(Y)\right]\right\rbrace"
+    ),
     form="sharp",
     source=OURS,
     assumes=(),
@@ -124,7 +129,7 @@ def _mean_counts() -> Expression:
     tight=_cycle,
 )
 def fano_mean_counts(law: ArrayLike, p_far: ArrayLike, size: ArrayLike, n_codes: ArrayLike) -> FloatArray:
-    """H(X | Y) from P_t and the mean logarithms of counts, in nats; between (F0) and (F2).
+    """H(X | Y) from P_t and the mean logarithms of counts, in nats; between (F0) and (F2), at most log size.
 
     Parameters
     ----------
@@ -158,19 +163,23 @@ def fano_mean_counts(law: ArrayLike, p_far: ArrayLike, size: ArrayLike, n_codes:
     q, p, rest, n = _per_y(law, p_far, size, n_codes)
     total = np.minimum((q * p).sum(axis=-1), 1.0)
     logs = (q * (xlogy(p, rest) + xlogy(1.0 - p, n))).sum(axis=-1)
-    return arguments.shown(binary_entropy(total) + logs)
+    top = np.log(arguments.count(size, name="size", least=1))
+    return arguments.shown(np.minimum(top, binary_entropy(total) + logs))
 
 
 def _published() -> Expression:
     p, size, low, high = symbols("p_far size n_min n_max")
-    return h2(p) + p * sp().log((size - low) / high) + sp().log(high)
+    return sp().Min(sp().log(size), h2(p) + p * sp().log((size - low) / high) + sp().log(high))
 
 
 @theorem(
     label="Theorem 3",
     equation="(F2)",
     left=r"H(X\mid Y)",
-    right=r"h_2(P_t)+P_t\log\frac{\lvert V\rvert-N_{\min}}{N_{\max}}+\log N_{\max}",
+    right=(
+        r"\min\left\lbrace\log\lvert V\rvert,\ "
+        r"h_2(P_t)+P_t\log\frac{\lvert V\rvert-N_{\min}}{N_{\max}}+\log N_{\max}\right\rbrace"
+    ),
     form="paper",
     source=PUBLISHED,
     assumes=(),
@@ -180,7 +189,7 @@ def _published() -> Expression:
     tight=_cycle,
 )
 def fano(p_far: ArrayLike, size: ArrayLike, n_min: ArrayLike, n_max: ArrayLike) -> FloatArray:
-    """H(X | Y) from P_t and the smallest and largest ball, as published, in nats.
+    """H(X | Y) from P_t and the smallest and largest ball, as published, but at most log size; in nats.
 
     Not monotone in p_far: with an upper bound on P_t use `fano_monotone`.
 
@@ -231,7 +240,7 @@ def fano(p_far: ArrayLike, size: ArrayLike, n_min: ArrayLike, n_max: ArrayLike) 
     """
     p, v, low, high = _global(p_far, size, n_min, n_max, name="p_far")
     value = binary_entropy(p) + xlogy(p, np.maximum(v - low, 1.0)) + xlogy(1.0 - p, np.maximum(high, 1.0))
-    return arguments.shown(np.where(_trivial(v, low, high), np.log(v), value))
+    return arguments.shown(np.where(_trivial(v, low, high), np.log(v), np.minimum(value, np.log(v))))
 
 
 def _monotone() -> Expression:
@@ -301,14 +310,17 @@ def fano_monotone(p_far_upper: ArrayLike, size: ArrayLike, n_min: ArrayLike, n_m
 
 def _covered() -> Expression:
     p, size, low, mean = symbols("p_far size n_min mean_log_count")
-    return h2(p) + p * sp().log(size - low) + mean
+    return sp().Min(sp().log(size), h2(p) + p * sp().log(size - low) + mean)
 
 
 @theorem(
     label="Theorem 3 (every y covered)",
     equation="(F3)",
     left=r"H(X\mid Y)",
-    right=r"h_2(P_t)+P_t\log(\lvert V\rvert-N_{\min})+E\log N(Y)",
+    right=(
+        r"\min\left\lbrace\log\lvert V\rvert,\ "
+        r"h_2(P_t)+P_t\log(\lvert V\rvert-N_{\min})+E\log N(Y)\right\rbrace"
+    ),
     form="consequence",
     source=OURS,
     assumes=(SELF_IN_BALL,),
@@ -367,7 +379,7 @@ def fano_covered(p_far: ArrayLike, size: ArrayLike, n_min: ArrayLike, mean_log_c
     arguments.together(p_far=p, size=v, n_min=low, mean_log_count=mean)
     arguments.ordered(low, v, names=("n_min", "size"))
     value = binary_entropy(p) + xlogy(p, np.maximum(v - low, 1.0)) + mean
-    return arguments.shown(np.where(low == v, np.log(v), value))
+    return arguments.shown(np.where(low == v, np.log(v), np.minimum(np.log(v), value)))
 
 
 def _trivial(size: FloatArray, low: FloatArray, high: FloatArray) -> NDArray[np.bool_]:

@@ -307,14 +307,14 @@ def information_from_ball_range(r: ArrayLike, p_min: ArrayLike, p_max: ArrayLike
 def _braun_pokutta() -> Expression:
     r, low, high = symbols("r p_min p_max")
     log = sp().log
-    return r * log(1 / high) + (1 - r) * log(1 / (1 - low)) - h2(r)
+    return sp().Max(0, r * log(1 / high) + (1 - r) * log(1 / (1 - low)) - h2(r))
 
 
 @theorem(
     label="Theorem 4",
     equation="(6.1), last step",
     left=r"I(X;Y)",
-    right=r"r\log\frac1{p_{\max}}+(1-r)\log\frac1{1-p_{\min}}-h_2(r)",
+    right=r"\max\left\lbrace0,\ r\log\frac1{p_{\max}}+(1-r)\log\frac1{1-p_{\min}}-h_2(r)\right\rbrace",
     relation=">=",
     form="paper",
     source=PUBLISHED,
@@ -364,7 +364,7 @@ def braun_pokutta(r: ArrayLike, p_min: ArrayLike, p_max: ArrayLike) -> FloatArra
     far, outside = 1.0 - close, 1.0 - low
     # Both terms r log(r / p) are split into a non-negative part and a difference; the differences add to p_min - p_max.
     terms = divergence_term(close, high, high - close) + divergence_term(far, outside, close - low)
-    return arguments.shown(terms - (high - low))
+    return arguments.shown(np.maximum(0.0, terms - (high - low)))
 
 
 @theorem(

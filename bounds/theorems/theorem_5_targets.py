@@ -75,17 +75,17 @@ def functional_from_range(information: ArrayLike, spread: ArrayLike) -> FloatArr
     label="Theorem 5 (diameter)",
     equation="(7.6)",
     left=GAIN,
-    right=r"\tfrac12\mathsf{D}^2\,I(T;X\mid Y)",
+    right=r"\tfrac12\mathsf{D}^2\min\left\lbrace1,\ I(T;X\mid Y)\right\rbrace",
     form="sharp",
     source=OURS,
     assumes=(),
     family=JOINT,
     sides=lambda w, bound: (w.lost_without_x, bound(w.information_tx_given_y, w.diameter)),
-    symbolic=lambda: symbols("diameter") ** 2 / 2 * symbols("information"),
+    symbolic=lambda: symbols("diameter") ** 2 / 2 * sp().Min(1, symbols("information")),
     tight=lambda: gallery.binary_channel(0.495),
 )
 def functional_from_diameter(information: ArrayLike, diameter: ArrayLike) -> FloatArray:
-    """What X adds to Y for a vector T in a set of given diameter: diameter^2 I(T; X | Y) / 2.
+    """What X adds to Y for a vector T in a set of given diameter: diameter^2 min(1, I(T; X | Y)) / 2.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def functional_from_diameter(information: ArrayLike, diameter: ArrayLike) -> Flo
     """
     d, i = arguments.nonnegative(diameter, name="diameter"), arguments.nonnegative(information, name="information")
     arguments.together(information=i, diameter=d)
-    return arguments.shown(0.5 * d * d * i)
+    return arguments.shown(arguments.product(0.5, d, d, np.minimum(1.0, i)))
 
 
 def _brier() -> Expression:
@@ -229,7 +229,7 @@ def functional_from_subgaussian(information: ArrayLike, sigma: ArrayLike) -> Flo
     """
     s, i = arguments.nonnegative(sigma, name="sigma"), arguments.nonnegative(information, name="information")
     arguments.together(information=i, sigma=s)
-    return arguments.shown(2.0 * s * s * i)
+    return arguments.shown(arguments.product(2.0, s, s, i))
 
 
 def _two_point_sigma(w: FiniteWorld) -> float:
