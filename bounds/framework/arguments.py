@@ -25,11 +25,11 @@ def number(value: ArrayLike, *, name: str) -> FloatArray:
 
 
 def nonnegative(value: ArrayLike, *, name: str) -> FloatArray:
-    """Numbers >= 0."""
+    """Numbers >= 0; what rounding leaves a few units in the last place below zero counts as zero."""
     out = number(value, name=name)
-    if (out < 0).any():
+    if (out < -ROUNDED).any():
         raise ValueError(f"{name}: expected numbers >= 0, got {out.min()}; check the sign")
-    return out
+    return np.maximum(out, 0.0)
 
 
 def nonnegatives(**values: ArrayLike) -> list[FloatArray]:
@@ -84,12 +84,14 @@ def product(*factors: ArrayLike) -> FloatArray:
 
     A bound such as L^2 mmse(Y | X) is zero where one factor is zero, however large the others are: that is its limit.
     """
-    mantissa, exponent, vanishes = np.float64(1.0), np.int64(0), np.bool_(False)
+    shape = np.broadcast_shapes(*(np.shape(factor) for factor in factors))
+    mantissa, exponent, vanishes = np.ones(shape), np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.bool_)
     for factor in factors:
         part, power = np.frexp(np.asarray(factor, dtype=np.float64))
-        vanishes = vanishes | (part == 0)
+        vanishes |= part == 0
         # Inside the loop a zero is one, so that it never meets an infinity.
-        mantissa, exponent = mantissa * np.where(part == 0, 1.0, part), exponent + power
+        mantissa *= np.where(part == 0, 1.0, part)
+        exponent += power
     with np.errstate(over="ignore", under="ignore"):
         out: FloatArray = np.where(vanishes, 0.0, np.ldexp(mantissa, exponent))
     return out
@@ -118,9 +120,9 @@ def determined(result: object, *, name: str) -> None:
 
 
 def ordered(low: FloatArray, high: FloatArray, *, names: tuple[str, str]) -> None:
-    """low <= high, element by element."""
+    """low <= high, element by element, up to rounding."""
     together(**{names[0]: low, names[1]: high})
-    if (low > high).any():
+    if (low > high + ROUNDED * np.abs(high)).any():
         raise ValueError(f"{names[0]} <= {names[1]}: expected this order, got the opposite; swap them")
 
 

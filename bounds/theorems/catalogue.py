@@ -116,7 +116,7 @@ def find(query: str) -> tuple[AnyTheorem, ...]:
     >>> bounds.find("(7.7)")
     (<Theorem 5 (one-hot) (7.7): bounds.brier_from_information(information, entropy, classes)>,)
     >>> len(bounds.find("Theorem 4")), len(bounds.find("fano"))
-    (7, 6)
+    (7, 8)
     """
     if not isinstance(query, str):
         raise TypeError(f"query: expected a name, label or equation as a string, got {type(query).__name__}")

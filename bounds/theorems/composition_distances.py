@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bounds.framework import arguments
-from bounds.framework.assumptions import OURS, UNIT_NORM_LAYERS
+from bounds.framework.assumptions import NONZERO_STATES, OURS, UNIT_NORM_LAYERS
 from bounds.framework.symbolic import Expression, sp, symbols
 from bounds.framework.theorem import World, theorem
 from bounds.worlds.families import LAYERS
@@ -19,9 +19,9 @@ ENDS = r"E\,d_{\cos}(X_l,X_m)"
 def _cosines(values: ArrayLike, *, name: str = "epsilons") -> FloatArray:
     e = arguments.nonnegative(values, name=name)
     arguments.same_last_axis(**{name: e})
-    if (e > 2).any():
+    if (e > 2 * (1.0 + arguments.ROUNDED)).any():
         raise ValueError(f"{name}: expected cosine distances in [0, 2], got {e.max()}")
-    return e
+    return np.minimum(e, 2.0)
 
 
 def _angles(epsilons: FloatArray) -> FloatArray:
@@ -100,6 +100,7 @@ def geometric_chain(epsilons: ArrayLike) -> FloatArray:
     sides=lambda w, bound: (w.ends.geometric, bound(adjacent_distances(w))),
     symbolic=lambda: sp().Min(2, sum(sp().sqrt(e) for e in symbols("epsilons_0:3")) ** 2),
     tight=lambda: rotations(np.array([0.03, 0.02])),
+    reached="limit",
 )
 def geometric_chain_roots(epsilons: ArrayLike) -> FloatArray:
     """Mean cosine distance between the ends of a chain of layers: (sum of square roots)^2.
@@ -144,6 +145,7 @@ def geometric_chain_roots(epsilons: ArrayLike) -> FloatArray:
     sides=lambda w, bound: (w.ends.geometric, bound(adjacent_distances(w))),
     symbolic=lambda: sp().Min(2, 3 * sum(symbols("epsilons_0:3"))),
     tight=lambda: rotations(np.array([0.02, 0.02, 0.02])),
+    reached="limit",
 )
 def geometric_chain_linear(epsilons: ArrayLike) -> FloatArray:
     """Mean cosine distance between the ends of a chain of k layers: k times the sum.
@@ -192,6 +194,7 @@ def geometric_chain_linear(epsilons: ArrayLike) -> FloatArray:
     ),
     symbolic=lambda: sum(symbols("lengths_0:3")),
     tight=lambda: rotations(np.array([1e-3, 1e-3])),
+    reached="limit",
 )
 def euclidean_chain(lengths: ArrayLike) -> FloatArray:
     """Root mean square distance between the ends of a chain of layers, any norms: the sum.
@@ -317,7 +320,7 @@ def code_threshold(t: ArrayLike, angle: ArrayLike) -> FloatArray:
     right=r"\min\left\lbrace1,\ \sum_iP\left(\angle(X_i,X_{i+1})>\tau_i\right)\right\rbrace",
     form="sharp",
     source=OURS,
-    assumes=(UNIT_NORM_LAYERS,),
+    assumes=(NONZERO_STATES,),
     family=LAYERS,
     sides=lambda w, bound: (
         _far(w.ends, ANGLE * len(w.steps)),

@@ -107,7 +107,7 @@ def f_divergence(p: FloatArray, q: FloatArray, kind: Divergence) -> float:
 def _loss_sides(w: FiniteWorld, bound: Evaluate) -> Sides:
     loss, other, joint, product = _expected_losses(w)
     left = [f_divergence(joint, product, kind) for kind in DIVERGENCES]
-    return left, [bound(min(loss, 1.0), min(other, 1.0), divergence=kind) for kind in DIVERGENCES]
+    return left, [bound(min(loss, 1.0), min(other, 1.0), kind=kind) for kind in DIVERGENCES]
 
 
 def guess_of_two(right: float = 0.8) -> FiniteWorld:
@@ -130,7 +130,7 @@ def guess_of_two(right: float = 0.8) -> FiniteWorld:
     symbolic=lambda: divergence(*symbols("loss other_loss")),
     tight=guess_of_two,
 )
-def divergence_from_losses(loss: ArrayLike, other_loss: ArrayLike, *, divergence: Divergence = "kl") -> FloatArray:
+def divergence_from_losses(loss: ArrayLike, other_loss: ArrayLike, *, kind: Divergence = "kl") -> FloatArray:
     """How far apart P and Q must be if a loss in [0, 1] has these means under them.
 
     With P the joint distribution of T and X and Q the product of their marginals it is Fano's inequality for any
@@ -142,7 +142,7 @@ def divergence_from_losses(loss: ArrayLike, other_loss: ArrayLike, *, divergence
         E_P of the loss.
     other_loss : array in [0, 1]
         E_Q of the same loss.
-    divergence : {"kl", "chi2", "hellinger", "tv"}
+    kind : {"kl", "chi2", "hellinger", "tv"}
         Relative entropy (nats), chi-square, squared Hellinger distance sum (sqrt p - sqrt q)^2, or total variation.
 
     Returns
@@ -153,7 +153,7 @@ def divergence_from_losses(loss: ArrayLike, other_loss: ArrayLike, *, divergence
     Raises
     ------
     ValueError
-        If `divergence` is none of the four.
+        If `kind` is none of the four.
 
     See Also
     --------
@@ -167,23 +167,23 @@ def divergence_from_losses(loss: ArrayLike, other_loss: ArrayLike, *, divergence
     >>> import bounds
     >>> print(bounds.divergence_from_losses(0.2, 0.5).round(4))
     0.1927
-    >>> print(bounds.divergence_from_losses(0.2, 0.5, divergence="chi2").round(4))
+    >>> print(bounds.divergence_from_losses(0.2, 0.5, kind="chi2").round(4))
     0.36
     """
     p, q = arguments.probability(loss, name="loss"), arguments.probability(other_loss, name="other_loss")
     arguments.together(loss=p, other_loss=q)
-    if divergence == "kl":
+    if kind == "kl":
         return arguments.shown(binary_divergence(p, q))
-    if divergence == "tv":
+    if kind == "tv":
         return arguments.shown(np.abs(p - q))
-    if divergence == "hellinger":
+    if kind == "hellinger":
         return arguments.shown(_root_gap(p, q) + _root_gap(1.0 - p, 1.0 - q))
-    if divergence == "chi2":
+    if kind == "chi2":
         spread = q * (1.0 - q)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             ratio = (p - q) ** 2 / spread
         return arguments.shown(np.where(p == q, 0.0, np.where(spread > 0, ratio, np.inf)))
-    raise ValueError(f"divergence: expected one of {', '.join(DIVERGENCES)}, got {divergence!r}")
+    raise ValueError(f"kind: expected one of {', '.join(DIVERGENCES)}, got {kind!r}")
 
 
 def _root_gap(a: FloatArray, b: FloatArray) -> FloatArray:

@@ -125,6 +125,7 @@ def _variance_high() -> Expression:
     sides=_two_sided,
     symbolic=_variance_high,
     tight=lambda: SoftmaxWorld(np.array([0.2, -0.1]), np.array([1e-3, -1e-3]), np.eye(2)),
+    reached="limit",
 )
 def divergence_from_logit_variance(variance: ArrayLike, omega: ArrayLike) -> tuple[FloatArray, FloatArray]:
     """D(p || p') between a lower and an upper bound, from the variance and the range of the change of the logits.
@@ -185,6 +186,7 @@ def _bennett_high() -> Expression:
     sides=_bennett,
     symbolic=_bennett_high,
     tight=lambda: rarely_pushed_up(),
+    reached="limit",
 )
 def divergence_from_centred_logits(
     variance: ArrayLike, down: ArrayLike, up: ArrayLike
@@ -305,6 +307,7 @@ def _plan_divergence() -> Expression:
     sides=lambda w, bound: (_kl(w), bound(w.deviations, max(0.0, centred(w.before, w.change).max()))),
     symbolic=_plan_divergence,
     tight=lambda: one_planned_layer(1e-3),
+    reached="limit",
 )
 def divergence_of_plan(deviations: ArrayLike, up: ArrayLike) -> FloatArray:
     """D(p || p') of a plan from the standard deviations of its layers' terms and the largest logit pushed up.

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bounds.framework import arguments
-from bounds.framework.assumptions import OURS
+from bounds.framework.assumptions import OURS, UNCHANGED_SCORES
 from bounds.framework.symbolic import Expression, sp, symbols
 from bounds.framework.theorem import theorem
 from bounds.worlds.attention import AttentionWorld
@@ -89,7 +89,7 @@ def opposite_values(mass: float = 0.3, heads: int = 1) -> AttentionWorld:
     relation="=",
     form="sharp",
     source=OURS,
-    assumes=(),
+    assumes=(UNCHANGED_SCORES,),
     family=ONE_HEAD,
     sides=lambda w, bound: (
         norm(w.full - w.removed),
@@ -147,7 +147,7 @@ def _diameter() -> Expression:
     right=r"\alpha\max_{i\in\mathcal I,j\in\mathcal T}\lVert v_i-v_j\rVert",
     form="sharp",
     source=OURS,
-    assumes=(),
+    assumes=(UNCHANGED_SCORES,),
     family=ONE_HEAD,
     sides=lambda w, bound: (norm(w.full - w.removed), bound(w.mass, w.image, w.text)),
     symbolic=_diameter,
@@ -198,7 +198,7 @@ def attention_removal(mass: ArrayLike, values_image: ArrayLike, values_text: Arr
     right=r"2\alpha M,\quad M=\max_i\lVert v_i\rVert",
     form="sharp",
     source=OURS,
-    assumes=(),
+    assumes=(UNCHANGED_SCORES,),
     family=ONE_HEAD,
     sides=lambda w, bound: (norm(w.full - w.removed), bound(w.mass, norm(w.values).max(axis=1))),
     symbolic=lambda: 2 * symbols("mass") * symbols("largest"),
@@ -244,7 +244,7 @@ def attention_removal_from_norm(mass: ArrayLike, largest: ArrayLike) -> FloatArr
     right=r"\alpha\max_{i\in\mathcal I}\lVert v_i\rVert",
     form="sharp",
     source=OURS,
-    assumes=(),
+    assumes=(UNCHANGED_SCORES,),
     family=ONE_HEAD,
     sides=lambda w, bound: (norm(w.full - w.zeroed), bound(w.mass, norm(w.image).max(axis=1))),
     symbolic=lambda: symbols("mass") * symbols("largest_image"),

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bounds.framework import arguments
-from bounds.framework.assumptions import OURS
+from bounds.framework.assumptions import OURS, UNCHANGED_SCORES
 from bounds.framework.symbolic import Expression, sp, symbols
 from bounds.framework.theorem import theorem
 from bounds.theorems.skipping_attention import cross_diameter, opposite_values
@@ -32,7 +32,7 @@ def _per_head() -> Expression:
     right=r"\sum_h\lVert W_h\rVert_2\,\alpha_hD_h",
     form="sharp",
     source=OURS,
-    assumes=(),
+    assumes=(UNCHANGED_SCORES,),
     family=HEADS,
     sides=lambda w, bound: (
         _head_change(w),
@@ -91,7 +91,7 @@ def _joint() -> Expression:
     right=r"\lVert[W_1\dots W_H]\rVert_2\left(\sum_h\alpha_h^2D_h^2\right)^{1/2}",
     form="sharp",
     source=OURS,
-    assumes=(),
+    assumes=(UNCHANGED_SCORES,),
     family=HEADS,
     sides=lambda w, bound: (
         _head_change(w),
@@ -144,7 +144,7 @@ def attention_removal_joint(mass: ArrayLike, diameters: ArrayLike, output_norm: 
     right=r"H\cdot\mathrm{VAR}\cdot\max_h\lVert W_h\rVert_2D_h",
     form="consequence",
     source=OURS,
-    assumes=(),
+    assumes=(UNCHANGED_SCORES,),
     family=HEADS,
     sides=lambda w, bound: (
         _head_change(w),
@@ -206,7 +206,7 @@ def _replaced() -> Expression:
     right=r"\alpha D_\times+\alpha'D'_\times",
     form="sharp",
     source=OURS,
-    assumes=(),
+    assumes=(UNCHANGED_SCORES,),
     family=ONE_HEAD,
     sides=lambda w, bound: (
         norm(w.full - w.replaced),

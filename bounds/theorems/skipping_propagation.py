@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from bounds.framework import arguments
 from bounds.framework.assumptions import EARLY_EXIT as EXIT
 from bounds.framework.assumptions import LATE_ENTRY as ENTRY
-from bounds.framework.assumptions import OURS
+from bounds.framework.assumptions import LIPSCHITZ_REGION, OURS
 from bounds.framework.symbolic import Expression, sp, symbols
 from bounds.framework.theorem import Evaluate, Sides, theorem
 from bounds.worlds.network_families import EARLY_EXIT, LATE_ENTRY, RESIDUAL, TWO_STEPS
@@ -33,7 +33,7 @@ def _three_layers() -> Expression:
     right=r"\sum_{l\in\mathcal S}\lVert F_l(h_l)\rVert\prod_{j>l,\,j\notin\mathcal S}\Lambda_j",
     form="sharp",
     source=OURS,
-    assumes=(),
+    assumes=(LIPSCHITZ_REGION,),
     family=RESIDUAL,
     sides=lambda w, bound: (w.error, bound(w.norms, w.lipschitz, w.skipped)),
     symbolic=_three_layers,
@@ -115,7 +115,7 @@ def _one_stream() -> TwoStreamWorld:
     right=(r"M_{L-1}\cdots M_m\binom{e_m}{\lVert v_m-v_0\rVert},\quad e_{l+1}\le\beta_l+\mathrm{Lip}(A^\circ_l)e_l"),
     form="sharp",
     source=OURS,
-    assumes=(ENTRY,),
+    assumes=(ENTRY, LIPSCHITZ_REGION),
     family=LATE_ENTRY,
     sides=_entry_sides,
     symbolic=_entered,
@@ -183,7 +183,7 @@ def _exited() -> Expression:
     right=r"\sum_{l\ge m}\beta_l\prod_{j>l}\mathrm{Lip}(A^\circ_j)",
     form="sharp",
     source=OURS,
-    assumes=(EXIT,),
+    assumes=(EXIT, LIPSCHITZ_REGION),
     family=EARLY_EXIT,
     sides=lambda w, bound: (
         w.text_error(len(w.maps)),

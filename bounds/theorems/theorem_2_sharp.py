@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bounds.framework import arguments
-from bounds.framework.assumptions import LIPSCHITZ_BOTH, OURS, UNIT_NORM
+from bounds.framework.assumptions import LIPSCHITZ_BOTH, OURS, SQUARE_INTEGRABLE, UNIT_NORM
 from bounds.framework.special_functions import kappa
 from bounds.framework.symbolic import Expression, sp, symbols
 from bounds.framework.symbolic import kappa as kappa_
@@ -48,7 +48,7 @@ def _variance() -> Expression:
     right=(r"\sqrt{\delta_X+L_2^2\,\mathrm{mmse}(Y\mid X)}+\sqrt{\delta_Y+L_1^2\,\mathrm{mmse}(X\mid Y)}"),
     form="sharp",
     source=OURS,
-    assumes=LIPSCHITZ_BOTH,
+    assumes=(*LIPSCHITZ_BOTH, SQUARE_INTEGRABLE),
     family=FREE_PREDICTED,
     sides=lambda w, bound: (
         math.sqrt(w.disagreement),
@@ -128,7 +128,7 @@ def _geometric() -> Expression:
     right=r"\sqrt{\delta_X+L_2^2\kappa(\varepsilon)}+\sqrt{\delta_Y+L_1^2\kappa(\varepsilon)}",
     form="sharp",
     source=OURS,
-    assumes=(UNIT_NORM, *LIPSCHITZ_BOTH),
+    assumes=(UNIT_NORM, *LIPSCHITZ_BOTH, SQUARE_INTEGRABLE),
     family=PREDICTED,
     sides=lambda w, bound: (math.sqrt(w.disagreement), bound(*quantities(w))),
     symbolic=_geometric,
@@ -188,7 +188,7 @@ def _squared() -> Expression:
     ),
     form="sharp",
     source=OURS,
-    assumes=(UNIT_NORM, *LIPSCHITZ_BOTH),
+    assumes=(UNIT_NORM, *LIPSCHITZ_BOTH, SQUARE_INTEGRABLE),
     family=PREDICTED,
     sides=lambda w, bound: ([w.disagreement] * 2, [bound(*quantities(w), share=s) for s in (1.0, 3.0)]),
     symbolic=_squared,

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bounds.framework import arguments
-from bounds.framework.assumptions import LIPSCHITZ_BOTH, OURS, UNIT_NORM
+from bounds.framework.assumptions import LIPSCHITZ_BOTH, OURS, SQUARE_INTEGRABLE, UNIT_NORM
 from bounds.framework.symbolic import Expression, sp, symbols
 from bounds.framework.theorem import World, theorem
 from bounds.theorems.theorem_2_fitted_predictors import NAMES, quantities, shifted_sign_flip
@@ -29,11 +29,12 @@ def _squared() -> Expression:
     right=r"(1+s)\left(\sqrt{\delta_X}+\sqrt{\delta_Y}\right)^2+2\left(1+\tfrac1s\right)(L_1+L_2)^2\varepsilon",
     form="consequence",
     source=OURS,
-    assumes=(UNIT_NORM, *LIPSCHITZ_BOTH),
+    assumes=(UNIT_NORM, *LIPSCHITZ_BOTH, SQUARE_INTEGRABLE),
     family=PREDICTED,
     sides=lambda w, bound: ([w.disagreement] * 2, [bound(*quantities(w), share=s) for s in (0.5, 1e6)]),
     symbolic=_squared,
     tight=lambda: shifted_sign_flip(1e-6, 0.0, 1.0),
+    reached="limit",
 )
 def squared_prediction_gap_from_geometric(
     epsilon: ArrayLike,
@@ -99,7 +100,7 @@ def _three_three_six() -> Expression:
     right=r"3\delta_X+3\delta_Y+6(L_1+L_2)^2\varepsilon",
     form="consequence",
     source=OURS,
-    assumes=(UNIT_NORM, *LIPSCHITZ_BOTH),
+    assumes=(UNIT_NORM, *LIPSCHITZ_BOTH, SQUARE_INTEGRABLE),
     family=PREDICTED,
     sides=lambda w, bound: (w.disagreement, bound(*quantities(w))),
     symbolic=_three_three_six,
@@ -156,11 +157,12 @@ def _regression_gap(w: World) -> float:
     right=r"2(L_1+L_2)^2\varepsilon",
     form="consequence",
     source=OURS,
-    assumes=(UNIT_NORM, *LIPSCHITZ_BOTH),
+    assumes=(UNIT_NORM, *LIPSCHITZ_BOTH, SQUARE_INTEGRABLE),
     family=JOINT,
     sides=lambda w, bound: (_regression_gap(w), bound(w.geometric, w.lipschitz_x, w.lipschitz_y)),
     symbolic=_regressions,
     tight=lambda: gallery.sign_flip(1e-6, 1.0, 1.0),
+    reached="limit",
 )
 def regression_gap_from_geometric(epsilon: ArrayLike, lipschitz_x: ArrayLike, lipschitz_y: ArrayLike) -> FloatArray:
     """Mean squared difference of the two best predictions: 2 (L_1 + L_2)^2 epsilon, the best constant.

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import xlogy
 
 from bounds.framework import arguments
-from bounds.framework.assumptions import OURS, SELF_IN_BALL
+from bounds.framework.assumptions import CODEBOOK, OURS, SELF_IN_BALL
 from bounds.framework.special_functions import binary_entropy
 from bounds.framework.symbolic import Expression, h2, sp, symbols
 from bounds.framework.theorem import theorem
@@ -55,7 +55,7 @@ def _per_point() -> Expression:
     right=r"E\left[h_2(p_Y)+p_Y\log(\lvert V\rvert-N(Y))+(1-p_Y)\log N(Y)\right]",
     form="sharp",
     source=OURS,
-    assumes=(),
+    assumes=(CODEBOOK,),
     family=CODES,
     sides=lambda w, bound: (w.entropy_x_given_y, bound(*balls(w)[:2], len(w.x_points), balls(w)[2])),
     symbolic=_per_point,
@@ -122,7 +122,7 @@ def _mean_counts() -> Expression:
     ),
     form="sharp",
     source=OURS,
-    assumes=(),
+    assumes=(CODEBOOK,),
     family=CODES,
     sides=lambda w, bound: (w.entropy_x_given_y, bound(*balls(w)[:2], len(w.x_points), balls(w)[2])),
     symbolic=_mean_counts,
@@ -182,7 +182,7 @@ def _published() -> Expression:
     ),
     form="paper",
     source=PUBLISHED,
-    assumes=(),
+    assumes=(CODEBOOK,),
     family=CODES,
     sides=lambda w, bound: (w.entropy_x_given_y, bound(w.p_far, *_counts(w))),
     symbolic=_published,
@@ -258,7 +258,7 @@ def _monotone() -> Expression:
     right=r"\min\left\lbrace\log\lvert V\rvert,\ F\left(\min(\bar p,p^\ast)\right)\right\rbrace",
     form="sharp",
     source=OURS,
-    assumes=(),
+    assumes=(CODEBOOK,),
     family=CODES,
     sides=lambda w, bound: (
         [w.entropy_x_given_y] * 3,
@@ -323,7 +323,7 @@ def _covered() -> Expression:
     ),
     form="consequence",
     source=OURS,
-    assumes=(SELF_IN_BALL,),
+    assumes=(SELF_IN_BALL, CODEBOOK),
     family=COVERED_CODES,
     sides=lambda w, bound: (
         w.entropy_x_given_y,
@@ -411,6 +411,9 @@ def _per_y(
     arguments.together(law=q, p_far=p, size=v, n_codes=n)
     arguments.ordered(n, v, names=("n_codes", "size"))
     rest = v - n
+    # What rounding leaves on an impossible side counts as zero.
+    p = np.where((rest == 0) & (p <= arguments.ROUNDED), 0.0, p)
+    p = np.where((n == 0) & (p >= 1.0 - arguments.ROUNDED), 1.0, p)
     if ((q * p > 0) & (rest == 0)).any() or ((q * (1.0 - p) > 0) & (n == 0)).any():
         raise ValueError(
             "p_far: expected 0 where a ball holds every codeword and 1 where it holds none, got other values; "

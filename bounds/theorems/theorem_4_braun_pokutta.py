@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bounds.framework import arguments
-from bounds.framework.assumptions import OURS
+from bounds.framework.assumptions import DISCRETE_X, OURS
 from bounds.framework.special_functions import binary_divergence, divergence_term
 from bounds.framework.symbolic import Expression, divergence, h2, sp, symbols
 from bounds.framework.theorem import theorem
@@ -430,7 +430,7 @@ def _entropy_left() -> Expression:
     right=r"H(X)-d(r\Vert q)",
     form="consequence",
     source=OURS,
-    assumes=(),
+    assumes=(DISCRETE_X,),
     family=CODES,
     sides=lambda w, bound: (w.entropy_x_given_y, bound(exact_quantities.entropy(w.x), *_pair(w)[:2])),
     symbolic=_entropy_left,

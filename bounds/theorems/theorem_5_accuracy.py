@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bounds.framework import arguments
-from bounds.framework.assumptions import OURS
+from bounds.framework.assumptions import DISCRETE_X, FINITE_ALPHABETS, FINITE_CLASSES, OURS
 from bounds.framework.special_functions import LOG2, total_variation_curve
 from bounds.framework.symbolic import Expression, sp, symbols
 from bounds.framework.symbolic import total_variation_curve as curve_
@@ -36,7 +36,7 @@ def difference(w: FiniteWorld) -> float:
     right=r"\mathsf{v}\left(I(T;X\mid Y)\right)\ \left(\le\sqrt{I(T;X\mid Y)/2}\right)",
     form="sharp",
     source=OURS,
-    assumes=(),
+    assumes=(FINITE_CLASSES,),
     family=JOINT,
     sides=lambda w, bound: (gain(w), bound(w.information_tx_given_y)),
     symbolic=lambda: curve_(symbols("information")),
@@ -81,7 +81,7 @@ def accuracy_from_information(information: ArrayLike) -> FloatArray:
     right=r"\min\left\lbrace1,\ \frac{H(X\mid Y)}{2\log2}\right\rbrace",
     form="sharp",
     source=OURS,
-    assumes=(),
+    assumes=(DISCRETE_X,),
     family=JOINT,
     sides=lambda w, bound: (gain(w), bound(w.entropy_x_given_y)),
     symbolic=lambda: sp().Min(1, symbols("entropy") / (2 * sp().log(2))),
@@ -129,7 +129,7 @@ def _larger() -> Expression:
     right=r"\min\left\lbrace1,\ \frac{\max\left\lbrace H(X\mid Y),H(Y\mid X)\right\rbrace}{2\log2}\right\rbrace",
     form="sharp",
     source=OURS,
-    assumes=(),
+    assumes=(FINITE_ALPHABETS,),
     family=JOINT,
     sides=lambda w, bound: (difference(w), bound(w.entropy_x_given_y, w.entropy_y_given_x)),
     symbolic=_larger,

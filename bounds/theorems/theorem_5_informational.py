@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bounds.framework import arguments
-from bounds.framework.assumptions import OURS, PAPER
+from bounds.framework.assumptions import BOUNDED_TARGET, DISCRETE_X, FINITE_ALPHABETS, OURS, PAPER
 from bounds.framework.special_functions import LOG2, psi
 from bounds.framework.symbolic import Expression, sp, symbols
 from bounds.framework.symbolic import psi as psi_
@@ -36,7 +36,7 @@ def _pair(name: str, value: ArrayLike, radius: ArrayLike) -> tuple[FloatArray, F
     right=r"B^2\,\psi\left(I(T;X\mid Y)\right)",
     form="sharp",
     source=OURS,
-    assumes=(),
+    assumes=(BOUNDED_TARGET,),
     family=JOINT,
     sides=lambda w, bound: (w.lost_without_x, bound(w.information_tx_given_y, w.radius)),
     symbolic=lambda: symbols("radius") ** 2 * psi_(symbols("information")),
@@ -84,11 +84,12 @@ def functional_from_information(information: ArrayLike, radius: ArrayLike) -> Fl
     right=r"B^2\min\left\lbrace1,\ 2I(T;X\mid Y)\right\rbrace",
     form="consequence",
     source=OURS,
-    assumes=(),
+    assumes=(BOUNDED_TARGET,),
     family=JOINT,
     sides=lambda w, bound: (w.lost_without_x, bound(w.information_tx_given_y, w.radius)),
     symbolic=lambda: symbols("radius") ** 2 * sp().Min(1, 2 * symbols("information")),
     tight=lambda: gallery.binary_channel(0.495),
+    reached="limit",
 )
 def functional_from_information_linear(information: ArrayLike, radius: ArrayLike) -> FloatArray:
     """The linear form 2 B^2 I(T; X | Y), at most B^2: 2 is the best constant, approached as I -> 0.
@@ -128,7 +129,7 @@ def functional_from_information_linear(information: ArrayLike, radius: ArrayLike
     right=r"B^2\min\left\lbrace1,\ H(X\mid Y)/\log2\right\rbrace",
     form="sharp",
     source=OURS,
-    assumes=(),
+    assumes=(BOUNDED_TARGET, DISCRETE_X),
     family=JOINT,
     sides=lambda w, bound: (w.lost_without_x, bound(w.entropy_x_given_y, w.radius)),
     symbolic=lambda: symbols("radius") ** 2 * sp().Min(1, symbols("entropy") / sp().log(2)),
@@ -175,7 +176,7 @@ def functional_from_entropy(entropy: ArrayLike, radius: ArrayLike) -> FloatArray
     right=r"2B^2\,H(X\mid Y)",
     form="paper",
     source=PAPER,
-    assumes=(),
+    assumes=(BOUNDED_TARGET, DISCRETE_X),
     family=JOINT,
     sides=lambda w, bound: (w.lost_without_x, bound(w.entropy_x_given_y, w.radius)),
     symbolic=lambda: 2 * symbols("radius") ** 2 * symbols("entropy"),
@@ -227,7 +228,7 @@ def _two_entropies() -> Expression:
     right=r"B^2\min\left\lbrace1,\ \max\left\lbrace H(X\mid Y),H(Y\mid X)\right\rbrace/\log2\right\rbrace",
     form="sharp",
     source=OURS,
-    assumes=(),
+    assumes=(BOUNDED_TARGET, FINITE_ALPHABETS),
     family=JOINT,
     sides=lambda w, bound: (abs(w.gap), bound(w.entropy_x_given_y, w.entropy_y_given_x, w.radius)),
     symbolic=_two_entropies,

@@ -6,7 +6,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bounds.framework import arguments
-from bounds.framework.assumptions import IN_UNIT_BALL, ONE_HOT, OURS, SCALAR, TWO_VALUES
+from bounds.framework.assumptions import (
+    DISCRETE_X,
+    IN_UNIT_BALL,
+    ONE_HOT,
+    OURS,
+    SCALAR,
+    SQUARE_INTEGRABLE,
+    SUB_GAUSSIAN,
+    TWO_VALUES,
+)
 from bounds.framework.special_functions import LOG2, eta, psi
 from bounds.framework.symbolic import Expression, sp, symbols
 from bounds.framework.symbolic import eta as eta_
@@ -78,11 +87,12 @@ def functional_from_range(information: ArrayLike, spread: ArrayLike) -> FloatArr
     right=r"\tfrac12\mathsf{D}^2\min\left\lbrace1,\ I(T;X\mid Y)\right\rbrace",
     form="sharp",
     source=OURS,
-    assumes=(),
+    assumes=(SQUARE_INTEGRABLE,),
     family=JOINT,
     sides=lambda w, bound: (w.lost_without_x, bound(w.information_tx_given_y, w.diameter)),
     symbolic=lambda: symbols("diameter") ** 2 / 2 * sp().Min(1, symbols("information")),
     tight=lambda: gallery.binary_channel(0.495),
+    reached="limit",
 )
 def functional_from_diameter(information: ArrayLike, diameter: ArrayLike) -> FloatArray:
     """What X adds to Y for a vector T in a set of given diameter: diameter^2 min(1, I(T; X | Y)) / 2.
@@ -140,7 +150,7 @@ def _one_hot_channel() -> FiniteWorld:
     ),
     form="sharp",
     source=OURS,
-    assumes=(ONE_HOT,),
+    assumes=(ONE_HOT, DISCRETE_X),
     family=ONE_HOT_TARGET,
     sides=lambda w, bound: (
         w.lost_without_x,
@@ -194,11 +204,12 @@ def brier_from_information(information: ArrayLike, entropy: ArrayLike, classes: 
     right=r"2\sigma^2\,I(T;X\mid Y)",
     form="sharp",
     source=OURS,
-    assumes=(TWO_VALUES,),
+    assumes=(TWO_VALUES, SUB_GAUSSIAN),
     family=TWO_VALUED,
     sides=lambda w, bound: (w.lost_without_x, bound(w.information_tx_given_y, _two_point_sigma(w))),
     symbolic=lambda: 2 * symbols("sigma") ** 2 * symbols("information"),
     tight=lambda: gallery.binary_channel(0.495),
+    reached="limit",
 )
 def functional_from_subgaussian(information: ArrayLike, sigma: ArrayLike) -> FloatArray:
     """What X adds to Y when T given Y is sub-Gaussian, bounded or not: 2 sigma^2 I(T; X | Y).

@@ -5,7 +5,7 @@ from __future__ import annotations
 from numpy.typing import ArrayLike
 
 from bounds.framework import arguments
-from bounds.framework.assumptions import OURS
+from bounds.framework.assumptions import BOUNDED_TARGET, FINITE_CLASSES, OURS
 from bounds.framework.special_functions import psi, total_variation_curve
 from bounds.framework.symbolic import psi as psi_
 from bounds.framework.symbolic import symbols
@@ -25,7 +25,7 @@ from redundancy.array_types import FloatArray
     right=r"B^2\,\psi(U)",
     form="sharp",
     source=OURS,
-    assumes=(),
+    assumes=(BOUNDED_TARGET,),
     family=SMALL_JOINT,
     sides=lambda w, bound: ([-w.gap, w.gap], [bound(u, w.radius) for u in upper_ends(w)]),
     symbolic=lambda: symbols("radius") ** 2 * psi_(symbols("unique")),
@@ -73,7 +73,7 @@ def functional_from_unique_information(unique: ArrayLike, radius: ArrayLike) -> 
     right=r"\mathsf{v}(U)\ \left(\le\sqrt{U/2}\right)",
     form="sharp",
     source=OURS,
-    assumes=(),
+    assumes=(FINITE_CLASSES,),
     family=SMALL_JOINT,
     sides=lambda w, bound: (difference(w), bound(max(upper_ends(w)))),
     symbolic=lambda: curve_(symbols("unique")),

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bounds.framework import arguments
-from bounds.framework.assumptions import BOUNDED_TARGET, LIPSCHITZ_NEAR, ONE_CODE_PER_BALL, OURS, UNIT_NORM
+from bounds.framework.assumptions import BOUNDED_TARGET, DISCRETE_X, LIPSCHITZ_NEAR, ONE_CODE_PER_BALL, OURS, UNIT_NORM
 from bounds.framework.special_functions import chi
 from bounds.framework.symbolic import Expression, symbols
 from bounds.framework.symbolic import chi as chi_
@@ -45,7 +45,7 @@ def _per_point() -> Expression:
     right=r"B^2E\,\chi(p_Y)",
     form="sharp",
     source=OURS,
-    assumes=(),
+    assumes=(BOUNDED_TARGET, DISCRETE_X),
     family=JOINT,
     sides=lambda w, bound: (w.lost_without_x, bound(*_errors(w), w.radius)),
     symbolic=_per_point,
@@ -100,7 +100,7 @@ def functional_from_decoding_per_point(law: ArrayLike, error: ArrayLike, radius:
     right=r"B^2\chi(P_e)",
     form="sharp",
     source=OURS,
-    assumes=(),
+    assumes=(BOUNDED_TARGET, DISCRETE_X),
     family=JOINT,
     sides=lambda w, bound: (w.lost_without_x, bound(_mean_error(w), w.radius)),
     symbolic=lambda: symbols("radius") ** 2 * chi_(symbols("decoding_error")),
@@ -154,7 +154,7 @@ def functional_from_decoding(decoding_error: ArrayLike, radius: ArrayLike) -> Fl
     right=r"P_e",
     form="sharp",
     source=OURS,
-    assumes=(),
+    assumes=(DISCRETE_X,),
     family=JOINT,
     sides=lambda w, bound: (gain(w), bound(_mean_error(w))),
     symbolic=lambda: symbols("decoding_error"),
@@ -311,6 +311,7 @@ def _hybrid_cosine() -> Expression:
     sides=lambda w, bound: (w.lost_without_x, bound(w.threshold, w.lipschitz_x_near, w.p_far, w.radius)),
     symbolic=_hybrid_cosine,
     tight=lambda: gallery.alternating_polygon(200, 1.0),
+    reached="limit",
 )
 def functional_hybrid_from_proximal(
     t: ArrayLike, lipschitz_x: ArrayLike, p_far: ArrayLike, radius: ArrayLike

@@ -38,7 +38,9 @@ def compiled(theorem):
     """The symbolic form as a function of keyword arguments in mpmath numbers."""
     names = sorted(symbol.name for symbol in theorem.expr.free_symbols)
     by_name = {s.name: s for s in theorem.expr.free_symbols}
-    function = sympy.lambdify([by_name[n] for n in names], theorem.expr, modules=[{"Psi": psi, "Curve": curve}, "mpmath"])
+    function = sympy.lambdify(
+        [by_name[n] for n in names], theorem.expr, modules=[{"Psi": psi, "Curve": curve}, "mpmath"]
+    )
     return lambda values: function(*(mp.mpf(values[n]) for n in names))
 
 
