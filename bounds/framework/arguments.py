@@ -138,7 +138,7 @@ def together(**arrays: ArrayLike) -> tuple[int, ...]:
         ) from None
 
 
-def same_last_axis(*, least: int = 1, **arrays: FloatArray) -> int:
+def same_last_axis(least: int = 1, /, **arrays: FloatArray) -> int:
     """The length of the last axis, the same for all vector arguments and at least `least`."""
     lengths = {name: (a.shape[-1] if a.ndim else -1) for name, a in arrays.items()}
     if len(set(lengths.values())) != 1 or min(lengths.values()) < least:

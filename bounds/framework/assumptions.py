@@ -72,7 +72,12 @@ ONE_HOT = Assumption(
     "values of T that are the rows of an identity matrix",
     lambda w: w.values.shape[0] == w.values.shape[1] and bool((w.values == np.eye(len(w.values))).all()),
 )
-TWO_VALUES = Assumption("two values", "a scalar T with two values", lambda w: w.values.shape == (2, 1))
+SUB_GAUSSIAN = Assumption(
+    "sub-Gaussian",
+    "every projection of T given Y = y sigma^2-sub-Gaussian",
+    # On finite instances the best sigma is known for a scalar T with two values only.
+    lambda w: w.values.shape == (2, 1),
+)
 SCALAR = Assumption("scalar", "a scalar T", lambda w: bool(w.values.shape[1] == 1))
 IN_UNIT_BALL = Assumption(
     "unit ball",
@@ -105,7 +110,6 @@ FINITE_ALPHABETS = _standing("finite alphabets", "finite alphabets")
 CODEBOOK = _standing("codebook", "X in a finite codebook V fixed in advance")
 FINITE_CLASSES = _standing("classes", "a target with finitely many classes")
 PROPERTIES_OF_PID = _standing("D8", "a decomposition with the properties of D8, BROJA among them")
-SUB_GAUSSIAN = _standing("sub-Gaussian", "every projection of T given Y = y sigma^2-sub-Gaussian")
 UNCHANGED_SCORES = _standing("unchanged scores", "unchanged scores and values of the keys that are kept")
 LIPSCHITZ_REGION = _standing(
     "Lipschitz region", "Lipschitz constants on a product region that holds the states of both runs and their mixtures"

@@ -79,7 +79,7 @@ def skip_set_propagation(norms: ArrayLike, lipschitz: ArrayLike, skipped: ArrayL
     s = np.asarray(skipped)
     if s.size and s.dtype != np.bool_:
         raise ValueError(f"skipped: expected booleans, one per layer, got dtype {s.dtype}")
-    arguments.same_last_axis(least=0, norms=n, lipschitz=lam, skipped=s.astype(np.float64))
+    arguments.same_last_axis(0, norms=n, lipschitz=lam, skipped=s.astype(np.float64))
     arguments.together(norms=n, lipschitz=lam, skipped=s)
     error = np.zeros(np.broadcast_shapes(n.shape, lam.shape, s.shape)[:-1])
     for layer in range(n.shape[-1]):
@@ -227,7 +227,7 @@ def _text_error(beta: ArrayLike, text_lipschitz: ArrayLike) -> FloatArray:
     """The recursion of (9.6) for the text; a run of no layers leaves no error."""
     b = arguments.nonnegative(beta, name="beta")
     lam = arguments.nonnegative(text_lipschitz, name="text_lipschitz")
-    arguments.same_last_axis(least=0, beta=b, text_lipschitz=lam)
+    arguments.same_last_axis(0, beta=b, text_lipschitz=lam)
     arguments.together(beta=b, text_lipschitz=lam)
     error = np.zeros(np.broadcast_shapes(b.shape, lam.shape)[:-1])
     for layer in range(b.shape[-1]):
@@ -251,7 +251,7 @@ def _normalised() -> Expression:
 @theorem(
     label="Normalisation",
     equation="(9.9)",
-    left=r"\lVert\hat x-\hat y\rVert",
+    left=r"\left\lVert\frac{x}{\sqrt{\lVert x\rVert^2+c}}-\frac{y}{\sqrt{\lVert y\rVert^2+c}}\right\rVert",
     right=r"\frac{2\lVert x-y\rVert}{\sqrt{\lVert x\rVert^2+c}+\sqrt{\lVert y\rVert^2+c}}",
     form="sharp",
     source=OURS,

@@ -186,7 +186,7 @@ def _squared() -> Expression:
         r"(1+s)\left(\delta_X+L_2^2\kappa(\varepsilon)\right)"
         r"+\left(1+\tfrac1s\right)\left(\delta_Y+L_1^2\kappa(\varepsilon)\right)"
     ),
-    form="sharp",
+    form="consequence",
     source=OURS,
     assumes=(UNIT_NORM, *LIPSCHITZ_BOTH, SQUARE_INTEGRABLE),
     family=PREDICTED,

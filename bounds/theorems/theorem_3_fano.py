@@ -120,7 +120,7 @@ def _mean_counts() -> Expression:
         r"\min\left\lbrace\log\lvert V\rvert,\ "
         r"h_2(P_t)+E\left[1_{d>t}\log(\lvert V\rvert-N(Y))+1_{d\le t}\log N(Y)\right]\right\rbrace"
     ),
-    form="sharp",
+    form="consequence",
     source=OURS,
     assumes=(CODEBOOK,),
     family=CODES,

@@ -14,7 +14,6 @@ from bounds.framework.assumptions import (
     SCALAR,
     SQUARE_INTEGRABLE,
     SUB_GAUSSIAN,
-    TWO_VALUES,
 )
 from bounds.framework.special_functions import LOG2, eta, psi
 from bounds.framework.symbolic import Expression, sp, symbols
@@ -204,7 +203,7 @@ def brier_from_information(information: ArrayLike, entropy: ArrayLike, classes: 
     right=r"2\sigma^2\,I(T;X\mid Y)",
     form="sharp",
     source=OURS,
-    assumes=(TWO_VALUES, SUB_GAUSSIAN),
+    assumes=(SUB_GAUSSIAN,),
     family=TWO_VALUED,
     sides=lambda w, bound: (w.lost_without_x, bound(w.information_tx_given_y, _two_point_sigma(w))),
     symbolic=lambda: 2 * symbols("sigma") ** 2 * symbols("information"),
@@ -255,14 +254,14 @@ def _two_point_sigma(w: FiniteWorld) -> float:
 
 def _means() -> Expression:
     law, m, centre = symbols("law_0:3"), symbols("means_0:3"), symbols("centre")
-    return sum(law[i] * eta_(m[i]) for i in range(3)) - eta_(centre)
+    return sp().Max(0, sum(law[i] * eta_(m[i]) for i in range(3)) - eta_(centre))
 
 
 @theorem(
     label="Theorem 5 (information of means)",
     equation="(7.4)",
     left=r"I(T;X)",
-    right=r"E\,\eta(\lVert E[T\mid X]\rVert)-\eta(\lVert E\,T\rVert)",
+    right=r"\max\left\lbrace0,\ E\,\eta(\lVert E[T\mid X]\rVert)-\eta(\lVert E\,T\rVert)\right\rbrace",
     relation=">=",
     form="sharp",
     source=f"{OURS}; vectors by Holevo's bound",
@@ -317,4 +316,4 @@ def information_from_means(law: ArrayLike, means: ArrayLike, centre: ArrayLike) 
     c = arguments.probability(centre, name="centre")
     arguments.same_last_axis(law=p, means=m)
     arguments.together(law=p, means=m, centre=c[..., None])
-    return arguments.shown((p * eta(m)).sum(axis=-1) - eta(c))
+    return arguments.shown(np.maximum(0.0, (p * eta(m)).sum(axis=-1) - eta(c)))
