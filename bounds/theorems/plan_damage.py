@@ -385,7 +385,7 @@ def accuracy_from_disagreement(disagreement: ArrayLike) -> FloatArray:
 
     See Also
     --------
-    bounds.certify : a confidence limit for the disagreement.
+    certify : a confidence limit for the disagreement.
 
     Examples
     --------

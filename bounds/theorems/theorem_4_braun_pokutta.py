@@ -352,11 +352,11 @@ def braun_pokutta(r: ArrayLike, p_min: ArrayLike, p_max: ArrayLike) -> FloatArra
 
     Examples
     --------
-    The paper's form is weaker than the clamped one, and vacuous where it is negative:
+    The paper's form is weaker than the clamped one; where its terms are negative only zero is left:
 
     >>> import bounds
     >>> print(bounds.braun_pokutta([0.9, 0.3], 0.1, 0.4).round(4))
-    [ 0.5101 -0.2622]
+    [0.5101 0.    ]
     >>> print(bounds.information_from_ball_range([0.9, 0.3], 0.1, 0.4).round(4))
     [0.5507 0.    ]
     """
