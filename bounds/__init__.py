@@ -26,6 +26,11 @@ from bounds.theorems.composition_information import (
     information_chain,
 )
 from bounds.theorems.composition_pipeline import functional_from_fano
+from bounds.theorems.divergence_data_processing import (
+    divergence_from_losses,
+    loss_from_chi_square,
+    total_variation_from_divergence,
+)
 from bounds.theorems.lemma_1_triangle import (
     squared_path,
     squared_triangle,
@@ -47,6 +52,14 @@ from bounds.theorems.lemma_5_unique_information import (
     unique_information_of_chain,
     unique_information_of_copy,
     unique_information_upper,
+)
+from bounds.theorems.plan_damage import (
+    accuracy_from_disagreement,
+    divergence_from_centred_logits,
+    divergence_from_logit_variance,
+    divergence_of_plan,
+    plan_change,
+    plan_deviation,
 )
 from bounds.theorems.proposition_1_proximal_geometric import (
     geometric_above_thresholds,
@@ -113,6 +126,11 @@ from bounds.theorems.theorem_2_fitted_predictors import (
     prediction_gap_from_geometric,
     prediction_gap_from_variance,
 )
+from bounds.theorems.theorem_2_sharp import (
+    sharp_prediction_gap_from_geometric,
+    sharp_prediction_gap_from_variance,
+    sharp_squared_prediction_gap,
+)
 from bounds.theorems.theorem_2_squared import (
     regression_gap_from_geometric,
     squared_prediction_gap_from_geometric,
@@ -165,6 +183,7 @@ from bounds.theorems.theorem_6_decoding import (
     functional_hybrid,
     functional_hybrid_from_proximal,
 )
+from bounds.theorems.theorem_6_sharp import sharp_hybrid, sharp_hybrid_per_point
 from bounds.verification.verify import Verdict, verify
 from redundancy.version import __version__ as __version__
 
@@ -179,6 +198,7 @@ __all__ = [
     "Theorem",
     "Verdict",
     "accuracy_from_decoding",
+    "accuracy_from_disagreement",
     "accuracy_from_entropy",
     "accuracy_from_information",
     "accuracy_from_two_entropies",
@@ -204,6 +224,10 @@ __all__ = [
     "code_threshold",
     "cross_diameter",
     "decoding_from_proximal",
+    "divergence_from_centred_logits",
+    "divergence_from_logit_variance",
+    "divergence_from_losses",
+    "divergence_of_plan",
     "dkw_deviation",
     "early_exit_propagation",
     "empirical_functional_from_geometric",
@@ -270,14 +294,22 @@ __all__ = [
     "information_per_point",
     "late_entry_propagation",
     "logit_range",
+    "loss_from_chi_square",
     "normalisation",
     "one_row_per_group",
+    "plan_change",
+    "plan_deviation",
     "prediction_gap_from_geometric",
     "prediction_gap_from_variance",
     "prediction_may_change",
     "proximal_chain",
     "proximal_from_geometric",
     "regression_gap_from_geometric",
+    "sharp_hybrid",
+    "sharp_hybrid_per_point",
+    "sharp_prediction_gap_from_geometric",
+    "sharp_prediction_gap_from_variance",
+    "sharp_squared_prediction_gap",
     "skip_set_propagation",
     "softmax_average",
     "softmax_divergence",
@@ -291,6 +323,7 @@ __all__ = [
     "squared_sum",
     "squared_sum_gap",
     "squared_triangle",
+    "total_variation_from_divergence",
     "unique_information_from_deficiency",
     "unique_information_from_entropy",
     "unique_information_lower",

@@ -8,6 +8,9 @@ from numpy.typing import ArrayLike
 from redundancy.array_types import FloatArray
 from redundancy.display import short
 
+# A sum of a few hundred probabilities may leave [0, 1] by this much: 16 units in the last place of one.
+ROUNDED = 16 * float(np.finfo(np.float64).eps)
+
 
 def number(value: ArrayLike, *, name: str) -> FloatArray:
     """A float64 array without NaN."""
@@ -22,11 +25,11 @@ def number(value: ArrayLike, *, name: str) -> FloatArray:
 
 
 def nonnegative(value: ArrayLike, *, name: str) -> FloatArray:
-    """Numbers >= 0."""
+    """Numbers >= 0; what rounding leaves a few units in the last place below zero counts as zero."""
     out = number(value, name=name)
-    if (out < 0).any():
+    if (out < -ROUNDED).any():
         raise ValueError(f"{name}: expected numbers >= 0, got {out.min()}; check the sign")
-    return out
+    return np.maximum(out, 0.0)
 
 
 def nonnegatives(**values: ArrayLike) -> list[FloatArray]:
@@ -45,12 +48,12 @@ def positive(value: ArrayLike, *, name: str) -> FloatArray:
 
 
 def probability(value: ArrayLike, *, name: str) -> FloatArray:
-    """Numbers in [0, 1]."""
+    """Numbers in [0, 1]; what rounding leaves a few units in the last place outside counts as the end itself."""
     out = number(value, name=name)
-    if (out < 0).any() or (out > 1).any():
-        worst = out.min() if (out < 0).any() else out.max()
+    if (out < -ROUNDED).any() or (out > 1.0 + ROUNDED).any():
+        worst = out.min() if (out < -ROUNDED).any() else out.max()
         raise ValueError(f"{name}: expected probabilities in [0, 1], got {worst}; divide counts by their total")
-    return out
+    return np.clip(out, 0.0, 1.0)
 
 
 def law(value: ArrayLike, *, name: str) -> FloatArray:
@@ -76,10 +79,50 @@ def _first_bad(out: FloatArray, least: int) -> int:
     return int(np.flatnonzero((out < least) | (out != np.floor(out)) | np.isinf(out))[0])
 
 
+def product(*factors: ArrayLike) -> FloatArray:
+    """Product of numbers >= 0 in which zero times infinity is zero and no intermediate result overflows.
+
+    A bound such as L^2 mmse(Y | X) is zero where one factor is zero, however large the others are: that is its limit.
+    """
+    shape = np.broadcast_shapes(*(np.shape(factor) for factor in factors))
+    mantissa, exponent, vanishes = np.ones(shape), np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.bool_)
+    for factor in factors:
+        part, power = np.frexp(np.asarray(factor, dtype=np.float64))
+        vanishes |= part == 0
+        # Inside the loop a zero is one, so that it never meets an infinity.
+        mantissa *= np.where(part == 0, 1.0, part)
+        exponent += power
+    with np.errstate(over="ignore", under="ignore"):
+        out: FloatArray = np.where(vanishes, 0.0, np.ldexp(mantissa, exponent))
+    return out
+
+
+def square(value: ArrayLike) -> FloatArray:
+    """The square, infinite without a warning where it overflows."""
+    with np.errstate(over="ignore", under="ignore"):
+        return np.square(np.asarray(value, dtype=np.float64))
+
+
+def inverse(value: ArrayLike) -> FloatArray:
+    """1 / value for numbers > 0, infinite without a warning where it overflows."""
+    with np.errstate(over="ignore"):
+        out: FloatArray = np.asarray(1.0 / np.asarray(value, dtype=np.float64))
+    return out
+
+
+def determined(result: object, *, name: str) -> None:
+    """Refuse a result that is NaN: the arguments hold infinities of which it depends how they are approached."""
+    parts = result if isinstance(result, tuple) else (result,)
+    if any(np.isnan(part).any() for part in parts):
+        raise ValueError(
+            f"{name}: expected arguments that determine the result, got infinities that cancel; pass finite numbers"
+        )
+
+
 def ordered(low: FloatArray, high: FloatArray, *, names: tuple[str, str]) -> None:
-    """low <= high, element by element."""
+    """low <= high, element by element, up to rounding."""
     together(**{names[0]: low, names[1]: high})
-    if (low > high).any():
+    if (low > high + ROUNDED * np.abs(high)).any():
         raise ValueError(f"{names[0]} <= {names[1]}: expected this order, got the opposite; swap them")
 
 
@@ -95,12 +138,12 @@ def together(**arrays: ArrayLike) -> tuple[int, ...]:
         ) from None
 
 
-def same_last_axis(**arrays: FloatArray) -> int:
-    """The length of the last axis, the same for all vector arguments."""
-    lengths = {name: (a.shape[-1] if a.ndim else 0) for name, a in arrays.items()}
-    if len(set(lengths.values())) != 1 or 0 in lengths.values():
+def same_last_axis(least: int = 1, /, **arrays: FloatArray) -> int:
+    """The length of the last axis, the same for all vector arguments and at least `least`."""
+    lengths = {name: (a.shape[-1] if a.ndim else -1) for name, a in arrays.items()}
+    if len(set(lengths.values())) != 1 or min(lengths.values()) < least:
         shown_shapes = ", ".join(f"{name} {arrays[name].shape}" for name in arrays)
-        raise ValueError(f"expected vectors along the last axis of one common length >= 1, got {shown_shapes}")
+        raise ValueError(f"expected vectors along the last axis of one common length >= {least}, got {shown_shapes}")
     return next(iter(lengths.values()))
 
 

@@ -73,6 +73,40 @@ def psi(information: Expression) -> Expression:
     return Psi(information)
 
 
+def total_variation_curve(d: Expression) -> Expression:
+    """The largest p - q with d(p || q) <= d, evaluated by mpmath from hyperbolic functions."""
+    s = sp()
+
+    class Curve(s.Function):  # type: ignore[misc, name-defined]
+        nargs = 1
+
+        def _eval_evalf(self, prec: int) -> Expression:
+            import mpmath
+
+            with mpmath.workprec(2 * prec + 60):
+                root = curve_point(mpmath.mpf(self.args[0]._to_mpmath(2 * prec + 60)), mpmath)
+            return s.Float(root, precision=prec)
+
+    return Curve(d)
+
+
+def curve_point(value: Expression, mpmath: Expression) -> Expression:
+    """The total variation on the tight Pinsker curve at a divergence, by bisection in the curve's parameter."""
+    if value < mpmath.mpf(10) ** -40:
+        return mpmath.sqrt(value / 2) * (1 - value / 18)
+    if value > 80:
+        return 1 - mpmath.exp(-value)
+
+    def divergence_at(u: Expression) -> Expression:
+        return mpmath.log(u / mpmath.sinh(u)) + u * mpmath.coth(u) - (u / mpmath.sinh(u)) ** 2
+
+    low, high = mpmath.sqrt(2 * value), mpmath.sqrt(2 * value) * mpmath.exp(value + 1)
+    for _ in range(200):
+        middle = mpmath.sqrt(low * high)
+        low, high = (middle, high) if divergence_at(middle) < value else (low, middle)
+    return low * (1 - (mpmath.coth(low) - 1 / low) ** 2) / 2
+
+
 def _bisect(value: Expression, mpmath: Expression) -> Expression:
     def zeta(x: Expression) -> Expression:
         m = mpmath.sqrt(x)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeAlias, T
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bounds.framework import arguments
 from bounds.framework.docstrings import completed
 from redundancy.array_types import FloatArray
 from redundancy.display import Displayed
@@ -23,6 +24,7 @@ P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
 
 Form: TypeAlias = Literal["paper", "sharp", "consequence"]
+Reached: TypeAlias = Literal["attained", "limit", "trivial"]
 Relation: TypeAlias = Literal["<=", ">=", "="]
 World: TypeAlias = Any  # an instance of the class that the theorem's family names, tested at run time
 Sides: TypeAlias = tuple[ArrayLike, ArrayLike]
@@ -47,6 +49,8 @@ class Assumption(Displayed):
         The hypothesis as a noun phrase, for sentences such as "expected a world with ...".
     holds : callable(world) -> bool
         Whether a world meets the hypothesis.
+    standing : bool
+        Whether every finite instance meets it by construction, so that it only needs to be stated.
 
     Examples
     --------
@@ -60,6 +64,7 @@ class Assumption(Displayed):
     name: str
     words: str
     holds: Callable[[World], bool] = field(repr=False, compare=False)
+    standing: bool = field(default=False, repr=False, compare=False)
 
     def __str__(self) -> str:
         return self.words
@@ -196,6 +201,9 @@ class Theorem(Displayed, Generic[P, R_co]):
         A world on which the two sides agree, exactly or in the limit.
     unattained : str
         Why no world attains it, where there is no tight example.
+    reached : {"attained", "limit", "trivial"}
+        What the tight example shows, set by hand: equality, equality as a number of the example goes to its limit, or
+        equality of two trivial sides.
 
     See Also
     --------
@@ -229,9 +237,14 @@ class Theorem(Displayed, Generic[P, R_co]):
     relation: Relation = "<="
     tight: Callable[[], World] | None = field(default=None, repr=False)
     unattained: str = ""
+    reached: Reached = "attained"
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
-        return self.function(*args, **kwargs)
+        # Infinite arguments and results are fine: bounds are limits there. NaN is refused below.
+        with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
+            result = self.function(*args, **kwargs)
+        arguments.determined(result, name=self.name)
+        return result
 
     @property
     def expr(self) -> Expression:
@@ -296,6 +309,7 @@ class Theorem(Displayed, Generic[P, R_co]):
             "assumes": [a.words for a in self.assumes],
             "source": self.source,
             "unattained": self.unattained,
+            "reached": self.reached if self.tight else "",
         }
 
     def _call(self) -> str:
@@ -336,6 +350,7 @@ def theorem(
     relation: Relation = "<=",
     tight: Callable[[], World] | None = None,
     unattained: str = "",
+    reached: Reached = "attained",
 ) -> Callable[[Callable[P, R_co]], Theorem[P, R_co]]:
     """Turn a numeric function into a theorem object; the arguments are the fields of `Theorem`.
 
@@ -359,6 +374,7 @@ def theorem(
             relation=relation,
             tight=tight,
             unattained=unattained,
+            reached=reached,
         )
         # A function's name, signature and module are the theorem's too; __wrapped__ lets inspect and doctest see it.
         for attribute in ("__module__", "__qualname__", "__name__"):

@@ -10,11 +10,13 @@ from bounds.theorems import (
     composition_distances,
     composition_information,
     composition_pipeline,
+    divergence_data_processing,
     lemma_1_triangle,
     lemma_2_chord,
     lemma_3_squared_sum,
     lemma_4_target_entropy,
     lemma_5_unique_information,
+    plan_damage,
     proposition_1_proximal_geometric,
     skipping_attention,
     skipping_attention_heads,
@@ -25,6 +27,7 @@ from bounds.theorems import (
     theorem_1_geometric,
     theorem_1_variance,
     theorem_2_fitted_predictors,
+    theorem_2_sharp,
     theorem_2_squared,
     theorem_3_fano,
     theorem_4_braun_pokutta,
@@ -33,6 +36,7 @@ from bounds.theorems import (
     theorem_5_targets,
     theorem_5_unique_information,
     theorem_6_decoding,
+    theorem_6_sharp,
 )
 
 CHAPTERS = (
@@ -46,6 +50,7 @@ CHAPTERS = (
     theorem_1_geometric,
     theorem_1_frozen_head,
     theorem_2_fitted_predictors,
+    theorem_2_sharp,
     theorem_2_squared,
     theorem_3_fano,
     theorem_4_braun_pokutta,
@@ -53,7 +58,9 @@ CHAPTERS = (
     theorem_5_targets,
     theorem_5_accuracy,
     theorem_5_unique_information,
+    divergence_data_processing,
     theorem_6_decoding,
+    theorem_6_sharp,
     composition_distances,
     composition_information,
     composition_pipeline,
@@ -62,6 +69,7 @@ CHAPTERS = (
     skipping_attention_heads,
     skipping_softmax,
     skipping_propagation,
+    plan_damage,
 )
 
 
@@ -108,7 +116,7 @@ def find(query: str) -> tuple[AnyTheorem, ...]:
     >>> bounds.find("(7.7)")
     (<Theorem 5 (one-hot) (7.7): bounds.brier_from_information(information, entropy, classes)>,)
     >>> len(bounds.find("Theorem 4")), len(bounds.find("fano"))
-    (7, 6)
+    (7, 8)
     """
     if not isinstance(query, str):
         raise TypeError(f"query: expected a name, label or equation as a string, got {type(query).__name__}")

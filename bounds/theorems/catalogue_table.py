@@ -22,8 +22,9 @@ def statement_table() -> str:
             tight = t.unattained
         else:
             ratio = t.check(t.tight()).ratio
-            tight = "attained" if abs(ratio - 1.0) < 1e-6 else f"{ratio:.5f}, in the limit 1"
+            tight = t.reached if t.reached != "limit" else f"{ratio:.5f}, in the limit 1"
         says = t.latex.replace("|", r"\vert ")
         assumes = ("; ".join(a.words for a in t.assumes) or "nothing").replace("|", r"\|")
+        tight = tight.replace("|", r"\|")
         lines.append(f"| **{t.label}** {t.equation}<br>`{t.name}` | {t.form} | $`{says}`$ | {assumes} | {tight} |")
     return "\n".join(lines) + "\n"

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bounds.framework import arguments
-from bounds.framework.assumptions import OURS, UNIT_NORM_LAYERS
+from bounds.framework.assumptions import NONZERO_STATES, OURS, UNIT_NORM_LAYERS
 from bounds.framework.symbolic import Expression, sp, symbols
 from bounds.framework.theorem import World, theorem
 from bounds.worlds.families import LAYERS
@@ -19,9 +19,9 @@ ENDS = r"E\,d_{\cos}(X_l,X_m)"
 def _cosines(values: ArrayLike, *, name: str = "epsilons") -> FloatArray:
     e = arguments.nonnegative(values, name=name)
     arguments.same_last_axis(**{name: e})
-    if (e > 2).any():
+    if (e > 2 * (1.0 + arguments.ROUNDED)).any():
         raise ValueError(f"{name}: expected cosine distances in [0, 2], got {e.max()}")
-    return e
+    return np.minimum(e, 2.0)
 
 
 def _angles(epsilons: FloatArray) -> FloatArray:
@@ -92,14 +92,15 @@ def geometric_chain(epsilons: ArrayLike) -> FloatArray:
     label="Composition (roots)",
     equation="(8.2), second step",
     left=ENDS,
-    right=r"\left(\sum_i\sqrt{\varepsilon_i}\right)^2",
+    right=r"\min\left\lbrace2,\ \left(\sum_i\sqrt{\varepsilon_i}\right)^2\right\rbrace",
     form="consequence",
     source=OURS,
     assumes=(UNIT_NORM_LAYERS,),
     family=LAYERS,
     sides=lambda w, bound: (w.ends.geometric, bound(adjacent_distances(w))),
-    symbolic=lambda: sum(sp().sqrt(e) for e in symbols("epsilons_0:3")) ** 2,
+    symbolic=lambda: sp().Min(2, sum(sp().sqrt(e) for e in symbols("epsilons_0:3")) ** 2),
     tight=lambda: rotations(np.array([0.03, 0.02])),
+    reached="limit",
 )
 def geometric_chain_roots(epsilons: ArrayLike) -> FloatArray:
     """Mean cosine distance between the ends of a chain of layers: (sum of square roots)^2.
@@ -112,7 +113,7 @@ def geometric_chain_roots(epsilons: ArrayLike) -> FloatArray:
     Returns
     -------
     ndarray (...)
-        Upper bound on E d_cos between the ends; sharp for small angles.
+        Upper bound on E d_cos between the ends, at most 2; sharp for small angles.
 
     See Also
     --------
@@ -121,29 +122,30 @@ def geometric_chain_roots(epsilons: ArrayLike) -> FloatArray:
 
     Examples
     --------
-    Close to the angles for small steps, looser for large ones:
+    Close to the angles for small steps, cut at the largest cosine distance for large ones:
 
     >>> import bounds
     >>> print(bounds.geometric_chain_roots([[0.025] * 4, [0.5] * 4]).round(4))
-    [0.4 8. ]
+    [0.4 2. ]
     >>> print(bounds.geometric_chain([[0.025] * 4, [0.5] * 4]).round(4))
     [0.3755 2.    ]
     """
-    return arguments.shown(np.sqrt(_cosines(epsilons)).sum(axis=-1) ** 2)
+    return arguments.shown(np.minimum(2.0, np.sqrt(_cosines(epsilons)).sum(axis=-1) ** 2))
 
 
 @theorem(
     label="Composition (linear)",
     equation="(8.2), third step",
     left=ENDS,
-    right=r"(m-l)\sum_i\varepsilon_i",
+    right=r"\min\left\lbrace2,\ (m-l)\sum_i\varepsilon_i\right\rbrace",
     form="consequence",
     source=OURS,
     assumes=(UNIT_NORM_LAYERS,),
     family=LAYERS,
     sides=lambda w, bound: (w.ends.geometric, bound(adjacent_distances(w))),
-    symbolic=lambda: 3 * sum(symbols("epsilons_0:3")),
+    symbolic=lambda: sp().Min(2, 3 * sum(symbols("epsilons_0:3"))),
     tight=lambda: rotations(np.array([0.02, 0.02, 0.02])),
+    reached="limit",
 )
 def geometric_chain_linear(epsilons: ArrayLike) -> FloatArray:
     """Mean cosine distance between the ends of a chain of k layers: k times the sum.
@@ -156,7 +158,7 @@ def geometric_chain_linear(epsilons: ArrayLike) -> FloatArray:
     Returns
     -------
     ndarray (...)
-        Upper bound on E d_cos between the ends.
+        Upper bound on E d_cos between the ends, at most 2.
 
     See Also
     --------
@@ -174,7 +176,7 @@ def geometric_chain_linear(epsilons: ArrayLike) -> FloatArray:
     [0.4  0.32]
     """
     e = _cosines(epsilons)
-    return arguments.shown(e.shape[-1] * e.sum(axis=-1))
+    return arguments.shown(np.minimum(2.0, e.shape[-1] * e.sum(axis=-1)))
 
 
 @theorem(
@@ -192,6 +194,7 @@ def geometric_chain_linear(epsilons: ArrayLike) -> FloatArray:
     ),
     symbolic=lambda: sum(symbols("lengths_0:3")),
     tight=lambda: rotations(np.array([1e-3, 1e-3])),
+    reached="limit",
 )
 def euclidean_chain(lengths: ArrayLike) -> FloatArray:
     """Root mean square distance between the ends of a chain of layers, any norms: the sum.
@@ -317,7 +320,7 @@ def code_threshold(t: ArrayLike, angle: ArrayLike) -> FloatArray:
     right=r"\min\left\lbrace1,\ \sum_iP\left(\angle(X_i,X_{i+1})>\tau_i\right)\right\rbrace",
     form="sharp",
     source=OURS,
-    assumes=(UNIT_NORM_LAYERS,),
+    assumes=(NONZERO_STATES,),
     family=LAYERS,
     sides=lambda w, bound: (
         _far(w.ends, ANGLE * len(w.steps)),

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bounds.framework import arguments
-from bounds.framework.assumptions import DETERMINISTIC_LAYERS, LAYER_CHAIN, OURS
+from bounds.framework.assumptions import DETERMINISTIC_LAYERS, FINITE_ENTROPY, LAYER_CHAIN, OURS, SQUARE_INTEGRABLE
 from bounds.framework.symbolic import symbols
 from bounds.framework.theorem import theorem
 from bounds.worlds import exact_quantities
@@ -22,7 +22,7 @@ from redundancy.array_types import FloatArray
     right=r"\sum_{i=l}^{m-1}H(X_i\mid X_{i+1})",
     form="sharp",
     source=OURS,
-    assumes=(),
+    assumes=(FINITE_ENTROPY,),
     family=LAYERS,
     sides=lambda w, bound: (w.ends.entropy_x_given_y, bound([s.entropy_x_given_y for s in w.steps])),
     symbolic=lambda: sum(symbols("entropies_0:3")),
@@ -67,7 +67,7 @@ def entropy_chain(entropies: ArrayLike) -> FloatArray:
     relation="=",
     form="sharp",
     source=OURS,
-    assumes=(DETERMINISTIC_LAYERS,),
+    assumes=(DETERMINISTIC_LAYERS, FINITE_ENTROPY),
     family=MAPPED_LAYERS,
     sides=lambda w, bound: (
         [w.ends.entropy_x_given_y, exact_quantities.entropy(w.ends.x) - exact_quantities.entropy(w.ends.y)],
@@ -114,7 +114,7 @@ def entropy_chain_of_maps(entropies: ArrayLike) -> FloatArray:
     relation="=",
     form="sharp",
     source=OURS,
-    assumes=(LAYER_CHAIN,),
+    assumes=(LAYER_CHAIN, FINITE_ENTROPY),
     family=MARKOV_LAYERS,
     sides=lambda w, bound: (
         w.ends.information_tx_given_y,
@@ -161,7 +161,7 @@ def information_chain(informations: ArrayLike) -> FloatArray:
     right=r"\sum_i\lvert\mathrm{mmse}(T\mid X_i)-\mathrm{mmse}(T\mid X_{i+1})\rvert",
     form="sharp",
     source=OURS,
-    assumes=(),
+    assumes=(SQUARE_INTEGRABLE,),
     family=LAYERS,
     sides=lambda w, bound: (abs(w.ends.gap), bound([abs(s.gap) for s in w.steps])),
     symbolic=lambda: sum(symbols("gaps_0:3")),

@@ -7,7 +7,7 @@ from dataclasses import replace
 from numpy.typing import ArrayLike
 
 from bounds.framework import arguments
-from bounds.framework.assumptions import LABEL_CHAIN, OURS
+from bounds.framework.assumptions import BOUNDED_TARGET, CODEBOOK, LABEL_CHAIN, OURS
 from bounds.framework.symbolic import Expression, h2, sp, symbols
 from bounds.framework.theorem import Evaluate, Sides, theorem
 from bounds.theorems.theorem_3_fano import fano_monotone
@@ -39,7 +39,7 @@ def _sides(w: FiniteWorld, bound: Evaluate) -> Sides:
     right=r"B^2\min\left\lbrace1,\ \bar F(\bar p)/\log2\right\rbrace",
     form="consequence",
     source=OURS,
-    assumes=(LABEL_CHAIN,),
+    assumes=(LABEL_CHAIN, CODEBOOK, BOUNDED_TARGET),
     family=CODES_AND_LABEL,
     sides=_sides,
     symbolic=_route,

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bounds.framework import arguments
-from bounds.framework.assumptions import OURS, PAPER
+from bounds.framework.assumptions import METRIC, OURS, PAPER
 from bounds.framework.symbolic import Expression, symbols
 from bounds.framework.theorem import theorem
 from bounds.worlds.network_families import PATHS, TWO_STEPS
@@ -30,7 +30,7 @@ def two_weighted_squares(first: ArrayLike, second: ArrayLike, share: ArrayLike, 
     b = arguments.nonnegative(second, name=names[1])
     s = arguments.positive(share, name="share")
     arguments.together(**{names[0]: a, names[1]: b, "share": s})
-    return arguments.shown((1.0 + s) * a * a + (1.0 + 1.0 / s) * b * b)
+    return arguments.shown(arguments.product(1.0 + s, a, a) + arguments.product(1.0 + arguments.inverse(s), b, b))
 
 
 @theorem(
@@ -40,7 +40,7 @@ def two_weighted_squares(first: ArrayLike, second: ArrayLike, share: ArrayLike, 
     right=r"(1+s)\,d(x,y)^2+\left(1+\tfrac1s\right)d(y,z)^2",
     form="sharp",
     source=f"{PAPER} with s = 1; {OURS} for every s",
-    assumes=(),
+    assumes=(METRIC,),
     family=TWO_STEPS,
     sides=lambda w, bound: (w.direct**2, bound(*w.steps, share=SHARES)),
     symbolic=lambda: weighted_squares("d_xy", "d_yz"),
@@ -89,7 +89,7 @@ def squared_triangle(d_xy: ArrayLike, d_yz: ArrayLike, *, share: ArrayLike = 1.0
     right=r"k\sum_{i=1}^{k}d(x_{i-1},x_i)^2",
     form="sharp",
     source=OURS,
-    assumes=(),
+    assumes=(METRIC,),
     family=PATHS,
     sides=lambda w, bound: (w.direct**2, bound(w.steps)),
     symbolic=lambda: 3 * sum(s**2 for s in symbols("steps_0:3")),
@@ -128,4 +128,4 @@ def squared_path(steps: ArrayLike) -> FloatArray:
     """
     d = arguments.nonnegative(steps, name="steps")
     k = arguments.same_last_axis(steps=d)
-    return arguments.shown(k * (d * d).sum(axis=-1))
+    return arguments.shown(arguments.product(k, arguments.square(d).sum(axis=-1)))

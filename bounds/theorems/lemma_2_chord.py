@@ -117,7 +117,7 @@ def squared_distance_from_norms(cosine: ArrayLike, norm_x: ArrayLike, norm_y: Ar
     d = arguments.nonnegative(np.where((d < 0) & (d > -1e-12), 0.0, d), name="cosine")
     a, b = arguments.nonnegative(norm_x, name="norm_x"), arguments.nonnegative(norm_y, name="norm_y")
     arguments.together(cosine=d, norm_x=a, norm_y=b)
-    return arguments.shown((a - b) ** 2 + 2.0 * a * b * d)
+    return arguments.shown(arguments.square(a - b) + arguments.product(2.0, a, b, d))
 
 
 def _bounded() -> Expression:
@@ -181,4 +181,4 @@ def squared_distance_from_radii(
     a = arguments.nonnegative(radius_x, name="radius_x")
     b = arguments.nonnegative(radius_y, name="radius_y")
     arguments.together(epsilon=e, norm_gap=n, radius_x=a, radius_y=b)
-    return arguments.shown(n + 2.0 * a * b * e)
+    return arguments.shown(n + arguments.product(2.0, a, b, e))

@@ -128,4 +128,4 @@ def squared_sum_gap(norm_x: ArrayLike, norm_y: ArrayLike, inner: ArrayLike, *, s
     a, b = arguments.nonnegative(norm_x, name="norm_x"), arguments.nonnegative(norm_y, name="norm_y")
     product, s = arguments.number(inner, name="inner"), arguments.positive(share, name="share")
     arguments.together(norm_x=a, norm_y=b, inner=product, share=s)
-    return arguments.shown(s * a * a - 2.0 * product + b * b / s)
+    return arguments.shown(arguments.product(s, a, a) - 2.0 * product + arguments.product(arguments.inverse(s), b, b))

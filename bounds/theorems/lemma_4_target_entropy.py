@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bounds.framework import arguments
-from bounds.framework.assumptions import LABEL_CHAIN, OURS, PAPER
+from bounds.framework.assumptions import FINITE_ENTROPY, LABEL_CHAIN, OURS, PAPER
 from bounds.framework.symbolic import sp, symbols
 from bounds.framework.theorem import theorem
 from bounds.worlds import gallery
@@ -28,7 +28,7 @@ def _loss(w: FiniteWorld) -> float:
     relation="=",
     form="sharp",
     source=OURS,
-    assumes=(),
+    assumes=(FINITE_ENTROPY,),
     family=JOINT,
     sides=lambda w, bound: (
         [_loss(w), w.information_tx - w.information_ty],
@@ -76,7 +76,7 @@ def entropy_difference(information_tx_given_y: ArrayLike, information_ty_given_x
     right=r"\min\left\lbrace H(X\mid Y),\ H(T\mid Y)\right\rbrace",
     form="sharp",
     source=PAPER,
-    assumes=(LABEL_CHAIN,),
+    assumes=(LABEL_CHAIN, FINITE_ENTROPY),
     family=LABEL_CHAINS,
     sides=lambda w, bound: (
         [_loss(w), -_loss(w), w.information_tx_given_y],
@@ -124,7 +124,7 @@ def entropy_difference_of_chain(entropy_x_given_y: ArrayLike, entropy_t_given_y:
     right=r"H(X\mid Y)",
     form="sharp",
     source=OURS,
-    assumes=(),
+    assumes=(FINITE_ENTROPY,),
     family=JOINT,
     sides=lambda w, bound: ([_loss(w), -_loss(w)], [bound(w.entropy_x_given_y), bound(w.entropy_y_given_x)]),
     symbolic=lambda: symbols("entropy"),

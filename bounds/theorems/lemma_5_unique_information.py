@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bounds.framework import arguments
-from bounds.framework.assumptions import LABEL_CHAIN, OURS, PAPER, TARGET_IS_X
+from bounds.framework.assumptions import DISCRETE_X, LABEL_CHAIN, OURS, PAPER, PROPERTIES_OF_PID, TARGET_IS_X
 from bounds.framework.symbolic import sp, symbols
 from bounds.framework.theorem import theorem
 from bounds.worlds import gallery
@@ -38,7 +38,7 @@ def upper_ends(w: FiniteWorld) -> tuple[float, float]:
     right=r"\min\left\lbrace I(T;X),\ I(T;X\mid Y)\right\rbrace",
     form="paper",
     source=PAPER,
-    assumes=(),
+    assumes=(PROPERTIES_OF_PID,),
     family=SMALL_JOINT,
     sides=lambda w, bound: (
         lower_ends(w),
@@ -87,7 +87,7 @@ def unique_information_upper(information_tx: ArrayLike, information_tx_given_y: 
     relation=">=",
     form="sharp",
     source=OURS,
-    assumes=(),
+    assumes=(PROPERTIES_OF_PID,),
     family=SMALL_JOINT,
     sides=lambda w, bound: (
         upper_ends(w),
@@ -136,7 +136,7 @@ def unique_information_lower(information_tx: ArrayLike, information_ty: ArrayLik
     right=r"H(X\mid Y)",
     form="sharp",
     source=OURS,
-    assumes=(),
+    assumes=(PROPERTIES_OF_PID, DISCRETE_X),
     family=SMALL_JOINT,
     sides=lambda w, bound: (lower_ends(w), [bound(w.entropy_x_given_y), bound(w.entropy_y_given_x)]),
     symbolic=lambda: symbols("entropy_x_given_y"),
@@ -178,7 +178,7 @@ def unique_information_from_entropy(entropy_x_given_y: ArrayLike) -> FloatArray:
     right=r"H(X\mid Y)\ \text{(equality)}",
     form="sharp",
     source=OURS,
-    assumes=(TARGET_IS_X,),
+    assumes=(TARGET_IS_X, PROPERTIES_OF_PID, DISCRETE_X),
     family=SMALL_COPIES,
     # An identity tested with a certified interval: the lower end from below, the upper end from above.
     sides=lambda w, bound: (
@@ -224,7 +224,7 @@ def unique_information_of_copy(entropy_x_given_y: ArrayLike) -> FloatArray:
     right=r"I(T;X\mid Y)\ \text{(equality)},\quad U(T{:}Y\setminus X)=0",
     form="sharp",
     source=OURS,
-    assumes=(LABEL_CHAIN,),
+    assumes=(LABEL_CHAIN, PROPERTIES_OF_PID),
     family=SMALL_LABEL_CHAIN,
     sides=lambda w, bound: (
         [lower_ends(w)[0], bound(w.information_tx_given_y), lower_ends(w)[1]],

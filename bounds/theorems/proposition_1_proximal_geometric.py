@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bounds.framework import arguments
-from bounds.framework.assumptions import OURS, PAPER
+from bounds.framework.assumptions import DISTANCE, OURS, PAPER
 from bounds.framework.symbolic import Expression, sp, symbols
 from bounds.framework.theorem import theorem
 from bounds.worlds import gallery
@@ -36,7 +36,7 @@ def _upper() -> Expression:
     right=r"t+(d_{\max}-t)\,P_t,\quad t\le d_{\max}",
     form="sharp",
     source=f"{PAPER}, for distances in [0, 1]; {OURS} for any largest distance",
-    assumes=(),
+    assumes=(DISTANCE,),
     family=JOINT,
     sides=lambda w, bound: (w.geometric, bound(w.threshold, w.p_far)),
     symbolic=_upper,
@@ -91,7 +91,7 @@ def geometric_from_proximal(t: ArrayLike, p_far: ArrayLike, d_max: ArrayLike = 2
     right=r"\min\left\lbrace1,\ \varepsilon/t\right\rbrace",
     form="sharp",
     source="Markov's inequality",
-    assumes=(),
+    assumes=(DISTANCE,),
     family=JOINT,
     sides=lambda w, bound: (
         w.xy[w.distances >= w.threshold].sum(),
@@ -152,7 +152,7 @@ def _upper_sum() -> Expression:
     right=r"t_0+\sum_{i}(t_{i+1}-t_i)\,P_{t_i}",
     form="sharp",
     source=OURS,
-    assumes=(),
+    assumes=(DISTANCE,),
     family=JOINT,
     sides=lambda w, bound: (w.geometric, bound(GRID, _survival(w, GRID))),
     symbolic=_upper_sum,
@@ -209,7 +209,7 @@ def _lower_sum() -> Expression:
     relation=">=",
     form="sharp",
     source=OURS,
-    assumes=(),
+    assumes=(DISTANCE,),
     family=JOINT,
     sides=lambda w, bound: (w.geometric, bound(GRID, _survival(w, GRID))),
     symbolic=_lower_sum,
@@ -220,6 +220,7 @@ def _lower_sum() -> Expression:
         np.array([[1.0, 0.0]]),
         gallery.circle(np.array([np.arccos(-0.2) + 1e-9])),
     ),
+    reached="limit",
 )
 def geometric_above_thresholds(thresholds: ArrayLike, p_far: ArrayLike) -> FloatArray:
     """Lower bound on the mean distance from P(d > t) at several thresholds.

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bounds.framework import arguments
-from bounds.framework.assumptions import OURS
+from bounds.framework.assumptions import OURS, UNCHANGED_SCORES
 from bounds.framework.symbolic import Expression, sp, symbols
 from bounds.framework.theorem import theorem
 from bounds.worlds.attention import AttentionWorld
@@ -89,7 +89,7 @@ def opposite_values(mass: float = 0.3, heads: int = 1) -> AttentionWorld:
     relation="=",
     form="sharp",
     source=OURS,
-    assumes=(),
+    assumes=(UNCHANGED_SCORES,),
     family=ONE_HEAD,
     sides=lambda w, bound: (
         norm(w.full - w.removed),
@@ -147,7 +147,7 @@ def _diameter() -> Expression:
     right=r"\alpha\max_{i\in\mathcal I,j\in\mathcal T}\lVert v_i-v_j\rVert",
     form="sharp",
     source=OURS,
-    assumes=(),
+    assumes=(UNCHANGED_SCORES,),
     family=ONE_HEAD,
     sides=lambda w, bound: (norm(w.full - w.removed), bound(w.mass, w.image, w.text)),
     symbolic=_diameter,
@@ -198,7 +198,7 @@ def attention_removal(mass: ArrayLike, values_image: ArrayLike, values_text: Arr
     right=r"2\alpha M,\quad M=\max_i\lVert v_i\rVert",
     form="sharp",
     source=OURS,
-    assumes=(),
+    assumes=(UNCHANGED_SCORES,),
     family=ONE_HEAD,
     sides=lambda w, bound: (norm(w.full - w.removed), bound(w.mass, norm(w.values).max(axis=1))),
     symbolic=lambda: 2 * symbols("mass") * symbols("largest"),
@@ -234,7 +234,7 @@ def attention_removal_from_norm(mass: ArrayLike, largest: ArrayLike) -> FloatArr
     """
     a, m = arguments.probability(mass, name="mass"), arguments.nonnegative(largest, name="largest")
     arguments.together(mass=a, largest=m)
-    return arguments.shown(2.0 * a * m)
+    return arguments.shown(arguments.product(2.0, a, m))
 
 
 @theorem(
@@ -244,7 +244,7 @@ def attention_removal_from_norm(mass: ArrayLike, largest: ArrayLike) -> FloatArr
     right=r"\alpha\max_{i\in\mathcal I}\lVert v_i\rVert",
     form="sharp",
     source=OURS,
-    assumes=(),
+    assumes=(UNCHANGED_SCORES,),
     family=ONE_HEAD,
     sides=lambda w, bound: (norm(w.full - w.zeroed), bound(w.mass, norm(w.image).max(axis=1))),
     symbolic=lambda: symbols("mass") * symbols("largest_image"),
@@ -281,4 +281,4 @@ def attention_zeroing(mass: ArrayLike, largest_image: ArrayLike) -> FloatArray:
     a = arguments.probability(mass, name="mass")
     m = arguments.nonnegative(largest_image, name="largest_image")
     arguments.together(mass=a, largest_image=m)
-    return arguments.shown(a * m)
+    return arguments.shown(arguments.product(a, m))

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bounds.framework import arguments
-from bounds.framework.assumptions import OURS
+from bounds.framework.assumptions import OURS, UNCHANGED_SCORES
 from bounds.framework.symbolic import Expression, sp, symbols
 from bounds.framework.theorem import theorem
 from bounds.theorems.skipping_attention import cross_diameter, opposite_values
@@ -32,7 +32,7 @@ def _per_head() -> Expression:
     right=r"\sum_h\lVert W_h\rVert_2\,\alpha_hD_h",
     form="sharp",
     source=OURS,
-    assumes=(),
+    assumes=(UNCHANGED_SCORES,),
     family=HEADS,
     sides=lambda w, bound: (
         _head_change(w),
@@ -76,7 +76,7 @@ def attention_removal_heads(mass: ArrayLike, diameters: ArrayLike, output_norms:
     w = arguments.nonnegative(output_norms, name="output_norms")
     arguments.same_last_axis(mass=a, diameters=d, output_norms=w)
     arguments.together(mass=a, diameters=d, output_norms=w)
-    return arguments.shown((w * a * d).sum(axis=-1))
+    return arguments.shown(arguments.product(w, a, d).sum(axis=-1))
 
 
 def _joint() -> Expression:
@@ -91,7 +91,7 @@ def _joint() -> Expression:
     right=r"\lVert[W_1\dots W_H]\rVert_2\left(\sum_h\alpha_h^2D_h^2\right)^{1/2}",
     form="sharp",
     source=OURS,
-    assumes=(),
+    assumes=(UNCHANGED_SCORES,),
     family=HEADS,
     sides=lambda w, bound: (
         _head_change(w),
@@ -134,7 +134,7 @@ def attention_removal_joint(mass: ArrayLike, diameters: ArrayLike, output_norm: 
     w = arguments.nonnegative(output_norm, name="output_norm")
     arguments.same_last_axis(mass=a, diameters=d)
     arguments.together(mass=a, diameters=d, output_norm=w[..., None])
-    return arguments.shown(w * norm(a * d))
+    return arguments.shown(arguments.product(w, norm(arguments.product(a, d))))
 
 
 @theorem(
@@ -144,7 +144,7 @@ def attention_removal_joint(mass: ArrayLike, diameters: ArrayLike, output_norm: 
     right=r"H\cdot\mathrm{VAR}\cdot\max_h\lVert W_h\rVert_2D_h",
     form="consequence",
     source=OURS,
-    assumes=(),
+    assumes=(UNCHANGED_SCORES,),
     family=HEADS,
     sides=lambda w, bound: (
         _head_change(w),
@@ -191,7 +191,7 @@ def attention_removal_averaged(mean_mass: ArrayLike, heads: ArrayLike, largest: 
     a = arguments.probability(mean_mass, name="mean_mass")
     h, m = arguments.count(heads, name="heads", least=1), arguments.nonnegative(largest, name="largest")
     arguments.together(mean_mass=a, heads=h, largest=m)
-    return arguments.shown(h * a * m)
+    return arguments.shown(arguments.product(h, a, m))
 
 
 def _replaced() -> Expression:
@@ -206,7 +206,7 @@ def _replaced() -> Expression:
     right=r"\alpha D_\times+\alpha'D'_\times",
     form="sharp",
     source=OURS,
-    assumes=(),
+    assumes=(UNCHANGED_SCORES,),
     family=ONE_HEAD,
     sides=lambda w, bound: (
         norm(w.full - w.replaced),
@@ -254,4 +254,4 @@ def attention_replacement(
     d = arguments.nonnegative(diameter, name="diameter")
     e = arguments.nonnegative(new_diameter, name="new_diameter")
     arguments.together(mass=a, diameter=d, new_mass=b, new_diameter=e)
-    return arguments.shown(a * d + b * e)
+    return arguments.shown(arguments.product(a, d) + arguments.product(b, e))

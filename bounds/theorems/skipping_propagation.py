@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from bounds.framework import arguments
 from bounds.framework.assumptions import EARLY_EXIT as EXIT
 from bounds.framework.assumptions import LATE_ENTRY as ENTRY
-from bounds.framework.assumptions import OURS
+from bounds.framework.assumptions import LIPSCHITZ_REGION, OURS
 from bounds.framework.symbolic import Expression, sp, symbols
 from bounds.framework.theorem import Evaluate, Sides, theorem
 from bounds.worlds.network_families import EARLY_EXIT, LATE_ENTRY, RESIDUAL, TWO_STEPS
@@ -33,7 +33,7 @@ def _three_layers() -> Expression:
     right=r"\sum_{l\in\mathcal S}\lVert F_l(h_l)\rVert\prod_{j>l,\,j\notin\mathcal S}\Lambda_j",
     form="sharp",
     source=OURS,
-    assumes=(),
+    assumes=(LIPSCHITZ_REGION,),
     family=RESIDUAL,
     sides=lambda w, bound: (w.error, bound(w.norms, w.lipschitz, w.skipped)),
     symbolic=_three_layers,
@@ -77,13 +77,13 @@ def skip_set_propagation(norms: ArrayLike, lipschitz: ArrayLike, skipped: ArrayL
     n = arguments.nonnegative(norms, name="norms")
     lam = arguments.nonnegative(lipschitz, name="lipschitz")
     s = np.asarray(skipped)
-    if s.dtype != np.bool_:
+    if s.size and s.dtype != np.bool_:
         raise ValueError(f"skipped: expected booleans, one per layer, got dtype {s.dtype}")
-    arguments.same_last_axis(norms=n, lipschitz=lam, skipped=s.astype(np.float64))
+    arguments.same_last_axis(0, norms=n, lipschitz=lam, skipped=s.astype(np.float64))
     arguments.together(norms=n, lipschitz=lam, skipped=s)
     error = np.zeros(np.broadcast_shapes(n.shape, lam.shape, s.shape)[:-1])
     for layer in range(n.shape[-1]):
-        error = np.where(s[..., layer], error + n[..., layer], error * lam[..., layer])
+        error = np.where(s[..., layer], error + n[..., layer], arguments.product(error, lam[..., layer]))
     return arguments.shown(error)
 
 
@@ -115,7 +115,7 @@ def _one_stream() -> TwoStreamWorld:
     right=(r"M_{L-1}\cdots M_m\binom{e_m}{\lVert v_m-v_0\rVert},\quad e_{l+1}\le\beta_l+\mathrm{Lip}(A^\circ_l)e_l"),
     form="sharp",
     source=OURS,
-    assumes=(ENTRY,),
+    assumes=(ENTRY, LIPSCHITZ_REGION),
     family=LATE_ENTRY,
     sides=_entry_sides,
     symbolic=_entered,
@@ -135,7 +135,8 @@ def late_entry_propagation(
     image_error : array (...), >= 0
         ||v_m - v_0||: the accumulated distance of the image states, not that of adjacent layers.
     blocks : array (..., L - m, 2, 2), >= 0
-        Lipschitz constants [[text-text, text-image], [image-text, image-image]] of layers m..L-1.
+        Lipschitz constants [[text-text, text-image], [image-text, image-image]] of layers m..L-1. Either run of
+        layers may be empty.
 
     Returns
     -------
@@ -156,15 +157,17 @@ def late_entry_propagation(
     >>> print(bounds.late_entry_propagation([0.1], [1.2], 0.5, [[[1.1, 0.2], [0.0, 1.3]]]).round(4))
     [0.21 0.65]
     """
-    e = early_exit_propagation(beta, text_lipschitz)
+    e = _text_error(beta, text_lipschitz)
     f = arguments.nonnegative(image_error, name="image_error")
     m = arguments.nonnegative(blocks, name="blocks")
+    if m.shape == (0,):  # no layer after the entry
+        m = m.reshape(0, 2, 2)
     if m.ndim < 3 or m.shape[-2:] != (2, 2):
         raise ValueError(f"blocks: expected shape (..., layers, 2, 2), got {m.shape}")
-    shape = arguments.together(text_error=e, image_error=f, blocks=m[..., 0, 0, 0])
+    shape = arguments.together(text_error=e, image_error=f, blocks=np.empty(m.shape[:-3]))
     state = np.stack([np.broadcast_to(e, shape), np.broadcast_to(f, shape)], axis=-1)
     for layer in range(m.shape[-3]):
-        state = (m[..., layer, :, :] * state[..., None, :]).sum(axis=-1)
+        state = arguments.product(m[..., layer, :, :], state[..., None, :]).sum(axis=-1)
     return state
 
 
@@ -180,7 +183,7 @@ def _exited() -> Expression:
     right=r"\sum_{l\ge m}\beta_l\prod_{j>l}\mathrm{Lip}(A^\circ_j)",
     form="sharp",
     source=OURS,
-    assumes=(EXIT,),
+    assumes=(EXIT, LIPSCHITZ_REGION),
     family=EARLY_EXIT,
     sides=lambda w, bound: (
         w.text_error(len(w.maps)),
@@ -217,14 +220,19 @@ def early_exit_propagation(beta: ArrayLike, text_lipschitz: ArrayLike) -> FloatA
     >>> print(bounds.early_exit_propagation([0.1, 0.1], [1.2, 1.2]).round(4))
     0.22
     """
+    return arguments.shown(_text_error(beta, text_lipschitz))
+
+
+def _text_error(beta: ArrayLike, text_lipschitz: ArrayLike) -> FloatArray:
+    """The recursion of (9.6) for the text; a run of no layers leaves no error."""
     b = arguments.nonnegative(beta, name="beta")
     lam = arguments.nonnegative(text_lipschitz, name="text_lipschitz")
-    arguments.same_last_axis(beta=b, text_lipschitz=lam)
+    arguments.same_last_axis(0, beta=b, text_lipschitz=lam)
     arguments.together(beta=b, text_lipschitz=lam)
     error = np.zeros(np.broadcast_shapes(b.shape, lam.shape)[:-1])
     for layer in range(b.shape[-1]):
-        error = b[..., layer] + lam[..., layer] * error
-    return arguments.shown(error)
+        error = b[..., layer] + arguments.product(lam[..., layer], error)
+    return error
 
 
 def _unit_gap(w: PathWorld, offset: float) -> tuple[float, float, float, float]:
@@ -243,7 +251,7 @@ def _normalised() -> Expression:
 @theorem(
     label="Normalisation",
     equation="(9.9)",
-    left=r"\lVert\hat x-\hat y\rVert",
+    left=r"\left\lVert\frac{x}{\sqrt{\lVert x\rVert^2+c}}-\frac{y}{\sqrt{\lVert y\rVert^2+c}}\right\rVert",
     right=r"\frac{2\lVert x-y\rVert}{\sqrt{\lVert x\rVert^2+c}+\sqrt{\lVert y\rVert^2+c}}",
     form="sharp",
     source=OURS,

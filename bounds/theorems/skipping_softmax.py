@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bounds.framework import arguments
-from bounds.framework.assumptions import OURS
+from bounds.framework.assumptions import AFTER_FINAL_NORM, OURS, SAME_ANSWER_RULE
 from bounds.framework.symbolic import sp, symbols
 from bounds.framework.theorem import theorem
 from bounds.worlds import exact_quantities
@@ -114,7 +114,7 @@ def softmax_average(omega: ArrayLike, diameter: ArrayLike) -> FloatArray:
     """
     w, d = arguments.nonnegative(omega, name="omega"), arguments.nonnegative(diameter, name="diameter")
     arguments.together(omega=w, diameter=d)
-    return arguments.shown(np.tanh(0.25 * w) * d)
+    return arguments.shown(arguments.product(np.tanh(0.25 * w), d))
 
 
 @theorem(
@@ -129,6 +129,7 @@ def softmax_average(omega: ArrayLike, diameter: ArrayLike) -> FloatArray:
     sides=lambda w, bound: (exact_quantities.relative_entropy(w.before, w.after), bound(w.omega)),
     symbolic=lambda: symbols("omega") ** 2 / 8,
     tight=lambda: SoftmaxWorld(np.zeros(2), np.array([0.005, -0.005]), np.eye(2)),
+    reached="limit",
 )
 def softmax_divergence(omega: ArrayLike) -> FloatArray:
     """Relative entropy between two softmax distributions whose scores differ by a range omega: omega^2 / 8.
@@ -157,7 +158,7 @@ def softmax_divergence(omega: ArrayLike) -> FloatArray:
     [0.0013 0.125 ]
     """
     w = arguments.nonnegative(omega, name="omega")
-    return arguments.shown(0.125 * w * w)
+    return arguments.shown(arguments.product(0.125, w, w))
 
 
 @theorem(
@@ -167,7 +168,7 @@ def softmax_divergence(omega: ArrayLike) -> FloatArray:
     right=r"\mathsf{D}\,\lVert\Delta h\rVert",
     form="sharp",
     source=OURS,
-    assumes=(),
+    assumes=(AFTER_FINAL_NORM,),
     family=SOFTMAX,
     # The rows of `values` are an unembedding, `direction` a hidden error.
     sides=lambda w, bound: (
@@ -207,7 +208,7 @@ def logit_range(diameter: ArrayLike, distance: ArrayLike) -> FloatArray:
     """
     d, e = arguments.nonnegative(diameter, name="diameter"), arguments.nonnegative(distance, name="distance")
     arguments.together(diameter=d, distance=e)
-    return arguments.shown(d * e)
+    return arguments.shown(arguments.product(d, e))
 
 
 def _direction(w: SoftmaxWorld) -> FloatArray:
@@ -227,7 +228,7 @@ def _margin(w: SoftmaxWorld) -> float:
     right=r"1_{\text{margin}\le\omega}",
     form="sharp",
     source=OURS,
-    assumes=(),
+    assumes=(SAME_ANSWER_RULE,),
     family=SOFTMAX,
     sides=lambda w, bound: (
         float(w.scores.argmax() != (w.scores + w.change).argmax()),

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bounds.framework import arguments
-from bounds.framework.assumptions import OURS
+from bounds.framework.assumptions import BOUNDED_TARGET, FINITE_ALPHABETS, OURS
 from bounds.framework.special_functions import binary_entropy, entropy_modulus
 from bounds.framework.symbolic import Expression, h2, sp, symbols
 from bounds.framework.theorem import theorem
@@ -46,7 +46,7 @@ def _inputs(tv: ArrayLike, size: ArrayLike, name: str) -> tuple[FloatArray, Floa
     right=r"\omega_k(v)=\min\left\lbrace\log k,\ v\log k+h_2(v)\right\rbrace",
     form="consequence",
     source=OURS,
-    assumes=(),
+    assumes=(FINITE_ALPHABETS,),
     family=PAIRS,
     sides=lambda w, bound: (
         _entropies(w)[0],
@@ -120,7 +120,7 @@ def _sharp() -> Expression:
     right=r"v\log(k-1)+h_2(v)\ \text{for}\ v\le1-\tfrac1k,\quad\log k\ \text{beyond}",
     form="sharp",
     source="Alhejji and Smith, arXiv:1909.00787 (quoted)",
-    assumes=(),
+    assumes=(FINITE_ALPHABETS,),
     family=PAIRS,
     sides=lambda w, bound: (
         _entropies(w)[0],
@@ -184,7 +184,7 @@ def _unique_moves(w: PairWorld) -> list[float]:
     right=r"\omega_k(b)+\omega_k\left(a+b+\min(a,b)\right)",
     form="consequence",
     source=OURS,
-    assumes=(),
+    assumes=(FINITE_ALPHABETS,),
     family=PAIRS,
     sides=lambda w, bound: (
         _unique_moves(w),
@@ -241,7 +241,7 @@ def unique_information_stability(
     right=r"\omega_k(\delta)",
     form="consequence",
     source=OURS,
-    assumes=(),
+    assumes=(FINITE_ALPHABETS,),
     family=SMALL_JOINT,
     sides=lambda w, bound: (
         max(0.0, w.decomposition.unique_x - w.decomposition.gap),
@@ -285,18 +285,19 @@ def unique_information_from_deficiency(deficiency: ArrayLike, size: ArrayLike) -
     label="Functional gap by simulation",
     equation="(9.3'')",
     left=r"\mathrm{mmse}(T\mid Y)-\mathrm{mmse}(T\mid X)",
-    right=r"4B^2\delta",
+    right=r"B^2\min\left\lbrace1,\ 4\delta\right\rbrace",
     form="consequence",
     source=OURS,
-    assumes=(),
+    assumes=(BOUNDED_TARGET,),
     family=SMALL_JOINT,
     sides=lambda w, bound: (-w.gap, bound(w.deficiency, w.radius)),
-    symbolic=lambda: 4 * symbols("radius") ** 2 * symbols("deficiency"),
+    symbolic=lambda: symbols("radius") ** 2 * sp().Min(1, 4 * symbols("deficiency")),
     # A rare second value of T: the gap is 4 B^2 p (1 - p), the deficiency p, so 4 is the best constant.
     tight=lambda: gallery.two_atoms(1e-4),
+    reached="limit",
 )
 def functional_from_deficiency(deficiency: ArrayLike, radius: ArrayLike) -> FloatArray:
-    """The functional gap from how well X can be simulated from Y: 4 B^2 times the deficiency, no entropy.
+    """The functional gap from how well X can be simulated from Y: 4 B^2 times the deficiency, at most B^2.
 
     Parameters
     ----------
@@ -325,4 +326,4 @@ def functional_from_deficiency(deficiency: ArrayLike, radius: ArrayLike) -> Floa
     d = arguments.nonnegative(deficiency, name="deficiency")
     b = arguments.nonnegative(radius, name="radius")
     arguments.together(deficiency=d, radius=b)
-    return arguments.shown(4.0 * b * b * d)
+    return arguments.shown(arguments.product(b, b, np.minimum(1.0, 4.0 * d)))

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bounds.framework import arguments
-from bounds.framework.assumptions import LIPSCHITZ_HEAD, OURS, UNIT_NORM
+from bounds.framework.assumptions import FINITE_CLASSES, LIPSCHITZ_HEAD, OURS, SQUARE_INTEGRABLE, UNIT_NORM
 from bounds.framework.symbolic import sp, symbols
 from bounds.framework.theorem import theorem
 from bounds.worlds.families import FREE_HEAD, HEAD, LOGITS_FREE_HEAD, LOGITS_HEAD
@@ -40,7 +40,7 @@ def _roots(w: PredictedWorld) -> float:
     right=r"L\sqrt{E\lVert X-Y\rVert^2}",
     form="sharp",
     source=OURS,
-    assumes=(LIPSCHITZ_HEAD,),
+    assumes=(LIPSCHITZ_HEAD, SQUARE_INTEGRABLE),
     family=FREE_HEAD,
     sides=lambda w, bound: (_roots(w), bound(w.world.squared_distance, w.lipschitz)),
     symbolic=lambda: symbols("lipschitz") * sp().sqrt(symbols("squared_distance")),
@@ -78,7 +78,7 @@ def frozen_head(squared_distance: ArrayLike, lipschitz: ArrayLike) -> FloatArray
     rho = arguments.nonnegative(squared_distance, name="squared_distance")
     slope = arguments.nonnegative(lipschitz, name="lipschitz")
     arguments.together(squared_distance=rho, lipschitz=slope)
-    return arguments.shown(slope * np.sqrt(rho))
+    return arguments.shown(arguments.product(slope, np.sqrt(rho)))
 
 
 @theorem(
@@ -88,7 +88,7 @@ def frozen_head(squared_distance: ArrayLike, lipschitz: ArrayLike) -> FloatArray
     right=r"L\sqrt{2\varepsilon}",
     form="sharp",
     source=OURS,
-    assumes=(UNIT_NORM, LIPSCHITZ_HEAD),
+    assumes=(UNIT_NORM, LIPSCHITZ_HEAD, SQUARE_INTEGRABLE),
     family=HEAD,
     sides=lambda w, bound: (_roots(w), bound(w.world.geometric, w.lipschitz)),
     symbolic=lambda: symbols("lipschitz") * sp().sqrt(2 * symbols("epsilon")),
@@ -133,7 +133,7 @@ def frozen_head_from_geometric(epsilon: ArrayLike, lipschitz: ArrayLike) -> Floa
     right=r"\sqrt2\,L\,E\lVert X-Y\rVert",
     form="sharp",
     source=OURS,
-    assumes=(LIPSCHITZ_HEAD,),
+    assumes=(LIPSCHITZ_HEAD, FINITE_CLASSES),
     family=LOGITS_FREE_HEAD,
     sides=lambda w, bound: (
         abs(w.log_loss_x - w.log_loss_y),
@@ -174,7 +174,7 @@ def frozen_head_log_loss(distance: ArrayLike, lipschitz: ArrayLike) -> FloatArra
     length = arguments.nonnegative(distance, name="distance")
     slope = arguments.nonnegative(lipschitz, name="lipschitz")
     arguments.together(distance=length, lipschitz=slope)
-    return arguments.shown(math.sqrt(2.0) * slope * length)
+    return arguments.shown(arguments.product(math.sqrt(2.0), slope, length))
 
 
 @theorem(
@@ -184,7 +184,7 @@ def frozen_head_log_loss(distance: ArrayLike, lipschitz: ArrayLike) -> FloatArra
     right=r"2L\sqrt{\varepsilon}",
     form="sharp",
     source=OURS,
-    assumes=(UNIT_NORM, LIPSCHITZ_HEAD),
+    assumes=(UNIT_NORM, LIPSCHITZ_HEAD, FINITE_CLASSES),
     family=LOGITS_HEAD,
     sides=lambda w, bound: (abs(w.log_loss_x - w.log_loss_y), bound(w.world.geometric, w.lipschitz)),
     symbolic=lambda: 2 * symbols("lipschitz") * sp().sqrt(symbols("epsilon")),

@@ -6,10 +6,11 @@ L_1 (`lipschitz_x`) is the constant of x -> E[Z | X = x, Y = y] on the support o
 
 from __future__ import annotations
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from bounds.framework import arguments
-from bounds.framework.assumptions import LIPSCHITZ_BOTH, OURS, PAPER, UNIT_NORM
+from bounds.framework.assumptions import LIPSCHITZ_BOTH, OURS, PAPER, SQUARE_INTEGRABLE, UNIT_NORM
 from bounds.framework.special_functions import kappa
 from bounds.framework.symbolic import Expression, sp, symbols
 from bounds.framework.symbolic import kappa as kappa_
@@ -28,7 +29,7 @@ from redundancy.array_types import FloatArray
     right=r"L^2\,E\lVert X-Y\rVert^2",
     form="sharp",
     source=OURS,
-    assumes=LIPSCHITZ_BOTH,
+    assumes=(*LIPSCHITZ_BOTH, SQUARE_INTEGRABLE),
     family=FREE_POINTS,
     sides=lambda w, bound: two_sided(w, bound, w.squared_distance, w.squared_distance),
     symbolic=lambda: symbols("lipschitz") ** 2 * symbols("squared_distance"),
@@ -72,7 +73,7 @@ def functional_from_squared_distance(squared_distance: ArrayLike, lipschitz: Arr
     right=r"L^2\kappa(\varepsilon)",
     form="sharp",
     source=OURS,
-    assumes=(UNIT_NORM, *LIPSCHITZ_BOTH),
+    assumes=(UNIT_NORM, *LIPSCHITZ_BOTH, SQUARE_INTEGRABLE),
     family=JOINT,
     sides=lambda w, bound: two_sided(w, bound, w.geometric, w.geometric),
     symbolic=lambda: symbols("lipschitz") ** 2 * kappa_(symbols("epsilon")),
@@ -123,8 +124,10 @@ def functional_from_geometric(epsilon: ArrayLike, lipschitz: ArrayLike, *, exact
     1.0
     """
     e = arguments.nonnegative(epsilon, name="epsilon")
-    if exact and (e > 2).any():
-        raise ValueError(f"epsilon: expected a mean cosine distance in [0, 2], got {e.max()}")
+    if exact:
+        if (e > 2 * (1.0 + arguments.ROUNDED)).any():
+            raise ValueError(f"epsilon: expected a mean cosine distance in [0, 2], got {e.max()}")
+        e = np.minimum(e, 2.0)
     return times_square(e * (2.0 - e) if exact else kappa(e), lipschitz, name="epsilon")
 
 
@@ -135,11 +138,12 @@ def functional_from_geometric(epsilon: ArrayLike, lipschitz: ArrayLike, *, exact
     right=r"2L^2\varepsilon",
     form="paper",
     source=PAPER,
-    assumes=(UNIT_NORM, *LIPSCHITZ_BOTH),
+    assumes=(UNIT_NORM, *LIPSCHITZ_BOTH, SQUARE_INTEGRABLE),
     family=JOINT,
     sides=lambda w, bound: two_sided(w, bound, w.geometric, w.geometric),
     symbolic=lambda: 2 * symbols("lipschitz") ** 2 * symbols("epsilon"),
     tight=lambda: gallery.sign_flip(1e-4),
+    reached="limit",
 )
 def functional_from_geometric_linear(epsilon: ArrayLike, lipschitz: ArrayLike) -> FloatArray:
     """The linear form 2 L^2 epsilon: 2 is the best constant, approached as epsilon -> 0.
@@ -185,7 +189,7 @@ def _through_proximal() -> Expression:
     right=r"L^2\kappa\left(t+(2-t)P_t\right)",
     form="sharp",
     source=OURS,
-    assumes=(UNIT_NORM, *LIPSCHITZ_BOTH),
+    assumes=(UNIT_NORM, *LIPSCHITZ_BOTH, SQUARE_INTEGRABLE),
     family=JOINT,
     sides=lambda w, bound: (
         [w.gap, -w.gap],

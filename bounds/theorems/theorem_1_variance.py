@@ -17,9 +17,10 @@ from bounds.framework.assumptions import (
     LIPSCHITZ_X,
     LIPSCHITZ_Y,
     OURS,
+    SQUARE_INTEGRABLE,
 )
 from bounds.framework.symbolic import Expression, symbols
-from bounds.framework.theorem import Evaluate, theorem
+from bounds.framework.theorem import Evaluate, Sides, theorem
 from bounds.worlds import gallery
 from bounds.worlds.families import FREE_POINTS
 from bounds.worlds.families import LABEL_CHAIN as LABEL_CHAINS
@@ -38,7 +39,16 @@ def times_square(a: ArrayLike, lipschitz: ArrayLike, *, name: str, slope: str = 
     a = arguments.nonnegative(a, name=name)
     constant = arguments.nonnegative(lipschitz, name=slope)
     arguments.together(**{name: a, slope: constant})
-    return arguments.shown(constant * constant * a)
+    return arguments.shown(arguments.product(constant, constant, a))
+
+
+def _one_constant(w: FiniteWorld, bound: Evaluate) -> Sides:
+    """Each half needs its own constant only; the second is checked where it exists too."""
+    left, right = [w.lost_without_y], [bound(w.variance_y_given_x, w.lipschitz_y)]
+    if np.isfinite(w.lipschitz_x):
+        left.append(w.lost_without_x)
+        right.append(bound(w.variance_x_given_y, w.lipschitz_x))
+    return left, right
 
 
 @theorem(
@@ -48,12 +58,9 @@ def times_square(a: ArrayLike, lipschitz: ArrayLike, *, name: str, slope: str = 
     right=r"L_2^2\,\mathrm{mmse}(Y\mid X)",
     form="sharp",
     source=OURS,
-    assumes=LIPSCHITZ_BOTH,
+    assumes=(LIPSCHITZ_Y, SQUARE_INTEGRABLE),
     family=FREE_POINTS,
-    sides=lambda w, bound: (
-        [w.lost_without_y, w.lost_without_x],
-        [bound(w.variance_y_given_x, w.lipschitz_y), bound(w.variance_x_given_y, w.lipschitz_x)],
-    ),
+    sides=_one_constant,
     symbolic=lambda: symbols("lipschitz") ** 2 * symbols("variance"),
     tight=lambda: gallery.sign_flip(0.5),
 )
@@ -95,7 +102,7 @@ def functional_from_variance(variance: ArrayLike, lipschitz: ArrayLike) -> Float
     right=r"L^2\,\mathrm{mmse}(Y\mid X)",
     form="sharp",
     source=OURS,
-    assumes=LIPSCHITZ_BOTH,
+    assumes=(*LIPSCHITZ_BOTH, SQUARE_INTEGRABLE),
     family=FREE_POINTS,
     sides=lambda w, bound: two_sided(w, bound, w.variance_y_given_x, w.variance_x_given_y),
     symbolic=lambda: symbols("lipschitz") ** 2 * symbols("variance"),
@@ -153,7 +160,7 @@ def _trace_of_y(world: FiniteWorld) -> FloatArray:
     right=r"E\left[L_2(X)^2\,\mathrm{tr\,Cov}(Y\mid X)\right]",
     form="sharp",
     source=OURS,
-    assumes=(LIPSCHITZ_Y,),
+    assumes=(LIPSCHITZ_Y, SQUARE_INTEGRABLE),
     family=FREE_POINTS,
     sides=lambda w, bound: (w.lost_without_y, bound(w.x / w.x.sum(), _trace_of_y(w), w.lipschitz_y_at)),
     symbolic=_local_sum,
@@ -198,7 +205,7 @@ def functional_from_local_constants(law: ArrayLike, variances: ArrayLike, lipsch
     slope = arguments.nonnegative(lipschitz, name="lipschitz")
     arguments.same_last_axis(law=p, variances=v, lipschitz=slope)
     arguments.together(law=p, variances=v, lipschitz=slope)
-    return arguments.shown((p * slope * slope * v).sum(axis=-1))
+    return arguments.shown(arguments.product(p, slope, slope, v).sum(axis=-1))
 
 
 def _affine_error(weights: FloatArray, source: FloatArray, target: FloatArray) -> float:
@@ -217,7 +224,7 @@ def _affine_error(weights: FloatArray, source: FloatArray, target: FloatArray) -
     right=r"L^2\,E\lVert Y-h(X)\rVert^2",
     form="sharp",
     source=OURS,
-    assumes=LIPSCHITZ_BOTH,
+    assumes=(*LIPSCHITZ_BOTH, SQUARE_INTEGRABLE),
     family=FREE_POINTS,
     sides=lambda w, bound: two_sided(
         w,
@@ -266,7 +273,7 @@ def functional_from_reconstruction(error: ArrayLike, lipschitz: ArrayLike) -> Fl
     right=r"L_2^2\,\mathrm{mmse}(Y\mid X)",
     form="sharp",
     source=OURS,
-    assumes=(LATER_CHAIN, LIPSCHITZ_Y),
+    assumes=(LATER_CHAIN, LIPSCHITZ_Y, SQUARE_INTEGRABLE),
     family=LATER_CHAINS,
     sides=lambda w, bound: (
         [w.gap, -w.gap],
@@ -313,7 +320,7 @@ def functional_of_later_target(variance_y: ArrayLike, lipschitz_y: ArrayLike) ->
     right=r"L_1^2\,\mathrm{mmse}(X\mid Y)",
     form="sharp",
     source=OURS,
-    assumes=(LABEL_CHAIN, LIPSCHITZ_X),
+    assumes=(LABEL_CHAIN, LIPSCHITZ_X, SQUARE_INTEGRABLE),
     family=LABEL_CHAINS,
     sides=lambda w, bound: (
         [-w.gap, w.gap],

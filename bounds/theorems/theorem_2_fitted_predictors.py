@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bounds.framework import arguments
-from bounds.framework.assumptions import LIPSCHITZ_BOTH, OURS, PAPER, UNIT_NORM
+from bounds.framework.assumptions import LIPSCHITZ_BOTH, OURS, PAPER, SQUARE_INTEGRABLE, UNIT_NORM
 from bounds.framework.special_functions import kappa
 from bounds.framework.symbolic import Expression, sp, symbols
 from bounds.framework.symbolic import kappa as kappa_
@@ -52,7 +52,7 @@ def _risk_high() -> Expression:
     right=r"L_2^2\kappa(\varepsilon)+\delta_X,\quad\ge -L_1^2\kappa(\varepsilon)-\delta_Y",
     form="sharp",
     source=OURS,
-    assumes=(UNIT_NORM, *LIPSCHITZ_BOTH),
+    assumes=(UNIT_NORM, *LIPSCHITZ_BOTH, SQUARE_INTEGRABLE),
     family=PREDICTED,
     sides=_risk_sides,
     symbolic=_risk_high,
@@ -96,7 +96,7 @@ def empirical_functional_from_geometric(
         epsilon=epsilon, lipschitz_x=lipschitz_x, lipschitz_y=lipschitz_y, delta_x=delta_x, delta_y=delta_y
     )
     cap = kappa(e)
-    return arguments.shown(-(l1 * l1) * cap - dy), arguments.shown(l2 * l2 * cap + dx)
+    return arguments.shown(-arguments.product(l1, l1, cap) - dy), arguments.shown(arguments.product(l2, l2, cap) + dx)
 
 
 def _risk_linear() -> Expression:
@@ -111,11 +111,12 @@ def _risk_linear() -> Expression:
     right=r"2\max(L_1,L_2)^2\,\varepsilon+\max(\delta_X,\delta_Y)",
     form="paper",
     source=PAPER,
-    assumes=(UNIT_NORM, *LIPSCHITZ_BOTH),
+    assumes=(UNIT_NORM, *LIPSCHITZ_BOTH, SQUARE_INTEGRABLE),
     family=PREDICTED,
     sides=lambda w, bound: (abs(w.risk_gap), bound(*quantities(w))),
     symbolic=_risk_linear,
     tight=lambda: shifted_sign_flip(1e-4, 1e-2),
+    reached="limit",
 )
 def empirical_functional_linear(
     epsilon: ArrayLike, lipschitz_x: ArrayLike, lipschitz_y: ArrayLike, delta_x: ArrayLike, delta_y: ArrayLike
@@ -147,7 +148,8 @@ def empirical_functional_linear(
     e, l1, l2, dx, dy = arguments.nonnegatives(
         epsilon=epsilon, lipschitz_x=lipschitz_x, lipschitz_y=lipschitz_y, delta_x=delta_x, delta_y=delta_y
     )
-    return arguments.shown(2.0 * np.maximum(l1, l2) ** 2 * e + np.maximum(dx, dy))
+    slope = np.maximum(l1, l2)
+    return arguments.shown(arguments.product(2.0, slope, slope, e) + np.maximum(dx, dy))
 
 
 def _polygon() -> PredictedWorld:
@@ -166,9 +168,9 @@ def _prediction_variance() -> Expression:
     equation="(4.2)",
     left=r"\sqrt{E\lVert\hat f(X)-\hat g(Y)\rVert^2}",
     right=r"\sqrt{\delta_X}+\sqrt{\delta_Y}+L_2\sqrt{\mathrm{mmse}(Y\mid X)}+L_1\sqrt{\mathrm{mmse}(X\mid Y)}",
-    form="sharp",
+    form="consequence",
     source=OURS,
-    assumes=LIPSCHITZ_BOTH,
+    assumes=(*LIPSCHITZ_BOTH, SQUARE_INTEGRABLE),
     family=FREE_PREDICTED,
     sides=lambda w, bound: (
         math.sqrt(w.disagreement),
@@ -230,7 +232,9 @@ def prediction_gap_from_variance(
         delta_x=delta_x,
         delta_y=delta_y,
     )
-    return arguments.shown(np.sqrt(dx) + np.sqrt(dy) + l2 * np.sqrt(vy) + l1 * np.sqrt(vx))
+    return arguments.shown(
+        np.sqrt(dx) + np.sqrt(dy) + arguments.product(l2, np.sqrt(vy)) + arguments.product(l1, np.sqrt(vx))
+    )
 
 
 def _prediction() -> Expression:
@@ -244,13 +248,14 @@ def _prediction() -> Expression:
     equation="(4.2)",
     left=r"\sqrt{E\lVert\hat f(X)-\hat g(Y)\rVert^2}",
     right=r"\sqrt{\delta_X}+\sqrt{\delta_Y}+(L_1+L_2)\sqrt{\kappa(\varepsilon)}",
-    form="sharp",
+    form="consequence",
     source=OURS,
-    assumes=(UNIT_NORM, *LIPSCHITZ_BOTH),
+    assumes=(UNIT_NORM, *LIPSCHITZ_BOTH, SQUARE_INTEGRABLE),
     family=PREDICTED,
     sides=lambda w, bound: (math.sqrt(w.disagreement), bound(*quantities(w))),
     symbolic=_prediction,
     tight=lambda: shifted_sign_flip(1e-6, 0.0, 1.0),
+    reached="limit",
 )
 def prediction_gap_from_geometric(
     epsilon: ArrayLike, lipschitz_x: ArrayLike, lipschitz_y: ArrayLike, delta_x: ArrayLike, delta_y: ArrayLike
@@ -284,4 +289,4 @@ def prediction_gap_from_geometric(
     e, l1, l2, dx, dy = arguments.nonnegatives(
         epsilon=epsilon, lipschitz_x=lipschitz_x, lipschitz_y=lipschitz_y, delta_x=delta_x, delta_y=delta_y
     )
-    return arguments.shown(np.sqrt(dx) + np.sqrt(dy) + (l1 + l2) * np.sqrt(kappa(e)))
+    return arguments.shown(np.sqrt(dx) + np.sqrt(dy) + arguments.product(l1 + l2, np.sqrt(kappa(e))))

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bounds.framework import arguments
-from bounds.framework.assumptions import LIPSCHITZ_BOTH, OURS, UNIT_NORM
+from bounds.framework.assumptions import LIPSCHITZ_BOTH, OURS, SQUARE_INTEGRABLE, UNIT_NORM
 from bounds.framework.symbolic import Expression, sp, symbols
 from bounds.framework.theorem import World, theorem
 from bounds.theorems.theorem_2_fitted_predictors import NAMES, quantities, shifted_sign_flip
@@ -29,11 +29,12 @@ def _squared() -> Expression:
     right=r"(1+s)\left(\sqrt{\delta_X}+\sqrt{\delta_Y}\right)^2+2\left(1+\tfrac1s\right)(L_1+L_2)^2\varepsilon",
     form="consequence",
     source=OURS,
-    assumes=(UNIT_NORM, *LIPSCHITZ_BOTH),
+    assumes=(UNIT_NORM, *LIPSCHITZ_BOTH, SQUARE_INTEGRABLE),
     family=PREDICTED,
     sides=lambda w, bound: ([w.disagreement] * 2, [bound(*quantities(w), share=s) for s in (0.5, 1e6)]),
     symbolic=_squared,
     tight=lambda: shifted_sign_flip(1e-6, 0.0, 1.0),
+    reached="limit",
 )
 def squared_prediction_gap_from_geometric(
     epsilon: ArrayLike,
@@ -82,8 +83,9 @@ def squared_prediction_gap_from_geometric(
         delta_y=delta_y,
         share=s,
     )
-    fitted = (1.0 + s) * (np.sqrt(dx) + np.sqrt(dy)) ** 2
-    return arguments.shown(fitted + 2.0 * (1.0 + 1.0 / s) * (l1 + l2) ** 2 * e)
+    errors = np.sqrt(dx) + np.sqrt(dy)
+    fitted = arguments.product(1.0 + s, errors, errors)
+    return arguments.shown(fitted + arguments.product(2.0, 1.0 + arguments.inverse(s), l1 + l2, l1 + l2, e))
 
 
 def _three_three_six() -> Expression:
@@ -98,7 +100,7 @@ def _three_three_six() -> Expression:
     right=r"3\delta_X+3\delta_Y+6(L_1+L_2)^2\varepsilon",
     form="consequence",
     source=OURS,
-    assumes=(UNIT_NORM, *LIPSCHITZ_BOTH),
+    assumes=(UNIT_NORM, *LIPSCHITZ_BOTH, SQUARE_INTEGRABLE),
     family=PREDICTED,
     sides=lambda w, bound: (w.disagreement, bound(*quantities(w))),
     symbolic=_three_three_six,
@@ -135,7 +137,7 @@ def squared_prediction_gap_linear(
     e, l1, l2, dx, dy = arguments.nonnegatives(
         epsilon=epsilon, lipschitz_x=lipschitz_x, lipschitz_y=lipschitz_y, delta_x=delta_x, delta_y=delta_y
     )
-    return arguments.shown(3.0 * dx + 3.0 * dy + 6.0 * (l1 + l2) ** 2 * e)
+    return arguments.shown(3.0 * dx + 3.0 * dy + arguments.product(6.0, l1 + l2, l1 + l2, e))
 
 
 def _regressions() -> Expression:
@@ -153,13 +155,14 @@ def _regression_gap(w: World) -> float:
     equation="(4.5)",
     left=r"E\lVert E[Z\mid X]-E[Z\mid Y]\rVert^2",
     right=r"2(L_1+L_2)^2\varepsilon",
-    form="sharp",
+    form="consequence",
     source=OURS,
-    assumes=(UNIT_NORM, *LIPSCHITZ_BOTH),
+    assumes=(UNIT_NORM, *LIPSCHITZ_BOTH, SQUARE_INTEGRABLE),
     family=JOINT,
     sides=lambda w, bound: (_regression_gap(w), bound(w.geometric, w.lipschitz_x, w.lipschitz_y)),
     symbolic=_regressions,
     tight=lambda: gallery.sign_flip(1e-6, 1.0, 1.0),
+    reached="limit",
 )
 def regression_gap_from_geometric(epsilon: ArrayLike, lipschitz_x: ArrayLike, lipschitz_y: ArrayLike) -> FloatArray:
     """Mean squared difference of the two best predictions: 2 (L_1 + L_2)^2 epsilon, the best constant.
@@ -190,4 +193,4 @@ def regression_gap_from_geometric(epsilon: ArrayLike, lipschitz_x: ArrayLike, li
     0.16
     """
     e, l1, l2 = arguments.nonnegatives(epsilon=epsilon, lipschitz_x=lipschitz_x, lipschitz_y=lipschitz_y)
-    return arguments.shown(2.0 * (l1 + l2) ** 2 * e)
+    return arguments.shown(arguments.product(2.0, l1 + l2, l1 + l2, e))

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import xlogy
 
 from bounds.framework import arguments
-from bounds.framework.assumptions import OURS, SELF_IN_BALL
+from bounds.framework.assumptions import CODEBOOK, OURS, SELF_IN_BALL
 from bounds.framework.special_functions import binary_entropy
 from bounds.framework.symbolic import Expression, h2, sp, symbols
 from bounds.framework.theorem import theorem
@@ -55,7 +55,7 @@ def _per_point() -> Expression:
     right=r"E\left[h_2(p_Y)+p_Y\log(\lvert V\rvert-N(Y))+(1-p_Y)\log N(Y)\right]",
     form="sharp",
     source=OURS,
-    assumes=(),
+    assumes=(CODEBOOK,),
     family=CODES,
     sides=lambda w, bound: (w.entropy_x_given_y, bound(*balls(w)[:2], len(w.x_points), balls(w)[2])),
     symbolic=_per_point,
@@ -100,31 +100,36 @@ def fano_per_point(law: ArrayLike, p_far: ArrayLike, size: ArrayLike, n_codes: A
     1.0553
     """
     q, p, rest, n = _per_y(law, p_far, size, n_codes)
-    return arguments.shown((q * (binary_entropy(p) + xlogy(p, rest) + xlogy(1.0 - p, n))).sum(axis=-1))
+    value = (q * (binary_entropy(p) + xlogy(p, rest) + xlogy(1.0 - p, n))).sum(axis=-1)
+    return arguments.shown(np.minimum(value, np.log(arguments.count(size, name="size", least=1))))
 
 
 def _mean_counts() -> Expression:
     law, p = symbols("law_0:3"), symbols("p_far_0:3")
     size, n, log = symbols("size"), symbols("n_codes_0:3"), sp().log
     total = sum(law[i] * p[i] for i in range(3))
-    return h2(total) + sum(law[i] * (p[i] * log(size - n[i]) + (1 - p[i]) * log(n[i])) for i in range(3))
+    logs = sum(law[i] * (p[i] * log(size - n[i]) + (1 - p[i]) * log(n[i])) for i in range(3))
+    return sp().Min(log(size), h2(total) + logs)
 
 
 @theorem(
     label="Theorem 3 (mean counts)",
     equation="(F1)",
     left=r"H(X\mid Y)",
-    right=r"h_2(P_t)+E\left[1_{d>t}\log(\lvert V\rvert-N(Y))+1_{d\le t}\log N(Y)\right]",
-    form="sharp",
+    right=(
+        r"\min\left\lbrace\log\lvert V\rvert,\ "
+        r"h_2(P_t)+E\left[1_{d>t}\log(\lvert V\rvert-N(Y))+1_{d\le t}\log N(Y)\right]\right\rbrace"
+    ),
+    form="consequence",
     source=OURS,
-    assumes=(),
+    assumes=(CODEBOOK,),
     family=CODES,
     sides=lambda w, bound: (w.entropy_x_given_y, bound(*balls(w)[:2], len(w.x_points), balls(w)[2])),
     symbolic=_mean_counts,
     tight=_cycle,
 )
 def fano_mean_counts(law: ArrayLike, p_far: ArrayLike, size: ArrayLike, n_codes: ArrayLike) -> FloatArray:
-    """H(X | Y) from P_t and the mean logarithms of counts, in nats; between (F0) and (F2).
+    """H(X | Y) from P_t and the mean logarithms of counts, in nats; between (F0) and (F2), at most log size.
 
     Parameters
     ----------
@@ -158,29 +163,33 @@ def fano_mean_counts(law: ArrayLike, p_far: ArrayLike, size: ArrayLike, n_codes:
     q, p, rest, n = _per_y(law, p_far, size, n_codes)
     total = np.minimum((q * p).sum(axis=-1), 1.0)
     logs = (q * (xlogy(p, rest) + xlogy(1.0 - p, n))).sum(axis=-1)
-    return arguments.shown(binary_entropy(total) + logs)
+    top = np.log(arguments.count(size, name="size", least=1))
+    return arguments.shown(np.minimum(top, binary_entropy(total) + logs))
 
 
 def _published() -> Expression:
     p, size, low, high = symbols("p_far size n_min n_max")
-    return h2(p) + p * sp().log((size - low) / high) + sp().log(high)
+    return sp().Min(sp().log(size), h2(p) + p * sp().log((size - low) / high) + sp().log(high))
 
 
 @theorem(
     label="Theorem 3",
     equation="(F2)",
     left=r"H(X\mid Y)",
-    right=r"h_2(P_t)+P_t\log\frac{\lvert V\rvert-N_{\min}}{N_{\max}}+\log N_{\max}",
+    right=(
+        r"\min\left\lbrace\log\lvert V\rvert,\ "
+        r"h_2(P_t)+P_t\log\frac{\lvert V\rvert-N_{\min}}{N_{\max}}+\log N_{\max}\right\rbrace"
+    ),
     form="paper",
     source=PUBLISHED,
-    assumes=(),
+    assumes=(CODEBOOK,),
     family=CODES,
     sides=lambda w, bound: (w.entropy_x_given_y, bound(w.p_far, *_counts(w))),
     symbolic=_published,
     tight=_cycle,
 )
 def fano(p_far: ArrayLike, size: ArrayLike, n_min: ArrayLike, n_max: ArrayLike) -> FloatArray:
-    """H(X | Y) from P_t and the smallest and largest ball, as published, in nats.
+    """H(X | Y) from P_t and the smallest and largest ball, as published, but at most log size; in nats.
 
     Not monotone in p_far: with an upper bound on P_t use `fano_monotone`.
 
@@ -231,7 +240,7 @@ def fano(p_far: ArrayLike, size: ArrayLike, n_min: ArrayLike, n_max: ArrayLike) 
     """
     p, v, low, high = _global(p_far, size, n_min, n_max, name="p_far")
     value = binary_entropy(p) + xlogy(p, np.maximum(v - low, 1.0)) + xlogy(1.0 - p, np.maximum(high, 1.0))
-    return arguments.shown(np.where(_trivial(v, low, high), np.log(v), value))
+    return arguments.shown(np.where(_trivial(v, low, high), np.log(v), np.minimum(value, np.log(v))))
 
 
 def _monotone() -> Expression:
@@ -249,7 +258,7 @@ def _monotone() -> Expression:
     right=r"\min\left\lbrace\log\lvert V\rvert,\ F\left(\min(\bar p,p^\ast)\right)\right\rbrace",
     form="sharp",
     source=OURS,
-    assumes=(),
+    assumes=(CODEBOOK,),
     family=CODES,
     sides=lambda w, bound: (
         [w.entropy_x_given_y] * 3,
@@ -301,17 +310,20 @@ def fano_monotone(p_far_upper: ArrayLike, size: ArrayLike, n_min: ArrayLike, n_m
 
 def _covered() -> Expression:
     p, size, low, mean = symbols("p_far size n_min mean_log_count")
-    return h2(p) + p * sp().log(size - low) + mean
+    return sp().Min(sp().log(size), h2(p) + p * sp().log(size - low) + mean)
 
 
 @theorem(
     label="Theorem 3 (every y covered)",
     equation="(F3)",
     left=r"H(X\mid Y)",
-    right=r"h_2(P_t)+P_t\log(\lvert V\rvert-N_{\min})+E\log N(Y)",
+    right=(
+        r"\min\left\lbrace\log\lvert V\rvert,\ "
+        r"h_2(P_t)+P_t\log(\lvert V\rvert-N_{\min})+E\log N(Y)\right\rbrace"
+    ),
     form="consequence",
     source=OURS,
-    assumes=(SELF_IN_BALL,),
+    assumes=(SELF_IN_BALL, CODEBOOK),
     family=COVERED_CODES,
     sides=lambda w, bound: (
         w.entropy_x_given_y,
@@ -367,7 +379,7 @@ def fano_covered(p_far: ArrayLike, size: ArrayLike, n_min: ArrayLike, mean_log_c
     arguments.together(p_far=p, size=v, n_min=low, mean_log_count=mean)
     arguments.ordered(low, v, names=("n_min", "size"))
     value = binary_entropy(p) + xlogy(p, np.maximum(v - low, 1.0)) + mean
-    return arguments.shown(np.where(low == v, np.log(v), value))
+    return arguments.shown(np.where(low == v, np.log(v), np.minimum(np.log(v), value)))
 
 
 def _trivial(size: FloatArray, low: FloatArray, high: FloatArray) -> NDArray[np.bool_]:
@@ -399,6 +411,9 @@ def _per_y(
     arguments.together(law=q, p_far=p, size=v, n_codes=n)
     arguments.ordered(n, v, names=("n_codes", "size"))
     rest = v - n
+    # What rounding leaves on an impossible side counts as zero.
+    p = np.where((rest == 0) & (p <= arguments.ROUNDED), 0.0, p)
+    p = np.where((n == 0) & (p >= 1.0 - arguments.ROUNDED), 1.0, p)
     if ((q * p > 0) & (rest == 0)).any() or ((q * (1.0 - p) > 0) & (n == 0)).any():
         raise ValueError(
             "p_far: expected 0 where a ball holds every codeword and 1 where it holds none, got other values; "

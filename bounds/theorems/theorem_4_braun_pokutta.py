@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bounds.framework import arguments
-from bounds.framework.assumptions import OURS
+from bounds.framework.assumptions import DISCRETE_X, OURS
 from bounds.framework.special_functions import binary_divergence, divergence_term
 from bounds.framework.symbolic import Expression, divergence, h2, sp, symbols
 from bounds.framework.theorem import theorem
@@ -307,14 +307,14 @@ def information_from_ball_range(r: ArrayLike, p_min: ArrayLike, p_max: ArrayLike
 def _braun_pokutta() -> Expression:
     r, low, high = symbols("r p_min p_max")
     log = sp().log
-    return r * log(1 / high) + (1 - r) * log(1 / (1 - low)) - h2(r)
+    return sp().Max(0, r * log(1 / high) + (1 - r) * log(1 / (1 - low)) - h2(r))
 
 
 @theorem(
     label="Theorem 4",
     equation="(6.1), last step",
     left=r"I(X;Y)",
-    right=r"r\log\frac1{p_{\max}}+(1-r)\log\frac1{1-p_{\min}}-h_2(r)",
+    right=r"\max\left\lbrace0,\ r\log\frac1{p_{\max}}+(1-r)\log\frac1{1-p_{\min}}-h_2(r)\right\rbrace",
     relation=">=",
     form="paper",
     source=PUBLISHED,
@@ -352,11 +352,11 @@ def braun_pokutta(r: ArrayLike, p_min: ArrayLike, p_max: ArrayLike) -> FloatArra
 
     Examples
     --------
-    The paper's form is weaker than the clamped one, and vacuous where it is negative:
+    The paper's form is weaker than the clamped one; where its terms are negative only zero is left:
 
     >>> import bounds
     >>> print(bounds.braun_pokutta([0.9, 0.3], 0.1, 0.4).round(4))
-    [ 0.5101 -0.2622]
+    [0.5101 0.    ]
     >>> print(bounds.information_from_ball_range([0.9, 0.3], 0.1, 0.4).round(4))
     [0.5507 0.    ]
     """
@@ -364,7 +364,7 @@ def braun_pokutta(r: ArrayLike, p_min: ArrayLike, p_max: ArrayLike) -> FloatArra
     far, outside = 1.0 - close, 1.0 - low
     # Both terms r log(r / p) are split into a non-negative part and a difference; the differences add to p_min - p_max.
     terms = divergence_term(close, high, high - close) + divergence_term(far, outside, close - low)
-    return arguments.shown(terms - (high - low))
+    return arguments.shown(np.maximum(0.0, terms - (high - low)))
 
 
 @theorem(
@@ -430,7 +430,7 @@ def _entropy_left() -> Expression:
     right=r"H(X)-d(r\Vert q)",
     form="consequence",
     source=OURS,
-    assumes=(),
+    assumes=(DISCRETE_X,),
     family=CODES,
     sides=lambda w, bound: (w.entropy_x_given_y, bound(exact_quantities.entropy(w.x), *_pair(w)[:2])),
     symbolic=_entropy_left,

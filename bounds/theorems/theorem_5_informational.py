@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bounds.framework import arguments
-from bounds.framework.assumptions import OURS, PAPER
+from bounds.framework.assumptions import BOUNDED_TARGET, DISCRETE_X, FINITE_ALPHABETS, OURS, PAPER
 from bounds.framework.special_functions import LOG2, psi
 from bounds.framework.symbolic import Expression, sp, symbols
 from bounds.framework.symbolic import psi as psi_
@@ -26,7 +26,7 @@ GAIN = r"\mathrm{mmse}(T\mid Y)-\mathrm{mmse}(T\mid X,Y)"
 def _pair(name: str, value: ArrayLike, radius: ArrayLike) -> tuple[FloatArray, FloatArray]:
     a, b = arguments.nonnegative(value, name=name), arguments.nonnegative(radius, name="radius")
     arguments.together(**{name: a, "radius": b})
-    return a, b * b
+    return a, b
 
 
 @theorem(
@@ -36,7 +36,7 @@ def _pair(name: str, value: ArrayLike, radius: ArrayLike) -> tuple[FloatArray, F
     right=r"B^2\,\psi\left(I(T;X\mid Y)\right)",
     form="sharp",
     source=OURS,
-    assumes=(),
+    assumes=(BOUNDED_TARGET,),
     family=JOINT,
     sides=lambda w, bound: (w.lost_without_x, bound(w.information_tx_given_y, w.radius)),
     symbolic=lambda: symbols("radius") ** 2 * psi_(symbols("information")),
@@ -73,25 +73,26 @@ def functional_from_information(information: ArrayLike, radius: ArrayLike) -> Fl
     >>> print(bounds.functional_from_information_linear([0.01, 0.5], 1.0).round(4))
     [0.02 1.  ]
     """
-    i, square = _pair("information", information, radius)
-    return arguments.shown(square * psi(i))
+    i, b = _pair("information", information, radius)
+    return arguments.shown(arguments.product(b, b, psi(i)))
 
 
 @theorem(
     label="Theorem 5 (information, linear)",
     equation="(7.1), last step",
     left=GAIN,
-    right=r"2B^2\,I(T;X\mid Y)",
+    right=r"B^2\min\left\lbrace1,\ 2I(T;X\mid Y)\right\rbrace",
     form="consequence",
     source=OURS,
-    assumes=(),
+    assumes=(BOUNDED_TARGET,),
     family=JOINT,
     sides=lambda w, bound: (w.lost_without_x, bound(w.information_tx_given_y, w.radius)),
-    symbolic=lambda: 2 * symbols("radius") ** 2 * symbols("information"),
+    symbolic=lambda: symbols("radius") ** 2 * sp().Min(1, 2 * symbols("information")),
     tight=lambda: gallery.binary_channel(0.495),
+    reached="limit",
 )
 def functional_from_information_linear(information: ArrayLike, radius: ArrayLike) -> FloatArray:
-    """The linear form 2 B^2 I(T; X | Y): 2 is the best constant, approached as I -> 0.
+    """The linear form 2 B^2 I(T; X | Y), at most B^2: 2 is the best constant, approached as I -> 0.
 
     Parameters
     ----------
@@ -111,14 +112,14 @@ def functional_from_information_linear(information: ArrayLike, radius: ArrayLike
 
     Examples
     --------
-    Beyond I = 1/2 it is worse than the trivial B^2:
+    Beyond I = 1/2 only B^2 is known, which is always true:
 
     >>> import bounds
     >>> print(bounds.functional_from_information_linear([0.1, 0.6], 1.0).round(4))
-    [0.2 1.2]
+    [0.2 1. ]
     """
-    i, square = _pair("information", information, radius)
-    return arguments.shown(2.0 * square * i)
+    i, b = _pair("information", information, radius)
+    return arguments.shown(arguments.product(b, b, np.minimum(1.0, 2.0 * i)))
 
 
 @theorem(
@@ -128,7 +129,7 @@ def functional_from_information_linear(information: ArrayLike, radius: ArrayLike
     right=r"B^2\min\left\lbrace1,\ H(X\mid Y)/\log2\right\rbrace",
     form="sharp",
     source=OURS,
-    assumes=(),
+    assumes=(BOUNDED_TARGET, DISCRETE_X),
     family=JOINT,
     sides=lambda w, bound: (w.lost_without_x, bound(w.entropy_x_given_y, w.radius)),
     symbolic=lambda: symbols("radius") ** 2 * sp().Min(1, symbols("entropy") / sp().log(2)),
@@ -164,8 +165,8 @@ def functional_from_entropy(entropy: ArrayLike, radius: ArrayLike) -> FloatArray
     >>> print(bounds.functional_from_entropy([0.5 * math.log(2), 1.0], 2.0).round(4))
     [2. 4.]
     """
-    h, square = _pair("entropy", entropy, radius)
-    return arguments.shown(square * np.minimum(1.0, h / LOG2))
+    h, b = _pair("entropy", entropy, radius)
+    return arguments.shown(arguments.product(b, b, np.minimum(1.0, h / LOG2)))
 
 
 @theorem(
@@ -175,7 +176,7 @@ def functional_from_entropy(entropy: ArrayLike, radius: ArrayLike) -> FloatArray
     right=r"2B^2\,H(X\mid Y)",
     form="paper",
     source=PAPER,
-    assumes=(),
+    assumes=(BOUNDED_TARGET, DISCRETE_X),
     family=JOINT,
     sides=lambda w, bound: (w.lost_without_x, bound(w.entropy_x_given_y, w.radius)),
     symbolic=lambda: 2 * symbols("radius") ** 2 * symbols("entropy"),
@@ -210,8 +211,8 @@ def functional_from_entropy_linear(entropy: ArrayLike, radius: ArrayLike) -> Flo
     >>> print(bounds.functional_from_entropy(0.1, 1.0).round(4))
     0.1443
     """
-    h, square = _pair("entropy", entropy, radius)
-    return arguments.shown(2.0 * square * h)
+    h, b = _pair("entropy", entropy, radius)
+    return arguments.shown(arguments.product(2.0, b, b, h))
 
 
 def _two_entropies() -> Expression:
@@ -227,7 +228,7 @@ def _two_entropies() -> Expression:
     right=r"B^2\min\left\lbrace1,\ \max\left\lbrace H(X\mid Y),H(Y\mid X)\right\rbrace/\log2\right\rbrace",
     form="sharp",
     source=OURS,
-    assumes=(),
+    assumes=(BOUNDED_TARGET, FINITE_ALPHABETS),
     family=JOINT,
     sides=lambda w, bound: (abs(w.gap), bound(w.entropy_x_given_y, w.entropy_y_given_x, w.radius)),
     symbolic=_two_entropies,
@@ -263,7 +264,7 @@ def functional_from_two_entropies(
     >>> print(bounds.functional_from_two_entropies(0.1, 0.3, 1.0).round(4))
     0.4328
     """
-    other, square = _pair("entropy_y_given_x", entropy_y_given_x, radius)
+    other, b = _pair("entropy_y_given_x", entropy_y_given_x, radius)
     h = arguments.nonnegative(entropy_x_given_y, name="entropy_x_given_y")
-    arguments.together(entropy_x_given_y=h, entropy_y_given_x=other, radius=square)
-    return arguments.shown(square * np.minimum(1.0, np.maximum(h, other) / LOG2))
+    arguments.together(entropy_x_given_y=h, entropy_y_given_x=other, radius=b)
+    return arguments.shown(arguments.product(b, b, np.minimum(1.0, np.maximum(h, other) / LOG2)))

@@ -6,7 +6,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bounds.framework import arguments
-from bounds.framework.assumptions import IN_UNIT_BALL, ONE_HOT, OURS, SCALAR, TWO_VALUES
+from bounds.framework.assumptions import (
+    DISCRETE_X,
+    IN_UNIT_BALL,
+    ONE_HOT,
+    OURS,
+    SCALAR,
+    SQUARE_INTEGRABLE,
+    SUB_GAUSSIAN,
+)
 from bounds.framework.special_functions import LOG2, eta, psi
 from bounds.framework.symbolic import Expression, sp, symbols
 from bounds.framework.symbolic import eta as eta_
@@ -75,17 +83,18 @@ def functional_from_range(information: ArrayLike, spread: ArrayLike) -> FloatArr
     label="Theorem 5 (diameter)",
     equation="(7.6)",
     left=GAIN,
-    right=r"\tfrac12\mathsf{D}^2\,I(T;X\mid Y)",
+    right=r"\tfrac12\mathsf{D}^2\min\left\lbrace1,\ I(T;X\mid Y)\right\rbrace",
     form="sharp",
     source=OURS,
-    assumes=(),
+    assumes=(SQUARE_INTEGRABLE,),
     family=JOINT,
     sides=lambda w, bound: (w.lost_without_x, bound(w.information_tx_given_y, w.diameter)),
-    symbolic=lambda: symbols("diameter") ** 2 / 2 * symbols("information"),
+    symbolic=lambda: symbols("diameter") ** 2 / 2 * sp().Min(1, symbols("information")),
     tight=lambda: gallery.binary_channel(0.495),
+    reached="limit",
 )
 def functional_from_diameter(information: ArrayLike, diameter: ArrayLike) -> FloatArray:
-    """What X adds to Y for a vector T in a set of given diameter: diameter^2 I(T; X | Y) / 2.
+    """What X adds to Y for a vector T in a set of given diameter: diameter^2 min(1, I(T; X | Y)) / 2.
 
     Parameters
     ----------
@@ -116,7 +125,7 @@ def functional_from_diameter(information: ArrayLike, diameter: ArrayLike) -> Flo
     """
     d, i = arguments.nonnegative(diameter, name="diameter"), arguments.nonnegative(information, name="information")
     arguments.together(information=i, diameter=d)
-    return arguments.shown(0.5 * d * d * i)
+    return arguments.shown(arguments.product(0.5, d, d, np.minimum(1.0, i)))
 
 
 def _brier() -> Expression:
@@ -140,7 +149,7 @@ def _one_hot_channel() -> FiniteWorld:
     ),
     form="sharp",
     source=OURS,
-    assumes=(ONE_HOT,),
+    assumes=(ONE_HOT, DISCRETE_X),
     family=ONE_HOT_TARGET,
     sides=lambda w, bound: (
         w.lost_without_x,
@@ -194,11 +203,12 @@ def brier_from_information(information: ArrayLike, entropy: ArrayLike, classes: 
     right=r"2\sigma^2\,I(T;X\mid Y)",
     form="sharp",
     source=OURS,
-    assumes=(TWO_VALUES,),
+    assumes=(SUB_GAUSSIAN,),
     family=TWO_VALUED,
     sides=lambda w, bound: (w.lost_without_x, bound(w.information_tx_given_y, _two_point_sigma(w))),
     symbolic=lambda: 2 * symbols("sigma") ** 2 * symbols("information"),
     tight=lambda: gallery.binary_channel(0.495),
+    reached="limit",
 )
 def functional_from_subgaussian(information: ArrayLike, sigma: ArrayLike) -> FloatArray:
     """What X adds to Y when T given Y is sub-Gaussian, bounded or not: 2 sigma^2 I(T; X | Y).
@@ -229,7 +239,7 @@ def functional_from_subgaussian(information: ArrayLike, sigma: ArrayLike) -> Flo
     """
     s, i = arguments.nonnegative(sigma, name="sigma"), arguments.nonnegative(information, name="information")
     arguments.together(information=i, sigma=s)
-    return arguments.shown(2.0 * s * s * i)
+    return arguments.shown(arguments.product(2.0, s, s, i))
 
 
 def _two_point_sigma(w: FiniteWorld) -> float:
@@ -244,14 +254,14 @@ def _two_point_sigma(w: FiniteWorld) -> float:
 
 def _means() -> Expression:
     law, m, centre = symbols("law_0:3"), symbols("means_0:3"), symbols("centre")
-    return sum(law[i] * eta_(m[i]) for i in range(3)) - eta_(centre)
+    return sp().Max(0, sum(law[i] * eta_(m[i]) for i in range(3)) - eta_(centre))
 
 
 @theorem(
     label="Theorem 5 (information of means)",
     equation="(7.4)",
     left=r"I(T;X)",
-    right=r"E\,\eta(\lVert E[T\mid X]\rVert)-\eta(\lVert E\,T\rVert)",
+    right=r"\max\left\lbrace0,\ E\,\eta(\lVert E[T\mid X]\rVert)-\eta(\lVert E\,T\rVert)\right\rbrace",
     relation=">=",
     form="sharp",
     source=f"{OURS}; vectors by Holevo's bound",
@@ -306,4 +316,4 @@ def information_from_means(law: ArrayLike, means: ArrayLike, centre: ArrayLike) 
     c = arguments.probability(centre, name="centre")
     arguments.same_last_axis(law=p, means=m)
     arguments.together(law=p, means=m, centre=c[..., None])
-    return arguments.shown((p * eta(m)).sum(axis=-1) - eta(c))
+    return arguments.shown(np.maximum(0.0, (p * eta(m)).sum(axis=-1) - eta(c)))

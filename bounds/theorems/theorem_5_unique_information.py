@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from bounds.framework import arguments
-from bounds.framework.assumptions import OURS
-from bounds.framework.special_functions import psi
+from bounds.framework.assumptions import BOUNDED_TARGET, FINITE_CLASSES, OURS
+from bounds.framework.special_functions import psi, total_variation_curve
 from bounds.framework.symbolic import psi as psi_
-from bounds.framework.symbolic import sp, symbols
+from bounds.framework.symbolic import symbols
+from bounds.framework.symbolic import total_variation_curve as curve_
 from bounds.framework.theorem import theorem
 from bounds.theorems.lemma_5_unique_information import upper_ends
 from bounds.theorems.theorem_5_accuracy import difference
@@ -25,7 +25,7 @@ from redundancy.array_types import FloatArray
     right=r"B^2\,\psi(U)",
     form="sharp",
     source=OURS,
-    assumes=(),
+    assumes=(BOUNDED_TARGET,),
     family=SMALL_JOINT,
     sides=lambda w, bound: ([-w.gap, w.gap], [bound(u, w.radius) for u in upper_ends(w)]),
     symbolic=lambda: symbols("radius") ** 2 * psi_(symbols("unique")),
@@ -63,24 +63,24 @@ def functional_from_unique_information(unique: ArrayLike, radius: ArrayLike) -> 
     """
     u, b = arguments.nonnegative(unique, name="unique"), arguments.nonnegative(radius, name="radius")
     arguments.together(unique=u, radius=b)
-    return arguments.shown(b * b * psi(u))
+    return arguments.shown(arguments.product(b, b, psi(u)))
 
 
 @theorem(
     label="Theorem 5 (accuracy, unique information)",
     equation="(7.10)",
     left=r"\lvert\mathrm{acc}(X)-\mathrm{acc}(Y)\rvert",
-    right=r"\sqrt{U/2}",
+    right=r"\mathsf{v}(U)\ \left(\le\sqrt{U/2}\right)",
     form="sharp",
     source=OURS,
-    assumes=(),
+    assumes=(FINITE_CLASSES,),
     family=SMALL_JOINT,
     sides=lambda w, bound: (difference(w), bound(max(upper_ends(w)))),
-    symbolic=lambda: sp().sqrt(symbols("unique") / 2),
-    tight=lambda: gallery.binary_channel(0.49),
+    symbolic=lambda: curve_(symbols("unique")),
+    tight=lambda: gallery.symmetric_channel(3, gallery.RIGHT_OF_THREE),
 )
 def accuracy_from_unique_information(unique: ArrayLike) -> FloatArray:
-    """Difference of Bayes accuracies without a Markov assumption: sqrt(U / 2).
+    """Difference of Bayes accuracies without a Markov assumption: the tight Pinsker curve at U.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def accuracy_from_unique_information(unique: ArrayLike) -> FloatArray:
     Returns
     -------
     ndarray
-        Upper bound on ``|acc(X) - acc(Y)|``.
+        Upper bound on ``|acc(X) - acc(Y)|``, below sqrt(U / 2) and at most one.
 
     See Also
     --------
@@ -103,6 +103,6 @@ def accuracy_from_unique_information(unique: ArrayLike) -> FloatArray:
 
     >>> import bounds
     >>> print(bounds.accuracy_from_unique_information(0.02).round(4))
-    0.1
+    0.0999
     """
-    return arguments.shown(np.sqrt(0.5 * arguments.nonnegative(unique, name="unique")))
+    return arguments.shown(total_variation_curve(arguments.nonnegative(unique, name="unique")))

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bounds.framework import arguments
-from bounds.framework.assumptions import LIPSCHITZ_X, ONE_CODE_PER_BALL, OURS, UNIT_NORM
+from bounds.framework.assumptions import BOUNDED_TARGET, DISCRETE_X, LIPSCHITZ_NEAR, ONE_CODE_PER_BALL, OURS, UNIT_NORM
 from bounds.framework.special_functions import chi
 from bounds.framework.symbolic import Expression, symbols
 from bounds.framework.symbolic import chi as chi_
@@ -19,7 +19,6 @@ from bounds.theorems.theorem_5_informational import GAIN
 from bounds.worlds import gallery
 from bounds.worlds.families import FREE_POINTS, JOINT, SPARSE_CODES
 from bounds.worlds.finite import FiniteWorld
-from bounds.worlds.points import lengths
 from redundancy.array_types import FloatArray
 
 
@@ -46,7 +45,7 @@ def _per_point() -> Expression:
     right=r"B^2E\,\chi(p_Y)",
     form="sharp",
     source=OURS,
-    assumes=(),
+    assumes=(BOUNDED_TARGET, DISCRETE_X),
     family=JOINT,
     sides=lambda w, bound: (w.lost_without_x, bound(*_errors(w), w.radius)),
     symbolic=_per_point,
@@ -91,7 +90,7 @@ def functional_from_decoding_per_point(law: ArrayLike, error: ArrayLike, radius:
     b = arguments.nonnegative(radius, name="radius")
     arguments.same_last_axis(law=q, error=p)
     arguments.together(law=q, error=p, radius=b[..., None])
-    return arguments.shown(b * b * (q * chi(p)).sum(axis=-1))
+    return arguments.shown(arguments.product(b, b, (q * chi(p)).sum(axis=-1)))
 
 
 @theorem(
@@ -101,7 +100,7 @@ def functional_from_decoding_per_point(law: ArrayLike, error: ArrayLike, radius:
     right=r"B^2\chi(P_e)",
     form="sharp",
     source=OURS,
-    assumes=(),
+    assumes=(BOUNDED_TARGET, DISCRETE_X),
     family=JOINT,
     sides=lambda w, bound: (w.lost_without_x, bound(_mean_error(w), w.radius)),
     symbolic=lambda: symbols("radius") ** 2 * chi_(symbols("decoding_error")),
@@ -145,7 +144,7 @@ def functional_from_decoding(decoding_error: ArrayLike, radius: ArrayLike) -> Fl
     p = arguments.probability(decoding_error, name="decoding_error")
     b = arguments.nonnegative(radius, name="radius")
     arguments.together(decoding_error=p, radius=b)
-    return arguments.shown(b * b * chi(p))
+    return arguments.shown(arguments.product(b, b, chi(p)))
 
 
 @theorem(
@@ -155,7 +154,7 @@ def functional_from_decoding(decoding_error: ArrayLike, radius: ArrayLike) -> Fl
     right=r"P_e",
     form="sharp",
     source=OURS,
-    assumes=(),
+    assumes=(DISCRETE_X,),
     family=JOINT,
     sides=lambda w, bound: (gain(w), bound(_mean_error(w))),
     symbolic=lambda: symbols("decoding_error"),
@@ -232,16 +231,6 @@ def decoding_from_proximal(p_far: ArrayLike) -> FloatArray:
     return arguments.shown(arguments.probability(p_far, name="p_far") * 1.0)
 
 
-def _near_lipschitz(w: FiniteWorld) -> float:
-    """Largest Lipschitz constant of x -> g(x, y) on the support points within the threshold of y."""
-    near = (w.xy > 0) & ~w.far
-    both = near[:, None, :] & near[None, :, :]
-    rise = np.sqrt(((w.regression[:, None] - w.regression[None]) ** 2).sum(axis=-1))
-    run = lengths(w.x_points, w.x_points)[:, :, None]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return float(np.where(both & (rise > 0), rise / run, 0.0).max())
-
-
 def _hybrid() -> Expression:
     near, slope, p, b = symbols("near_squared_distance lipschitz_x p_far radius")
     return slope**2 * near + 4 * b**2 * p
@@ -252,13 +241,13 @@ def _hybrid() -> Expression:
     equation="(8.1)",
     left=GAIN,
     right=r"L_1^2E\left[\lVert X-Y\rVert^2;d\le t\right]+4B^2P_t",
-    form="sharp",
+    form="consequence",
     source=OURS,
-    assumes=(LIPSCHITZ_X,),
+    assumes=(BOUNDED_TARGET, LIPSCHITZ_NEAR),
     family=FREE_POINTS,
     sides=lambda w, bound: (
         w.lost_without_x,
-        bound((w.xy * ~w.far * w.lengths_xy**2).sum(), _near_lipschitz(w), w.p_far, w.radius),
+        bound(w.near_squared_distance, w.lipschitz_x_near, w.p_far, w.radius),
     ),
     symbolic=_hybrid,
     tight=lambda: gallery.fork(0.3),
@@ -302,7 +291,7 @@ def functional_hybrid(
     slope = arguments.nonnegative(lipschitz_x, name="lipschitz_x")
     p, b = arguments.probability(p_far, name="p_far"), arguments.nonnegative(radius, name="radius")
     arguments.together(near_squared_distance=near, lipschitz_x=slope, p_far=p, radius=b)
-    return arguments.shown(slope * slope * near + 4.0 * b * b * p)
+    return arguments.shown(arguments.product(slope, slope, near) + arguments.product(4.0, b, b, p))
 
 
 def _hybrid_cosine() -> Expression:
@@ -315,13 +304,14 @@ def _hybrid_cosine() -> Expression:
     equation="(8.1), last step",
     left=GAIN,
     right=r"2L_1^2\,t\,(1-P_t)+4B^2P_t",
-    form="sharp",
+    form="consequence",
     source=OURS,
-    assumes=(UNIT_NORM, LIPSCHITZ_X),
+    assumes=(UNIT_NORM, BOUNDED_TARGET, LIPSCHITZ_NEAR),
     family=JOINT,
-    sides=lambda w, bound: (w.lost_without_x, bound(w.threshold, _near_lipschitz(w), w.p_far, w.radius)),
+    sides=lambda w, bound: (w.lost_without_x, bound(w.threshold, w.lipschitz_x_near, w.p_far, w.radius)),
     symbolic=_hybrid_cosine,
     tight=lambda: gallery.alternating_polygon(200, 1.0),
+    reached="limit",
 )
 def functional_hybrid_from_proximal(
     t: ArrayLike, lipschitz_x: ArrayLike, p_far: ArrayLike, radius: ArrayLike
@@ -360,4 +350,4 @@ def functional_hybrid_from_proximal(
     t, slope = arguments.nonnegative(t, name="t"), arguments.nonnegative(lipschitz_x, name="lipschitz_x")
     p, b = arguments.probability(p_far, name="p_far"), arguments.nonnegative(radius, name="radius")
     arguments.together(t=t, lipschitz_x=slope, p_far=p, radius=b)
-    return arguments.shown(2.0 * slope * slope * t * (1.0 - p) + 4.0 * b * b * p)
+    return arguments.shown(arguments.product(2.0, slope, slope, t, 1.0 - p) + arguments.product(4.0, b, b, p))

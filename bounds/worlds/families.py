@@ -231,6 +231,11 @@ LOGITS_FREE_HEAD = Family(
 )
 
 
+ANSWERS = Family(
+    "answers of two runs", PredictedWorld, predicted(finite("joint", sphere=False, sizes=SMALL), logits=True)
+)
+
+
 def codebook(codes: int) -> Variant:
     """X and Y on one regular polygon of codewords, any joint distribution; the threshold sets the size of a ball."""
     angles = 2.0 * np.pi * np.arange(codes) / codes
@@ -272,8 +277,14 @@ def _into_unit_ball(values: FloatArray) -> FloatArray:
     return out
 
 
+def _into_unit_interval(values: FloatArray) -> FloatArray:
+    out: FloatArray = 1.0 / (1.0 + np.exp(-np.clip(values[:, :1], -700.0, 700.0)))
+    return out
+
+
 ONE_HOT_TARGET = Family("T one-hot", FiniteWorld, retargeted(finite("joint"), lambda v: np.eye(len(v))))
 SIGN_TARGET = Family("T in the unit ball", FiniteWorld, retargeted(finite("joint"), _into_unit_ball))
+UNIT_LOSS = Family("T scalar in [0, 1]", FiniteWorld, retargeted(finite("joint"), _into_unit_interval))
 SCALAR_TARGET = Family("T scalar", FiniteWorld, retargeted(finite("joint"), lambda v: v[:, :1]))
 TWO_VALUED = Family("T with two values", FiniteWorld, finite("joint", sizes=((2, 2, 2, 1, 2), (2, 3, 3, 1, 2))))
 

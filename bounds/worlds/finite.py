@@ -280,6 +280,17 @@ class FiniteWorld(Displayed):
         """L_1 of Theorem 1."""
         return float(self.lipschitz_x_at.max())
 
+    @property
+    def near_squared_distance(self) -> float:
+        """E[|| X - Y ||^2; d <= t]."""
+        return float((self.xy * ~self.far * self.lengths_xy**2).sum())
+
+    @cached_property
+    def lipschitz_x_near(self) -> float:
+        """L_1 of Theorem 6(b): that of Theorem 1, on the support points within the threshold of y only."""
+        near = ((self.xy > 0) & ~self.far).T
+        return float(_local_lipschitz(self.regression.transpose(1, 0, 2), self.x_points, near).max())
+
     # Samples, and transformations that change no quantity ------------------------------------------------
     def sample_codes(self, n: int, rng: Rng = None) -> tuple[IntArray, IntArray, IntArray]:
         """Draw n triples of symbols (t, x, y)."""

@@ -101,6 +101,23 @@ def binary_channel(flip: float, radius: float = 1.0) -> FiniteWorld:
     return FiniteWorld(tx[:, :, None], radius * SIGNS, SIGNS, np.array([[1.0]]))
 
 
+def symmetric_channel(classes: int, right: float) -> FiniteWorld:
+    """T uniform on some classes, X = T with probability `right` and else any other class, Y constant.
+
+    T and X share exactly d(right || 1 / classes) nats. Attains Fano's inequality, and at RIGHT_OF_THREE
+    the tight Pinsker curve.
+    """
+    wrong = (1.0 - right) / (classes - 1)
+    tx = (np.full((classes, classes), wrong) + (right - wrong) * np.eye(classes)) / classes
+    points = np.eye(classes)
+    return FiniteWorld(tx[:, :, None], points, points, points[:1])
+
+
+# The p for which p - 1/3 is the largest difference of two probabilities with that d(p || q):
+# log(2 p / (1 - p)) = 9 (p - 1/3) / 2.
+RIGHT_OF_THREE = 0.8109168444237915
+
+
 def erased_bit(share: float, radius: float = 1.0) -> FiniteWorld:
     """Y says whether X is 0 or a fair sign (probability `share`), T = radius X.
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from math import prod
 from typing import Literal
 
+import numpy as np
+
 from bounds.worlds.attention import AttentionWorld, SoftmaxWorld
 from bounds.worlds.families import Family, Variant, take
 from bounds.worlds.networks import PathWorld, ResidualWorld, TwoStreamWorld
+from bounds.worlds.planned import PlannedWorld
 from redundancy.array_types import FloatArray
 
 
@@ -62,6 +65,21 @@ def residual(depth: int, dim: int) -> Variant:
 
 
 RESIDUAL = Family("residual networks", ResidualWorld, (residual(2, 1), residual(4, 2)))
+
+
+def planned(depth: int, dim: int, words: int) -> Variant:
+    """Residual networks that end in logits; all weights are bounded, so that logits stay comparable."""
+    shapes = ((dim,), (depth, dim, dim), (depth, dim, dim), (depth,), (words, dim))
+
+    def build(_: FloatArray, free: FloatArray) -> PlannedWorld:
+        start, linear, curved, skip, rows = take(free, *shapes)
+        network = ResidualWorld(np.tanh(start), 0.5 * np.tanh(linear), 0.5 * np.tanh(curved), skip > 0.0)
+        return PlannedWorld(network, 2.0 * np.tanh(rows))
+
+    return Variant(0, sum(prod(s) for s in shapes), build)
+
+
+PLANNED = Family("plans of residual networks with logits", PlannedWorld, (planned(2, 1, 2), planned(4, 2, 3)))
 
 
 def two_streams(depth: int, dim: int, which: Literal["entry", "exit"]) -> Variant:

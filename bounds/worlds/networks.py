@@ -65,13 +65,17 @@ class ResidualWorld(Displayed):
             states.append(states[-1] + self._branch(layer, states[-1]))
         return np.array(states)
 
+    def rest_skipped(self, first: int, state: FloatArray) -> FloatArray:
+        """The last state when the skipped network runs from layer `first` on, starting at a state (d,)."""
+        h = state
+        for layer in range(first, len(self.linear)):
+            h = h if self.skipped[layer] else h + self._branch(layer, h)
+        return h
+
     @cached_property
     def error(self) -> float:
         """Distance between the two runs at the end."""
-        h = self.start
-        for layer in range(len(self.linear)):
-            h = h if self.skipped[layer] else h + self._branch(layer, h)
-        return float(norm(h - self.full[-1]))
+        return float(norm(self.rest_skipped(0, self.start) - self.full[-1]))
 
     @property
     def norms(self) -> FloatArray:

@@ -7,6 +7,8 @@ import functools
 import mpmath as mp
 import sympy
 
+from bounds.framework.symbolic import curve_point
+
 
 def psi(information):
     """Inverse of zeta by bisection; a series where the closed form would need too many digits."""
@@ -26,12 +28,19 @@ def psi(information):
     return (low + high) / 2
 
 
+def curve(divergence):
+    """The tight Pinsker curve: closed forms with hyperbolic functions, no series."""
+    return curve_point(divergence, mp)
+
+
 @functools.cache
 def compiled(theorem):
     """The symbolic form as a function of keyword arguments in mpmath numbers."""
     names = sorted(symbol.name for symbol in theorem.expr.free_symbols)
     by_name = {s.name: s for s in theorem.expr.free_symbols}
-    function = sympy.lambdify([by_name[n] for n in names], theorem.expr, modules=[{"Psi": psi}, "mpmath"])
+    function = sympy.lambdify(
+        [by_name[n] for n in names], theorem.expr, modules=[{"Psi": psi, "Curve": curve}, "mpmath"]
+    )
     return lambda values: function(*(mp.mpf(values[n]) for n in names))
 
 

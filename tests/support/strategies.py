@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 import re
@@ -31,8 +32,8 @@ def worlds(draw, family: Family):
 # What a parameter may be: "p" a probability, "+" a number >= 0, "++" > 0, "real", "count".
 KINDS = {
     "p": """p_far p_far_upper p_min p_max r q r_lower q_upper decoding_error mass new_mass mean_mass p_ball
-            means centre error_p""",
-    "real": "inner mean_image mean_text values_image values_text",
+            means centre error_p loss other_loss constant_loss disagreement""",
+    "real": "inner mean_image mean_text values_image values_text terms",
     "count": "size n_min n_max n_codes classes heads",
     "++": "d_max share t_positive",
     "law": "law joint product",
@@ -44,7 +45,7 @@ POSITIVE = (1e-300, 1e-20, 1e-3, 0.3, LOG2, 0.9, 1.7)
 
 def parameters(theorem: Theorem) -> list[str]:
     """Names of the numeric parameters of a theorem's function."""
-    options = ("exact", "same_target", "skipped", "r_complement", "q_complement")
+    options = ("kind", "exact", "same_target", "skipped", "r_complement", "q_complement")
     return [n for n in inspect.signature(theorem).parameters if n not in options]
 
 
@@ -94,6 +95,7 @@ def draw_arguments(theorem: Theorem, rng: np.random.Generator) -> dict[str, obje
     return out
 
 
+@functools.cache
 def vector_shapes(theorem: Theorem) -> dict[str, tuple[int, ...]]:
     """Shapes of vector parameters, read off the indices of the symbols in the symbolic form."""
     shapes: dict[str, tuple[int, ...]] = dict(FIXED.get(theorem.name, {}))

@@ -27,7 +27,7 @@ def test_find_by_label_gives_every_form():
 
 
 def test_find_by_name_and_by_equation():
-    assert names("fano") == [t.name for t in THEOREMS if "fano" in t.name]
+    assert names("fano") == [t.name for t in THEOREMS if "fano" in t.name or t.label.startswith("Fano")]
     assert names("(8.8)") == names("8.8") == ["functional_from_fano"]
     assert names("(1.2)") == ["entropy_difference"]
     assert names("F2") == ["fano"]
@@ -63,6 +63,8 @@ KINDS = {
     "skipping": r"Attention|Changed scores|From |Skipped|Late entry|Early exit|Normalisation",
     "stability": r"Continuity|Stability|.* by simulation",
     "composition": r"Composition|Pipeline",
+    "divergence": r"Pinsker|Fano",
+    "plan": r"Plan damage",
 }
 
 

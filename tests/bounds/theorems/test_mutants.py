@@ -147,6 +147,50 @@ MUTANTS = {
     "normalisation": {"two dropped": lambda d, a, b, offset=0.0: d / (np.sqrt(a**2 + offset) + np.sqrt(b**2 + offset))},
     "squared_triangle": {"second factor dropped": lambda a, b, share=1.0: (1 + share) * a**2 + b**2},
     "squared_path": {"number of steps dropped": lambda d: np.sum(np.square(d), axis=-1)},
+    "sharp_prediction_gap_from_variance": {
+        "an error dropped": lambda vx, vy, a, b, dx, dy: b * np.sqrt(vy) + np.sqrt(dy + a**2 * vx),
+        "constants exchanged": lambda vx, vy, a, b, dx, dy: np.sqrt(dx + a**2 * vy) + np.sqrt(dy + b**2 * vx),
+        "one root": lambda vx, vy, a, b, dx, dy: np.sqrt(dx + b**2 * vy + dy + a**2 * vx),
+    },
+    "sharp_prediction_gap_from_geometric": {
+        "one root": lambda e, a, b, dx, dy: np.sqrt(dx + dy + (a**2 + b**2) * special_functions.kappa(np.asarray(e))),
+        "constants exchanged": lambda e, a, b, dx, dy: bounds.sharp_prediction_gap_from_geometric(e, b, a, dx, dy),
+    },
+    "sharp_squared_prediction_gap": {
+        "coefficients of one": lambda e, a, b, dx, dy, share=1.0: (
+            dx + dy + (a**2 + b**2) * special_functions.kappa(np.asarray(e))
+        )
+    },
+    "sharp_hybrid": {
+        "far term linear": lambda near, s, p, b: s**2 * near + b**2 * p,
+        "chi of the square": lambda near, s, p, b: s**2 * near + b**2 * special_functions.chi(np.asarray(p) ** 2),
+    },
+    "sharp_hybrid_per_point": {"far term dropped": lambda near, s, q, p, b: s**2 * near},
+    "total_variation_from_divergence": {
+        "half of the root": lambda d: np.sqrt(d) / 2,
+        "Bretagnolle and Huber without the root": lambda d: 1 - np.exp(-d),
+    },
+    "divergence_from_losses": {
+        "difference for every divergence": lambda p, q, kind="kl": np.abs(p - q),
+    },
+    "loss_from_chi_square": {"spread dropped": lambda c, e: np.maximum(0, e - 0.4 * np.sqrt(c))},
+    "plan_change": {
+        "a term dropped": lambda t: np.sum(t[..., 1:], axis=-1),
+        "absolute terms": lambda t: np.sum(np.abs(t), axis=-1),
+    },
+    "divergence_from_logit_variance": {
+        "signs exchanged": lambda v, w: (
+            v * special_functions.exponential_excess(np.asarray(w)),
+            v * special_functions.exponential_excess(-np.asarray(w)),
+        )
+    },
+    "divergence_from_centred_logits": {
+        "down for up": lambda v, a, b: bounds.divergence_from_centred_logits(v, b, a),
+        "half of the variance": lambda v, a, b: (0 * v, np.log1p(v * 0.5)),
+    },
+    "plan_deviation": {"root of the sum of squares": lambda d: np.sqrt(np.sum(np.square(d), axis=-1))},
+    "divergence_of_plan": {"largest instead of sum": lambda d, b: bounds.divergence_of_plan(d[..., :1], b)},
+    "accuracy_from_disagreement": {"half": lambda d: 0.5 * d},
     "squared_distance_from_norms": {"norms dropped": lambda c, a, b: 2 * a * b * c},
 }
 

@@ -46,6 +46,7 @@ DIFFERENCES = {
     "braun_pokutta",
     "attention_removal",
     "attention_removal_exact",
+    "plan_change",
 }
 
 
@@ -55,7 +56,7 @@ def test_numeric_equals_symbolic(theorem):
     for _ in range(25):
         arguments = strategies.draw_arguments(theorem, rng)
         value = theorem(**arguments)
-        if theorem.name == "empirical_functional_from_geometric":
+        if isinstance(value, tuple):
             value = value[1]
         if theorem.name == "late_entry_propagation":
             value = value[0]
@@ -94,7 +95,9 @@ def test_is_not_vacuous(theorem):
     if theorem.tight is None:
         assert theorem.unattained
     else:
-        assert theorem.check(theorem.tight()).ratio >= 0.999
+        ratio = theorem.check(theorem.tight()).ratio
+        assert ratio >= 0.999
+        assert theorem.reached == "limit" or ratio == pytest.approx(1.0, abs=1e-8)
     # On typical worlds the statement is informative: its smaller side is positive and its larger side finite.
     rng = np.random.default_rng(3)
     checks = [theorem.check(theorem.family.random(rng)) for _ in range(12)]
