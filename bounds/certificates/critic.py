@@ -78,6 +78,7 @@ def certify_critic_information(
     >>> y = 0.8 * x + 0.6 * rng.normal(size=2000)
     >>> estimate = rd.critic_information(x, y, members=("gaussian",), rng=0)
     >>> bounds.certify(estimate, side="lower")
+    mutual information in [0.3836, inf] nats at confidence 0.95 (betting, n = 2000 rows)
     """
     if side != "lower":
         raise ValueError(
