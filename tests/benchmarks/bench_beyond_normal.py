@@ -81,10 +81,11 @@ def run(folder: Path, results: Path, seeds: list[int], names: list[str], shard: 
 
 def table(files: list[Path]) -> None:
     """Print the results as Markdown: seed 0 task by task, then mean absolute errors over all seeds."""
-    rows = [row for file in files for row in csv.DictReader(file.open())]
+    every = [row for file in files for row in csv.DictReader(file.open())]
+    rows = list({(row["task"], row["seed"], row["estimator"]): row for row in every}.values())
     others = sorted({row["estimator"] for row in rows} - {"critic_information"})
     by_task = {(row["task"], row["estimator"]): row for row in rows if row["seed"] == "0"}
-    print("| task | truth | critic | member | error | certified | seconds | doubt |", *others, sep=" ", end=" |\n")
+    print("| task | truth | critic | member | error | certified | seconds | doubt |", " | ".join(others), "|")
     print("|---|---|---|---|---|---|---|---|" + "---|" * len(others))
     for (task, estimator), row in sorted(by_task.items()):
         if estimator != "critic_information":
