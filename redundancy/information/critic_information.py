@@ -373,7 +373,7 @@ def _doubts(
     learned = member not in ("gaussian", "student", "neighbours") or width > TRUSTED_NEIGHBOUR_COLUMNS
     if copulas and learned and bound[member] > max(copulas) + 0.05 and member not in ("gaussian", "student"):
         doubts.append(
-            f"{member!r} predicts held-out pairs better than the copulas of all columns do, and its value is a held-out "
-            f"lower bound that may fall short of the truth by more than {MISSED}"
+            f"{member!r} predicts held-out pairs better than the copulas of all columns do, and its value is a "
+            f"held-out lower bound that may fall short of the truth by more than {MISSED}"
         )
     return doubts
