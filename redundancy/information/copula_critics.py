@@ -98,13 +98,13 @@ def student_copula(x: FloatArray, y: FloatArray) -> Copula:
     for nu in DEGREES:
         z = quantiles(u, nu)
         for _ in range(ITERATIONS):
-            weight = (nu + d) / (nu + _quadratic(z, np.linalg.inv(s)))
+            weight = (nu + d) / (nu + _quadratic(z, _inverse(s)))
             updated = _unit_diagonal((z * weight[:, None]).T @ z)
             change = float(np.abs(updated - s).max())
             s = updated
             if change < 1e-3:
                 break
-        q = _quadratic(z, np.linalg.inv(s))
+        q = _quadratic(z, _inverse(s))
         margins = d * (gammaln((nu + 1) / 2) - gammaln(nu / 2)) - (nu + 1) / 2 * np.log1p(z**2 / nu).sum(1)
         joint = gammaln((nu + d) / 2) - gammaln(nu / 2) - 0.5 * np.linalg.slogdet(s)[1]
         likelihood = float((joint - (nu + d) / 2 * np.log1p(q / nu) - margins).mean())
@@ -132,6 +132,10 @@ def _log_det_bias(d: int, n: int) -> float:
     from scipy.special import digamma
 
     return float(digamma((n - np.arange(1, d + 1)) / 2).sum() + d * math.log(2.0 / (n - 1)))
+
+
+def _inverse(matrix: FloatArray) -> FloatArray:
+    return np.asarray(np.linalg.inv(matrix), dtype=np.float64)
 
 
 def _quadratic(z: FloatArray, matrix: FloatArray) -> FloatArray:

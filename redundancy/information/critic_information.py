@@ -157,8 +157,8 @@ def critic_information(
             raise ValueError(f"{name}: expected a column that varies, got constant columns; they carry no information")
     if not members and not critics:
         raise ValueError("members: expected at least one critic, got none")
-    for member in members:
-        checks.one_of(member, PANEL, name="members")
+    for name_of_member in members:
+        checks.one_of(name_of_member, PANEL, name="members")
     if checks.number(k, name="k") < 1:
         raise ValueError(f"k: expected at least 1 neighbour, got {k}")
     group, sizes = checks.group_index(groups, n)
