@@ -3,6 +3,7 @@
 from bounds.certificates.certificate import Certificate
 from bounds.certificates.certify import certify
 from bounds.certificates.clustered import dkw_deviation, image_event, one_row_per_group
+from bounds.certificates.critic import certify_critic_information
 from bounds.certificates.entropy import certify_entropy, certify_plugin_entropy
 from bounds.certificates.information import certify_information
 from bounds.certificates.means import certify_curve, certify_mean, certify_token_mean
@@ -214,6 +215,7 @@ __all__ = [
     "braun_pokutta",
     "brier_from_information",
     "certify",
+    "certify_critic_information",
     "certify_curve",
     "certify_entropy",
     "certify_information",

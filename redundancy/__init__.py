@@ -5,6 +5,7 @@ from redundancy.distance.metrics import Distance, row_distances
 from redundancy.distance.proximal import proximal
 from redundancy.estimate import Estimate, Quantity
 from redundancy.information.codebook import Codebook
+from redundancy.information.critic_information import critic_information
 from redundancy.information.discrete import (
     conditional_entropy,
     conditional_mutual_information,
@@ -47,6 +48,7 @@ __all__ = [
     "cka",
     "conditional_entropy",
     "conditional_mutual_information",
+    "critic_information",
     "entropy",
     "functional",
     "gaussian_broja",

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from typing import Literal, TypedDict, Unpack
 
 from bounds.certificates.certificate import Certificate, Side
+from bounds.certificates.critic import certify_critic_information
 from bounds.certificates.entropy import certify_plugin_entropy
 from bounds.certificates.means import certify_curve, certify_mean, certify_token_mean
 from bounds.confidence import Method
 from redundancy import checks
-from redundancy.estimate import Estimate
+from redundancy.estimate import Estimate, Quantity
 
 MEANS = (
     "mean",
@@ -63,6 +64,7 @@ def certify(
     the same with ``weighting="token"``                 `certify_token_mean`
     proximal with ``method="dkw"``                      `certify_curve`
     entropy, conditional entropy, informational         `certify_plugin_entropy`
+    mutual information of `critic_information`          `certify_critic_information`
     ==================================================  ==========================
 
     Parameters
@@ -136,6 +138,8 @@ def _certifier(estimate: Estimate, method: str | None, weighting: str) -> Certif
     checks.one_of(weighting, ("image", "token"), name="weighting")
     if estimate.quantity in ENTROPIES:
         certifier: Certifier = certify_plugin_entropy
+    elif estimate.quantity == Quantity.MUTUAL_INFORMATION and "pairs" in estimate.details:
+        certifier = certify_critic_information
     elif estimate.quantity in MEANS or estimate.per_unit is None:
         certifier = certify_curve if method == "dkw" else certify_mean
     else:

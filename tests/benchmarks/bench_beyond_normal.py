@@ -1,0 +1,127 @@
+"""Estimators of mutual information on the forty tasks of *Beyond Normal* (Czyz et al. 2023, arXiv:2306.11078).
+
+The package of the tasks (`benchmark-mi`) needs an older jax, so it draws the samples in an environment of its own:
+
+    python tests/benchmarks/bench_beyond_normal.py draw SAMPLES          (there; also runs its estimators: peers)
+    python tests/benchmarks/bench_beyond_normal.py run SAMPLES RESULTS   (here; resumes where it stopped)
+    python tests/benchmarks/bench_beyond_normal.py table RESULTS...
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+import time
+import warnings
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+ROWS = 5000
+FIELDS = ("task", "seed", "truth", "estimator", "value", "seconds", "low", "member", "doubt")
+
+
+def draw(folder: Path, seeds: list[int]) -> None:
+    """Write the samples of all tasks as TASK__SEED.npz; needs benchmark-mi."""
+    import bmi
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, task in bmi.benchmark.BENCHMARK_TASKS.items():
+        for seed in seeds:
+            x, y = task.sample(ROWS, seed)
+            np.savez(folder / f"{name}__{seed}.npz", x=np.asarray(x), y=np.asarray(y), truth=task.mutual_information)
+
+
+def estimates(x, y, names):
+    """(estimator, value, processor seconds, certified limit, member, doubts) of each estimator."""
+    import bounds
+    import redundancy as rd
+
+    calls = {
+        "critic_information": lambda: rd.critic_information(x, y, rng=0, on_doubt="ignore"),
+        "ksg": lambda: rd.ksg(x, y, on_doubt="ignore").value,
+        "gaussian_information": lambda: rd.gaussian_information(x, y),
+        "summary_information": lambda: rd.summary_information(x, y, rng=0, on_doubt="ignore").value,
+    }
+    for name in names:
+        start = time.process_time()
+        result = calls[name]()
+        seconds = time.process_time() - start
+        if isinstance(result, float):
+            yield name, result, seconds, "", "", ""
+            continue
+        low = bounds.certify(result, side="lower").low
+        yield name, result.value, seconds, low, result.details["member"], "; ".join(result.details["doubts"])
+
+
+def run(folder: Path, results: Path, seeds: list[int], names: list[str], shard: tuple[int, int]) -> None:
+    """Estimate every sample that `results` does not hold yet."""
+    old = list(csv.DictReader(results.open())) if results.exists() else []
+    finished = {(row["task"], int(row["seed"]), row["estimator"]) for row in old}
+    samples = sorted(folder.glob("*__*.npz"), key=lambda path: (int(path.stem.rsplit("__")[1]), path.stem))
+    for path in samples[shard[0] :: shard[1]]:
+        task, seed = path.stem.rsplit("__")
+        missing = [name for name in names if (task, int(seed), name) not in finished]
+        if int(seed) not in seeds or not missing:
+            continue
+        sample = np.load(path)
+        x, y = (sample[side].astype(np.float64) for side in ("x", "y"))
+        for name, value, seconds, low, member, doubt in estimates(x, y, missing):
+            fresh = not results.exists()
+            with results.open("a", newline="") as file:
+                writer = csv.writer(file)
+                if fresh:
+                    writer.writerow(FIELDS)
+                row = (f"{float(sample['truth']):.4f}", name, f"{value:.4f}", f"{seconds:.2f}", low, member, doubt)
+                writer.writerow((task, seed, *row))
+            print(task, seed, *row[:-1], flush=True)
+
+
+def table(files: list[Path]) -> None:
+    """Print the results as Markdown: seed 0 task by task, then mean absolute errors over all seeds."""
+    every = [row for file in files for row in csv.DictReader(file.open())]
+    rows = list({(row["task"], row["seed"], row["estimator"]): row for row in every}.values())
+    others = sorted({row["estimator"] for row in rows} - {"critic_information"})
+    by_task = {(row["task"], row["estimator"]): row for row in rows if row["seed"] == "0"}
+    print("| task | truth | critic | member | error | certified | seconds | doubt |", " | ".join(others), "|")
+    print("|---|---|---|---|---|---|---|---|" + "---|" * len(others))
+    for (task, estimator), row in sorted(by_task.items()):
+        if estimator != "critic_information":
+            continue
+        truth, value = float(row["truth"]), float(row["value"])
+        cells = [f"{float(by_task[task, o]['value']):.3f}" if (task, o) in by_task else "" for o in others]
+        doubt = "yes" if row["doubt"] else ""
+        numbers = f"{truth:.3f} | {value:.3f} | {row['member']} | {value - truth:+.3f} | {float(row['low']):.3f}"
+        print(f"| {task} | {numbers} | {float(row['seconds']):.0f} | {doubt} |", " | ".join(cells), "|")
+    errors = defaultdict(list)
+    for row in rows:
+        errors[row["estimator"], row["seed"]].append(abs(float(row["value"]) - float(row["truth"])))
+    for (estimator, seed), each in sorted(errors.items()):
+        print(f"{estimator}, seed {seed}: mean absolute error {np.mean(each):.3f} over {len(each)} tasks")
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("step", choices=("draw", "run", "table"))
+    parser.add_argument("paths", nargs="+", type=Path)
+    parser.add_argument("--seeds", default="0")
+    parser.add_argument("--estimators", default="critic_information,ksg,gaussian_information,summary_information")
+    parser.add_argument("--shard", default="0/1", help="i/n: every n-th sample from the i-th")
+    options = parser.parse_args()
+    seeds = [int(seed) for seed in options.seeds.split(",")]
+    if options.step == "draw":
+        draw(options.paths[0], seeds)
+    elif options.step == "table":
+        table(options.paths)
+    else:
+        warnings.simplefilter("ignore")
+        i, n = options.shard.split("/")
+        run(options.paths[0], options.paths[1], seeds, options.estimators.split(","), (int(i), int(n)))
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+    main()
