@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -13,10 +13,22 @@ from scipy.special import digamma
 from redundancy import checks
 from redundancy.array_types import FloatArray, Rng
 from redundancy.estimate import Estimate, Quantity
-from redundancy.information.knn_checks import OnDoubt, doubt, neighbor_matrix, refuse_ties
-from redundancy.information.knn_search import Norm, backend, neighbor_counts
+from redundancy.information.knn_checks import (
+    OnDoubt,
+    Scale,
+    doubt,
+    images_of,
+    neighbor_columns,
+    neighbors,
+    noise,
+    refuse_ties,
+    thin_directions,
+    threads,
+)
+from redundancy.information.knn_search import Images, Neighborhoods, Norm, Subset, backend, neighborhoods
 
 Variant = Literal[1, 2]
+ROWS_PER_NEIGHBOR = 20  # fewer rows (or images) per neighbour: more than a tenth is missing even in 1 + 1 columns
 # (total dimensions, rows from which the bias stays near a tenth of the truth), measured by
 # tests/benchmarks/bench_information.py; beyond the last entry, no number of rows was found to be enough
 ROWS_NEEDED = ((2, 0), (4, 1000), (6, 3000))
@@ -29,6 +41,8 @@ def ksg(
     *,
     variant: Variant = 1,
     norm: Norm = "max",
+    scale: Scale = "standard",
+    groups: ArrayLike | None = None,
     jitter: float = 0.0,
     rng: Rng = None,
     on_doubt: OnDoubt = "warn",
@@ -105,24 +119,9 @@ def ksg(
     >>> round(rd.ksg(x, y).value, 3)
     0.212
     """
-    checks.one_of(norm, get_args(Norm), name="norm")
-    if variant not in (1, 2):
-        raise ValueError(f"variant: expected 1 (balls) or 2 (rectangles), got {variant}")
-    blocks, doubts = _blocks({"x": x, "y": y}, k, jitter, rng)
-    n = blocks[0].shape[0]
-    rectangles = variant == 2
-    radius, (near_x, near_y) = neighbor_counts(
-        blocks, [(0,), (1,)], k, norm=norm, rectangles=rectangles, workers=workers
-    )
-    refuse_ties(radius, k)
-    if rectangles:
-        local = digamma(k) - 1.0 / k + digamma(n) - digamma(near_x) - digamma(near_y)
-    else:
-        local = digamma(k) + digamma(n) - digamma(near_x + 1.0) - digamma(near_y + 1.0)
-    value = float(local.mean())
-    doubts += out_of_range(n, blocks[0].shape[1] + blocks[1].shape[1], value)
-    doubt(doubts, on_doubt)
-    return _estimate(Quantity.MUTUAL_INFORMATION, local, blocks, doubts, _Choices(k, variant, norm, jitter))
+    choices = _Choices(k, variant, norm, scale, jitter, workers)
+    space = _space({"x": x, "y": y}, choices, groups, rng)
+    return _information(Quantity.MUTUAL_INFORMATION, space, choices, on_doubt)
 
 
 def knn_conditional_mutual_information(
@@ -131,8 +130,10 @@ def knn_conditional_mutual_information(
     z: ArrayLike,
     k: int = 5,
     *,
-    variant: Variant = 2,
+    variant: Variant | None = None,
     norm: Norm = "max",
+    scale: Scale = "standard",
+    groups: ArrayLike | None = None,
     jitter: float = 0.0,
     rng: Rng = None,
     on_doubt: OnDoubt = "warn",
@@ -188,74 +189,162 @@ def knn_conditional_mutual_information(
     >>> round(rd.knn_conditional_mutual_information(x, y, z).value, 2)
     0.04
     """
-    checks.one_of(norm, get_args(Norm), name="norm")
-    if variant not in (1, 2):
-        raise ValueError(f"variant: expected 1 (balls) or 2 (rectangles), got {variant}")
-    blocks, doubts = _blocks({"x": x, "y": y, "z": z}, k, jitter, rng)
-    rectangles = variant == 2
-    radius, (near_xz, near_yz, near_z) = neighbor_counts(
-        blocks, [(0, 2), (1, 2), (2,)], k, norm=norm, rectangles=rectangles, workers=workers
-    )
-    refuse_ties(radius, k)
-    if rectangles:
-        correction = 1.0 / near_xz + 1.0 / near_yz - 2.0 / k
-        local = digamma(k) + correction + digamma(near_z) - digamma(near_xz) - digamma(near_yz)
-    else:
-        local = digamma(k) + digamma(near_z + 1.0) - digamma(near_xz + 1.0) - digamma(near_yz + 1.0)
-    value = float(local.mean())
-    doubts += out_of_range(len(local), sum(b.shape[1] for b in blocks), value)
-    doubt(doubts, on_doubt)
-    choices = _Choices(k, variant, norm, jitter)
-    return _estimate(Quantity.CONDITIONAL_MUTUAL_INFORMATION, local, blocks, doubts, choices)
+    if variant is None:
+        variant = 2 if groups is None or checks.group_index(groups, len(groups))[1].max() == 1 else 1
+    choices = _Choices(k, variant, norm, scale, jitter, workers)
+    space = _space({"x": x, "y": y, "z": z}, choices, groups, rng)
+    if variant == 2 and not space.images.single:
+        space.doubts.append("variant 2 with several rows per image was found to be biased upwards; use variant=1")
+    return _information(Quantity.CONDITIONAL_MUTUAL_INFORMATION, space, choices, on_doubt)
 
 
-def out_of_range(n: int, dimensions: int, value: float) -> list[str]:
-    """Reasons to distrust a neighbour estimate of this value from so many rows and dimensions."""
+def out_of_range(n: int, k: int, dimensions: int, value: float, *, units: str = "rows") -> list[str]:
+    """Reasons to distrust a neighbour estimate of this value from so many rows (or images) and dimensions."""
     doubts = []
     needed = next((rows for most, rows in ROWS_NEEDED if dimensions <= most), np.inf)
     if n < needed:
         doubts.append(
-            f"KSG in {dimensions} dimensions from {n} rows falls short of the truth by more than a tenth (shown to "
+            f"KSG in {dimensions} dimensions from {n} {units} falls short of the truth by more than a tenth (shown to "
             "work up to 4 dimensions from 1,000 rows, 6 from 3,000); summarise first: summary_information"
+        )
+    elif n < ROWS_PER_NEIGHBOR * k:
+        doubts.append(
+            f"KSG with k = {k} from {n} {units} falls short of the truth by more than a tenth; collect "
+            f"{ROWS_PER_NEIGHBOR} {units} per neighbour"
         )
     if value > 0.5 * np.log(n):
         doubts.append(
-            f"{value:.2f} nats from {n} rows: KSG saturates (shown to work up to 0.5 log n = {0.5 * np.log(n):.2f})"
+            f"{value:.2f} nats from {n} {units}: KSG saturates (shown to work up to 0.5 log n = {0.5 * np.log(n):.2f})"
         )
     return doubts
 
 
-def _blocks(variables: Mapping[str, ArrayLike], k: int, jitter: float, rng: Rng) -> tuple[list[FloatArray], list[str]]:
-    generator = np.random.default_rng(rng)
-    blocks, doubts = [], []
-    for name, variable in variables.items():
-        columns, _, reasons = neighbor_matrix(variable, k, name=name, jitter=jitter, rng=generator)
-        blocks.append(columns)
-        doubts += reasons
-    lengths = [b.shape[0] for b in blocks]
-    if len(set(lengths)) > 1:
-        raise ValueError(f"{', '.join(variables)}: expected paired rows, got {lengths} rows")
-    return blocks, doubts
+def local_terms(
+    near: Neighborhoods, subsets: Sequence[Subset], signs: Sequence[int], k: int, total: FloatArray
+) -> FloatArray:
+    """Pointwise terms (n,): the joint ball, the whole sample (`total`), and the signed counts of the subspaces.
+
+    A subspace of f blocks whose box has f sides longer than 0 contributes psi(count) - (f - 1) / count, as in the
+    second estimator of the paper; without a free side (an atom) all copies lie in it and it contributes
+    psi(count + 1). A count of m rows that carry the information of one is deflated to psi(count / m + 1) + log m.
+    """
+    local = digamma(k) + near.crowd + total
+    if near.extents is not None:
+        free = (near.extents > 0).sum(1)
+        local = local - np.maximum(free - 1.0, 0.0) / k
+    for subset, count, clump, sign in zip(subsets, near.counts, near.clumps, signs, strict=True):
+        if near.extents is None:
+            term = digamma(count / clump + 1.0) + np.log(clump)
+        else:
+            free = (near.extents[:, list(subset)] > 0).sum(1)
+            argument = (count - (free > 0)) / clump + 1.0
+            term = digamma(argument) + np.log(clump) - np.maximum(free - 1.0, 0.0) / argument
+        local = local + sign * term
+    return np.asarray(local, dtype=np.float64)
+
+
+def total_term(images: Images) -> FloatArray:
+    """psi of the number of images, and the logarithm of their rows per image: the sample that each row sees (n,)."""
+    others = images.sizes.size - 1
+    return np.asarray(digamma(others + 1.0) + np.log((images.others + 1.0) / (others + 1.0)))
 
 
 @dataclass(frozen=True)
 class _Choices:
-    """The options that the settings of a result record."""
+    """The options of a neighbour estimate of information, checked."""
 
     k: int
     variant: Variant
     norm: Norm
+    scale: Scale
     jitter: float
+    workers: int
+
+    def __post_init__(self) -> None:
+        neighbors(self.k)
+        checks.one_of(self.norm, get_args(Norm), name="norm")
+        checks.one_of(self.scale, get_args(Scale), name="scale")
+        if isinstance(self.variant, bool) or self.variant not in (1, 2):
+            raise ValueError(f"variant: expected 1 (balls) or 2 (rectangles), got {self.variant}")
+        noise(self.jitter)
+        threads(self.workers)
 
 
-def _estimate(
-    quantity: Quantity, local: FloatArray, blocks: list[FloatArray], doubts: list[str], choices: _Choices
-) -> Estimate:
+@dataclass(frozen=True)
+class _Space:
+    """Standardised blocks of columns, the tolerances of their ranks, the images of the rows, and doubts so far."""
+
+    names: tuple[str, ...]
+    blocks: list[FloatArray]
+    tolerances: list[float]
+    images: Images
+    grouped: bool
+    doubts: list[str]
+
+
+def _space(variables: Mapping[str, ArrayLike], choices: _Choices, groups: ArrayLike | None, rng: Rng) -> _Space:
+    arrays = {name: checks.matrix(variable, name=name, min_rows=2) for name, variable in variables.items()}
+    lengths = [len(a) for a in arrays.values()]
+    if len(set(lengths)) > 1:
+        raise ValueError(f"{', '.join(variables)}: expected paired rows, got {lengths} rows")
+    images = images_of(groups, lengths[0], choices.k, name="x")
+    generator = np.random.default_rng(rng)
+    blocks, tolerances, doubts = [], [], []
+    for name, array in arrays.items():
+        columns = neighbor_columns(array, name=name, scale=choices.scale, jitter=choices.jitter, rng=generator)
+        constant = columns.standard.constant
+        if constant.all() and name != "z":
+            raise ValueError(f"{name}: every column is constant; it carries no information")
+        blocks.append(columns.z[:, ~constant] if not constant.all() else columns.z[:, :1])
+        tolerances.append(columns.standard.rank_tolerance)
+        doubts += columns.doubts
+    return _Space(tuple(variables), blocks, tolerances, images, groups is not None, doubts)
+
+
+def _information(quantity: Quantity, space: _Space, choices: _Choices, on_doubt: OnDoubt) -> Estimate:
+    given_z = len(space.blocks) == 3
+    subsets: list[Subset] = [(0, 2), (1, 2), (2,)] if given_z else [(0,), (1,)]
+    signs = (-1, -1, 1) if given_z else (-1, -1)
+    near = neighborhoods(
+        space.blocks,
+        subsets,
+        choices.k,
+        norm=choices.norm,
+        images=space.images,
+        rectangles=choices.variant == 2,
+        workers=choices.workers,
+    )
+    refuse_ties(near.radius, choices.k)
+    total = np.zeros(len(near.radius)) if given_z else total_term(space.images)
+    local = local_terms(near, subsets, signs, choices.k, total)
+    value = float(local.mean())
+    doubts = list(space.doubts)
+    for name, block, tolerance in zip(space.names, space.blocks, space.tolerances, strict=True):
+        doubts += thin_directions(block, near.radius, tolerance, name)
+    units = space.images.sizes.size
+    doubts += out_of_range(
+        units, choices.k, sum(b.shape[1] for b in space.blocks), value, units="images" if space.grouped else "rows"
+    )
+    doubt(doubts, on_doubt)
     settings = {
         "method": f"ksg{choices.variant}",
         "k": choices.k,
         "norm": choices.norm,
+        "scale": choices.scale,
         "jitter": choices.jitter,
     }
-    details = {"local": local, "n": len(local), "doubts": tuple(doubts), "backend": backend(blocks, choices.norm)}
-    return Estimate(value=float(local.mean()), quantity=quantity, unit="nats", settings=settings, details=details)
+    details = {
+        "local": local,
+        "n": len(local),
+        "units": units,
+        "doubts": tuple(doubts),
+        "backend": backend(space.blocks, choices.norm),
+    }
+    return Estimate(
+        value=value,
+        quantity=quantity,
+        unit_of_sampling="image" if space.grouped else "row",
+        unit="nats",
+        settings=settings,
+        details=details,
+    )

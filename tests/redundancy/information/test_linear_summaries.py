@@ -62,8 +62,8 @@ def test_gaussian_information():
     rng = np.random.default_rng(0)
     x = rng.standard_normal((2000, 2))
     y = x + rng.standard_normal((2000, 2))
-    assert rd.gaussian_information(x, y) == pytest.approx(math.log(2), abs=0.06)
-    assert rd.gaussian_information(x, rng.standard_normal((2000, 2))) == pytest.approx(0.0, abs=0.005)
+    assert float(rd.gaussian_information(x, y)) == pytest.approx(math.log(2), abs=0.06)
+    assert float(rd.gaussian_information(x, rng.standard_normal((2000, 2)))) == pytest.approx(0.0, abs=0.005)
     with pytest.raises(ValueError, match="more rows than columns"):
         rd.gaussian_information(x[:4], y[:4])
 
@@ -85,6 +85,8 @@ def test_doubts_are_reported():
     [
         ({"components": 0}, "components"),
         ({"components": 6}, "components"),
+        ({"components": "all"}, "components"),
+        ({"estimator": "gaussian", "k": 3}, "k: expected no"),
         ({"summary": "pca"}, "summary: expected"),
         ({"estimator": "infonce"}, "estimator: expected"),
         ({"folds": 1}, "folds"),
