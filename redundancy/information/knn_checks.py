@@ -87,10 +87,10 @@ def neighbor_columns(
     doubts = []
     varying = np.flatnonzero(~standard.constant)
     if jitter == 0 and varying.size:
-        doubts += low_precision(z[:, varying], name)
+        doubts += low_precision(x[:, varying], name)
     if scale == "rank":
         z = z.copy()
-        z[:, varying] = _normal_scores(z[:, varying])
+        z[:, varying] = _normal_scores(x[:, varying])  # of x: centring may merge small values
     elif varying.size:
         doubts += _heavy_tails(z[:, varying], name)
     if jitter > 0:
@@ -99,10 +99,10 @@ def neighbor_columns(
     return NeighborColumns(z, standard, doubts)
 
 
-def _normal_scores(z: FloatArray) -> FloatArray:
+def _normal_scores(x: FloatArray) -> FloatArray:
     """Normal quantiles of the mid-ranks of each column, at unit spread; ties stay ties."""
-    scores = np.asarray(ndtri((rankdata(z, axis=0) - 0.5) / len(z)))
-    return scores / np.sqrt(np.mean(scores**2, axis=0))
+    scores = np.asarray(ndtri((rankdata(x, axis=0) - 0.5) / len(x)), dtype=np.float64)
+    return np.asarray(scores / np.sqrt(np.mean(scores**2, axis=0)))
 
 
 def low_precision(z: FloatArray, name: str) -> list[str]:
@@ -158,7 +158,7 @@ def refuse_ties(radius: FloatArray, k: int, *, jitter_helps: bool = True) -> Non
     if copies:
         remedy = (
             "use mixed_information or the discrete estimators, or jitter=... (a fraction of the spread, about the "
-            "rounding step)"
+            "rounding step); scale='rank' if they come from heavy tails"
             if jitter_helps
             else "drop the copies or use the discrete estimators"
         )

@@ -197,11 +197,12 @@ def _first_rows(gaps: FloatArray, near: IntArray, rows: IntArray, k: int, images
     inside = np.zeros_like(own)
     inside[resolved] = (gaps[resolved] < radius[:, None]) & ~own[resolved]
     run = np.cumsum(starts.ravel()) - 1
-    rows_of_run = np.bincount(run, np.take_along_axis(inside, by_image, 1).ravel())
+    rows_of_run = np.asarray(np.bincount(run, np.take_along_axis(inside, by_image, 1).ravel()), dtype=np.float64)
     row_of_run = np.repeat(np.arange(len(rows)), starts.sum(1))
     sums = [np.bincount(row_of_run, rows_of_run**power, len(rows))[resolved] for power in (1, 2)]
     distinct = np.bincount(row_of_run, rows_of_run > 0, len(rows))[resolved]
-    return _FirstRows(resolved, radius, np.asarray(index, dtype=np.int64), _crowd(distinct, *sums))
+    crowd = _crowd(*(np.asarray(a, dtype=np.float64) for a in (distinct, *sums)))
+    return _FirstRows(resolved, radius, np.asarray(index, dtype=np.int64), crowd)
 
 
 def _crowd(images: FloatArray, total: FloatArray, squares: FloatArray) -> FloatArray:

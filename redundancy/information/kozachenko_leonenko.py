@@ -68,7 +68,11 @@ def knn_entropy(
         Subtract the error made on a standard Gaussian sample of the same n, d, k and norm. Worthwhile from about
         ten columns; exact only in so far as the distribution is as smooth as a Gaussian.
     surface : {"flat", "sphere"}
-        "sphere": rows of the same norm; entropy with respect to the area of the unit sphere (caps of dimension d - 1).
+        "sphere": rows on a sphere of any centre and radius, perhaps within a flat (the rows of a LayerNorm); entropy
+        with respect to the area of that sphere at radius 1, `details["dimension"]` its dimension. whiten, calibrate,
+        jitter and norm belong to "flat" and are refused.
+    groups : array_like (n,), optional
+        Image of each row, as in :func:`ksg`.
     jitter, rng, on_doubt, workers
         As in :func:`ksg`; rng also draws the calibration sample.
 
@@ -81,8 +85,8 @@ def knn_entropy(
     Raises
     ------
     ValueError
-        As in :func:`ksg`; rows on a sphere with surface="flat" (the entropy is -infinity) and the reverse; whiten with
-        n <= d or linearly dependent columns.
+        As in :func:`ksg`; constant or linearly dependent columns, rows on a sphere or another curve or surface (the
+        entropy is -infinity) with surface="flat"; rows on no sphere with surface="sphere"; whiten with n <= d.
 
     See Also
     --------
@@ -92,7 +96,8 @@ def knn_entropy(
     Notes
     -----
     h = psi(n) - psi(k) + log c_d + d E log r_k, where r_k is the distance to the k-th neighbour and c_d the volume of
-    the unit ball.
+    the unit ball. With groups of s rows and N images: h = psi(N) + log s - psi(k) - E log S + log c_d + d E log r_k,
+    where r_k is the distance to the k-th nearest image and S its mean number of rows within r_k (see :func:`ksg`).
 
     References
     ----------

@@ -56,7 +56,7 @@ def ksg(
     Parameters
     ----------
     x, y : array_like (n,) or (n, d)
-        Paired rows, finite.
+        Paired rows, finite. Constant columns beside others change nothing.
     k : int
         Number of neighbours. A small k means less bias and more variance.
     variant : {1, 2}
@@ -64,13 +64,21 @@ def ksg(
     norm : {"max", "euclidean"}
         Distance within x and within y; the joint distance is the larger of the two. "euclidean" runs on matrix
         products and is the faster one beyond about ten columns.
+    scale : {"standard", "rank"}
+        Unit spread, or the normal scores of the ranks of each column: the information is the same, and heavy tails
+        no longer hide the bulk. Equal values keep equal ranks.
+    groups : array_like (n,), optional
+        Image of each row. Rows of the row's own image are neither neighbours nor counted, the k-th neighbour is the
+        first row of the k-th nearest image, and counts are deflated by the number of rows an image has in them.
+        Without groups rows of one image count as independent, and their likeness as information.
     jitter : float
         Gaussian noise in units of each column's spread, for data with ties; changes what is estimated.
     rng : Generator, int or None
         For the jitter only.
     on_doubt : {"warn", "raise", "ignore"}
         What to do when the input or the result is outside the range where KSG was shown to work
-        (docs/how-to/choose-an-estimator.md): low-precision columns, many dimensions, too much information for n.
+        (docs/how-to/choose-an-estimator.md): low precision, heavy tails, nearly dependent columns, few rows for k, many
+        dimensions, too much information for n.
     workers : int
         Threads of the tree; -1 for all.
 
@@ -83,7 +91,8 @@ def ksg(
     Raises
     ------
     ValueError
-        NaN, unequal lengths, n <= k + 1, constant columns, rows with k or more exact copies, unknown options.
+        NaN, unequal lengths, k + 1 or fewer rows (images, with groups), a variable without a varying column, rows with
+        k or more exact copies, unknown options.
     TypeError
         Arrays that do not hold real numbers.
 
@@ -94,6 +103,7 @@ def ksg(
 
     See Also
     --------
+    mixed_information : Variables with atoms.
     summary_information : Wide layers.
     knn_conditional_mutual_information : Given a third variable.
     mutual_information : Discrete variables.
@@ -101,7 +111,14 @@ def ksg(
     Notes
     -----
     Variant 1: I = psi(k) + psi(n) - E[psi(n_x + 1) + psi(n_y + 1)], where n_x counts the rows whose x is strictly
-    closer than the k-th joint neighbour.
+    closer than the k-th joint neighbour. Variant 2 adds -1 / k where the box has both sides; at an atom of X, where
+    one side is 0, it does not, and all copies are counted.
+
+    With groups, N images and s rows per image: images are independent of each other, so the share Q of images with a
+    row in the ball obeys E log Q = psi(k) - psi(N), and the mass of the ball is Q S / s, S the mean number of rows in
+    it of an image that has any. Hence I = psi(k) + E log S + psi(N) + log s - E[c(n_x) + c(n_y)], where
+    c(n) = psi(n / m + 1) + log m and m = sum S^2 / sum S over the images counted. For one row per image this is the
+    formula above; for images of s equal rows it is that formula for one row per image.
 
     References
     ----------
@@ -145,11 +162,11 @@ def knn_conditional_mutual_information(
     ----------
     x, y, z : array_like (n,) or (n, d)
         Paired rows, finite; z is the variable conditioned on.
-    k, norm, jitter, rng, on_doubt, workers
+    k, norm, scale, groups, jitter, rng, on_doubt, workers
         As in :func:`ksg`.
-    variant : {1, 2}
-        1 counts in balls and is biased towards 0 when Z has many columns; 2 (rectangles, default) is less so, but
-        always computes all n^2 distances.
+    variant : {1, 2}, optional
+        1 counts in balls and is biased towards 0 when Z has many columns; 2 (rectangles) is less so. The default is 2,
+        but 1 with several rows per image, where 2 is biased upwards.
 
     Returns
     -------
@@ -190,7 +207,8 @@ def knn_conditional_mutual_information(
     0.04
     """
     if variant is None:
-        variant = 2 if groups is None or checks.group_index(groups, len(groups))[1].max() == 1 else 1
+        n = len(checks.matrix(x, name="x"))
+        variant = 2 if groups is None or checks.group_index(groups, n)[1].size == n else 1
     choices = _Choices(k, variant, norm, scale, jitter, workers)
     space = _space({"x": x, "y": y, "z": z}, choices, groups, rng)
     if variant == 2 and not space.images.single:

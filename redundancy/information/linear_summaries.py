@@ -49,10 +49,11 @@ def summary_information(
     ----------
     x, y : array_like (n, d_x), (n, d_y)
         Paired rows of two layers.
-    components : int
-        Number of columns that each side is summarised by. More can carry more information and need more rows.
+    components : int or "cv"
+        Number of columns that each side is summarised by. "cv" chooses among a few by the estimate on held-out rows
+        of each training fold; the choices are `details["components"]`.
     summary : {"ridge", "cca", "pls"}
-        "ridge": the leading components of y predicted from x, and that prediction predicted from y (one round of
+        "ridge": y predicted from x, the directions that are predicted best, and those predicted from y (one round of
         alternating conditional expectations, RidgeCV). "cca", "pls": scikit-learn's CCA (needs many more rows than
         columns) and PLSCanonical.
     estimator : {"ksg", "gaussian"}
@@ -60,7 +61,7 @@ def summary_information(
     k, on_doubt
         As in :func:`ksg`.
     folds, groups, rng
-        Cross-fitting; rows of one group (image) stay together.
+        Cross-fitting; rows of one group (image) stay together and are no neighbours, as in :func:`ksg`.
 
     Returns
     -------
@@ -71,7 +72,8 @@ def summary_information(
     Raises
     ------
     ValueError
-        As in :func:`ksg`; folds with fewer than k + 2 rows; more components than columns.
+        As in :func:`ksg`; folds with fewer than k + 2 rows (images); more components than columns that vary; k with
+        estimator="gaussian".
 
     See Also
     --------
@@ -234,17 +236,24 @@ def gaussian_information(
     Parameters
     ----------
     x, y : array_like (n,) or (n, d)
-        Paired rows, more of them than columns of x and y together.
+        Paired rows, more of them than independent columns of x and y together. Constant and linearly dependent columns
+        change nothing.
+    groups : array_like (n,), optional
+        Image of each row. The bias is that of the number of independent rows for which correlations would vary as
+        much as they do between images, `details["independent_rows"]`.
+    on_doubt : {"warn", "raise", "ignore"}
+        What to do with fewer than three independent rows per column, or a linear function of x that is one of y.
 
     Returns
     -------
-    float
-        Nats; slightly negative values are possible after the bias correction.
+    Estimate
+        Nats, not clipped at 0; `float(estimate)` is the value. `details["standard_error"]` is approximate;
+        `details["ranks"]` are the numbers of independent columns.
 
     Raises
     ------
     ValueError
-        Not more rows than columns, NaN.
+        Not more (independent) rows than columns, NaN.
     TypeError
         Arrays that do not hold real numbers.
 
@@ -255,8 +264,8 @@ def gaussian_information(
 
     Notes
     -----
-    -sum log(1 - rho^2) / 2 over the sample canonical correlations rho, less its bias under independence, about
-    1 / (2 n) for each pair of columns.
+    -sum log(1 - rho^2) / 2 over the sample canonical correlations rho, less its exact bias for Gaussian rows: with
+    g(c) = sum of psi((n - 1 - i) / 2) over i < c, the bias is (g(p) + g(q) - g(p + q)) / 2, whatever the covariance.
 
     References
     ----------
@@ -271,7 +280,7 @@ def gaussian_information(
     >>> import redundancy as rd
     >>> rng = np.random.default_rng(0)
     >>> x = rng.normal(size=5000)
-    >>> round(rd.gaussian_information(x, x + rng.normal(size=5000)), 2)
+    >>> round(float(rd.gaussian_information(x, x + rng.normal(size=5000))), 2)
     0.35
     """
     checks.one_of(on_doubt, get_args(OnDoubt), name="on_doubt")
@@ -348,7 +357,7 @@ def _independent_rows(u: FloatArray, v: FloatArray, image: IntArray, images: int
     squares = 0.0
     for rows in np.split(order, ends[:-1]):
         squares += float(np.square(u[rows].T @ v[rows] - len(rows) * mean).sum())
-    return u.shape[1] * v.shape[1] / squares
+    return float(u.shape[1] * v.shape[1] / squares)
 
 
 def _summaries(
