@@ -301,7 +301,7 @@ def _local_dimension(x: FloatArray, k: int, norm: Norm, images: Images, workers:
     scores = neighbor_columns(x, name="x", scale="rank").z
     left, values, _ = np.linalg.svd(scores - scores.mean(0), full_matrices=False)
     if values[-1] <= 1e-9 * values[0]:
-        return [f"x: the {d} columns are monotone functions of fewer: the entropy may be -infinity"]
+        raise ValueError(f"x: the {d} columns are monotone functions of fewer: the entropy is -infinity; drop some")
     white = left * math.sqrt(len(x))
     near, far = (neighborhoods([white], [], m, norm=norm, images=images, workers=workers) for m in (k, more))
     growth = np.log(far.radius / np.maximum(near.radius, np.finfo(np.float64).tiny)).mean()

@@ -18,6 +18,7 @@ from redundancy.information.knn_checks import (
     Scale,
     doubt,
     images_of,
+    largest_atom,
     neighbor_columns,
     neighbors,
     noise,
@@ -28,6 +29,7 @@ from redundancy.information.knn_checks import (
 from redundancy.information.knn_search import Images, Neighborhoods, Norm, Subset, backend, neighborhoods
 
 Variant = Literal[1, 2]
+ATOM = 0.02  # share of copies of one value that variant 2 does not bear
 ROWS_PER_NEIGHBOR = 20  # fewer rows (or images) per neighbour: more than a tenth is missing even in 1 + 1 columns
 # (total dimensions, rows from which the bias stays near a tenth of the truth), measured by
 # tests/benchmarks/bench_information.py; beyond the last entry, no number of rows was found to be enough
@@ -166,7 +168,7 @@ def knn_conditional_mutual_information(
         As in :func:`ksg`.
     variant : {1, 2}, optional
         1 counts in balls and is biased towards 0 when Z has many columns; 2 (rectangles) is less so. The default is 2,
-        but 1 with several rows per image, where 2 is biased upwards.
+        but 1 with several rows per image and near atoms of X or Y, where 2 is biased.
 
     Returns
     -------
@@ -207,8 +209,13 @@ def knn_conditional_mutual_information(
     0.04
     """
     if variant is None:
-        n = len(checks.matrix(x, name="x"))
-        variant = 2 if groups is None or checks.group_index(groups, n)[1].size == n else 1
+        pair = [checks.matrix(a, name=name) for name, a in (("x", x), ("y", y))]
+        if len(pair[0]) != len(pair[1]):
+            raise ValueError(f"x, y: expected paired rows, got {[len(a) for a in pair]} rows")
+        columns = np.hstack(pair)
+        n = len(columns)
+        several = groups is not None and checks.group_index(groups, n)[1].size < n
+        variant = 1 if several or largest_atom(columns) > ATOM * n else 2
     choices = _Choices(k, variant, norm, scale, jitter, workers)
     space = _space({"x": x, "y": y, "z": z}, choices, groups, rng)
     if variant == 2 and not space.images.single:
@@ -323,6 +330,12 @@ def _information(quantity: Quantity, space: _Space, choices: _Choices, on_doubt:
     given_z = len(space.blocks) == 3
     subsets: list[Subset] = [(0, 2), (1, 2), (2,)] if given_z else [(0,), (1,)]
     signs = (-1, -1, 1) if given_z else (-1, -1)
+    atoms = max(largest_atom(block) for block in space.blocks[:2])
+    if choices.variant == 2 and atoms > max(choices.k, ATOM * len(space.blocks[0])):
+        space.doubts.append(
+            f"variant 2 is biased near an atom, and a column has {atoms} copies of one value; use variant=1 or "
+            "mixed_information"
+        )
     near = neighborhoods(
         space.blocks,
         subsets,
