@@ -130,7 +130,7 @@ def _heavy_tails(z: FloatArray, name: str) -> list[str]:
         if bulk.size < 4:
             continue
         low, high = np.quantile(bulk, [0.25, 0.75])
-        if high - low < HEAVY * bulk.std():
+        if 0 < high - low < HEAVY * bulk.std():  # 0: discrete
             return [
                 f"{name}: a column's interquartile range is {(high - low) / bulk.std():.2g} of its standard deviation: "
                 "after standardising its bulk is a point; pass scale='rank' where offered, or transform it"
