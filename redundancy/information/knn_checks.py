@@ -129,7 +129,7 @@ def _heavy_tails(z: FloatArray, name: str) -> list[str]:
         bulk = column if copies.max() == 1 else column[column != values[copies.argmax()]]
         if bulk.size < 4:
             continue
-        low, high = np.quantile(bulk, [0.25, 0.75])
+        low, high = np.quantile(bulk, [0.25, 0.75], method="nearest")
         if 0 < high - low < HEAVY * bulk.std():  # 0: discrete
             return [
                 f"{name}: a column's interquartile range is {(high - low) / bulk.std():.2g} of its standard deviation: "
