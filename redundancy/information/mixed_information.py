@@ -113,7 +113,7 @@ def mixed_information(
     >>> coin = rng.integers(2, size=2000)
     >>> y = 100 * coin + rng.normal(size=2000)
     >>> round(rd.mixed_information(coin, y).value, 3)
-    0.693
+    0.692
     """
     neighbors(k)
     threads(workers)
