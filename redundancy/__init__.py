@@ -16,6 +16,7 @@ from redundancy.information.informational import informational
 from redundancy.information.kozachenko_leonenko import knn_entropy, residual_entropy
 from redundancy.information.kraskov import knn_conditional_mutual_information, ksg
 from redundancy.information.linear_summaries import gaussian_information, summary_information
+from redundancy.information.mixed_information import mixed_information
 from redundancy.information.v_information import usable_information
 from redundancy.pid.batch import broja_batch
 from redundancy.pid.from_samples import broja_from_samples
@@ -60,6 +61,7 @@ __all__ = [
     "knn_conditional_mutual_information",
     "knn_entropy",
     "ksg",
+    "mixed_information",
     "mmse",
     "mutual_information",
     "permutation_test",

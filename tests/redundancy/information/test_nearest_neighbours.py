@@ -11,7 +11,12 @@ from scipy.special import digamma
 
 import redundancy as rd
 from redundancy.information import knn_search
-from redundancy.information.knn_search import distances, neighbor_counts
+from redundancy.information.knn_search import Images, distances, neighborhoods
+
+
+def alone(n):
+    """Every row an image of its own."""
+    return Images(np.arange(n), np.ones(n, dtype=np.int64))
 
 
 def gaussian(n, d=1, rho=0.6, seed=0):
@@ -54,7 +59,7 @@ def test_scikit_learn_to_the_last_digits(n, k):
     x, y, _ = gaussian(n)
     standard = [(a - a.mean()) / a.std() for a in (x[:, 0], y[:, 0])]
     peer = _compute_mi_cc(*standard, k)  # clips at 0
-    assert max(0.0, rd.ksg(x, y, k).value) == pytest.approx(peer, abs=1e-13)
+    assert max(0.0, rd.ksg(x, y, k, on_doubt="ignore").value) == pytest.approx(peer, abs=1e-13)
 
 
 @pytest.mark.parametrize("rectangles", [False, True])
@@ -62,13 +67,21 @@ def test_scikit_learn_to_the_last_digits(n, k):
 def test_tree_and_blocks_agree_exactly(monkeypatch, rectangles, blocks):
     rng = np.random.default_rng(0)
     parts = [rng.standard_normal((300, d)) for d in blocks]
-    subsets = [(i,) for i in range(len(blocks))] + ([] if rectangles else [(0, len(blocks) - 1)])
-    by_tree = neighbor_counts(parts, subsets, 4, norm="max", rectangles=rectangles)
-    monkeypatch.setattr(knn_search, "TREE_DIMENSIONS", 0)
-    by_block = neighbor_counts(parts, subsets, 4, norm="max", rectangles=rectangles)
-    np.testing.assert_array_equal(by_tree[0], by_block[0])
-    for one, other in zip(by_tree[1], by_block[1], strict=True):
-        np.testing.assert_array_equal(one, other)
+    subsets = [(i,) for i in range(len(blocks))] + [(0, len(blocks) - 1)]
+    for images in (
+        alone(300),
+        Images(np.arange(300) // 4, np.full(75, 4)),
+        Images(np.arange(300) % 30, np.full(30, 10)),
+    ):
+        by_tree = neighborhoods(parts, subsets, 4, norm="max", images=images, rectangles=rectangles)
+        with monkeypatch.context() as patch:
+            patch.setattr(knn_search, "TREE_DIMENSIONS", 0)
+            by_block = neighborhoods(parts, subsets, 4, norm="max", images=images, rectangles=rectangles)
+        np.testing.assert_array_equal(by_tree.radius, by_block.radius)
+        np.testing.assert_allclose(by_tree.crowd, by_block.crowd, atol=1e-12)
+        assert by_tree.clumps == by_block.clumps
+        for one, other in zip(by_tree.counts, by_block.counts, strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 def test_chunks_do_not_matter(monkeypatch):
@@ -81,9 +94,9 @@ def test_chunks_do_not_matter(monkeypatch):
 def test_strict_counts_with_equal_distances():
     """On a grid many distances tie with the radius; none of them counts as closer."""
     line = np.arange(50.0)[:, None] / 10.0
-    radius, (count,) = neighbor_counts([line], [(0,)], 2, norm="max")
-    slow = [(np.abs(line[:, 0] - line[i, 0]) < radius[i]).sum() - 1 for i in range(50)]
-    np.testing.assert_array_equal(count, slow)
+    near = neighborhoods([line], [(0,)], 2, norm="max", images=alone(50))
+    slow = [(np.abs(line[:, 0] - line[i, 0]) < near.radius[i]).sum() - 1 for i in range(50)]
+    np.testing.assert_array_equal(near.counts[0], slow)
 
 
 def test_euclidean_distances_survive_an_offset():
@@ -291,6 +304,9 @@ def test_too_many_dimensions_and_too_much_information_are_reported():
     ("options", "message"),
     [
         ({"k": 0}, "at least 1 neighbour"),
+        ({"scale": "robust"}, "scale: expected one of"),
+        ({"workers": 0}, "workers"),
+        ({"jitter": float("nan")}, "jitter"),
         ({"variant": 3}, "variant"),
         ({"norm": "manhattan"}, "norm: expected one of"),
         ({"jitter": -1.0}, "jitter"),
