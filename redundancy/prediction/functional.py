@@ -257,12 +257,19 @@ def _summary(side: Losses, per_unit: FloatArray, index: IntArray, sizes: IntArra
         "r2": 1.0 - float(per_unit.mean()) / constant,
     }
     if side.weights:
-        weight = {name: float(np.mean([w[name] for w in side.weights])) for name in side.members}
+        weight = {name: float(np.mean([w.get(name, 0.0) for w in side.weights])) for name in side.members}
         summary["regressors"] = {
-            name: {"risk": mean(values), "weight": weight[name]} for name, values in side.members.items()
+            name: {"risk": _risk_where_fitted(values, index, sizes), "weight": weight[name]}
+            for name, values in side.members.items()
         }
         summary["chosen"] = max(weight, key=weight.__getitem__)
     if side.log is not None and side.correct is not None:
         summary["log_loss"] = mean(side.log)
         summary["accuracy"] = mean(side.correct)
     return summary
+
+
+def _risk_where_fitted(values: FloatArray, index: IntArray, sizes: IntArray) -> float:
+    """Mean loss of a member over the images of the folds in which it was fitted (NaN elsewhere)."""
+    per_unit = unit_means(values, index, sizes)
+    return float(per_unit[np.isfinite(per_unit)].mean())
