@@ -1,8 +1,9 @@
 """Gaussian processes with one length scale per column, learned on few rows and fitted to all of them.
 
-The covariance of two rows is s exp(-|w * (a - b)|^2 / 2) + b <w * a, w * b>, plus noise on the diagonal; w holds one
-inverse length per column, so that columns without relevance are switched off. A second process also learns a
-monotone warp u -> 1 - (1 - u^alpha)^beta of every column (Kumaraswamy's distribution function; Snoek et al. 2014,
+The covariance of two rows is s exp(-|w * (a - b)|^2 / 2) plus a linear part, plus noise on the diagonal; w holds one
+inverse length per column, so that columns without relevance are switched off. The linear part is b <w * a, w * b>, or,
+where the columns are few, a sum of one function per column (a line and a few cosines), each with its own variance.
+A second process has the first linear part and learns a monotone warp u -> 1 - (1 - u^alpha)^beta of every column (Kumaraswamy's distribution function; Snoek et al. 2014,
 arXiv:1402.0929), which makes functions smooth that change quickly at one end of a column. Both maximise the marginal
 likelihood (Rasmussen and Williams 2006, section 5.4.1) by its analytic gradient.
 """
@@ -22,6 +23,7 @@ STEPS = (25, 12)  # steps of L-BFGS on the first and on all learned rows
 WARPED_COLUMNS = 16  # more columns than this are not warped
 DIRECTIONS = 12  # directions of steepest change that stand for more than WARPED_COLUMNS components
 EXACT_ROWS = 1_000  # up to here the process is solved exactly, beyond on landmarks
+WAVES = 4  # cosines of each column in the additive part
 NOISE_FACTORS = (0.03, 0.1, 0.3, 1.0, 3.0)
 EDGE = 5e-4
 
@@ -53,18 +55,32 @@ class LearnedKernel:
     inverse_lengths: FloatArray
     signal: float
     noise: float
-    slope: float
+    slope: float | FloatArray  # variance of the linear part, or one (r,) for the functions of each column
     warp: tuple[FloatArray, FloatArray] | None
 
+    @property
+    def columns(self) -> int:
+        """Number r of columns of the smooth part."""
+        return self.inverse_lengths.size
+
     def features(self, rows: FloatArray) -> FloatArray:
-        """Scaled coordinates (n, r) in which the kernel is isotropic."""
+        """Scaled coordinates: r in which the smooth part is isotropic, then those of the linear part."""
         seen = self.coordinates(rows)
         if self.warp is not None:
             seen = _warped(self.coordinates.unit(seen), *self.warp)
-        return np.asarray(seen * self.inverse_lengths)
+        scaled = seen * self.inverse_lengths
+        if isinstance(self.slope, float):
+            return np.hstack([scaled, np.sqrt(self.slope) * scaled])
+        basis = column_functions(seen, self.coordinates.unit(seen))
+        return np.hstack([scaled, (basis * np.sqrt(self.slope)).reshape(len(seen), -1)])
+
+    def linear(self, features: FloatArray) -> FloatArray:
+        """The features of the linear part, whose inner products are its covariance."""
+        return features[:, self.columns :]
 
     def smooth(self, a: FloatArray, b: FloatArray) -> FloatArray:
-        """The Gaussian part of the covariance of scaled coordinates (n, r) and (m, r)."""
+        """The Gaussian part of the covariance of rows with features a (n, ...) and b (m, ...)."""
+        a, b = a[:, : self.columns], b[:, : self.columns]
         gaps = np.square(a).sum(axis=1)[:, None] + np.square(b).sum(axis=1) - 2 * a @ b.T
         np.maximum(gaps, 0.0, out=gaps)
         gaps *= -0.5
@@ -86,12 +102,14 @@ def learn_kernels(rows: FloatArray, z: FloatArray, *, components: bool, rng: np.
     order = rng.permutation(n)[:LEARNED_ROWS]
     kernels = []
     for warped in (False, True) if q <= WARPED_COLUMNS else (False,):
-        parameters = _start(seen.shape[1], warped)
+        additive = q <= WARPED_COLUMNS and not warped
+        parameters = _start(seen.shape[1], warped, additive)
         sizes = (FIRST_ROWS, LEARNED_ROWS) if order.size > 2 * FIRST_ROWS else (LEARNED_ROWS,)
         for size, steps in zip(sizes, STEPS[-len(sizes) :] if len(sizes) > 1 else STEPS[:1], strict=True):
             part = order[:size]
             units = coordinates.unit(seen[part]) if warped else None
-            parameters = _maximise(parameters, seen[part], units, centred[part], steps)
+            basis = column_functions(seen[part], coordinates.unit(seen[part])) if additive else None
+            parameters = _maximise(parameters, seen[part], units, basis, centred[part], steps)
         r = seen.shape[1]
         signal, noise, slope = np.exp(parameters[r : r + 3])
         tail = np.exp(parameters[r + 3 :])
@@ -101,7 +119,7 @@ def learn_kernels(rows: FloatArray, z: FloatArray, *, components: bool, rng: np.
                 np.exp(parameters[:r]),
                 float(signal),
                 float(noise),
-                float(slope),
+                tail if additive else float(slope),
                 (tail[:r], tail[r:]) if warped else None,
             )
         )
@@ -117,22 +135,41 @@ def _warped(unit: FloatArray, alpha: FloatArray, beta: FloatArray) -> FloatArray
     return np.asarray(np.sqrt(12.0) * (0.5 - (1 - unit**alpha) ** beta))
 
 
-def _start(columns: int, warped: bool) -> FloatArray:
+def column_functions(rows: FloatArray, units: FloatArray) -> FloatArray:
+    """A line and cosines of falling size of each column (n, functions, columns)."""
+    waves = [np.cos(np.pi * k * units) / k**2 for k in range(1, WAVES + 1)]
+    return np.stack([rows, *waves], axis=1)
+
+
+def _start(columns: int, warped: bool, additive: bool) -> FloatArray:
     start = [np.full(columns, -0.5 * np.log(columns)), np.array([0.0, np.log(0.2), -2.0])]
-    return np.concatenate([*start, np.zeros(2 * columns)] if warped else start)
+    if warped:
+        start.append(np.zeros(2 * columns))
+    if additive:
+        start.append(np.full(columns, -2.0 - np.log(columns)))
+    return np.concatenate(start)
 
 
-def _maximise(start: FloatArray, rows: FloatArray, units: FloatArray | None, z: FloatArray, steps: int) -> FloatArray:
+def _maximise(
+    start: FloatArray,
+    rows: FloatArray,
+    units: FloatArray | None,
+    basis: FloatArray | None,
+    z: FloatArray,
+    steps: int,
+) -> FloatArray:
     from scipy.optimize import minimize
 
     columns = rows.shape[1]
     limits = [(-7.0, 4.0)] * columns + [(-6.0, 6.0), (-10.0, 2.0), (-9.0, 5.0)]
     if units is not None:
         limits += [(-2.5, 2.5)] * (2 * columns)
+    if basis is not None:
+        limits += [(-12.0, 4.0)] * columns
     result = minimize(
         negative_log_likelihood,
         start,
-        args=(rows, units, z),
+        args=(rows, units, basis, z),
         jac=True,
         method="L-BFGS-B",
         bounds=limits,
@@ -142,12 +179,13 @@ def _maximise(start: FloatArray, rows: FloatArray, units: FloatArray | None, z: 
 
 
 def negative_log_likelihood(
-    parameters: FloatArray, rows: FloatArray, units: FloatArray | None, z: FloatArray
+    parameters: FloatArray, rows: FloatArray, units: FloatArray | None, basis: FloatArray | None, z: FloatArray
 ) -> tuple[float, FloatArray]:
     """Minus the log marginal likelihood of the columns of z (up to a constant), and its gradient.
 
     Parameters are logarithms: inverse lengths (d), signal, noise, slope; with units also alpha (d) and beta (d) of the
-    warp, under a normal prior of variance 1/2 each.
+    warp, under a normal prior of variance 1/2 each; with a basis instead the variance of the functions of each column (d),
+    which replace the linear part.
     """
     from scipy.linalg import lapack
 
@@ -164,7 +202,13 @@ def negative_log_likelihood(
     inner = scaled @ scaled.T
     squares = np.diagonal(inner)
     smooth = np.exp(-0.5 * np.maximum(squares[:, None] + squares - 2 * inner, 0.0))
-    covariance = signal * smooth + slope * inner
+    covariance = signal * smooth
+    if basis is None:
+        covariance += slope * inner
+    else:
+        linear = basis * np.exp(0.5 * parameters[d + 3 :])
+        flat = linear.reshape(n, -1)
+        covariance += flat @ flat.T
     covariance[np.diag_indices(n)] += noise + 1e-8
     factor, failed = lapack.dpotrf(covariance, lower=1)
     if failed:
@@ -179,9 +223,14 @@ def negative_log_likelihood(
     gradient = np.empty_like(parameters)
     gradient[d] = signal * weighted.sum()
     gradient[d + 1] = noise * np.trace(pull)
-    gradient[d + 2] = slope * (pull * inner).sum()
+    gradient[d + 2] = 0.0
     # d value / d(w_j y_aj), up to w: from the smooth part and from the linear part.
-    along = 2 * signal * (weighted @ y - weighted.sum(axis=1)[:, None] * y) + 2 * slope * (pull @ y)
+    along = 2 * signal * (weighted @ y - weighted.sum(axis=1)[:, None] * y)
+    if basis is None:
+        gradient[d + 2] = slope * (pull * inner).sum()
+        along += 2 * slope * (pull @ y)
+    else:
+        gradient[d + 3 :] = ((pull @ flat).reshape(linear.shape) * linear).sum(axis=(0, 1))
     gradient[:d] = w * w * (along * y).sum(axis=0)
     if units is not None:
         along = along * w * w
@@ -212,14 +261,14 @@ def _steepest_directions(rows: FloatArray, z: FloatArray, rng: np.random.Generat
     factor = fit.best_factor([held_out])
     coefficients = fit.solve(fit.moment, fit.cross, factor)
     scale = isotropic.inverse_lengths
-    points = fit.rows[:1_000]
+    points, centres = fit.rows[:1_000, : x.shape[1]], fit.landmarks[:, : x.shape[1]]
     kernel = fit.design[:1_000, 1 : 1 + fit.landmarks.shape[0]]
     outer = np.zeros((x.shape[1], x.shape[1]))
     for column in coefficients.T:
         pull = column[1 : 1 + fit.landmarks.shape[0]]
-        gradient = ((kernel * pull) @ fit.landmarks - points * (kernel @ pull)[:, None]) + column[
+        gradient = ((kernel * pull) @ centres - points * (kernel @ pull)[:, None]) + column[
             1 + fit.landmarks.shape[0] :
-        ] * np.sqrt(isotropic.slope)
+        ]
         gradient = gradient * scale
         outer += gradient.T @ gradient
     return np.asarray(np.linalg.eigh(outer)[1][:, ::-1][:, :DIRECTIONS])
@@ -243,7 +292,7 @@ class LandmarkFit:
         """Collect the moments of standardised rows and targets."""
         scaled, centres = kernel.features(rows), kernel.features(landmarks)
         design = kernel_design(kernel, scaled, centres)
-        k, r = centres.shape
+        k, r = centres.shape[0], kernel.linear(centres).shape[1]
         penalty = np.zeros((1 + k + r, 1 + k + r))
         penalty[0, 0] = 1e-6
         penalty[1 : 1 + k, 1 : 1 + k] = kernel.smooth(centres, centres)
@@ -278,11 +327,11 @@ class LandmarkFit:
 
 def kernel_design(kernel: LearnedKernel, scaled: FloatArray, centres: FloatArray) -> FloatArray:
     """Columns of the regression: constant, smooth part at the landmarks, linear part."""
-    k = centres.shape[0]
-    design = np.empty((scaled.shape[0], 1 + k + scaled.shape[1]))
+    k, linear = centres.shape[0], kernel.linear(scaled)
+    design = np.empty((scaled.shape[0], 1 + k + linear.shape[1]))
     design[:, 0] = 1.0
     design[:, 1 : 1 + k] = kernel.smooth(scaled, centres)
-    design[:, 1 + k :] = scaled * np.sqrt(kernel.slope)
+    design[:, 1 + k :] = linear
     return design
 
 
@@ -290,6 +339,7 @@ def exact_solution(kernel: LearnedKernel, scaled: FloatArray, z: FloatArray) -> 
     """Coefficients (n, m) of the process's posterior mean at the learned noise."""
     from scipy.linalg import cho_factor, cho_solve
 
-    covariance = kernel.smooth(scaled, scaled) + kernel.slope * (scaled @ scaled.T)
+    linear = kernel.linear(scaled)
+    covariance = kernel.smooth(scaled, scaled) + linear @ linear.T
     covariance[np.diag_indices(covariance.shape[0])] += kernel.noise + 1e-8 * (1 + np.trace(covariance) / len(scaled))
     return np.asarray(cho_solve(cho_factor(covariance, lower=True, check_finite=False), z, check_finite=False))

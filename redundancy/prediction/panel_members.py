@@ -21,6 +21,7 @@ from redundancy.prediction.ridge_path import STRENGTHS, dual_ridge_path, path_er
 COMPONENTS = 64  # principal components that the members other than ridge see
 LANDMARKS = 500  # of the kernel member (Nystroem)
 LANDMARK_BUDGET = 8_000_000  # rows times landmarks of a Gaussian process
+HIDDEN = 8  # units of the network on the residuals of ridge
 NEIGHBOURS = np.array([1, 2, 5, 10, 20, 50, 100])
 WIDTHS = (0.3, 1.0, 3.0)  # kernel widths relative to the median squared distance
 LOGISTIC_STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)
@@ -196,7 +197,7 @@ def _exact_process(kernel: LearnedKernel, f: Features, z: FloatArray, splits: Sp
         mean, scale = target.mean(axis=0), _spread(target)
         solution = gaussian_process.exact_solution(kernel, rows, (target - mean) / scale)
         return lambda new: (
-            (kernel.smooth(new, rows) @ solution + kernel.slope * (new @ (rows.T @ solution))) * scale + mean
+            (kernel.smooth(new, rows) @ solution + kernel.linear(new) @ (kernel.linear(rows).T @ solution)) * scale + mean
         )
 
     held_out = [solved(scaled[train], z[train])(scaled[test]) for train, test in splits]
@@ -257,6 +258,39 @@ def fit_network(f: Features, z: FloatArray, splits: Splits, seed: int) -> Tuned:
             scaled = (target - centre) / spread
             model.fit(rows, scaled[:, 0] if target.shape[1] == 1 else scaled)
         return lambda new: model.predict(new).reshape(-1, target.shape[1]) * spread + centre
+
+    held_out = [fit(f.narrow[train], z[train])(f.narrow[test]) for train, test in splits]
+
+    def refit(full: FloatArray) -> Member:
+        predict = fit(f.narrow, full)
+        return lambda rows: predict(rows.narrow)
+
+    return Tuned(np.concatenate(held_out), refit)
+
+
+def fit_residual_network(f: Features, z: FloatArray, splits: Splits, seed: int) -> Tuned:
+    """Ridge regression plus a narrow network on what it leaves, by L-BFGS: a few curved directions among many rows."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.neural_network import MLPRegressor
+
+    def fit(rows: FloatArray, target: FloatArray) -> Predict:
+        path = ridge_path(rows, target)
+        rest = target - path.predict(rows, 1e-6)
+        spread = _spread(rest)
+        model = MLPRegressor(
+            hidden_layer_sizes=(HIDDEN,),
+            activation="tanh",
+            solver="lbfgs",
+            alpha=1.0,
+            max_iter=50,
+            random_state=seed,
+        )
+        with warnings.catch_warnings():
+            # Stopping at max_iter is part of the recipe.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            scaled = rest / spread
+            model.fit(rows, scaled[:, 0] if target.shape[1] == 1 else scaled)
+        return lambda new: path.predict(new, 1e-6) + model.predict(new).reshape(-1, target.shape[1]) * spread
 
     held_out = [fit(f.narrow[train], z[train])(f.narrow[test]) for train, test in splits]
 
