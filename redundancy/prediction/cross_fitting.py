@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol, TypeGuard, TypeVar
 
@@ -11,12 +13,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from redundancy import checks
-from redundancy.array_types import FloatArray, IntArray, Rng
+from redundancy.array_types import AnyArray, FloatArray, IntArray, Rng
 from redundancy.prediction.panel import fit_panel, project_to_simplex
 
 # The log-loss of a forecast with probability 0 is infinite: this much of the uniform distribution is mixed in.
 LOG_LOSS_MIX = 0.01
 RIDGE_STRENGTHS: FloatArray = np.logspace(-3, 6, 19)
+
+SEEDS = ("random_state", "random_seed", "seed")
 
 ModelT = TypeVar("ModelT")
 Label = int | float | bool | str
@@ -97,20 +101,62 @@ def fold_of_rows(n: int, folds: int, groups: ArrayLike | None, rng: Rng) -> IntA
 
 
 def seeded_clone(model: ModelT, rng: np.random.Generator) -> ModelT:
-    """An unfitted copy of a scikit-learn model, with every `random_state` that is None drawn from rng."""
+    """An unfitted copy of a model in which every unset `random_state` is drawn from rng.
+
+    Reached are parameters of nested models, cross-validation splitters, lists, dictionaries and plain attributes.
+    """
     from sklearn.base import clone
 
-    if not hasattr(model, "get_params"):
-        return copy.deepcopy(model)
-    copied = clone(model)
-    unseeded = [
-        key
-        for key, value in copied.get_params(deep=True).items()
-        if (key == "random_state" or key.endswith("__random_state")) and value is None
-    ]
-    copied.set_params(**{key: int(rng.integers(2**31)) for key in sorted(unseeded)})
-    fresh: ModelT = copied
-    return fresh
+    copied: ModelT = clone(model) if hasattr(model, "get_params") else copy.deepcopy(model)
+    if copied is not model:
+        _seed(copied, rng, set())
+    return copied
+
+
+def _seed(part: object, rng: np.random.Generator, visited: set[int]) -> None:
+    if id(part) in visited or isinstance(part, (str, bytes, np.ndarray, type)) or callable(part):
+        return
+    visited.add(id(part))
+    if type(part).__name__ == "FrozenEstimator":  # keeps the caller's own model
+        return
+    if isinstance(part, dict):
+        for key in sorted(part, key=str):
+            _seed(part[key], rng, visited)
+    elif isinstance(part, (list, tuple)):
+        for each in part:
+            _seed(each, rng, visited)
+    elif hasattr(part, "get_params") and hasattr(part, "set_params"):
+        for key, value in sorted(part.get_params(deep=False).items()):
+            if key in SEEDS and _unset(value):
+                part.set_params(**{key: int(rng.integers(2**31))})
+            else:
+                _seed(value, rng, visited)
+    elif hasattr(part, "__dict__"):
+        for key, value in sorted(vars(part).items()):
+            if key in SEEDS and _unset(value):
+                if getattr(part, "shuffle", True):
+                    setattr(part, key, int(rng.integers(2**31)))
+            else:
+                _seed(value, rng, visited)
+
+
+def _unset(seed: object) -> bool:
+    """Whether a seed stands for NumPy's global state."""
+    return seed is None or seed is np.random or seed is np.random.mtrand._rand
+
+
+@contextmanager
+def _own_global_state(rng: np.random.Generator) -> Iterator[None]:
+    """Models that draw from the global states of NumPy and Python draw from rng; afterwards the states are as before."""
+    numpy_state, python_state = np.random.get_state(), random.getstate()
+    seed = int(rng.integers(2**31))
+    np.random.seed(seed)
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        np.random.set_state(numpy_state)
+        random.setstate(python_state)
 
 
 def ridge_predict(features: FloatArray, target: FloatArray, new: FloatArray) -> FloatArray:
@@ -118,9 +164,11 @@ def ridge_predict(features: FloatArray, target: FloatArray, new: FloatArray) -> 
     from sklearn.linear_model import RidgeCV
 
     centre, scale = features.mean(0), features.std(0)
-    scale = np.where(scale > 0, scale, 1.0)
-    model = RidgeCV(alphas=RIDGE_STRENGTHS).fit((features - centre) / scale, target)
-    return np.asarray(model.predict((new - centre) / scale)).reshape(len(new), -1)
+    # The spread of a constant column is rounding noise.
+    alive = scale > 1e-12 * np.abs(centre)
+    scale = np.where(alive, scale, 1.0)
+    model = RidgeCV(alphas=RIDGE_STRENGTHS).fit(np.where(alive, (features - centre) / scale, 0.0), target)
+    return np.asarray(model.predict(np.where(alive, (new - centre) / scale, 0.0))).reshape(len(new), -1)
 
 
 def losses(
@@ -177,18 +225,36 @@ def _fit(
 ) -> Regressor | Classifier:
     model = seeded_clone(regressor, rng)
     columns = target.columns[train]
+    z: FloatArray | AnyArray = columns
     if target.labels is not None and forecasts_classes(model):
-        model.fit(x, columns.argmax(axis=1))
-        return model
-    if columns.shape[1] == 1:
-        model.fit(x, columns[:, 0])
-        return model
-    if not _takes_many_columns(model):
+        z = columns.argmax(axis=1)
+        if (z == z[0]).all():
+            from sklearn.dummy import DummyClassifier
+
+            model = DummyClassifier()  # most classifiers refuse a single class
+        elif _weighs_classes(model):
+            z = np.array(target.labels)[z]
+    elif columns.shape[1] == 1:
+        z = columns[:, 0]
+    elif not _takes_many_columns(model):
         from sklearn.multioutput import MultiOutputRegressor
 
         model = MultiOutputRegressor(model)
-    model.fit(x, columns)
+    try:
+        with _own_global_state(rng):
+            model.fit(x, z)
+    except ValueError as error:
+        raise ValueError(
+            f"regressor: {type(model).__name__} could not be fitted to the {train.size} training rows of a fold "
+            f"({str(error).splitlines()[0]}); use more rows, fewer folds or another regressor"
+        ) from error
     return model
+
+
+def _weighs_classes(model: object) -> bool:
+    """Whether a parameter names class labels, so that the classes must keep theirs."""
+    parameters = model.get_params(deep=True) if hasattr(model, "get_params") else {}
+    return any(key.endswith("class_weight") and isinstance(value, dict) for key, value in parameters.items())
 
 
 def _takes_many_columns(model: object) -> bool:
@@ -203,10 +269,9 @@ def _predict(model: Regressor | Classifier, x: FloatArray, target: Target, *, co
     if target.labels is not None and forecasts_classes(model):
         given = np.asarray(model.predict_proba(x), dtype=np.float64)
         seen = list(model.classes_)
-        if not codes and not set(seen) <= set(target.labels):
-            raise ValueError(f"regressor: expected a classifier of the labels {list(target.labels)}, got one of {seen}")
         prediction = np.zeros((x.shape[0], m))
-        columns = np.array(seen if codes else [target.labels.index(label) for label in seen])
+        numbered = codes and set(seen) <= set(range(m)) and not _weighs_classes(model)
+        columns = np.array(seen if numbered else [target.labels.index(label) for label in seen])
         prediction[:, columns] = given
     else:
         prediction = np.asarray(model.predict(x), dtype=np.float64)  # type: ignore[union-attr]
