@@ -190,7 +190,9 @@ def losses(
         train = np.nonzero(fold_of_row != fold)[0]
         z = target.columns[test]
         if fold_of_unit is None and regressor is not None:
-            prediction = _bounded(_predict(regressor, x[test], target, codes=False), target)
+            prediction = _bounded(
+                _predict(_raw_prediction(regressor, x[test], target), regressor, target, codes=False), target
+            )
             out.constant[test] = np.square(z - target.columns.mean(axis=0)).sum(axis=1)
         elif regressor is None:
             panel = fit_panel(x[train], target.columns[train], unit[train], rng=rng, probabilities=classes)
@@ -202,7 +204,9 @@ def losses(
             out.constant[test] = np.square(z - target.columns[train].mean(axis=0)).sum(axis=1)
         else:
             fitted = _fit(regressor, x[train], target, train, rng)
-            prediction = _bounded(_predict(fitted, x[test], target, codes=True), target)
+            with _own_global_state(rng), _one_line(fitted, train.size):
+                raw = _raw_prediction(fitted, x[test], target)
+            prediction = _bounded(_predict(raw, fitted, target, codes=True), target)
             out.constant[test] = np.square(z - target.columns[train].mean(axis=0)).sum(axis=1)
         out.squared[test] = np.square(z - prediction).sum(axis=1)
         if out.log is not None and out.correct is not None:
@@ -240,15 +244,21 @@ def _fit(
         from sklearn.multioutput import MultiOutputRegressor
 
         model = MultiOutputRegressor(model)
+    with _own_global_state(rng), _one_line(model, train.size):
+        model.fit(x, z)
+    return model
+
+
+@contextmanager
+def _one_line(model: object, rows: int) -> Iterator[None]:
+    """Say which regressor failed, and on how many rows."""
     try:
-        with _own_global_state(rng):
-            model.fit(x, z)
+        yield
     except ValueError as error:
         raise ValueError(
-            f"regressor: {type(model).__name__} could not be fitted to the {train.size} training rows of a fold "
+            f"regressor: {type(model).__name__} failed with the {rows} training rows of a fold "
             f"({str(error).splitlines()[0]}); use more rows, fewer folds or another regressor"
         ) from error
-    return model
 
 
 def _weighs_classes(model: object) -> bool:
@@ -263,23 +273,27 @@ def _takes_many_columns(model: object) -> bool:
     return not hasattr(model, "__sklearn_tags__") or bool(get_tags(model).target_tags.multi_output)
 
 
-def _predict(model: Regressor | Classifier, x: FloatArray, target: Target, *, codes: bool) -> FloatArray:
-    """Predictions (t, m); a classifier's classes are numbers 0..m-1 if it was fitted here, else labels."""
-    m = target.columns.shape[1]
+def _raw_prediction(model: Regressor | Classifier, x: FloatArray, target: Target) -> FloatArray:
     if target.labels is not None and forecasts_classes(model):
-        given = np.asarray(model.predict_proba(x), dtype=np.float64)
-        seen = list(model.classes_)
-        prediction = np.zeros((x.shape[0], m))
-        numbered = codes and set(seen) <= set(range(m)) and not _weighs_classes(model)
+        return np.asarray(model.predict_proba(x), dtype=np.float64)
+    return np.asarray(model.predict(x), dtype=np.float64)  # type: ignore[union-attr]
+
+
+def _predict(raw: FloatArray, model: Regressor | Classifier, target: Target, *, codes: bool) -> FloatArray:
+    """Predictions (t, m); a classifier's classes are numbers 0..m-1 if it was fitted to them, else labels."""
+    m = target.columns.shape[1]
+    prediction = raw
+    if target.labels is not None and forecasts_classes(model):
+        seen = np.asarray(model.classes_).tolist()
+        numbered = codes and not _weighs_classes(model)
         columns = np.array(seen if numbered else [target.labels.index(label) for label in seen])
-        prediction[:, columns] = given
-    else:
-        prediction = np.asarray(model.predict(x), dtype=np.float64)  # type: ignore[union-attr]
-        if prediction.shape in ((x.shape[0],), (x.shape[0], 1)) and m == 1:
-            prediction = prediction.reshape(-1, 1)
-    if prediction.shape != (x.shape[0], m) or not np.isfinite(prediction).all():
+        prediction = np.zeros((raw.shape[0], m))
+        prediction[:, columns] = raw
+    elif raw.ndim == 1 and m == 1:
+        prediction = raw.reshape(-1, 1)
+    if prediction.ndim != 2 or prediction.shape[1] != m or not np.isfinite(prediction).all():
         raise ValueError(
-            f"regressor: expected finite predictions of shape ({x.shape[0]}, {m}), got shape {prediction.shape}"
+            f"regressor: expected finite predictions of shape (rows, {m}), got shape {prediction.shape}"
             f"{'' if np.isfinite(prediction).all() else ' with NaN or infinity'} from {type(model).__name__}"
         )
     return prediction

@@ -55,7 +55,7 @@ class LearnedKernel:
     inverse_lengths: FloatArray
     signal: float
     noise: float
-    slope: float | FloatArray  # variance of the linear part, or one (r,) for the functions of each column
+    slope: float | FloatArray  # variance of the linear part, or one for each function of each column
     warp: tuple[FloatArray, FloatArray] | None
 
     @property
@@ -89,7 +89,9 @@ class LearnedKernel:
         return np.asarray(gaps)
 
 
-def learn_kernels(rows: FloatArray, z: FloatArray, *, components: bool, rng: np.random.Generator) -> list[LearnedKernel]:
+def learn_kernels(
+    rows: FloatArray, z: FloatArray, *, components: bool, rng: np.random.Generator
+) -> list[LearnedKernel]:
     """Kernels learned from standardised rows (n, q) and targets z (n, m): plain, and warped if the columns are few."""
     n, q = rows.shape
     centred = _standard(z)
@@ -119,7 +121,7 @@ def learn_kernels(rows: FloatArray, z: FloatArray, *, components: bool, rng: np.
                 np.exp(parameters[:r]),
                 float(signal),
                 float(noise),
-                tail if additive else float(slope),
+                tail.reshape(-1, r) if additive else float(slope),
                 (tail[:r], tail[r:]) if warped else None,
             )
         )
@@ -146,7 +148,7 @@ def _start(columns: int, warped: bool, additive: bool) -> FloatArray:
     if warped:
         start.append(np.zeros(2 * columns))
     if additive:
-        start.append(np.full(columns, -2.0 - np.log(columns)))
+        start.append(np.full((WAVES + 1) * columns, -2.0 - np.log(columns)))
     return np.concatenate(start)
 
 
@@ -165,7 +167,7 @@ def _maximise(
     if units is not None:
         limits += [(-2.5, 2.5)] * (2 * columns)
     if basis is not None:
-        limits += [(-12.0, 4.0)] * columns
+        limits += [(-12.0, 4.0)] * (basis.shape[1] * columns)
     result = minimize(
         negative_log_likelihood,
         start,
@@ -184,8 +186,8 @@ def negative_log_likelihood(
     """Minus the log marginal likelihood of the columns of z (up to a constant), and its gradient.
 
     Parameters are logarithms: inverse lengths (d), signal, noise, slope; with units also alpha (d) and beta (d) of the
-    warp, under a normal prior of variance 1/2 each; with a basis instead the variance of the functions of each column (d),
-    which replace the linear part.
+    warp, under a normal prior of variance 1/2 each; with a basis instead the variance of each function of each column, which
+    replace the linear part.
     """
     from scipy.linalg import lapack
 
@@ -206,7 +208,7 @@ def negative_log_likelihood(
     if basis is None:
         covariance += slope * inner
     else:
-        linear = basis * np.exp(0.5 * parameters[d + 3 :])
+        linear = basis * np.exp(0.5 * parameters[d + 3 :]).reshape(-1, d)
         flat = linear.reshape(n, -1)
         covariance += flat @ flat.T
     covariance[np.diag_indices(n)] += noise + 1e-8
@@ -230,7 +232,7 @@ def negative_log_likelihood(
         gradient[d + 2] = slope * (pull * inner).sum()
         along += 2 * slope * (pull @ y)
     else:
-        gradient[d + 3 :] = ((pull @ flat).reshape(linear.shape) * linear).sum(axis=(0, 1))
+        gradient[d + 3 :] = ((pull @ flat).reshape(linear.shape) * linear).sum(axis=0).ravel()
     gradient[:d] = w * w * (along * y).sum(axis=0)
     if units is not None:
         along = along * w * w

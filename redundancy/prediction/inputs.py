@@ -161,7 +161,9 @@ def _target(
     return Target(columns)
 
 
-def fold_of_units(units: int, folds: int | None, rng: np.random.Generator, what: str, *, panel: bool) -> IntArray | None:
+def fold_of_units(
+    units: int, folds: int | None, rng: np.random.Generator, what: str, *, panel: bool
+) -> IntArray | None:
     """Fold of each independent unit; None for a regressor that was fitted on other data."""
     if folds is None:
         return None

@@ -197,7 +197,8 @@ def _exact_process(kernel: LearnedKernel, f: Features, z: FloatArray, splits: Sp
         mean, scale = target.mean(axis=0), _spread(target)
         solution = gaussian_process.exact_solution(kernel, rows, (target - mean) / scale)
         return lambda new: (
-            (kernel.smooth(new, rows) @ solution + kernel.linear(new) @ (kernel.linear(rows).T @ solution)) * scale + mean
+            (kernel.smooth(new, rows) @ solution + kernel.linear(new) @ (kernel.linear(rows).T @ solution)) * scale
+            + mean
         )
 
     held_out = [solved(scaled[train], z[train])(scaled[test]) for train, test in splits]
@@ -281,8 +282,8 @@ def fit_residual_network(f: Features, z: FloatArray, splits: Splits, seed: int) 
             hidden_layer_sizes=(HIDDEN,),
             activation="tanh",
             solver="lbfgs",
-            alpha=1.0,
-            max_iter=50,
+            alpha=10.0,
+            max_iter=80,
             random_state=seed,
         )
         with warnings.catch_warnings():
