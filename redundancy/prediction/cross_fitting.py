@@ -148,14 +148,14 @@ def _unset(seed: object) -> bool:
 @contextmanager
 def _own_global_state(rng: np.random.Generator) -> Iterator[None]:
     """Models that draw from the global states of NumPy and Python draw from rng; afterwards the states are as before."""
-    numpy_state, python_state = np.random.get_state(), random.getstate()
+    numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002
     seed = int(rng.integers(2**31))
-    np.random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
     random.seed(seed)
     try:
         yield
     finally:
-        np.random.set_state(numpy_state)
+        np.random.set_state(numpy_state)  # noqa: NPY002
         random.setstate(python_state)
 
 

@@ -3,9 +3,10 @@
 The covariance of two rows is s exp(-|w * (a - b)|^2 / 2) plus a linear part, plus noise on the diagonal; w holds one
 inverse length per column, so that columns without relevance are switched off. The linear part is b <w * a, w * b>, or,
 where the columns are few, a sum of one function per column (a line and a few cosines), each with its own variance.
-A second process has the first linear part and learns a monotone warp u -> 1 - (1 - u^alpha)^beta of every column (Kumaraswamy's distribution function; Snoek et al. 2014,
-arXiv:1402.0929), which makes functions smooth that change quickly at one end of a column. Both maximise the marginal
-likelihood (Rasmussen and Williams 2006, section 5.4.1) by its analytic gradient.
+A second process has the first linear part and learns a monotone warp u -> 1 - (1 - u^alpha)^beta of every column
+(Kumaraswamy's distribution function; Snoek et al. 2014, arXiv:1402.0929), which makes functions smooth that change
+quickly at one end of a column. Both maximise the marginal likelihood (Rasmussen and Williams 2006, section 5.4.1) by
+its analytic gradient.
 """
 
 from __future__ import annotations
@@ -186,8 +187,8 @@ def negative_log_likelihood(
     """Minus the log marginal likelihood of the columns of z (up to a constant), and its gradient.
 
     Parameters are logarithms: inverse lengths (d), signal, noise, slope; with units also alpha (d) and beta (d) of the
-    warp, under a normal prior of variance 1/2 each; with a basis instead the variance of each function of each column, which
-    replace the linear part.
+    warp, under a normal prior of variance 1/2 each; with a basis instead the variance of each function of each
+    column, which replace the linear part.
     """
     from scipy.linalg import lapack
 

@@ -67,8 +67,8 @@ def test_row_12_smallest_sizes_give_a_number_or_one_clear_line(units, folds, gro
         try:
             value = rd.mmse(z, x, regressor, folds=folds, groups=groups, rng=0).value
         except ValueError as error:
-            assert str(error).startswith(("folds: expected", "z: expected", "regressor: KNeighborsRegressor failed"))
-            assert "\n" not in str(error)
+            assert str(error).startswith(("folds: expected", "z: expected", "regressor: KNeighborsRegressor failed"))  # noqa: PT017
+            assert "\n" not in str(error)  # noqa: PT017
         else:
             assert np.isfinite(value)
             assert value >= 0
@@ -98,7 +98,7 @@ class DrawsGlobally(RegressorMixin, BaseEstimator):
     """A model of the user that draws from NumPy's global state."""
 
     def fit(self, x, z):
-        self.level_ = np.random.normal() + random.random()
+        self.level_ = np.random.normal() + random.random()  # noqa: NPY002
         return self
 
     def predict(self, x):
@@ -139,10 +139,10 @@ GRID = {"alpha": [1e-3, 1.0, 10.0, 100.0]}
 )
 def test_row_18_every_source_of_randomness_is_a_function_of_rng(model):
     z = RNG.normal(size=60)
-    before = np.random.get_state()[1].copy()
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
     values = {rd.mmse(z, X, model, folds=3, rng=0).value for _ in range(5)}
     assert len(values) == 1
-    np.testing.assert_array_equal(np.random.get_state()[1], before)
+    np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
 
 
 def test_row_18_the_callers_splitter_is_untouched():
