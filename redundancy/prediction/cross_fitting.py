@@ -147,7 +147,7 @@ def _unset(seed: object) -> bool:
 
 @contextmanager
 def _own_global_state(rng: np.random.Generator) -> Iterator[None]:
-    """Models that draw from the global states of NumPy and Python draw from rng; afterwards the states are as before."""
+    """Seed the global states of NumPy and Python from rng, and put them back afterwards."""
     numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002
     seed = int(rng.integers(2**31))
     np.random.seed(seed)  # noqa: NPY002
