@@ -68,7 +68,10 @@ class LearnedKernel:
         """Scaled coordinates: r in which the smooth part is isotropic, then those of the linear part."""
         seen = self.coordinates(rows)
         if self.warp is not None:
-            seen = _warped(self.coordinates.unit(seen), *self.warp)
+            # Beyond the range of the training rows the warp goes on as a line.
+            beyond = seen - np.clip(seen, self.coordinates.low, self.coordinates.low + self.coordinates.width)
+            units = self.coordinates.unit(seen)
+            seen = np.sqrt(12.0) * beyond / self.coordinates.width + _warped(units, *self.warp)
         scaled = seen * self.inverse_lengths
         if isinstance(self.slope, float):
             return np.hstack([scaled, np.sqrt(self.slope) * scaled])
@@ -251,9 +254,10 @@ def _steepest_directions(rows: FloatArray, z: FloatArray, rng: np.random.Generat
     part = rng.permutation(rows.shape[0])[:3_000]
     x, z = rows[part], z[part]
     landmarks = x[:300]
+    gaps = np.square(x - np.roll(x, 1, axis=0)).sum(axis=1)
     isotropic = LearnedKernel(
         Coordinates(None, np.zeros(1), np.ones(1)),
-        np.full(x.shape[1], 1 / np.sqrt(np.median(np.square(x[:300] - x[-300:][: x[:300].shape[0]]).sum(axis=1)))),
+        np.full(x.shape[1], 1 / np.sqrt(max(float(np.median(gaps)), 1e-12))),
         1.0,
         0.1,
         1.0,

@@ -55,7 +55,7 @@ def _fitted_classes(regressors: tuple[Regressor | None, ...]) -> tuple[Label, ..
     if not labels:
         return None
     try:
-        return tuple(sorted(labels))  # type: ignore[type-var]
+        return tuple(sorted(labels))
     except TypeError:
         raise ValueError(f"regressor: expected classifiers of one type of labels, got {labels}") from None
 
@@ -64,7 +64,7 @@ def _on_cpu(a: AnyArray, name: str) -> AnyArray:
     from scipy.sparse import issparse
 
     if issparse(a):
-        raise TypeError(f"{name}: expected a dense array, got a sparse matrix {a.shape}; use {name}.toarray()")
+        raise TypeError(f"{name}: expected a dense array, got a sparse matrix; use {name}.toarray()")
     if hasattr(a, "detach"):
         a = a.detach().cpu()
         return a.double().numpy() if a.is_floating_point() else a.numpy()
