@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol, TypeGuard, TypeVar
 
@@ -11,12 +13,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from redundancy import checks
-from redundancy.array_types import FloatArray, IntArray, Rng
+from redundancy.array_types import AnyArray, FloatArray, IntArray, Rng
 from redundancy.prediction.panel import fit_panel, project_to_simplex
 
 # The log-loss of a forecast with probability 0 is infinite: this much of the uniform distribution is mixed in.
 LOG_LOSS_MIX = 0.01
 RIDGE_STRENGTHS: FloatArray = np.logspace(-3, 6, 19)
+
+SEEDS = ("random_state", "random_seed", "seed")
 
 ModelT = TypeVar("ModelT")
 Label = int | float | bool | str
@@ -97,20 +101,62 @@ def fold_of_rows(n: int, folds: int, groups: ArrayLike | None, rng: Rng) -> IntA
 
 
 def seeded_clone(model: ModelT, rng: np.random.Generator) -> ModelT:
-    """An unfitted copy of a scikit-learn model, with every `random_state` that is None drawn from rng."""
+    """An unfitted copy of a model in which every unset `random_state` is drawn from rng.
+
+    Reached are parameters of nested models, cross-validation splitters, lists, dictionaries and plain attributes.
+    """
     from sklearn.base import clone
 
-    if not hasattr(model, "get_params"):
-        return copy.deepcopy(model)
-    copied = clone(model)
-    unseeded = [
-        key
-        for key, value in copied.get_params(deep=True).items()
-        if (key == "random_state" or key.endswith("__random_state")) and value is None
-    ]
-    copied.set_params(**{key: int(rng.integers(2**31)) for key in sorted(unseeded)})
-    fresh: ModelT = copied
-    return fresh
+    copied: ModelT = clone(model) if hasattr(model, "get_params") else copy.deepcopy(model)
+    if copied is not model:
+        _seed(copied, rng, set())
+    return copied
+
+
+def _seed(part: object, rng: np.random.Generator, visited: set[int]) -> None:
+    if id(part) in visited or isinstance(part, (str, bytes, np.ndarray, type)) or callable(part):
+        return
+    visited.add(id(part))
+    if type(part).__name__ == "FrozenEstimator":  # keeps the caller's own model
+        return
+    if isinstance(part, dict):
+        for key in sorted(part, key=str):
+            _seed(part[key], rng, visited)
+    elif isinstance(part, (list, tuple)):
+        for each in part:
+            _seed(each, rng, visited)
+    elif hasattr(part, "get_params") and hasattr(part, "set_params"):
+        for key, value in sorted(part.get_params(deep=False).items()):
+            if key in SEEDS and _unset(value):
+                part.set_params(**{key: int(rng.integers(2**31))})
+            else:
+                _seed(value, rng, visited)
+    elif hasattr(part, "__dict__"):
+        for key, value in sorted(vars(part).items()):
+            if key in SEEDS and _unset(value):
+                if getattr(part, "shuffle", True):
+                    setattr(part, key, int(rng.integers(2**31)))
+            else:
+                _seed(value, rng, visited)
+
+
+def _unset(seed: object) -> bool:
+    """Whether a seed stands for NumPy's global state."""
+    return seed is None or seed is np.random or seed is np.random.mtrand._rand
+
+
+@contextmanager
+def _own_global_state(rng: np.random.Generator) -> Iterator[None]:
+    """Seed the global states of NumPy and Python from rng, and put them back afterwards."""
+    numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002
+    seed = int(rng.integers(2**31))
+    np.random.seed(seed)  # noqa: NPY002
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        np.random.set_state(numpy_state)  # noqa: NPY002
+        random.setstate(python_state)
 
 
 def ridge_predict(features: FloatArray, target: FloatArray, new: FloatArray) -> FloatArray:
@@ -118,9 +164,11 @@ def ridge_predict(features: FloatArray, target: FloatArray, new: FloatArray) -> 
     from sklearn.linear_model import RidgeCV
 
     centre, scale = features.mean(0), features.std(0)
-    scale = np.where(scale > 0, scale, 1.0)
-    model = RidgeCV(alphas=RIDGE_STRENGTHS).fit((features - centre) / scale, target)
-    return np.asarray(model.predict((new - centre) / scale)).reshape(len(new), -1)
+    # The spread of a constant column is rounding noise.
+    alive = scale > 1e-12 * np.abs(centre)
+    scale = np.where(alive, scale, 1.0)
+    model = RidgeCV(alphas=RIDGE_STRENGTHS).fit(np.where(alive, (features - centre) / scale, 0.0), target)
+    return np.asarray(model.predict(np.where(alive, (new - centre) / scale, 0.0))).reshape(len(new), -1)
 
 
 def losses(
@@ -142,7 +190,9 @@ def losses(
         train = np.nonzero(fold_of_row != fold)[0]
         z = target.columns[test]
         if fold_of_unit is None and regressor is not None:
-            prediction = _bounded(_predict(regressor, x[test], target, codes=False), target)
+            prediction = _bounded(
+                _predict(_raw_prediction(regressor, x[test], target), regressor, target, codes=False), target
+            )
             out.constant[test] = np.square(z - target.columns.mean(axis=0)).sum(axis=1)
         elif regressor is None:
             panel = fit_panel(x[train], target.columns[train], unit[train], rng=rng, probabilities=classes)
@@ -154,7 +204,9 @@ def losses(
             out.constant[test] = np.square(z - target.columns[train].mean(axis=0)).sum(axis=1)
         else:
             fitted = _fit(regressor, x[train], target, train, rng)
-            prediction = _bounded(_predict(fitted, x[test], target, codes=True), target)
+            with _own_global_state(rng), _one_line(fitted, train.size):
+                raw = _raw_prediction(fitted, x[test], target)
+            prediction = _bounded(_predict(raw, fitted, target, codes=True), target)
             out.constant[test] = np.square(z - target.columns[train].mean(axis=0)).sum(axis=1)
         out.squared[test] = np.square(z - prediction).sum(axis=1)
         if out.log is not None and out.correct is not None:
@@ -177,18 +229,42 @@ def _fit(
 ) -> Regressor | Classifier:
     model = seeded_clone(regressor, rng)
     columns = target.columns[train]
+    z: FloatArray | AnyArray = columns
     if target.labels is not None and forecasts_classes(model):
-        model.fit(x, columns.argmax(axis=1))
-        return model
-    if columns.shape[1] == 1:
-        model.fit(x, columns[:, 0])
-        return model
-    if not _takes_many_columns(model):
+        z = columns.argmax(axis=1)
+        if (z == z[0]).all():
+            from sklearn.dummy import DummyClassifier
+
+            model = DummyClassifier()  # most classifiers refuse a single class
+        elif _weighs_classes(model):
+            z = np.array(target.labels)[z]
+    elif columns.shape[1] == 1:
+        z = columns[:, 0]
+    elif not _takes_many_columns(model):
         from sklearn.multioutput import MultiOutputRegressor
 
         model = MultiOutputRegressor(model)
-    model.fit(x, columns)
+    with _own_global_state(rng), _one_line(model, train.size):
+        model.fit(x, z)
     return model
+
+
+@contextmanager
+def _one_line(model: object, rows: int) -> Iterator[None]:
+    """Say which regressor failed, and on how many rows."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(
+            f"regressor: {type(model).__name__} failed with the {rows} training rows of a fold "
+            f"({str(error).splitlines()[0]}); use more rows, fewer folds or another regressor"
+        ) from error
+
+
+def _weighs_classes(model: object) -> bool:
+    """Whether a parameter names class labels, so that the classes must keep theirs."""
+    parameters = model.get_params(deep=True) if hasattr(model, "get_params") else {}
+    return any(key.endswith("class_weight") and isinstance(value, dict) for key, value in parameters.items())
 
 
 def _takes_many_columns(model: object) -> bool:
@@ -197,24 +273,27 @@ def _takes_many_columns(model: object) -> bool:
     return not hasattr(model, "__sklearn_tags__") or bool(get_tags(model).target_tags.multi_output)
 
 
-def _predict(model: Regressor | Classifier, x: FloatArray, target: Target, *, codes: bool) -> FloatArray:
-    """Predictions (t, m); a classifier's classes are numbers 0..m-1 if it was fitted here, else labels."""
-    m = target.columns.shape[1]
+def _raw_prediction(model: Regressor | Classifier, x: FloatArray, target: Target) -> FloatArray:
     if target.labels is not None and forecasts_classes(model):
-        given = np.asarray(model.predict_proba(x), dtype=np.float64)
-        seen = list(model.classes_)
-        if not codes and not set(seen) <= set(target.labels):
-            raise ValueError(f"regressor: expected a classifier of the labels {list(target.labels)}, got one of {seen}")
-        prediction = np.zeros((x.shape[0], m))
-        columns = np.array(seen if codes else [target.labels.index(label) for label in seen])
-        prediction[:, columns] = given
-    else:
-        prediction = np.asarray(model.predict(x), dtype=np.float64)  # type: ignore[union-attr]
-        if prediction.shape in ((x.shape[0],), (x.shape[0], 1)) and m == 1:
-            prediction = prediction.reshape(-1, 1)
-    if prediction.shape != (x.shape[0], m) or not np.isfinite(prediction).all():
+        return np.asarray(model.predict_proba(x), dtype=np.float64)
+    return np.asarray(model.predict(x), dtype=np.float64)  # type: ignore[union-attr]
+
+
+def _predict(raw: FloatArray, model: Regressor | Classifier, target: Target, *, codes: bool) -> FloatArray:
+    """Predictions (t, m); a classifier's classes are numbers 0..m-1 if it was fitted to them, else labels."""
+    m = target.columns.shape[1]
+    prediction = raw
+    if target.labels is not None and forecasts_classes(model):
+        seen = np.asarray(model.classes_).tolist()
+        numbered = codes and not _weighs_classes(model)
+        columns = np.array(seen if numbered else [target.labels.index(label) for label in seen])
+        prediction = np.zeros((raw.shape[0], m))
+        prediction[:, columns] = raw
+    elif raw.ndim == 1 and m == 1:
+        prediction = raw.reshape(-1, 1)
+    if prediction.ndim != 2 or prediction.shape[1] != m or not np.isfinite(prediction).all():
         raise ValueError(
-            f"regressor: expected finite predictions of shape ({x.shape[0]}, {m}), got shape {prediction.shape}"
+            f"regressor: expected finite predictions of shape (rows, {m}), got shape {prediction.shape}"
             f"{'' if np.isfinite(prediction).all() else ' with NaN or infinity'} from {type(model).__name__}"
         )
     return prediction

@@ -31,23 +31,27 @@ def mmse(
     Parameters
     ----------
     z : array (n,) or (n, m)
-        Target. Floats are regressed on (squared error summed over the m columns); a vector of strings,
-        booleans or integers holds classes, predicted as one-hot rows (Brier score).
+        Target. Floats, and several columns of any numbers, are regressed on (squared error summed over the m
+        columns); a single column of strings, booleans or integers, whether of shape (n,) or (n, 1), holds classes,
+        predicted as one-hot rows (Brier score). Counts are integers too: pass ``task="regression"`` for them.
     x : array (n, d)
         States, NumPy or torch.
     regressor : estimator, optional
         Any scikit-learn regressor (for classes also a classifier with `predict_proba`); cloned for every fold,
-        and seeded from `rng` where its `random_state` is None. None means the panel: constant, ridge,
-        nearest neighbours, kernel ridge, gradient boosting, a small network (and logistic regression for
-        classes), weighted by inner cross-validation.
+        and seeded from `rng` wherever a `random_state` is None, in nested models and cross-validation splitters too.
+        None means the panel: constant, ridge, nearest neighbours, kernel ridge, Gaussian processes with one length
+        per column, gradient boosting, a small network (and logistic regression for classes); those clearly worse
+        on few rows drop out, the others are weighted by inner cross-validation.
     folds : int or None
-        Number of folds. None means that `regressor` is already fitted on other data and only predicts.
+        Number of folds. None means that `regressor` is already fitted on other data and only predicts; the classes
+        are then those of the classifier, whether or not `z` has rows of each.
     groups : array_like (n,), optional
         Image of each row: an image is never split between folds, and is the unit of sampling.
     rng : Generator, int or None
         Folds and regressors; the result is a deterministic function of it.
     task : {"regression", "classification"}, optional
-        Overrides how z is read.
+        How z is read, where its type does not say it: "regression" for counts, "classification" for classes
+        that are numbered by floats.
     target_range : (float, float), optional
         Range of every column of z. Predictions are projected onto it, which never raises the error, and the
         loss becomes bounded: needed for a certificate.
@@ -97,12 +101,12 @@ def mmse(
     >>> round(estimate.details["r2"], 3)
     0.92
     """
-    target, rows, index, sizes = paired_inputs(z, (("x", x),), groups, task, target_range)
+    target, rows, index, sizes = paired_inputs(z, (("x", x),), groups, task, target_range, (regressor,), folds)
     check_regressor(regressor, target, folds)
     generator = np.random.default_rng(rng)
-    fold = fold_of_units(sizes.size, folds, generator, "rows" if groups is None else "groups")
+    fold = fold_of_units(sizes.size, folds, generator, "rows" if groups is None else "groups", panel=regressor is None)
     side = losses(rows[0], target, unit=index, fold_of_unit=fold, regressor=regressor, rng=generator)
-    per_unit = unit_means(side.squared, index, sizes)
+    per_unit = np.minimum(unit_means(side.squared, index, sizes), target.largest_loss)
     return Estimate(
         value=float(per_unit.mean()),
         quantity=Quantity.MMSE,
@@ -186,12 +190,15 @@ def functional(
     >>> round(estimate.details["x"]["risk"], 2), round(estimate.details["y"]["risk"], 2)
     (0.98, 1.97)
     """
-    target, (rows_x, rows_y), index, sizes = paired_inputs(z, (("x", x), ("y", y)), groups, task, target_range)
     for_x, for_y = regressor if isinstance(regressor, tuple) else (regressor, regressor)
+    target, (rows_x, rows_y), index, sizes = paired_inputs(
+        z, (("x", x), ("y", y)), groups, task, target_range, (for_x, for_y), folds
+    )
     for one in (for_x, for_y):
         check_regressor(one, target, folds)
     generator = np.random.default_rng(rng)
-    fold = fold_of_units(sizes.size, folds, generator, "rows" if groups is None else "groups")
+    panel = for_x is None or for_y is None
+    fold = fold_of_units(sizes.size, folds, generator, "rows" if groups is None else "groups", panel=panel)
     # One seed for both sides: equal states get equal predictions, and a difference of exactly 0.
     seed = int(generator.integers(2**31))
     sides = [
@@ -205,7 +212,7 @@ def functional(
         )
         for rows, one in ((rows_x, for_x), (rows_y, for_y))
     ]
-    loss_x, loss_y = (unit_means(side.squared, index, sizes) for side in sides)
+    loss_x, loss_y = (np.minimum(unit_means(side.squared, index, sizes), target.largest_loss) for side in sides)
     per_unit = loss_y - loss_x
     return Estimate(
         value=float(per_unit.mean()),
@@ -254,15 +261,22 @@ def _summary(side: Losses, per_unit: FloatArray, index: IntArray, sizes: IntArra
     summary: dict[str, object] = {
         "risk": float(per_unit.mean()),
         "constant": constant,
-        "r2": 1.0 - float(per_unit.mean()) / constant,
+        "r2": 1.0 - float(per_unit.mean()) / constant if constant > 0 else float("nan"),
     }
     if side.weights:
-        weight = {name: float(np.mean([w[name] for w in side.weights])) for name in side.members}
+        weight = {name: float(np.mean([w.get(name, 0.0) for w in side.weights])) for name in side.members}
         summary["regressors"] = {
-            name: {"risk": mean(values), "weight": weight[name]} for name, values in side.members.items()
+            name: {"risk": _risk_where_fitted(values, index, sizes), "weight": weight[name]}
+            for name, values in side.members.items()
         }
         summary["chosen"] = max(weight, key=weight.__getitem__)
     if side.log is not None and side.correct is not None:
         summary["log_loss"] = mean(side.log)
         summary["accuracy"] = mean(side.correct)
     return summary
+
+
+def _risk_where_fitted(values: FloatArray, index: IntArray, sizes: IntArray) -> float:
+    """Mean loss of a member over the images of the folds in which it was fitted (NaN elsewhere)."""
+    per_unit = unit_means(values, index, sizes)
+    return float(per_unit[np.isfinite(per_unit)].mean())

@@ -10,9 +10,12 @@ from numpy.typing import ArrayLike
 from redundancy import checks
 from redundancy.array_conversion import as_numpy, is_tensor
 from redundancy.array_types import AnyArray, FloatArray, IntArray
-from redundancy.prediction.cross_fitting import Regressor, Target, assign_folds, forecasts_classes
+from redundancy.prediction.cross_fitting import Label, Regressor, Target, assign_folds, forecasts_classes
 
 Task = Literal["regression", "classification"]
+
+SMALLEST_COLUMN = 1e-100  # columns of x with no entry above this, or one above its inverse, are rescaled
+SMALLEST_TARGET = 1e-140  # range of z whose squared errors are still floating-point numbers
 
 
 def paired_inputs(
@@ -21,10 +24,19 @@ def paired_inputs(
     groups: ArrayLike | None,
     task: Task | None,
     target_range: tuple[float, float] | None,
+    regressors: tuple[Regressor | None, ...],
+    folds: int | None,
 ) -> tuple[Target, list[FloatArray], IntArray, IntArray]:
-    """The target, the states, the image of each row and the number of rows of each image."""
-    rows = [checks.matrix(_on_cpu(state), name=name) for name, state in states]
-    target = _target(_on_cpu(z), task, target_range)
+    """The target, the states, the image of each row and the number of rows of each image.
+
+    With folds=None the classes are those of the fitted classifiers, whether or not the sample has rows of each.
+    """
+    fitted = folds is None
+    rows = [checks.matrix(_on_cpu(state, name), name=name) for name, state in states]
+    if not fitted:
+        rows = [_rescaled(each) for each in rows]
+    alphabet = _fitted_classes(regressors) if fitted and task != "regression" else None
+    target = _target(_on_cpu(z, "z"), task, target_range, alphabet, fitted=fitted)
     for (name, _), state in zip(states, rows, strict=True):
         if state.shape[0] != target.columns.shape[0]:
             raise ValueError(
@@ -35,36 +47,107 @@ def paired_inputs(
     return target, rows, index, sizes
 
 
-def _on_cpu(a: AnyArray) -> AnyArray:
-    return as_numpy(a, name="states") if is_tensor(a) else a
+def _fitted_classes(regressors: tuple[Regressor | None, ...]) -> tuple[Label, ...] | None:
+    """Labels of the fitted classifiers, all together; None if there is none."""
+    labels: set[Label] = set()
+    for each in regressors:
+        if forecasts_classes(each) and not isinstance(each, type) and hasattr(each, "classes_"):
+            labels.update(np.asarray(each.classes_).tolist())
+    if not labels:
+        return None
+    try:
+        return tuple(sorted(labels))
+    except TypeError:
+        raise ValueError(f"regressor: expected classifiers of one type of labels, got {labels}") from None
 
 
-def _target(z: ArrayLike, task: Task | None, target_range: tuple[float, float] | None) -> Target:
+def _on_cpu(a: AnyArray, name: str) -> AnyArray:
+    from scipy.sparse import issparse
+
+    if issparse(a):
+        raise TypeError(f"{name}: expected a dense array, got a sparse matrix; use {name}.toarray()")
+    return as_numpy(a, name=name) if is_tensor(a) else a
+
+
+def _rescaled(rows: FloatArray) -> FloatArray:
+    """Columns whose squares would overflow or vanish, divided by a power of two; the others unchanged."""
+    largest = np.abs(rows).max(axis=0)
+    extreme = (largest > 1 / SMALLEST_COLUMN) | ((largest < SMALLEST_COLUMN) & (largest > 0))
+    if not extreme.any():
+        return rows
+    return np.asarray(np.ldexp(rows, np.where(extreme, -np.frexp(largest)[1], 0)))
+
+
+def _plain_labels(a: AnyArray) -> AnyArray:
+    """A vector of objects as strings, booleans or numbers, whichever they are; missing labels are refused."""
+    values = a.ravel().tolist()
+    missing = [i for i, value in enumerate(values) if value is None or value != value]
+    if missing:
+        raise ValueError(
+            f"z: expected a target in every row, got missing values in {len(missing)} row(s), first {missing[:5]}; "
+            "drop these rows"
+        )
+    if len({isinstance(value, str) for value in values}) > 1:
+        raise TypeError("z: expected class labels of one type, got strings and other objects; convert them to strings")
+    return np.array(values).reshape(a.shape)
+
+
+def _target(
+    z: AnyArray,
+    task: Task | None,
+    target_range: tuple[float, float] | None,
+    alphabet: tuple[Label, ...] | None,
+    *,
+    fitted: bool,
+) -> Target:
     if task is not None:
         checks.one_of(task, ("regression", "classification"), name="task")
     a = np.asarray(z)
+    one_column = a.ndim == 1 or (a.ndim == 2 and a.shape[1] == 1)
+    if a.dtype.kind == "O" and one_column:
+        a = _plain_labels(a)
+    explicit = task is not None or fitted
     if task is None:
-        task = "classification" if a.ndim == 1 and a.dtype.kind in "bUSOiu" else "regression"
+        # The same rule for (n,) and (n, 1): only the type of the entries counts.
+        task = "classification" if one_column and a.dtype.kind in "bUSiu" else "regression"
     if task == "classification":
-        if a.ndim != 1 or a.size == 0:
+        if not one_column or a.size == 0:
             raise ValueError(f"z: expected one class label per row, shape (n,), got {a.shape}")
         if target_range is not None:
             raise ValueError("target_range: expected with a continuous target only, got classes; leave it out")
         if a.dtype.kind == "f":
             checks.finite(a, name="z")
         labels, codes = np.unique(a, return_inverse=True)
-        if labels.size == 1:
+        names = tuple(labels.tolist())
+        if alphabet is not None:
+            if not set(names) <= set(alphabet):
+                raise ValueError(
+                    f"regressor: expected a classifier of the labels {list(names)}, got one of {list(alphabet)}"
+                )
+            place = {label: i for i, label in enumerate(alphabet)}
+            codes = np.array([place[name] for name in names])[codes]
+            return Target(np.eye(len(alphabet))[codes.reshape(-1)], labels=alphabet)
+        if labels.size == 1 and not fitted:
             raise ValueError(f"z: expected at least two classes, got only {labels[0]!r}; its mmse is 0 for every x")
-        if 2 * labels.size > a.size:
+        if 2 * labels.size > a.size and not explicit:
             raise ValueError(
                 f"z: {labels.size} classes for {a.size} rows looks like a continuous target; pass floats or "
                 "task='regression'"
             )
-        return Target(np.eye(labels.size)[codes.reshape(-1)], labels=tuple(labels.tolist()))
+        return Target(np.eye(labels.size)[codes.reshape(-1)], labels=names)
     columns = checks.matrix(a, name="z")
-    if (columns == columns[0]).all():
+    if not fitted and (columns == columns[0]).all():
         raise ValueError("z: expected a target that varies, got a constant; its mmse is 0 for every x")
+    with np.errstate(over="ignore"):
+        width = float((columns.max(axis=0) - columns.min(axis=0)).max())
+    if width > 0 and not SMALLEST_TARGET <= width <= 1 / SMALLEST_TARGET:
+        raise ValueError(
+            f"z: expected a range between {SMALLEST_TARGET:g} and {1 / SMALLEST_TARGET:g}, got {width:g}: its square "
+            "is no floating-point number; rescale z"
+        )
     if target_range is not None:
+        if not isinstance(target_range, (tuple, list, np.ndarray)) or len(target_range) != 2:
+            raise TypeError(f"target_range: expected a pair (low, high), got {target_range!r}")
         low, high = (checks.number(end, name="target_range") for end in target_range)
         if not (np.isfinite([low, high]).all() and low < high):
             raise ValueError(f"target_range: expected finite numbers low < high, got ({low}, {high})")
@@ -76,16 +159,28 @@ def _target(z: ArrayLike, task: Task | None, target_range: tuple[float, float] |
     return Target(columns)
 
 
-def fold_of_units(units: int, folds: int | None, rng: np.random.Generator, what: str) -> IntArray | None:
+def fold_of_units(
+    units: int, folds: int | None, rng: np.random.Generator, what: str, *, panel: bool
+) -> IntArray | None:
     """Fold of each independent unit; None for a regressor that was fitted on other data."""
     if folds is None:
         return None
-    if isinstance(folds, bool) or folds != int(folds) or folds < 2:
+    try:
+        whole = not isinstance(folds, (bool, str)) and folds == int(folds) and folds >= 2
+    except (TypeError, ValueError, OverflowError):
+        whole = False
+    if not whole:
         raise ValueError(f"folds: expected an integer >= 2 (or None for a fitted regressor), got {folds}")
     if folds > units:
         raise ValueError(
             f"folds: expected at most the number of independent units, got {folds} folds for {units} {what}; "
             "use fewer folds or more images" + (" (cross-fitting needs at least two)" if units < 2 else "")
+        )
+    if panel and units - -(-units // int(folds)) < 2:
+        least = next(n for n in range(2, 5) if n >= folds and n - -(-n // int(folds)) >= 2)
+        raise ValueError(
+            f"folds: expected at least {least} {what} for {folds} folds of the default panel, which splits the rest of "
+            f"each fold again, got {units}; use more {what} or give a regressor"
         )
     return assign_folds(units, int(folds), rng)
 

@@ -14,10 +14,15 @@ import numpy as np
 
 from redundancy.array_types import FloatArray, IntArray
 from redundancy.prediction import panel_members
+from redundancy.prediction.gaussian_process import WARPED_COLUMNS, learn_kernels
 from redundancy.prediction.panel_members import COMPONENTS, Features, FitMember, Member, Predict, Splits
 
 BOOSTED_COLUMNS = 10  # boosting fits one ensemble per target column; beyond this many columns it is left out
 TUNED_COLUMNS = 64  # wider targets are tuned on this many random combinations of their columns
+KERNEL_ROWS = 2_000  # rows beyond which the Gaussian processes stand for the kernel of one width
+UNRACED = 300  # up to so many rows every member is fitted
+RACED = (800, 400)  # rows that race: fitted, and held out
+BEHIND = 1.2  # a member whose error on them is larger than the best by this factor drops out
 LARGE = 5_000  # rows beyond which one inner hold-out replaces inner cross-validation
 
 
@@ -58,29 +63,71 @@ def fit_panel(
         tuned = z @ rng.normal(size=(z.shape[1], TUNED_COLUMNS)) / np.sqrt(TUNED_COLUMNS)
     splits = _inner_splits(unit, rng)
     seed = int(rng.integers(2**31))
+    many_of_many = x.shape[0] > LARGE and features.narrow.shape[1] > WARPED_COLUMNS
+    components = x.shape[1] > COMPONENTS
+    kernels = [] if many_of_many else learn_kernels(features.narrow, tuned, components=components, rng=rng)
     fits: dict[str, FitMember] = {
         "mean": panel_members.fit_mean,
         "ridge": panel_members.fit_ridge,
         "neighbours": panel_members.fit_neighbours,
         "kernel": panel_members.fit_kernel,
+        **{
+            name: panel_members.process_member(kernel)
+            for name, kernel in zip(("process", "warped process"), kernels, strict=False)
+        },
         "boosting": panel_members.fit_boosting,
         "network": panel_members.fit_network,
     }
+    if x.shape[0] > KERNEL_ROWS:
+        del fits["kernel"]
+    if many_of_many:
+        fits["network"] = panel_members.fit_residual_network
     if z.shape[1] > BOOSTED_COLUMNS:
         del fits["boosting"]
     if probabilities:
         fits["logistic"] = panel_members.fit_logistic
         tuned = z
     finish = project_to_simplex if probabilities else np.asarray
+    unraced = ("mean", "ridge", "network") if many_of_many else ("mean", "ridge")
+    contest = _race(fits, features, tuned, splits, seed, finish, rng, unraced=unraced)
     members: dict[str, Member] = {}
     held_out: dict[str, FloatArray] = {}
     truth = np.concatenate([tuned[test] for _, test in splits])
-    for name, fit in fits.items():
+    for name, fit in contest.items():
         member = fit(features, tuned, splits, seed)
         held_out[name] = finish(member.held_out)
         members[name] = member.refit(z)
     weights = dict(zip(held_out, _stack(held_out, truth), strict=True))
     return FittedPanel(featurise, members, weights, finish)
+
+
+def _race(
+    fits: Mapping[str, FitMember],
+    features: Features,
+    z: FloatArray,
+    splits: Splits,
+    seed: int,
+    finish: Predict,
+    rng: np.random.Generator,
+    *,
+    unraced: tuple[str, ...],
+) -> dict[str, FitMember]:
+    """The members worth fitting to all rows: those not clearly worse than the best one on few rows."""
+    train, test = splits[0]
+    if train.size + test.size <= UNRACED:
+        return dict(fits)
+    train, test = (rng.permutation(part)[:size] for part, size in ((train, RACED[0]), (test, RACED[1])))
+    rows = np.concatenate([train, test])
+    small = Features(features.narrow[rows], features.narrow[rows], dual=False)
+    inner = [(np.arange(train.size), np.arange(train.size, rows.size))]
+    truth = z[test]
+    errors = {
+        name: float(np.square(finish(fit(small, z[rows], inner, seed).held_out) - truth).sum())
+        for name, fit in fits.items()
+        if name == "ridge" or name not in unraced
+    }
+    best = min(errors.values())
+    return {name: fit for name, fit in fits.items() if name in unraced or errors[name] <= BEHIND * best}
 
 
 def project_to_simplex(p: FloatArray) -> FloatArray:

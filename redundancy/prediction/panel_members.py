@@ -14,10 +14,14 @@ from typing import NamedTuple
 import numpy as np
 
 from redundancy.array_types import FloatArray, IntArray
+from redundancy.prediction import gaussian_process
+from redundancy.prediction.gaussian_process import LandmarkFit, LearnedKernel
 from redundancy.prediction.ridge_path import STRENGTHS, dual_ridge_path, path_errors, ridge_path
 
 COMPONENTS = 64  # principal components that the members other than ridge see
 LANDMARKS = 500  # of the kernel member (Nystroem)
+LANDMARK_BUDGET = 8_000_000  # rows times landmarks of a Gaussian process
+HIDDEN = 8  # units of the network on the residuals of ridge
 NEIGHBOURS = np.array([1, 2, 5, 10, 20, 50, 100])
 WIDTHS = (0.3, 1.0, 3.0)  # kernel widths relative to the median squared distance
 LOGISTIC_STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)
@@ -151,6 +155,66 @@ def _nystroem(landmarks: FloatArray, gaps: FloatArray, width: float) -> Callable
     return lambda rows: np.asarray(np.exp(-_squared_distances(rows, landmarks) / (2 * width)) @ whiten)
 
 
+def process_member(kernel: LearnedKernel) -> FitMember:
+    """A Gaussian process with a learned kernel: exact on few rows, on random landmarks beyond."""
+
+    def fit(f: Features, z: FloatArray, splits: Splits, seed: int) -> Tuned:
+        n = f.narrow.shape[0]
+        if n <= gaussian_process.EXACT_ROWS:
+            return _exact_process(kernel, f, z, splits)
+        order = np.random.default_rng(seed).permutation(n)
+        landmarks = f.narrow[order[: int(np.clip(LANDMARK_BUDGET // n, 400, 800))]]
+        centre, spread = z.mean(axis=0), _spread(z)
+        fitted = LandmarkFit.of(kernel, f.narrow, (z - centre) / spread, landmarks)
+        tests = [test for _, test in splits]
+        predictions = fitted.held_out(tests)
+        errors = [
+            sum(float(np.square(p[i] - fitted.z[test]).sum()) for p, test in zip(predictions, tests, strict=True))
+            for i in range(len(gaussian_process.NOISE_FACTORS))
+        ]
+        best = int(np.argmin(errors))
+
+        def refit(full: FloatArray) -> Member:
+            mean, scale = full.mean(axis=0), _spread(full)
+            cross = fitted.design.T @ ((full - mean) / scale)
+            solution = fitted.solve(fitted.moment, cross, gaussian_process.NOISE_FACTORS[best])
+
+            def predict(rows: Features) -> FloatArray:
+                design = gaussian_process.kernel_design(kernel, kernel.features(rows.narrow), fitted.landmarks)
+                return np.asarray(design @ solution * scale + mean)
+
+            return predict
+
+        return Tuned(np.concatenate([p[best] for p in predictions]) * spread + centre, refit)
+
+    return fit
+
+
+def _exact_process(kernel: LearnedKernel, f: Features, z: FloatArray, splits: Splits) -> Tuned:
+    scaled = kernel.features(f.narrow)
+
+    def solved(rows: FloatArray, target: FloatArray) -> Predict:
+        mean, scale = target.mean(axis=0), _spread(target)
+        solution = gaussian_process.exact_solution(kernel, rows, (target - mean) / scale)
+        return lambda new: (
+            (kernel.smooth(new, rows) @ solution + kernel.linear(new) @ (kernel.linear(rows).T @ solution)) * scale
+            + mean
+        )
+
+    held_out = [solved(scaled[train], z[train])(scaled[test]) for train, test in splits]
+
+    def refit(full: FloatArray) -> Member:
+        predict = solved(scaled, full)
+        return lambda rows: predict(kernel.features(rows.narrow))
+
+    return Tuned(np.concatenate(held_out), refit)
+
+
+def _spread(z: FloatArray) -> FloatArray:
+    spread = z.std(axis=0)
+    return np.asarray(np.where(spread > 0, spread, 1.0))
+
+
 def fit_boosting(f: Features, z: FloatArray, splits: Splits, seed: int) -> Tuned:
     """Gradient-boosted trees, one ensemble per column of the target."""
     from sklearn.ensemble import HistGradientBoostingRegressor
@@ -195,6 +259,39 @@ def fit_network(f: Features, z: FloatArray, splits: Splits, seed: int) -> Tuned:
             scaled = (target - centre) / spread
             model.fit(rows, scaled[:, 0] if target.shape[1] == 1 else scaled)
         return lambda new: model.predict(new).reshape(-1, target.shape[1]) * spread + centre
+
+    held_out = [fit(f.narrow[train], z[train])(f.narrow[test]) for train, test in splits]
+
+    def refit(full: FloatArray) -> Member:
+        predict = fit(f.narrow, full)
+        return lambda rows: predict(rows.narrow)
+
+    return Tuned(np.concatenate(held_out), refit)
+
+
+def fit_residual_network(f: Features, z: FloatArray, splits: Splits, seed: int) -> Tuned:
+    """Ridge regression plus a narrow network on what it leaves, by L-BFGS: a few curved directions among many rows."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.neural_network import MLPRegressor
+
+    def fit(rows: FloatArray, target: FloatArray) -> Predict:
+        path = ridge_path(rows, target)
+        rest = target - path.predict(rows, 1e-6)
+        spread = _spread(rest)
+        model = MLPRegressor(
+            hidden_layer_sizes=(HIDDEN,),
+            activation="tanh",
+            solver="lbfgs",
+            alpha=10.0,
+            max_iter=80,
+            random_state=seed,
+        )
+        with warnings.catch_warnings():
+            # Stopping at max_iter is part of the recipe.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            scaled = rest / spread
+            model.fit(rows, scaled[:, 0] if target.shape[1] == 1 else scaled)
+        return lambda new: path.predict(new, 1e-6) + model.predict(new).reshape(-1, target.shape[1]) * spread
 
     held_out = [fit(f.narrow[train], z[train])(f.narrow[test]) for train, test in splits]
 

@@ -40,7 +40,8 @@ def risk_difference(
     Raises
     ------
     ValueError
-        Vectors of different lengths, losses outside [0, largest_loss], NaN.
+        Vectors of different lengths, losses outside [0, largest_loss], NaN, a largest loss that is not
+        finite and positive.
     TypeError
         Losses that are not real numbers.
 
@@ -71,6 +72,8 @@ def risk_difference(
     array([0.5, 0. , 0. ])
     """
     most = checks.number(largest_loss, name="largest_loss")
+    if not (np.isfinite(most) and most > 0):
+        raise ValueError(f"largest_loss: expected a finite number > 0, got {most}")
     a, b = (checks.matrix(loss, name=name) for loss, name in ((loss_x, "loss_x"), (loss_y, "loss_y")))
     if a.shape != b.shape or a.shape[1] != 1:
         raise ValueError(f"loss_x and loss_y: expected two vectors of one length, got {a.shape} and {b.shape}")
@@ -78,7 +81,7 @@ def risk_difference(
     if both.min() < 0 or both.max() > most:
         raise ValueError(f"loss_x and loss_y: expected losses in [0, {most}], got a range {both.min()} to {both.max()}")
     index, sizes = checks.group_index(groups, a.shape[0])
-    mean_x, mean_y = (unit_means(loss[:, 0], index, sizes) for loss in (a, b))
+    mean_x, mean_y = (np.clip(unit_means(loss[:, 0], index, sizes), 0.0, most) for loss in (a, b))
     per_unit = mean_y - mean_x
     return Estimate(
         value=float(per_unit.mean()),

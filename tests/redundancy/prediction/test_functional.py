@@ -50,7 +50,16 @@ def test_default_panel_in_small_worlds(name):
     estimate = rd.mmse(z, x, folds=3, rng=0)
     assert within(estimate, world, 0.15)
     table = estimate.details["regressors"]
-    assert set(table) == {"mean", "ridge", "neighbours", "kernel", "boosting", "network"}
+    assert set(table) == {
+        "mean",
+        "ridge",
+        "neighbours",
+        "kernel",
+        "process",
+        "warped process",
+        "boosting",
+        "network",
+    }
     assert sum(row["weight"] for row in table.values()) == pytest.approx(1.0)
     assert estimate.details["chosen"] in table
     # Stacking is not far above the best member.
