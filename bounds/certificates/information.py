@@ -102,6 +102,7 @@ def certify_information(
         method=method,
         unit="nats",
         assumptions=["the thresholds were fixed before seeing the data"],
+        settings={"distance": estimate.settings.get("distance", ""), "t": float(t[best])},
     )
 
 

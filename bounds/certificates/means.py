@@ -121,6 +121,7 @@ def certify_mean(
         quantity=estimate.quantity,
         method=method,
         unit=estimate.unit,
+        settings=estimate.settings,
         assumptions=_assumptions(estimate, d_max=d_max, largest_loss=largest_loss),
     )
 
@@ -210,6 +211,8 @@ def certify_token_mean(
         quantity=estimate.quantity,
         method=method,
         unit=estimate.unit,
+        settings=estimate.settings,
+        weighting="row",
         assumptions=[
             *_assumptions(estimate, d_max=d_max, largest_loss=largest_loss),
             f"no image has more than {max_rows:g} rows",
@@ -281,6 +284,7 @@ def certify_curve(
         quantity=estimate.quantity,
         method="dkw",
         unit=estimate.unit,
+        settings=estimate.settings,
     )
 
 
