@@ -347,6 +347,36 @@ def betting(values: ArrayLike, *, alpha: float, weights: ArrayLike | None = None
     return _betting(values, weights, alpha=alpha, stakes=_stakes)
 
 
+def betting_rejects(values: ArrayLike, candidate: float, *, alpha: float) -> BoolArray:
+    """Whether the limit of `betting` is at most a candidate mean: one evaluation instead of a bisection.
+
+    Parameters
+    ----------
+    values : array (n, ...)
+        As in :func:`betting`.
+    candidate : float
+        In [0, 1].
+    alpha : float
+        Error probability of each column, in (0, 1).
+
+    Returns
+    -------
+    ndarray of bool (...)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bounds import confidence
+    >>> values = np.random.default_rng(0).beta(1, 30, 200)
+    >>> [bool(confidence.betting_rejects(values, m, alpha=0.05)) for m in (0.05, 0.06)]
+    [False, True]
+    """
+    d, shape = _columns(values, alpha)
+    ones = np.ones_like(d)
+    capital = _log_capital(d, ones, _stakes(d, ones, alpha), np.full(d.shape[0], candidate - ROUNDING))
+    return np.asarray(capital.max(axis=1) > _goal(alpha, d.shape[1])).reshape(shape)
+
+
 def betting_anytime(
     values: ArrayLike, *, alpha: float, weights: ArrayLike | None = None, horizon: int | None = None
 ) -> FloatArray:
@@ -475,7 +505,7 @@ def betting_star(values: ArrayLike, *, alpha: float) -> FloatArray:
 def _star_rejects(d: FloatArray, variance: FloatArray, candidates: FloatArray, alpha: float) -> BoolArray:
     """Whether the capital against each candidate reaches 1/alpha; d and variance (c, n), result (c, candidates)."""
     n = d.shape[1]
-    goal = -math.log(alpha) * (1 + 1e-12) + 1e-14 * n
+    goal = _goal(alpha, n)
     with np.errstate(divide="ignore"):
         cap = LARGEST_STAKE / (1.0 - candidates)
     capital = np.zeros((d.shape[0], candidates.size))
@@ -505,13 +535,17 @@ def _betting(values: ArrayLike, weights: ArrayLike | None, *, alpha: float, stak
 
 def _betting_block(d: FloatArray, w: FloatArray, alpha: float, stakes: Stakes) -> FloatArray:
     stake = stakes(d, w, alpha)
-    # A computed log-capital is off by at most a few ulps of each summand.
-    goal = -math.log(alpha) * (1 + 1e-12) + 1e-14 * d.shape[1]
+    goal = _goal(alpha, d.shape[1])
 
     def rejected(m: FloatArray) -> BoolArray:
         return np.asarray(_log_capital(d, w, stake, m).max(axis=1) > goal)
 
     return _first_rejected(rejected, np.zeros(d.shape[0]))
+
+
+def _goal(alpha: float, n: int) -> float:
+    """log(1/alpha) and a margin: a computed log-capital is off by at most a few ulps of each summand."""
+    return -math.log(alpha) * (1 + 1e-12) + 1e-14 * n
 
 
 def _stakes(d: FloatArray, w: FloatArray, alpha: float) -> FloatArray:

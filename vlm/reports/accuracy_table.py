@@ -48,8 +48,9 @@ def summary(
         unparsed
             Scored items whose answer could not be read; they count as wrong.
         accuracy, accuracy_low, accuracy_high
-            Mean score of the scored items, each item counting the same, in [0, 1]; betting interval over images,
-            because items about one image are dependent.
+            Mean over images of an image's mean score over its scored items, in [0, 1], each image counting the same;
+            betting interval over images, because items about one image are dependent. Items counting the same would
+            need the largest number of items that any image can have, which no record states.
         change, change_low, change_high
             Paired difference to the same items without a plan; NaN where no item was scored under both.
         vision_tokens, text_tokens, new_tokens
@@ -234,7 +235,7 @@ def _averaged(model: str, task_group: str, sets: Sequence[dict[str, dict[str, An
 def _score(values: Sequence[float], images: Sequence[str], confidence: float) -> Score:
     if not values:
         return Score(np.nan, np.nan, np.nan, 0)
-    return score_accuracy(values, images, confidence=confidence, weighting="question")
+    return score_accuracy(values, images, confidence=confidence, weighting="image")
 
 
 def _difference(scored: dict[str, Record], full: dict[str, Record], both: Sequence[str], confidence: float) -> Score:
@@ -242,7 +243,7 @@ def _difference(scored: dict[str, Record], full: dict[str, Record], both: Sequen
         return Score(np.nan, np.nan, np.nan, 0)
     mine, theirs = ([float(side[name]["score"]) for name in both] for side in (scored, full))
     return paired_difference(
-        mine, theirs, _images(scored[name] for name in both), confidence=confidence, weighting="question"
+        mine, theirs, _images(scored[name] for name in both), confidence=confidence, weighting="image"
     )
 
 
