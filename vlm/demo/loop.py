@@ -161,17 +161,21 @@ def certified_plan(accuracy_of: Answers, depth: int, tolerance: float = TOLERANC
     """
     certified = [SkipPlan()]
     for plans in plan_sequences(depth):
-        last = certified_layer(
-            lambda k, plans=plans: accuracy_of.right(plans[k]),
-            accuracy_of.full,
-            accuracy_of.groups,
-            range(len(plans)),
-            tolerance=tolerance,
-            confidence=0.975,
-        )
+        last = _last_certified(accuracy_of, plans, tolerance)
         if last is not None:
             certified.append(plans[last])
     return max(certified, key=lambda plan: _layers_without_vision(plan, depth))
+
+
+def _last_certified(accuracy_of: Answers, plans: Sequence[SkipPlan], tolerance: float) -> int | None:
+    return certified_layer(
+        lambda k: accuracy_of.right(plans[k]),
+        accuracy_of.full,
+        accuracy_of.groups,
+        range(len(plans)),
+        tolerance=tolerance,
+        confidence=0.975,
+    )
 
 
 def plan_sequences(depth: int) -> tuple[list[SkipPlan], list[SkipPlan]]:
