@@ -398,7 +398,7 @@ def betting_anytime(
     -------
     ndarray (...)
         P(limit < mean at any n = 1, 2, ...) <= alpha for each column; at most 1, rounded up. More units never
-        raise it.
+        raise it beyond rounding.
 
     Raises
     ------
