@@ -10,6 +10,7 @@ from bounds.certificates.means import certify_curve, certify_mean, certify_token
 from bounds.framework.theorem import Assumption, AssumptionError, Check, Theorem
 from bounds.implication_map.derive import implications
 from bounds.implication_map.result import Derived, ImplicationMap
+from bounds.planning import images_needed
 from bounds.theorems.catalogue import THEOREMS, find
 from bounds.theorems.composition_distances import (
     chain_threshold,
@@ -286,6 +287,7 @@ __all__ = [
     "geometric_from_proximal",
     "geometric_from_thresholds",
     "image_event",
+    "images_needed",
     "implications",
     "information_chain",
     "information_from_ball_range",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -48,6 +48,16 @@ class Certificate(Displayed):
         Physical unit of the ends: "1" (dimensionless), "nats", ...
     assumptions : tuple of str
         Everything that the guarantee supposes and that the data cannot verify, beginning with independence.
+    side : {"both", "upper", "lower"}
+        Which ends are certified; the other end of a one-sided certificate is the end of the quantity's range.
+    distance : str
+        The distance that was measured, for instance "cosine"; "" where none was.
+    thresholds : tuple of float
+        The thresholds t of the event, one per interval; empty where there is none.
+    weighting : str
+        What counts the same: "image" or "row"; "" where it is not stated.
+    simultaneous : int
+        Number of certificates that hold together with probability `confidence`.
 
     See Also
     --------
@@ -82,6 +92,46 @@ class Certificate(Displayed):
     unit_of_sampling: str = "row"
     unit: str = "1"
     assumptions: tuple[str, ...] = ()
+    side: Side = "both"
+    distance: str = ""
+    thresholds: tuple[float, ...] = ()
+    weighting: str = ""
+    simultaneous: int = 1
+
+    def at(self, t: float) -> Certificate:
+        """The certificate of one of several thresholds.
+
+        Parameters
+        ----------
+        t : float
+            One of `thresholds`.
+
+        Returns
+        -------
+        Certificate
+            Of one interval; it still holds together with those of the other thresholds.
+
+        Raises
+        ------
+        ValueError
+            A threshold that was not certified.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import bounds
+        >>> import redundancy as rd
+        >>> rng = np.random.default_rng(0)
+        >>> x = rng.normal(size=(400, 8))
+        >>> y = x + 0.2 * rng.normal(size=x.shape)
+        >>> bounds.certify(rd.proximal(x, y, t=[0.02, 0.05])).at(0.05)
+        proximal in [0.891, 0.9626] at confidence 0.95 (betting, n = 400 rows)
+        """
+        if t not in self.thresholds:
+            raise ValueError(f"t: expected one of the certified thresholds {self.thresholds}, got {t}")
+        k = self.thresholds.index(t)
+        low, high, estimate = (float(np.atleast_1d(end)[k]) for end in (self.low, self.high, self.estimate))
+        return replace(self, low=low, high=high, estimate=estimate, thresholds=(t,))
 
     def __repr__(self) -> str:
         if np.ndim(self.low) == 0:
@@ -127,7 +177,7 @@ class ErrorBudget:
     def __post_init__(self) -> None:
         checks.probability(self.confidence, name="confidence", open_ends=True)
         checks.one_of(self.side, ("both", "upper", "lower"), name="side")
-        if self.simultaneous < 1:
+        if not (self.simultaneous >= 1 and float(self.simultaneous).is_integer()):
             raise ValueError(
                 f"simultaneous: expected the number of certificates that hold together, >= 1, got {self.simultaneous}"
             )
@@ -177,6 +227,8 @@ def certificate_of(
     method: str,
     unit: str = "1",
     assumptions: Sequence[str] = (),
+    settings: Mapping[str, object] | None = None,
+    weighting: str = "",
 ) -> Certificate:
     """Put an interval together with the sentence that says what it guarantees.
 
@@ -196,7 +248,12 @@ def certificate_of(
         As in :class:`Certificate`.
     assumptions : sequence of str
         Assumptions beside the independence of the units.
+    settings : mapping, optional
+        `Estimate.settings`: the distance and the thresholds that the certificate is about.
+    weighting : str
+        What counts the same, where it is not the unit of sampling.
     """
+    settings = {} if settings is None else settings
     low, high = ((float(end) if np.ndim(end) == 0 else end) for end in interval)
     assumed = (sample.independence, *assumptions)
     return Certificate(
@@ -220,4 +277,9 @@ def certificate_of(
         unit_of_sampling=sample.unit_of_sampling,
         unit=unit,
         assumptions=assumed,
+        side=budget.side,
+        distance=str(settings.get("distance", "")),
+        thresholds=tuple(float(t) for t in np.atleast_1d(np.asarray(settings.get("t", ()), dtype=np.float64))),
+        weighting=weighting or sample.unit_of_sampling,
+        simultaneous=int(budget.simultaneous),
     )

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bounds.confidence import ROUNDING, betting, deviation
+from bounds.confidence import ROUNDING, betting, deviation, probability_within_ulps
 from redundancy import checks
 from redundancy.array_types import FloatArray, IntArray
 from redundancy.estimate import Estimate, Quantity
@@ -66,7 +66,7 @@ def dkw_deviation(n: int, *, alpha: float, clustered: bool = True) -> float:
     from scipy.special import erfcx
 
     checks.probability(alpha, name="alpha", open_ends=True)
-    if n < 1:
+    if not (math.isfinite(n) and n >= 1):
         raise ValueError(f"n: expected at least one unit, got {n}")
     alpha = min(alpha, 0.5)
     s = deviation(n, alpha)
@@ -118,6 +118,8 @@ def _weights(rows: ArrayLike, max_rows: float, n: int) -> FloatArray:
     if r.shape != (n,):
         raise ValueError(f"rows: expected one number of tokens per image, shape ({n},), got {r.shape}")
     checks.finite(r, name="rows")
+    if not math.isfinite(max_rows):
+        raise ValueError(f"max_rows: expected the largest possible number of rows of an image, got {max_rows}")
     if r.min() < 1 or r.max() > max_rows:
         raise ValueError(
             f"rows: expected 1 to max_rows = {max_rows} tokens per image, got {r.min():g} to {r.max():g}; "
@@ -210,7 +212,7 @@ def image_event(estimate: Estimate, *, at_least: float) -> Estimate:
     """
     if estimate.quantity != "proximal" or estimate.per_unit is None:
         raise ValueError(f"image_event: expected a proximal Estimate, got {str(estimate.quantity)!r}")
-    gamma = checks.probability(at_least, name="at_least")
+    gamma = probability_within_ulps(at_least, name="at_least")
     happened = (estimate.per_unit >= gamma).astype(np.float64)
     value = happened.mean(axis=0)
     return replace(

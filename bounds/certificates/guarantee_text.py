@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from typing import Literal
 
 import numpy as np
@@ -40,7 +42,7 @@ def sentence(
     others = simultaneous - 1
     together = f", together with {others} other certificate{'s' if others > 1 else ''}" if others else ""
     return (
-        f"With probability at least {confidence:.12g} over the draw of {drawn}, {what} "
+        f"With probability at least {probability(confidence)} over the draw of {drawn}, {what} "
         f"{_range(low, high, side)}{together}, provided that {'; '.join(assumptions)}."
     )
 
@@ -56,13 +58,27 @@ def _range(low: float | FloatArray, high: float | FloatArray, side: str) -> str:
     }[side]
 
 
-def outward(value: float, *, up: bool) -> str:
-    """A number with four significant digits, rounded up or down."""
+def outward(value: float, *, up: bool, digits: int = 4) -> str:
+    """A number with a few significant digits, rounded up or down: never inside of the exact one."""
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
-    scale = 10.0 ** (3 - math.floor(math.log10(abs(value))))
-    rounded = (math.ceil if up else math.floor)(value * scale) / scale
-    return f"{rounded:.4g}"
+    context = Context(prec=digits, rounding=ROUND_CEILING if up else ROUND_FLOOR)
+    return f"{float(context.create_decimal(repr(float(value)))):.{digits}g}"
+
+
+def probability(confidence: float) -> str:
+    """A probability with twelve significant digits, rounded down; "1" only where it is 1."""
+    # 1 - 0.05 - 0.05 is an ulp below 0.9: what rounds to itself within an ulp is printed as meant.
+    short = float(f"{confidence:.12g}")
+    if confidence < 1.0 and (short >= 1.0 or short - confidence > 4 * sys.float_info.epsilon):
+        return digits_below_one(confidence)
+    return f"{short:.12g}"
+
+
+def digits_below_one(confidence: float) -> str:
+    """A probability below 1, rounded down, with as many digits as show that it is below 1."""
+    digits = max(12, 2 - math.floor(math.log10(1.0 - confidence)))
+    return f"{Context(prec=digits, rounding=ROUND_FLOOR).create_decimal(Decimal(confidence)).normalize():f}"
 
 
 def mean_in_words(quantity: str, settings: Mapping[str, object], *, unit: str, folds: int = 0) -> str:

@@ -80,7 +80,7 @@ def certify_information(
     budget = ErrorBudget(confidence, "lower", simultaneous)
     checks.one_of(method, tuple(METHODS), name="method")
     matched, mismatched = (
-        part[mean_intervals.order(len(part), shuffle=shuffle)]
+        part[mean_intervals.order(len(part), shuffle=shuffle, method=method)]
         for part in (mean_intervals.units(estimate), estimate.baseline.per_unit)
     )
     low = information_lower_limit(matched, mismatched, alpha=budget.alpha, method=method)
@@ -102,6 +102,7 @@ def certify_information(
         method=method,
         unit="nats",
         assumptions=["the thresholds were fixed before seeing the data"],
+        settings={"distance": estimate.settings.get("distance", ""), "t": float(t[best])},
     )
 
 

@@ -13,6 +13,7 @@ from redundancy import checks
 from redundancy.array_types import FloatArray, IntArray
 from redundancy.estimate import Estimate
 
+WATCHED = ("betting-anytime",)
 RISKS = ("mmse", "functional")
 
 
@@ -30,9 +31,12 @@ def units(estimate: Estimate) -> FloatArray:
     return estimate.per_unit
 
 
-def order(n: int, *, shuffle: bool) -> IntArray:
-    """The order in which bets read the units: a fixed pseudo-random one, or as they come."""
-    return np.random.default_rng(0).permutation(n) if shuffle else np.arange(n)
+def order(n: int, *, shuffle: bool, method: str = "") -> IntArray:
+    """The order in which bets read the units: a fixed pseudo-random one, or as they come.
+
+    Units that may be watched are read as they come: a permutation of n units begins otherwise than one of n + 1.
+    """
+    return np.random.default_rng(0).permutation(n) if shuffle and method not in WATCHED else np.arange(n)
 
 
 def support(

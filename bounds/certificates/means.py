@@ -34,8 +34,10 @@ def certify_mean(
         1 - alpha, in (0, 1). Two-sided intervals split alpha; so do several thresholds, which hold together.
     method : str
         "betting" (default: valid for every distribution on the range, and the shortest or within 15% of it in the
-        coverage study), "hoeffding", "chernoff-kl", "anderson-dkw", "empirical-bernstein", "hoeffding-bentkus", or
-        "clopper-pearson" (units that are 0 or 1 only).
+        coverage study; for one look at a number of units fixed in advance), "betting-anytime" (the certificate may be
+        recomputed while units are appended, and one may stop at will), "betting-star" (one look; narrower where the
+        variance is large, and slower), "hoeffding", "chernoff-kl", "anderson-dkw", "empirical-bernstein",
+        "hoeffding-bentkus", or "clopper-pearson" (units that are 0 or 1 only).
     side : {"both", "upper", "lower"}
         A one-sided bound spends all of alpha on one end.
     simultaneous : int
@@ -48,6 +50,8 @@ def certify_mean(
     shuffle : bool
         Read the units in a fixed pseudo-random order (betting only), so that a file sorted by class does no
         harm. False keeps the order of `estimate.per_unit`, which must then not depend on the values.
+        "betting-anytime" always keeps it: new units must come last (with `groups`, label the images in the order in
+        which they come).
 
     Returns
     -------
@@ -99,10 +103,15 @@ def certify_mean(
     checks.one_of(method, tuple(METHODS), name="method")
     _refuse_lower_mmse(estimate, side)
     ends = mean_intervals.support(estimate, d_max=d_max, largest_loss=largest_loss)
-    order = mean_intervals.order(estimate.n, shuffle=shuffle)
+    order = mean_intervals.order(estimate.n, shuffle=shuffle, method=method)
     unit = to_unit(per_unit[order], ends)
     alpha = budget.per_end / per_unit[0].size
     fold = estimate.details.get("fold_of_unit")
+    if fold is not None and method in mean_intervals.WATCHED:
+        raise ValueError(
+            f"method {method!r}: expected predictors that stay the same while images come in, got cross-fitted ones, "
+            "which are fitted anew; use method='betting' for one look"
+        )
     if fold is None:
         interval = mean_intervals.plain(unit, alpha=alpha, method=method)
     else:
@@ -121,6 +130,7 @@ def certify_mean(
         quantity=estimate.quantity,
         method=method,
         unit=estimate.unit,
+        settings=estimate.settings,
         assumptions=_assumptions(estimate, d_max=d_max, largest_loss=largest_loss),
     )
 
@@ -210,6 +220,8 @@ def certify_token_mean(
         quantity=estimate.quantity,
         method=method,
         unit=estimate.unit,
+        settings=estimate.settings,
+        weighting="row",
         assumptions=[
             *_assumptions(estimate, d_max=d_max, largest_loss=largest_loss),
             f"no image has more than {max_rows:g} rows",
@@ -281,6 +293,7 @@ def certify_curve(
         quantity=estimate.quantity,
         method="dkw",
         unit=estimate.unit,
+        settings=estimate.settings,
     )
 
 

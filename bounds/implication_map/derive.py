@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import sys
+import warnings
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
+from bounds.certificates import guarantee_text
+from bounds.certificates.certificate import Certificate
 from bounds.framework.assumptions import LABEL_CHAIN, LATER_CHAIN, UNIT_NORM
+from bounds.implication_map.meaning import Provenance, common_provenance, usable_ends
 from bounds.implication_map.result import QUANTITIES, Derived, ImplicationMap
-from bounds.implication_map.rules import RULES, Rule
+from bounds.implication_map.rules import ELEMENTARY_RULES, RULES, Rule
 from redundancy.array_types import FloatArray
 
 if TYPE_CHECKING:
     from typing_extensions import TypeIs
 
 Chain = Literal["T-X-Y", "X-Y-T"]
+# Rounding that given numbers and computed ends may carry, in units of their size.
+FEW_ULPS = 64 * sys.float_info.epsilon
+STATED = (Certificate, Derived)
+HUGE = 1e100  # squares of larger numbers overflow
 
 
 class Certified(Protocol):
@@ -41,7 +51,7 @@ Known = float | np.integer | Certified
 class _End:
     """One end of an interval: its value, the theorems and inputs behind it, whether the value is exact.
 
-    `used` names the certificates behind it, `needs` the assumptions.
+    `used` names the certificates behind it, `needs` the assumptions, `behind` the ends that led to it.
     """
 
     value: float
@@ -49,6 +59,7 @@ class _End:
     used: frozenset[str] = frozenset()
     needs: frozenset[str] = frozenset()
     exact: bool = False
+    behind: frozenset[str] = frozenset()
 
 
 def implications(
@@ -67,7 +78,8 @@ def implications(
         P(d(X, Y) <= t), as `redundancy.proximal` measures it; p_far is its complement.
     **known : number, Certificate or Derived
         Known quantities by name (listed below). A plain number is exact. A certificate stands for its interval: each
-        theorem gets the end that keeps it valid, and error probabilities add up.
+        theorem gets the end that keeps it valid, error probabilities add up, and its assumptions stay with everything
+        that is derived from it. A certificate of P(d(X, Y) <= t) brings its threshold `t` along.
 
     Returns
     -------
@@ -77,7 +89,9 @@ def implications(
     Raises
     ------
     ValueError
-        An unknown name or chain, numbers outside their range, arrays, intervals that contradict each other.
+        An unknown name or chain, numbers outside their range, arrays, intervals that contradict each other; a
+        certificate of something else: another quantity, threshold, distance or unit of sampling than the name or the
+        other certificates say, or a one-sided certificate whose side no theorem reads.
     TypeError
         A value that is neither a number nor a certificate.
 
@@ -120,65 +134,85 @@ def implications(
     >>> x = rng.normal(size=(500, 8))
     >>> distance = bounds.certify(rd.geometric(x, x + 0.1 * rng.normal(size=x.shape)), side="upper")
     >>> bounds.implications(geometric=distance, lipschitz_x=1.0, lipschitz_y=1.0)["functional"]
-    mmse(T | Y) - mmse(T | X) in [-0.0388758, 0.0388758] at confidence 0.95 (functional_from_geometric)
+    mmse(T | Y) - mmse(T | X) in [-0.0388759, 0.0388759] at confidence 0.95 (functional_from_geometric)
     """
     if chain not in (None, "T-X-Y", "X-Y-T"):
         raise ValueError(f"chain: expected None, 'T-X-Y' or 'X-Y-T', got {chain!r}")
+    if proximal is not None and known.get("p_far") is not None:
+        raise ValueError("proximal and p_far: expected one of them, got both; they are complements")
+    given_values = {"proximal": proximal, **known}
+    for name, value in given_values.items():
+        if name not in QUANTITIES and name != "proximal" and value is not None:
+            raise ValueError(f"{name}: expected one of {', '.join(QUANTITIES)}")
+    stated = {name: value for name, value in given_values.items() if isinstance(value, STATED)}
+    t = given_values.get("t")
+    provenance = common_provenance(stated, t=float(t) if t is not None and _is_number(t) else None)
+    if t is None and provenance.t is not None:
+        known["t"] = provenance.t
+    if proximal is not None:
+        known["p_far"] = _complement(proximal)
     ends: dict[str, _End] = {}
     alphas: dict[str, float] = {}  # error probability of each given certificate
     sentences: dict[str, str] = {}
-    if proximal is not None:
-        if "p_far" in known:
-            raise ValueError("proximal and p_far: expected one of them, got both; they are complements")
-        known["p_far"] = _complement(proximal)
     for name, value in known.items():
-        if value is None:
-            continue
-        if name not in QUANTITIES:
-            raise ValueError(f"{name}: expected one of {', '.join(QUANTITIES)}")
-        _enter(name, value, ends, alphas, sentences)
+        if value is not None:
+            sides = usable_ends("proximal" if name == "p_far" and proximal is not None else name, stated)
+            _enter(name, value, ends, alphas, sentences, sides)
     if not ends:
         raise ValueError("implications: expected at least one known quantity, for instance geometric=0.02")
     given = tuple(name for name in QUANTITIES if f"{name}.high" in ends)
     candidates: dict[str, frozenset[str]] = {name: end.used for name, end in ends.items()}
     arrows: dict[tuple[str, str, str], None] = {}
+    rules = [
+        rule
+        for rule in (*ELEMENTARY_RULES, *RULES)
+        if (not rule.chain or rule.chain == chain)
+        and (unit_norm or not rule.unit_norm)
+        and (provenance.distance in ("", "cosine") or not _between_cosine_and_threshold(rule))
+    ]
     for _ in range(len(QUANTITIES)):  # no route visits a quantity twice
-        if not _pass(ends, candidates, arrows, chain, unit_norm):
+        if not _pass(rules, ends, candidates, arrows):
             break
     derived = {
-        name: _derived(name, ends, candidates, alphas, sentences)
+        name: _derived(name, ends, candidates, alphas, sentences, provenance)
         for name in QUANTITIES
         if f"{name}.low" in ends or f"{name}.high" in ends
     }
     return ImplicationMap(given, derived, tuple(arrows))
 
 
+def _between_cosine_and_threshold(rule: Rule) -> bool:
+    """Whether a rule reads the mean cosine distance and P(d > t) as statements about one distance."""
+    return rule.theorem in ("geometric_from_proximal", "proximal_from_geometric")
+
+
 def _pass(
+    rules: Sequence[Rule],
     ends: dict[str, _End],
     candidates: dict[str, frozenset[str]],
     arrows: dict[tuple[str, str, str], None],
-    chain: str | None,
-    unit_norm: bool,
 ) -> bool:
     """Apply every rule once; whether an end or its dependence on certificates changed.
 
     `candidates` maps each end to all certificates that a route to it used, whether or not the route won.
     """
     changed = False
-    for rule in RULES:
-        if (rule.chain and rule.chain != chain) or (rule.unit_norm and not unit_norm):
-            continue
+    for rule in rules:
         inputs = [end for end in (_read(ends, name) for name in rule.reads) if end is not None]
         if len(inputs) < len(rule.reads):
             continue
+        behind = frozenset(_key(name) for name in rule.reads).union(*(end.behind for end in inputs))
+        if rule.gives in behind:  # a route back to where it came from cannot be tighter
+            continue
         upper = rule.gives.endswith(".high")
-        value = _outward(float(rule.function(*(end.value for end in inputs))), upper=upper)
+        value = _outward(_value(rule, inputs), upper=upper)
         if not math.isfinite(value):
             continue
         quantity = rule.gives.partition(".")[0]
         value = min(value, QUANTITIES[quantity].high) if upper else max(value, QUANTITIES[quantity].low)
-        for name in rule.reads:
-            arrows[(name.partition(".")[0], quantity, rule.theorem)] = None
+        if not rule.elementary:
+            for name in rule.reads:
+                arrows[(name.partition(".")[0], quantity, rule.theorem)] = None
         used = frozenset().union(*(end.used for end in inputs))
         union = candidates.get(rule.gives, frozenset()) | used
         # The choice of this end also depends on everything that the choice of its inputs depended on.
@@ -187,9 +221,43 @@ def _pass(
             candidates[rule.gives], changed = union, True
         old = ends.get(rule.gives)
         if old is None or (value < old.value if upper else value > old.value):
-            ends[rule.gives] = _End(value, _route(inputs, rule), used, _needs(inputs, rule))
+            end = _End(value, _route(inputs, rule), used, _needs(inputs, rule), behind=behind)
+            ends[rule.gives] = _consistent(quantity, end, ends, upper=upper)
             changed = True
     return changed
+
+
+def _consistent(quantity: str, end: _End, ends: dict[str, _End], *, upper: bool) -> _End:
+    """The new end, an error where it contradicts the other one, and the other's value where only rounding does."""
+    _, bottom, top = QUANTITIES[quantity]
+    other = ends.get(f"{quantity}.{'low' if upper else 'high'}", _End(bottom if upper else top))
+    low, high = (other, end) if upper else (end, other)
+    if low.value <= high.value:
+        return end
+    allowance = FEW_ULPS * max(abs(low.value), abs(high.value)) if math.isfinite(low.value - high.value) else 0.0
+    if low.value <= high.value + allowance:
+        return replace(end, value=other.value)
+    supposed = sorted(low.needs | high.needs)
+    raise ValueError(
+        f"{quantity}: the inputs contradict each other: they give at least {low.value:g} "
+        f"({' -> '.join(low.route) or 'given'}) and at most {high.value:g} "
+        f"({' -> '.join(high.route) or 'given'})"
+        + (f", supposing {'; '.join(supposed)}" if supposed else "")
+        + ("; give unit_norm=False for states of other norms" if UNIT_NORM.words in supposed else "")
+    )
+
+
+def _value(rule: Rule, inputs: list[_End]) -> float:
+    """What a rule says; NaN, which is nothing, where an infinite or overflowing input leaves it without a value."""
+    values = [end.value for end in inputs]
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        try:
+            return float(rule.function(*values))
+        except (ValueError, OverflowError, ZeroDivisionError):
+            if all(math.isfinite(value) and abs(value) < HUGE for value in values):
+                raise
+            return math.nan
 
 
 def _key(name: str) -> str:
@@ -240,7 +308,7 @@ def _complement(proximal: Known) -> Known:
         float(np.nextafter(1.0 - low, 2.0)) if low > 0.0 else 1.0,
         float(proximal.confidence),
         (),
-        (),
+        tuple(getattr(proximal, "assumptions", ())),
         proximal.guarantee,
     )
 
@@ -256,24 +324,40 @@ def _interval(name: str, value: Certified) -> tuple[float, float]:
     return float(value.low), float(value.high)
 
 
-def _enter(name: str, value: Known, ends: dict[str, _End], alphas: dict[str, float], sentences: dict[str, str]) -> None:
-    """Put a given quantity among the ends, and its error probability and guarantee where it has them."""
+def _enter(
+    name: str,
+    value: Known,
+    ends: dict[str, _End],
+    alphas: dict[str, float],
+    sentences: dict[str, str],
+    sides: Collection[str],
+) -> None:
+    """Put a given quantity among the ends, and its error probability and guarantee where it has them.
+
+    Only the certified `sides` ("low", "high") depend on the certificate; the others are the ends of the range.
+    """
     _, bottom, top = QUANTITIES[name]
     exact = _is_number(value)
+    needs: frozenset[str] = frozenset()
     if _is_number(value):
         low = high = float(value)
     else:
         low, high = _interval(name, value)
         if name == "p_far" and value.quantity == "proximal":
             raise ValueError("p_far: expected P(d > t), got a certificate of P(d <= t); give it as proximal=")
+        if not 0.0 <= float(value.confidence) <= 1.0:
+            raise ValueError(f"{name}: expected a confidence in [0, 1], got {value.confidence}")
         alphas[name], sentences[name] = 1.0 - float(value.confidence), value.guarantee
+        needs = frozenset(getattr(value, "assumptions", ()))
     if math.isnan(low) or math.isnan(high) or low > high:
         raise ValueError(f"{name}: expected low <= high without NaN, got [{low}, {high}]")
-    if high < bottom or low > top or (exact and not bottom <= low <= top):
+    above, below = top + FEW_ULPS * max(1.0, abs(top)), bottom - FEW_ULPS * max(1.0, abs(bottom))
+    if high < below or low > above or (exact and not below <= low <= above):
         raise ValueError(f"{name}: expected a value in [{bottom:g}, {top:g}], got [{low:g}, {high:g}]")
     used = frozenset() if exact else frozenset({name})
-    ends[f"{name}.low"] = _End(max(low, bottom), used=used, exact=exact)
-    ends[f"{name}.high"] = _End(min(high, top), used=used, exact=exact)
+    for side, end, limit in (("low", min(max(low, bottom), top), bottom), ("high", max(min(high, top), bottom), top)):
+        certified = side in sides
+        ends[f"{name}.{side}"] = _End(end, used=used, needs=needs, exact=exact) if certified else _End(limit)
 
 
 def _derived(
@@ -282,16 +366,11 @@ def _derived(
     candidates: dict[str, frozenset[str]],
     alphas: dict[str, float],
     sentences: dict[str, str],
+    provenance: Provenance,
 ) -> Derived:
     """What is known about a quantity once no rule changes anything."""
     words, bottom, top = QUANTITIES[name]
     low, high = (ends.get(f"{name}.{side}", _End(end)) for side, end in (("low", bottom), ("high", top)))
-    if low.value > high.value:
-        raise ValueError(
-            f"{name}: the inputs contradict each other: they give at least {low.value:g} "
-            f"({' -> '.join(low.route) or 'given'}) and at most {high.value:g} "
-            f"({' -> '.join(high.route) or 'given'})"
-        )
     used = candidates.get(f"{name}.low", frozenset()) | candidates.get(f"{name}.high", frozenset())
     confidence = max(0.0, 1.0 - sum(alphas[u] for u in used))
     route = tuple(dict.fromkeys([*low.route, *high.route]))
@@ -305,6 +384,10 @@ def _derived(
         route,
         assumptions,
         _sentence(words, bottom_value, top_value, confidence, route, assumptions, [sentences[u] for u in sorted(used)]),
+        provenance.distance or ("cosine" if name == "geometric" else ""),
+        provenance.weighting,
+        provenance.unit_of_sampling,
+        (ends["t.high"].value,) if name == "p_far" and "t.high" in ends and ends["t.high"].exact else (),
     )
 
 
@@ -317,8 +400,9 @@ def _sentence(
     assumptions: tuple[str, ...],
     sources: list[str],
 ) -> str:
-    sure = f"With probability at least {confidence:.6g}, " if sources else ""
+    sure = f"With probability at least {guarantee_text.probability(confidence)}, " if sources else ""
+    ends = f"[{guarantee_text.outward(low, up=False, digits=6)}, {guarantee_text.outward(high, up=True, digits=6)}]"
     how = f", by {' and '.join(route)}" if route else ""
     given = f", given {'; '.join(assumptions)}" if assumptions else ""
     basis = f", from: {' / '.join(s.rstrip('.') for s in sources)}" if sources else ""
-    return f"{sure}{words} lies in [{low:.6g}, {high:.6g}]{how}{given}{basis}."
+    return f"{sure}{words} lies in {ends}{how}{given}{basis}."

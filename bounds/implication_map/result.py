@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from bounds.certificates import guarantee_text
 from bounds.implication_map.plot import draw
 from redundancy.display import Displayed
 
@@ -73,9 +74,13 @@ class Derived(Displayed):
     route : tuple of str
         Names of the theorems used, in order; empty for an input.
     assumptions : tuple of str
-        Assumptions of these theorems.
+        Assumptions of these theorems and of the certificates behind them, those of derived values fed back included.
     guarantee : str
         One sentence that says all of this.
+    distance, weighting, unit_of_sampling : str
+        Of the certificates behind it; "" where none states it.
+    thresholds : tuple of float
+        The threshold t that P(d(X, Y) > t) is about; empty for other quantities.
 
     See Also
     --------
@@ -86,7 +91,7 @@ class Derived(Displayed):
     >>> import bounds
     >>> derived = bounds.implications(geometric=0.02, lipschitz_x=1.0)["functional"]
     >>> derived
-    mmse(T | Y) - mmse(T | X) in [-inf, 0.0396] (functional_from_geometric)
+    mmse(T | Y) - mmse(T | X) in [-inf, 0.0396001] (functional_from_geometric)
     >>> derived.assumptions
     ('states of norm one', 'the stated Lipschitz constants')
     """
@@ -98,6 +103,10 @@ class Derived(Displayed):
     route: tuple[str, ...]
     assumptions: tuple[str, ...]
     guarantee: str
+    distance: str = ""
+    weighting: str = ""
+    unit_of_sampling: str = ""
+    thresholds: tuple[float, ...] = ()
 
     @property
     def method(self) -> str:
@@ -105,14 +114,22 @@ class Derived(Displayed):
         return " -> ".join(self.route) or "given"
 
     def __repr__(self) -> str:
-        sure = "" if self.confidence == 1.0 else f" at confidence {self.confidence:g}"
-        return f"{QUANTITIES[self.quantity].words} in [{self.low:.6g}, {self.high:.6g}]{sure} ({self.method})"
+        sure = "" if self.confidence == 1.0 else f" at confidence {guarantee_text.probability(self.confidence)}"
+        low = guarantee_text.outward(self.low, up=False, digits=6)
+        high = guarantee_text.outward(self.high, up=True, digits=6)
+        return f"{QUANTITIES[self.quantity].words} in [{low}, {high}]{sure} ({self.method})"
 
     def __format__(self, specification: str) -> str:
         """The interval with both ends in a number's format, for instance ``f"{derived:.3f}"``."""
         if not specification:
             return str(self)
         return f"[{format(self.low, specification)}, {format(self.high, specification)}]"
+
+
+def _short(derived: Derived) -> str:
+    """The interval with four significant digits, rounded outward."""
+    low, high = guarantee_text.outward(derived.low, up=False), guarantee_text.outward(derived.high, up=True)
+    return f"[{low}, {high}]"
 
 
 @dataclass(frozen=True, repr=False)
@@ -140,9 +157,9 @@ class ImplicationMap(Displayed, Mapping[str, Derived]):
     ImplicationMap(given geometric, lipschitz_x; 2 more follow: squared_distance, functional)
     >>> print(found)
     given: geometric, lipschitz_x
-      E ||X - Y||^2 in [0, 0.04] (squared_distance_from_geometric)
+      E ||X - Y||^2 in [0, 0.0400001] (squared_distance_from_geometric)
           assuming states of norm one
-      mmse(T | Y) - mmse(T | X) in [-inf, 0.0396] (functional_from_geometric)
+      mmse(T | Y) - mmse(T | X) in [-inf, 0.0396001] (functional_from_geometric)
           assuming states of norm one; the stated Lipschitz constants
     >>> f"{found['functional'].high:.4f}"
     '0.0396'
@@ -185,7 +202,13 @@ class ImplicationMap(Displayed, Mapping[str, Derived]):
         """What follows as a table, for notebooks."""
         columns = ("quantity", "interval", "confidence", "by", "assuming")
         rows = [
-            (QUANTITIES[d.quantity].words, f"{d:.4g}", f"{d.confidence:g}", d.method, "; ".join(d.assumptions))
+            (
+                QUANTITIES[d.quantity].words,
+                _short(d),
+                guarantee_text.probability(d.confidence),
+                d.method,
+                "; ".join(d.assumptions),
+            )
             for d in self._followed()
         ]
         head = "".join(f"<th>{name}</th>" for name in columns)

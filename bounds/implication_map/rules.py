@@ -8,6 +8,7 @@ reads "p_far.exact" and is therefore never fed with a bound.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import SupportsFloat
@@ -51,6 +52,8 @@ class Rule:
         The Markov chain it needs: "T-X-Y", "X-Y-T" or "" for none.
     unit_norm : bool
         Whether it needs states of norm one.
+    elementary : bool
+        Whether `theorem` is an inequality of elementary information theory instead of a name in `bounds`.
     """
 
     theorem: str
@@ -59,6 +62,7 @@ class Rule:
     function: Callable[..., SupportsFloat]
     chain: str = ""
     unit_norm: bool = False
+    elementary: bool = False
 
 
 def _minus(function: Callable[..., SupportsFloat]) -> Callable[..., float]:
@@ -71,6 +75,36 @@ def _single_codeword(p_far: float, n_max: float) -> float:
 
 def _risk(side: int) -> Callable[..., float]:
     return lambda *args: float(empirical_functional_from_geometric(*args)[side])
+
+
+def _markov(geometric: float, t: float) -> float:
+    """Markov's inequality and its limit at t = 0, where only a mean distance of 0 says anything."""
+    if t == 0.0:
+        return 0.0 if geometric == 0.0 else math.inf
+    return float(proximal_from_geometric(geometric, t))
+
+
+def _difference(a: float, b: float, *, up: bool) -> float:
+    """a - b, moved up or down by more than its rounding and that of its inputs."""
+    if not (math.isfinite(a) and math.isfinite(b)):
+        return math.nan
+    return a - b + (1.0 if up else -1.0) * 32 * sys.float_info.epsilon * (abs(a) + abs(b))
+
+
+def _upper_difference(a: float, b: float) -> float:
+    return _difference(a, b, up=True)
+
+
+def _lower_difference(a: float, b: float) -> float:
+    return _difference(a, b, up=False)
+
+
+def _same(value: float) -> float:
+    return value
+
+
+def _logarithm(size: float) -> float:
+    return math.log(size)
 
 
 def _constant(value: float) -> Callable[..., float]:
@@ -86,7 +120,7 @@ FITTED = (L1, L2, "delta_x.high", "delta_y.high")
 RULES: tuple[Rule, ...] = (
     # Proximal and geometric.
     Rule("geometric_from_proximal", ("t.exact", FAR), GEO, geometric_from_proximal),
-    Rule("proximal_from_geometric", (GEO, "t.exact"), FAR, proximal_from_geometric),
+    Rule("proximal_from_geometric", (GEO, "t.exact"), FAR, _markov),
     Rule("squared_distance_from_geometric", (GEO,), SQ, squared_distance_from_geometric, unit_norm=True),
     Rule("squared_distance_from_geometric", (SQ,), GEO, lambda rho: 0.5 * rho, unit_norm=True),
     # Geometric to functional: mmse(T | Y) - mmse(T | X) above by L_1, below by L_2.
@@ -126,7 +160,7 @@ RULES: tuple[Rule, ...] = (
         "entropy_from_proximity",
         ("entropy_x.high", "information_xy.low"),
         HXY,
-        lambda entropy, information: max(0.0, entropy - information),
+        lambda entropy, information: _difference(entropy, information, up=True),
     ),
     # Informational to functional; whatever the entropy, a gap is at most B^2.
     Rule("functional_from_entropy", (B,), "functional.high", lambda b: b * b),
@@ -172,4 +206,48 @@ RULES: tuple[Rule, ...] = (
     Rule("entropy_difference_bound", (HXY,), "log_loss_gap.high", entropy_difference_bound),
     Rule("entropy_difference_bound", (HYX,), "log_loss_gap.low", _minus(entropy_difference_bound)),
     Rule("entropy_difference_of_chain", (), "log_loss_gap.low", _constant(0.0), chain="T-X-Y"),
+)
+
+H, INFO, I_TX, U_X, U_Y = "entropy_x", "information_xy", "information_tx_given_y", "unique_x", "unique_y"
+H_XY, H_YX, GAP = "entropy_x_given_y", "entropy_y_given_x", "log_loss_gap"
+
+
+def _elementary(
+    statement: str, reads: tuple[str, ...], gives: str, function: Callable[..., float] = _same, *, chain: str = ""
+) -> Rule:
+    return Rule(statement, reads, gives, function, chain, elementary=True)
+
+
+# Inequalities and identities between the quantities themselves: what they exclude is a contradiction.
+ELEMENTARY_RULES: tuple[Rule, ...] = (
+    _elementary("H(X) <= log size", ("size.high",), f"{H}.high", _logarithm),
+    _elementary("H(X | Y) <= H(X)", (f"{H}.high",), f"{H_XY}.high"),
+    _elementary("I(X; Y) <= min(H(X), H(Y))", (f"{H}.high",), f"{INFO}.high"),
+    _elementary("I(X; Y) = H(X) - H(X | Y)", (f"{H}.high", f"{H_XY}.low"), f"{INFO}.high", _upper_difference),
+    _elementary("I(X; Y) = H(X) - H(X | Y)", (f"{H}.low", f"{H_XY}.high"), f"{INFO}.low", _lower_difference),
+    _elementary("H(X | Y) = H(X) - I(X; Y)", (f"{H}.low", f"{INFO}.high"), f"{H_XY}.low", _lower_difference),
+    _elementary("I(T; X | Y) <= H(X | Y)", (f"{I_TX}.low",), f"{H_XY}.low"),
+    _elementary("U(T: X without Y) <= I(T; X | Y)", (f"{U_X}.low",), f"{I_TX}.low"),
+    _elementary("U(T: Y without X) <= H(Y | X)", (f"{U_Y}.low",), f"{H_YX}.low"),
+    # H(T | Y) - H(T | X) = I(T; X) - I(T; Y) = U(T: X without Y) - U(T: Y without X).
+    _elementary("H(T | Y) - H(T | X) <= I(T; X | Y)", (f"{I_TX}.high",), f"{GAP}.high"),
+    _elementary("H(T | Y) - H(T | X) <= U(T: X without Y)", (f"{U_X}.high",), f"{GAP}.high"),
+    _elementary("H(T | X) - H(T | Y) <= U(T: Y without X)", (f"{U_Y}.high",), f"{GAP}.low", lambda u: -u),
+    _elementary("H(T | Y) - H(T | X) = U_X - U_Y", (f"{U_X}.high", f"{U_Y}.low"), f"{GAP}.high", _upper_difference),
+    _elementary("H(T | Y) - H(T | X) = U_X - U_Y", (f"{U_X}.low", f"{U_Y}.high"), f"{GAP}.low", _lower_difference),
+    _elementary("H(T | Y) - H(T | X) <= U(T: X without Y)", (f"{GAP}.low",), f"{U_X}.low"),
+    _elementary("H(T | X) - H(T | Y) <= U(T: Y without X)", (f"{GAP}.high",), f"{U_Y}.low", lambda gap: -gap),
+    _elementary("I(T; Y | X) = 0", (), f"{U_Y}.high", _constant(0.0), chain="T-X-Y"),
+    _elementary("I(T; X | Y) = 0", (), f"{I_TX}.high", _constant(0.0), chain="X-Y-T"),
+    # Between codewords.
+    _elementary("N_min <= N_max", ("n_max.high", "n_min.low"), "n_min.high", lambda n_max, _: n_max),
+    _elementary("N_max <= |V|", ("size.high", "n_max.low"), "n_max.high", lambda size, _: size),
+    Rule(
+        "E ||X - Y||^2 = 2 E d(X, Y)",
+        ("squared_distance.low",),
+        "geometric.low",
+        lambda rho: 0.5 * rho,
+        unit_norm=True,
+        elementary=True,
+    ),
 )

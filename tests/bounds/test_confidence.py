@@ -63,7 +63,7 @@ def test_worked_example_of_a_constant_small_distance():
     assert got["empirical-bernstein"] == pytest.approx(0.107, abs=5e-4)
     assert got["chernoff-kl"] == pytest.approx(0.076, abs=5e-4)
     assert got["betting"] == pytest.approx(0.053, abs=5e-4)  # .051 if a bet may lose everything
-    assert min(got, key=got.__getitem__) == "betting"
+    assert "betting" in min(got, key=got.__getitem__)
 
 
 units = st.lists(st.floats(0, 1, width=32), min_size=1, max_size=30)
@@ -78,7 +78,7 @@ def test_order_of_the_methods(d, alpha):
     if alpha <= 0.5:
         assert upper["anderson-dkw"] <= upper["hoeffding"] + 1e-12
     # Except for betting, whose limit may fall below the mean of a sample that drifts.
-    assert all(limit >= np.mean(d) for name, limit in upper.items() if alpha <= 0.5 and name != "betting")
+    assert all(limit >= np.mean(d) for name, limit in upper.items() if alpha <= 0.5 and "betting" not in name)
 
 
 @given(units, levels, st.sampled_from(GENERAL))
@@ -88,13 +88,14 @@ def test_limits_stay_in_the_support_and_order_themselves(d, alpha, name):
 
 
 # The stakes of betting move with alpha, so it promises no order.
-@given(units, st.sampled_from([m for m in GENERAL if m != "betting"]), st.floats(1e-6, 0.4), st.floats(1, 2))
+@given(units, st.sampled_from([m for m in GENERAL if "betting" not in m]), st.floats(1e-6, 0.4), st.floats(1, 2))
 def test_less_error_means_a_wider_limit(d, name, alpha, factor):
     strict = confidence.upper_limit(d, alpha=alpha, method=name)
     assert strict >= confidence.upper_limit(d, alpha=min(0.5, alpha * factor), method=name) - 1e-12
 
 
-@given(units, levels, st.sampled_from(GENERAL), st.floats(-3, 3), st.floats(0.1, 5))
+# The limit of betting-star is a point of a grid, which rounding may move by a step.
+@given(units, levels, st.sampled_from([m for m in GENERAL if m != "betting-star"]), st.floats(-3, 3), st.floats(0.1, 5))
 def test_lower_limit_is_the_reflected_upper_limit(d, alpha, name, shift, width):
     support = (shift, shift + width)
     x = np.clip(shift + width * np.asarray(d), *support)
@@ -177,6 +178,52 @@ def test_running_minimum_only_improves_with_a_longer_sample_of_the_same_bets(d, 
     mixed = base.copy()
     mixed[min(cut, d.size - 1) :] = last
     assert confidence.betting(mixed, alpha=0.05) <= confidence.betting(base, alpha=0.05) + 1e-12
+
+
+@given(units, levels, st.one_of(st.none(), st.integers(1, 40)))
+def test_more_units_never_raise_the_anytime_limit(d, alpha, horizon):
+    # One martingale for all lengths: what was rejected stays rejected, so the last limit is the least of all looks.
+    limits = [float(confidence.betting_anytime(d[:n], alpha=alpha, horizon=horizon)) for n in range(1, len(d) + 1)]
+    assert all(later <= earlier + 1e-12 for earlier, later in itertools.pairwise(limits))
+
+
+def test_the_anytime_capital_is_a_martingale_and_knows_no_length():
+    n, alpha = 7, 0.05
+    histories = np.array(list(itertools.product([0.0, 1.0], repeat=n)))
+    ones = np.ones_like(histories)
+    for horizon in (None, 3, 20):
+        stake = confidence._stakes_anytime(histories, ones, alpha, horizon)
+        short = confidence._stakes_anytime(histories[:, :4], ones[:, :4], alpha, horizon)
+        np.testing.assert_array_equal(stake[:, :4], short)
+        for mu in (0.1, 0.5, 0.8):
+            weight = np.prod(np.where(histories == 1, mu, 1 - mu), axis=1)
+            capital = np.exp(confidence._log_capital(histories, ones, stake, np.full(len(histories), mu)))
+            np.testing.assert_allclose(weight @ capital, 1.0, rtol=1e-12)
+            assert weight @ (capital.max(axis=1) >= 1 / alpha) <= alpha
+
+
+def test_the_star_bets_miss_at_most_alpha_over_all_histories():
+    n, alpha = 8, 0.2
+    histories = np.array(list(itertools.product([0.0, 1.0], repeat=n)))
+    limit = confidence.betting_star(histories.T, alpha=alpha)
+    for mu in np.linspace(0.02, 0.98, 49):
+        weight = np.prod(np.where(histories == 1, mu, 1 - mu), axis=1)
+        assert weight @ (limit < mu) <= alpha
+    assert (limit < 1).mean() > 0.9
+
+
+def test_the_star_bets_are_narrower_where_the_variance_is_large():
+    rng = np.random.default_rng(5)
+    coins = (rng.random((300, 40)) < 0.5).astype(float)
+    excess = [f(coins, alpha=0.05).mean() - 0.5 for f in (confidence.betting, confidence.betting_star)]
+    assert excess[1] < 0.9 * excess[0]
+
+
+def test_a_horizon_equal_to_n_gives_the_fixed_n_limit():
+    d = column(0, 60, "fractions")
+    assert confidence.betting_anytime(d, alpha=0.05, horizon=60) == confidence.betting(d, alpha=0.05)
+    with pytest.raises(ValueError, match="horizon: expected a number of units >= 1, got 0"):
+        confidence.betting_anytime(d, alpha=0.05, horizon=0)
 
 
 def test_crossing_betting_limits_become_their_hull():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import mpmath as mp
 
@@ -79,7 +80,12 @@ def hoeffding_bentkus(d, alpha):
     return _largest_accepted(accepted, mean)
 
 
-def betting(d, alpha, weights=None, stake_limit=0.9):
+def betting_anytime(d, alpha):
+    """The same with stakes that do not know how many units will come."""
+    return betting(d, alpha, share=lambda i, n: 1 / mp.log(1 + i))
+
+
+def betting(d, alpha, weights=None, stake_limit=0.9, share=lambda i, n: mp.mpf(i) / n):
     """Smallest rejected m, each bet recomputed from all units before it."""
     d = [mp.mpf(v) for v in d]
     w = [mp.mpf(1)] * len(d) if weights is None else [mp.mpf(v) for v in weights]
@@ -91,7 +97,7 @@ def betting(d, alpha, weights=None, stake_limit=0.9):
             seen = range(j + 1)
             centre = (mp.mpf("0.5") + mp.fsum(w[k] * d[k] for k in seen)) / (1 + mp.fsum(w[k] for k in seen))
             variance += (w[j] * (d[j] - centre)) ** 2
-        bets.append(mp.sqrt(2 * goal * (i + 1) / (n * variance)))
+        bets.append(mp.sqrt(2 * goal * share(i + 1, n) / variance))
 
     def accepted(m):
         if m == 1:
@@ -104,6 +110,29 @@ def betting(d, alpha, weights=None, stake_limit=0.9):
         return best < goal
 
     return _largest_accepted(accepted, 0)
+
+
+def betting_star(d, alpha):
+    """The least candidate of the grid down to which all are rejected, tested one by one from above."""
+    d = [mp.mpf(v) for v in d]
+    n, goal = len(d), mp.log(1 / mp.mpf(alpha))
+    steps = math.ceil(40 * math.sqrt(n))
+    limit = mp.mpf(1)
+    for k in range(steps, 0, -1):
+        m, log_capital = (mp.mpf(k) / steps) ** 2, mp.mpf(0)
+        for j in range(n):
+            if log_capital >= goal:
+                break
+            variance = mp.mpf("0.25")
+            for i in range(j):
+                variance += (d[i] - (mp.mpf("0.5") + mp.fsum(d[: i + 1])) / (i + 2)) ** 2
+            stake = mp.sqrt(2 * (goal - log_capital) * (j + 1) / ((n - j) * variance))
+            stake = stake if m == 1 else min(stake, mp.mpf("0.9") / (1 - m))
+            log_capital += mp.log(1 + stake * (m - d[j]))
+        if log_capital < goal:
+            break
+        limit = m
+    return limit
 
 
 def clopper_pearson(d, alpha):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import torch
+from numpy.typing import ArrayLike
 
 from redundancy.display import Displayed
 from vlm import tiny
@@ -135,28 +136,61 @@ def _sweep(accuracy_of: PlanAccuracy, depth: int, bar: Bar) -> Table:
     return Table.from_rows(rows)
 
 
-def certified_plan(accuracy_of: PlanAccuracy, depth: int, tolerance: float = TOLERANCE) -> SkipPlan:
-    """Early exit and late entry, each as far as its loss of accuracy is certified to be at most `tolerance`.
+class Answers(Protocol):
+    """What certifying a plan needs: the answers under any plan, and those without one."""
 
-    Each end is one fixed sequence of tests, mildest first, at half the error probability.
+    @property
+    def full(self) -> ArrayLike:
+        """Whether the model without a plan answers each question correctly."""
+
+    @property
+    def groups(self) -> ArrayLike:
+        """Image of each question."""
+
+    def right(self, plan: SkipPlan) -> ArrayLike:
+        """Whether each question is answered correctly under a plan."""
+
+
+def certified_plan(accuracy_of: Answers, depth: int, tolerance: float = TOLERANCE) -> SkipPlan:
+    """The plan that skips most among those whose own loss of accuracy is certified to be at most `tolerance`.
+
+    Two sequences of plans, fixed before any answer is seen and mildest first, are tested at half the error
+    probability each, and each stops at its first plan that is not certified: early exits alone, and early exit and late
+    entry together, in turn one layer more of each. Only a plan that was itself tested is returned: two parts that cost
+    nothing apart can cost everything together.
     """
-    settings = {"tolerance": tolerance, "confidence": 0.975}
-    leave = certified_layer(
-        lambda k: accuracy_of.right(SkipPlan.early_exit(k)),
+    certified = [SkipPlan()]
+    for plans in plan_sequences(depth):
+        last = _last_certified(accuracy_of, plans, tolerance)
+        if last is not None:
+            certified.append(plans[last])
+    return max(certified, key=lambda plan: _layers_without_vision(plan, depth))
+
+
+def _last_certified(accuracy_of: Answers, plans: Sequence[SkipPlan], tolerance: float) -> int | None:
+    return certified_layer(
+        lambda k: accuracy_of.right(plans[k]),
         accuracy_of.full,
         accuracy_of.groups,
-        range(depth - 1, 0, -1),
-        **settings,
+        range(len(plans)),
+        tolerance=tolerance,
+        confidence=0.975,
     )
-    enter = certified_layer(
-        lambda k: accuracy_of.right(SkipPlan.late_entry(k)),
-        accuracy_of.full,
-        accuracy_of.groups,
-        range(1, depth),
-        **settings,
-    )
-    plan = SkipPlan.late_entry(enter or 0)
-    return plan if leave is None else plan | SkipPlan.early_exit(leave).resolved(depth)
+
+
+def plan_sequences(depth: int) -> tuple[list[SkipPlan], list[SkipPlan]]:
+    """Early exits alone, and early exit and late entry in turn one layer further; both from the mildest plan on."""
+    exits = [SkipPlan.early_exit(layer).resolved(depth) for layer in range(depth - 1, 0, -1)]
+    joint: list[SkipPlan] = []
+    for step in range(1, depth):
+        leave, enter = depth - (step + 1) // 2, step // 2
+        if enter < leave:
+            joint.append((SkipPlan.late_entry(enter) | SkipPlan.early_exit(leave)).resolved(depth))
+    return exits, joint
+
+
+def _layers_without_vision(plan: SkipPlan, depth: int) -> int:
+    return sum((depth if stop is None else stop) - start for start, stop in plan.resolved(depth).vision)
 
 
 def bad_plans(plan: SkipPlan, depth: int) -> dict[str, SkipPlan]:

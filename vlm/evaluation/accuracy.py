@@ -62,6 +62,7 @@ def score_accuracy(
     high: float = 1.0,
     confidence: float = 0.95,
     weighting: Weighting = "image",
+    max_rows: float | None = None,
 ) -> Score:
     """Mean score, with a finite-sample confidence interval for its expectation.
 
@@ -77,8 +78,11 @@ def score_accuracy(
         Probability with which the interval covers, in (0, 1).
     weighting : {"image", "question"}
         Unit of weighting: "image" weights images equally (the mean over images of an image's mean score), "question"
-        weights questions equally, as benchmarks report it. "question" supposes that no image in the population has
-        more questions than the image with the most in the sample.
+        weights questions equally, as benchmarks report it, and needs `max_rows`.
+    max_rows : float, optional
+        Largest number of questions that any image of the data set's population can have, known before seeing the
+        sample, for instance from the data set's definition. It is never read off the sample: the largest number seen
+        says little about the images that were not drawn, and an interval built on it misses too often.
 
     Returns
     -------
@@ -88,7 +92,8 @@ def score_accuracy(
     Raises
     ------
     ValueError
-        Scores that are not one per question or lie outside [`low`, `high`], another number of labels.
+        Scores that are not one per question or lie outside [`low`, `high`], another number of labels;
+        weighting="question" without `max_rows`, or an image with more questions than that.
 
     See Also
     --------
@@ -108,7 +113,7 @@ def score_accuracy(
     >>> groups = np.repeat(np.arange(100), [3] * 50 + [1] * 50)
     >>> print(score_accuracy(groups < 80, groups))
     0.800 [0.686, 0.888]
-    >>> print(score_accuracy(groups < 80, groups, weighting="question"))
+    >>> print(score_accuracy(groups < 80, groups, weighting="question", max_rows=3))
     0.900 [0.829, 0.961]
     """
     estimate = _per_image(np.asarray(right, dtype=np.float64), groups, low, high)
@@ -117,8 +122,13 @@ def score_accuracy(
         return Score(float(estimate), float(limits.low), float(limits.high), estimate.n)
     if weighting != "question":
         raise ValueError(f"weighting: expected 'image' or 'question', got {weighting!r}")
-    assert estimate.rows is not None
-    limits = bounds.certify_token_mean(estimate, confidence, max_rows=float(estimate.rows.max()))
+    if max_rows is None:
+        raise ValueError(
+            "max_rows: expected the largest number of questions that any image can have, known in advance, for "
+            "weighting='question'; the largest number in the sample is not that. Give it from the data set's "
+            "definition, or use weighting='image'"
+        )
+    limits = bounds.certify_token_mean(estimate, confidence, max_rows=max_rows)
     return Score(float(limits.estimate), float(limits.low), float(limits.high), estimate.n)
 
 
@@ -135,6 +145,7 @@ def paired_difference(
     *,
     confidence: float = 0.95,
     weighting: Weighting = "image",
+    max_rows: float | None = None,
 ) -> Score:
     """Mean change of the score from a reference, paired question by question, with its confidence interval.
 
@@ -144,7 +155,7 @@ def paired_difference(
         Score of each question under a plan, in [0, 1].
     reference : array (questions,)
         Score of the same questions without it, in [0, 1].
-    groups, confidence, weighting
+    groups, confidence, weighting, max_rows
         As for :func:`score_accuracy`.
 
     Returns
@@ -179,7 +190,9 @@ def paired_difference(
     -0.025 [-0.072, 0.003]
     """
     delta = np.asarray(right, dtype=np.float64) - np.asarray(reference, dtype=np.float64)
-    return score_accuracy(delta, groups, low=-1.0, high=1.0, confidence=confidence, weighting=weighting)
+    return score_accuracy(
+        delta, groups, low=-1.0, high=1.0, confidence=confidence, weighting=weighting, max_rows=max_rows
+    )
 
 
 def certified_layer(

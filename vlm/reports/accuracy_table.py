@@ -19,7 +19,11 @@ NEEDED = ("dataset", "item", "image_id", "group", "plan", "parsed", "score", "fa
 
 
 def summary(
-    records: Sequence[Record], *, confidence: float = 0.95, by: Literal["dataset", "group"] = "dataset"
+    records: Sequence[Record],
+    *,
+    confidence: float = 0.95,
+    by: Literal["dataset", "group"] = "dataset",
+    max_rows: Mapping[str, float] | None = None,
 ) -> Table:
     """Summarise merged records in one row per data set (or task group) and plan.
 
@@ -35,6 +39,9 @@ def summary(
         "group" averages over the data sets of a task group, which count the same, however many items they have. The
         group's interval combines those of its data sets, each computed at a higher confidence so that all of them
         hold together.
+    max_rows : mapping, optional
+        For a data set by name, the largest number of items that any of its images can have, from the definition of the
+        data set: there items count the same, as benchmarks report it; elsewhere images do.
 
     Returns
     -------
@@ -48,8 +55,9 @@ def summary(
         unparsed
             Scored items whose answer could not be read; they count as wrong.
         accuracy, accuracy_low, accuracy_high
-            Mean score of the scored items, each item counting the same, in [0, 1]; betting interval over images,
-            because items about one image are dependent.
+            Mean over images of an image's mean score over its scored items, in [0, 1], each image counting the same;
+            betting interval over images, because items about one image are dependent. Items count the same where
+            `max_rows` says how many an image can have: no record states that, and the sample does not tell.
         change, change_low, change_high
             Paired difference to the same items without a plan; NaN where no item was scored under both.
         vision_tokens, text_tokens, new_tokens
@@ -92,7 +100,7 @@ def summary(
     rows = []
     for (model, group), sets in groups.items():
         joint = confidence if by == "dataset" else 1 - (1 - confidence) / len(sets)
-        summaries = {key: _rows(by_set[key], joint) for key in sets}
+        summaries = {key: _rows(by_set[key], joint, (max_rows or {}).get(key[2])) for key in sets}
         if by == "dataset":
             rows += [
                 {"model": model, "group": group, "dataset": key[2], **row}
@@ -180,18 +188,20 @@ def _by_set(records: Sequence[Record]) -> dict[tuple[str, str, str], dict[str, d
     }
 
 
-def _rows(plans: dict[str, dict[str, Record]], confidence: float) -> dict[str, dict[str, Any]]:
+def _rows(plans: dict[str, dict[str, Record]], confidence: float, max_rows: float | None) -> dict[str, dict[str, Any]]:
     full = _scored(plans.get(NO_PLAN, {}))
-    return {plan: _row(plan, items, full, confidence) for plan, items in plans.items()}
+    return {plan: _row(plan, items, full, confidence, max_rows) for plan, items in plans.items()}
 
 
-def _row(plan: str, items: dict[str, Record], full: dict[str, Record], confidence: float) -> dict[str, Any]:
+def _row(
+    plan: str, items: dict[str, Record], full: dict[str, Record], confidence: float, max_rows: float | None
+) -> dict[str, Any]:
     kind, layer = plan_kind(plan)
     scored = _scored(items)
     answered = [r for r in items.values() if r["failure"] is None]
     both = [name for name in scored if name in full]
-    accuracy = _score([r["score"] for r in scored.values()], _images(scored.values()), confidence)
-    change = _difference(scored, full, both, confidence) if kind != "none" else _no_change(accuracy)
+    accuracy = _score([r["score"] for r in scored.values()], _images(scored.values()), confidence, max_rows)
+    change = _difference(scored, full, both, confidence, max_rows) if kind != "none" else _no_change(accuracy)
     counted = [r["operations"] for r in answered if r.get("operations")]
     return {
         "plan": plan,
@@ -231,19 +241,31 @@ def _averaged(model: str, task_group: str, sets: Sequence[dict[str, dict[str, An
     return rows
 
 
-def _score(values: Sequence[float], images: Sequence[str], confidence: float) -> Score:
+def _score(values: Sequence[float], images: Sequence[str], confidence: float, max_rows: float | None) -> Score:
     if not values:
         return Score(np.nan, np.nan, np.nan, 0)
-    return score_accuracy(values, images, confidence=confidence, weighting="question")
+    return score_accuracy(values, images, confidence=confidence, weighting=_weighting(max_rows), max_rows=max_rows)
 
 
-def _difference(scored: dict[str, Record], full: dict[str, Record], both: Sequence[str], confidence: float) -> Score:
+def _difference(
+    scored: dict[str, Record], full: dict[str, Record], both: Sequence[str], confidence: float, max_rows: float | None
+) -> Score:
     if not both:
         return Score(np.nan, np.nan, np.nan, 0)
     mine, theirs = ([float(side[name]["score"]) for name in both] for side in (scored, full))
     return paired_difference(
-        mine, theirs, _images(scored[name] for name in both), confidence=confidence, weighting="question"
+        mine,
+        theirs,
+        _images(scored[name] for name in both),
+        confidence=confidence,
+        weighting=_weighting(max_rows),
+        max_rows=max_rows,
     )
+
+
+def _weighting(max_rows: float | None) -> Literal["image", "question"]:
+    """Items count the same only where the largest number of an image's items is known in advance."""
+    return "image" if max_rows is None else "question"
 
 
 def _no_change(accuracy: Score) -> Score:

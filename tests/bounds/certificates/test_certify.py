@@ -497,3 +497,15 @@ def test_a_certificate_shows_itself():
         format(several, ".2f")
     assert "<th scope='row'>guarantee</th>" in single._repr_html_()
     assert several.to_dict()["low"] == several.low.tolist()
+
+
+def test_row_1_a_watched_certificate_reads_the_units_as_they_come():
+    values = np.random.default_rng(0).beta(1, 4, 60)
+    highs = []
+    for n in (20, 21, 40, 60):
+        estimate = Estimate.over_units(values[:n], None, quantity="mean", support=(0.0, 1.0))
+        certificate = bounds.certify(estimate, method="betting-anytime", side="upper")
+        limit = bounds.confidence.betting_anytime(values[:n], alpha=0.05)
+        assert certificate.high == pytest.approx(float(limit), abs=1e-12)
+        highs.append(certificate.high)
+    assert all(later <= earlier + 1e-12 for earlier, later in itertools.pairwise(highs))

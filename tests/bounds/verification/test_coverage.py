@@ -58,11 +58,48 @@ def test_no_method_misses_too_often_in_the_full_study():
     assert coverage.report(cells) in page()
 
 
+# Watching (theory, section 16.5)
+
+
+def test_row_1_the_anytime_limit_withstands_a_watcher_at_every_n():
+    cells = [
+        coverage.watch(named(name), "betting-anytime", 400, 0, lengths=range(1, 121))
+        for name in ("0 or 1, P(1) = 0.5", "0 or 1, P(1) = 0.97", "Beta(2, 2)", "thirds, skewed")
+    ]
+    assert all(cell.looks == 120 for cell in cells)
+    assert not coverage.caught(cells)
+    assert max(cell.missed_above for cell in cells) > 0  # it is not valid because it is trivially wide
+
+
+def test_row_1_the_watcher_of_the_limit_that_is_tuned_to_n_is_caught():
+    # The fault: 1,000 fair coins watched at 57 prefixes missed 20.6% at nominal 10%.
+    coin = named("0 or 1, P(1) = 0.5")
+    fixed, anytime = (coverage.watch(coin, method, 600, 0) for method in ("betting", "betting-anytime"))
+    assert coverage.caught([fixed]) == [fixed]
+    assert min(fixed.missed_above, fixed.missed_below) > 0.15 * fixed.runs
+    assert coverage.caught([anytime]) == []
+    assert anytime.missed_above <= 0.1 * anytime.runs
+
+
+def test_the_watching_table_names_who_is_caught(monkeypatch):
+    monkeypatch.setattr(coverage, "DISTRIBUTIONS", DISTRIBUTIONS[3:4])
+    monkeypatch.setattr(coverage, "SIZES", (30,))
+    monkeypatch.setattr(coverage, "WATCHED", 200)
+    monkeypatch.setattr(coverage, "LOOKS", 20)
+    cells, watches = list(coverage.study(20)), list(coverage.watching_study(200))
+    text = coverage.report(cells, watches)
+    assert text.startswith(coverage.report(cells))
+    assert "clopper-pearson" in text.split("binomial tests: ")[-1]
+    assert {w.method for w in coverage.caught(watches)}.isdisjoint(coverage.VALID_AT_EVERY_LOOK)
+    assert coverage.prefixes(3, 10) == [3]
+
+
 def test_the_page_keeps_the_place_of_the_generated_tables():
     between = page().split(coverage.BEGIN)[1].split(coverage.END)[0]
     for name in [d.name for d in DISTRIBUTIONS] + list(confidence.METHODS):
         assert name in between
     assert "tests: none." in between
+    assert "Methods that miss too often when watched" in between
 
 
 def test_the_command_prints_the_study_or_writes_it_into_a_page(monkeypatch, tmp_path, capsys):

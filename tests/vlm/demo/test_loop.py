@@ -6,12 +6,13 @@ import csv
 import json
 import re
 
+import numpy as np
 import pytest
 
 from tests.vlm.decisions.test_conditions import made
 from vlm import Table, decide
 from vlm.__main__ import main
-from vlm.demo.loop import Outcome, bad_plans
+from vlm.demo.loop import Outcome, bad_plans, certified_plan, plan_sequences
 from vlm.plans.plan import SkipPlan
 
 
@@ -85,3 +86,36 @@ def test_an_outcome_shows_itself_in_one_line():
     saved = json.loads(outcome.to_json())
     assert saved["report"] == {"model": "tiny"}
     assert saved["record"]["samples"] == 20
+
+
+class NeedsTheImageOnce:
+    """A model that answers rightly as long as image tokens pass at least one of its ten layers."""
+
+    groups = np.arange(600)
+    full = np.ones(600)
+
+    def right(self, plan):
+        seen = set(range(10))
+        for start, stop in plan.resolved(10).vision:
+            seen -= set(range(start, 10 if stop is None else stop))
+        return np.ones(600) if seen else (np.arange(600) % 10 < 3).astype(float)
+
+
+def test_row_2_a_certified_plan_was_itself_tested():
+    toy = NeedsTheImageOnce()
+    plan = certified_plan(toy, 10)
+    assert plan != SkipPlan.parse("vision:0-10")
+    assert toy.right(plan).mean() == 1.0
+    assert any(plan == tested for plans in plan_sequences(10) for tested in plans)
+    for plans in plan_sequences(10):
+        removed = [sum(stop - start for start, stop in p.vision) for p in plans]
+        assert removed == sorted(removed)
+        assert removed[-1] < 10
+
+
+def test_row_2_nothing_is_certified_where_every_layer_is_needed():
+    class NeedsAll(NeedsTheImageOnce):
+        def right(self, plan):
+            return np.zeros(600) if plan else np.ones(600)
+
+    assert certified_plan(NeedsAll(), 10) == SkipPlan()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy.stats import binom
 
 import bounds
 import redundancy as rd
@@ -235,3 +236,27 @@ def test_an_unknown_weighting_is_named_and_a_score_shows_itself():
     assert repr(score).startswith("Score(value=0.5, low=")
     assert f"{score:.0%}" == "50%"
     assert score.to_dict()["images"] == 2
+
+
+def test_row_5_the_largest_number_of_questions_is_never_read_off_the_sample():
+    rng = np.random.default_rng(0)
+    counts = rng.choice([1, 20], size=12, p=[0.9, 0.1])
+    groups = np.repeat(np.arange(12), counts)
+    right = (counts == 20)[groups]
+    with pytest.raises(ValueError, match="max_rows: expected the largest number of questions"):
+        score_accuracy(right, groups, weighting="question")
+    with pytest.raises(ValueError, match="max_rows"):
+        paired_difference(right, right, groups, weighting="question")
+    assert score_accuracy(right, groups, weighting="question", max_rows=20).value == pytest.approx(right.mean())
+
+
+def test_row_5_twelve_images_of_1_or_20_questions_are_covered():
+    # Images of 20 questions are answered rightly: the fault missed 26% at nominal 5%.
+    rng, misses, runs = np.random.default_rng(1), 0, 200
+    truth = 0.1 * 20 / (0.1 * 20 + 0.9)
+    for _ in range(runs):
+        counts = rng.choice([1, 20], size=12, p=[0.9, 0.1])
+        groups = np.repeat(np.arange(12), counts)
+        score = score_accuracy((counts == 20)[groups], groups, weighting="question", max_rows=20)
+        misses += not score.low <= truth <= score.high
+    assert binom.sf(misses - 1, runs, 0.05) > 1e-3

@@ -116,7 +116,7 @@ def test_the_interval_of_every_question_covers_its_truth():
         sizes = np.append(rng.integers(1, 7, size=39), 6)
         images = np.repeat(np.arange(40), sizes)
         right = (rng.random(40) < 1 - sizes / 10)[images]
-        found = score_accuracy(right, images, weighting="question")
+        found = score_accuracy(right, images, weighting="question", max_rows=6)
         # E[sum over an image] / E[questions of an image], sizes uniform on 1..6
         truth = np.mean([k * (1 - k / 10) for k in range(1, 7)]) / 3.5
         covered += found.low <= truth <= found.high
@@ -126,10 +126,26 @@ def test_the_interval_of_every_question_covers_its_truth():
 def test_every_question_counts_the_same_as_benchmarks_do():
     right, images = [1.0, 1.0, 1.0, 0.0], ["a", "a", "a", "b"]
     assert score_accuracy(right, images).value == 0.5
-    found = score_accuracy(right, images, weighting="question")
+    found = score_accuracy(right, images, weighting="question", max_rows=3)
     assert found.value == 0.75
     assert found.low <= 0.75 <= found.high
     assert found.images == 2
+
+
+def test_row_5_items_count_the_same_only_where_an_image_has_a_known_number_of_them():
+    kept = [r for r in records() if r["dataset"] == "gqa"]
+    first = kept[0]["image_id"]
+    several = [r for r in kept if r["image_id"] != first or r["item"] == kept[0]["item"]]  # one item for one image
+    scores: dict[str, list[float]] = {}
+    for r in several:
+        if r["plan"] == "vision:0-8" and r["score"] is not None:
+            scores.setdefault(r["image_id"], []).append(r["score"])
+    by_image = np.mean([np.mean(values) for values in scores.values()])
+    by_item = np.mean(np.concatenate(list(scores.values())))
+    assert one(summary(several), plan="vision:0-8")["accuracy"] == pytest.approx(by_image)
+    assert one(summary(several, max_rows={"gqa": 5}), plan="vision:0-8")["accuracy"] == pytest.approx(by_item)
+    with pytest.raises(ValueError, match="max_rows must hold"):
+        summary(several, max_rows={"gqa": 2})
 
 
 def test_a_task_group_is_the_mean_of_its_sets_and_its_interval_combines_theirs():
