@@ -112,3 +112,14 @@ def test_every_template_has_a_page():
 
 def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_text().splitlines()) <= 80
+
+
+def test_every_test_that_the_hard_cases_name_exists():
+    page = (ROOT / "docs" / "reference" / "hard-cases.md").read_text(encoding="utf-8")
+    names = set(re.findall(r"\b(test_\w+)(?!\w*\.py)", page))
+    files = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py")}
+    defined = set(re.findall(r"^def (test_\w+)\(", "\n".join(files.values()), flags=re.MULTILINE))
+    assert len(names) > 20
+    for name in names:
+        known = f"{name}.py" in files or name in defined
+        assert known or (name.endswith("_") and any(other.startswith(name) for other in defined)), name
