@@ -5,8 +5,8 @@ inverse length per column, so that columns without relevance are switched off. T
 where the columns are few, a sum of one function per column (a line and a few cosines), each with its own variance.
 A second process has the first linear part and learns a monotone warp u -> 1 - (1 - u^alpha)^beta of every column
 (Kumaraswamy's distribution function; Snoek et al. 2014, arXiv:1402.0929), which makes functions smooth that change
-quickly at one end of a column. Both maximise the marginal likelihood (Rasmussen and Williams 2006, section 5.4.1) by
-its analytic gradient.
+quickly at one end of a column. Both maximise the marginal likelihood (Rasmussen and Williams 2006, chapter 5) by its
+analytic gradient.
 """
 
 from __future__ import annotations

@@ -29,6 +29,9 @@ TABLE = np.full((2, 2, 2), 0.125)
 
 STATES = {
     "cka": lambda x, y: rd.cka(x, y, groups=IMAGE),
+    "critic_information": lambda x, y: rd.critic_information(
+        x, y, members=("gaussian",), folds=2, rng=0, on_doubt="ignore"
+    ),
     "functional": lambda x, y: rd.functional(Z, x, y, folds=2, rng=0, regressor=_ridge()),
     "gaussian_broja_from_samples": lambda x, y: _total(rd.gaussian_broja_from_samples(Z, x, y)),
     "gaussian_information": lambda x, y: rd.gaussian_information(x, y),
@@ -39,6 +42,7 @@ STATES = {
     ),
     "knn_entropy": lambda x, y: rd.knn_entropy(x, on_doubt="ignore"),
     "ksg": lambda x, y: rd.ksg(x, y, on_doubt="ignore"),
+    "mixed_information": lambda x, y: rd.mixed_information(x, y, on_doubt="ignore"),
     "mmse": lambda x, y: rd.mmse(Z, x, folds=2, rng=0, regressor=_ridge()),
     "permutation_test": lambda x, y: rd.permutation_test(rd.gaussian_information, x, y, permutations=19, rng=0).p_value,
     "procrustes": lambda x, y: rd.procrustes(x, y),

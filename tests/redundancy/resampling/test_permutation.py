@@ -38,10 +38,11 @@ def test_rows_as_units_would_reject():
 
 
 def test_dependence_gives_the_smallest_p_value():
-    x = np.random.default_rng(2).normal(size=(80, 2))
-    test = rd.permutation_test(rd.gaussian_information, x, x + 0.1, permutations=99, rng=0)
+    x, noise = np.random.default_rng(2).normal(size=(2, 80, 2))
+    y = x + 0.3 * noise
+    test = rd.permutation_test(rd.gaussian_information, x, y, permutations=99, rng=0)
     assert (test.p_value, test.n, test.exchanged) == (0.01, 80, 80)
-    again = rd.permutation_test(rd.gaussian_information, x, x + 0.1, permutations=99, rng=0)
+    again = rd.permutation_test(rd.gaussian_information, x, y, permutations=99, rng=0)
     np.testing.assert_array_equal(test.replicates, again.replicates)
 
 

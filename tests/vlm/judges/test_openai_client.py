@@ -221,7 +221,7 @@ def test_failures_are_not_cached_and_verdicts_are(serve, tmp_path):
     assert second == Verdict(1.0, "ok", "chat", "correct", "")
     assert third == Verdict(1.0, "ok", "cache", "correct", "")
     assert len(seen.bodies) == 2
-    (file,) = tmp_path.iterdir()
+    (file,) = tmp_path.glob("*.jsonl")
     (line,) = map(json.loads, file.read_text().splitlines())
     assert line.pop("key")
     assert line == {
@@ -241,7 +241,7 @@ def test_a_cache_can_be_replayed_without_a_server(serve, tmp_path, monkeypatch):
     serve(GOOD)
     judges.from_name("chat:gpt-4o", cache=tmp_path)([asked()])
     monkeypatch.delenv("OPENAI_API_KEY")
-    (file,) = tmp_path.iterdir()
+    (file,) = tmp_path.glob("*.jsonl")
     (verdict,) = judges.from_name(f"recorded:{file}")([asked()])
     assert verdict == Verdict(1.0, "ok", "recorded", '{"correct": true}', "")
 
@@ -286,7 +286,7 @@ def test_a_killed_judge_has_kept_its_verdicts(serve, tmp_path):
         waited.wait(0.05)
     process.kill()
     process.wait()
-    (file,) = tmp_path.iterdir()
+    (file,) = tmp_path.glob("*.jsonl")
     assert len(file.read_text().splitlines()) == 2
 
 
