@@ -279,4 +279,5 @@ def _summary(side: Losses, per_unit: FloatArray, index: IntArray, sizes: IntArra
 def _risk_where_fitted(values: FloatArray, index: IntArray, sizes: IntArray) -> float:
     """Mean loss of a member over the images of the folds in which it was fitted (NaN elsewhere)."""
     per_unit = unit_means(values, index, sizes)
-    return float(per_unit[np.isfinite(per_unit)].mean())
+    fitted = per_unit[np.isfinite(per_unit)]
+    return float(fitted.mean()) if fitted.size else float("nan")
