@@ -57,7 +57,6 @@ def images_needed(
 
     See Also
     --------
-    planned_power : The probability of success at a given number of images.
     certify : The certificate itself.
 
     Notes

@@ -67,8 +67,8 @@ def completed(docstring: str, statement: Statement) -> str:
     <BLANKLINE>
         \\omega \\le \\mathsf{D}\\,\\lVert\\Delta h\\rVert
     <BLANKLINE>
-    Assumes nothing beyond what is said of the parameters. Arguments broadcast as NumPy arrays do; vectors lie
-    along the last axis.
+    Assumes Delta h taken after the final norm, logits linear in it. Arguments broadcast as NumPy arrays do;
+    vectors lie along the last axis.
     <BLANKLINE>
     <BLANKLINE>
     """

@@ -49,7 +49,7 @@ class Spread(Displayed):
     Notes
     -----
     A standard error says nothing about bias, and holds asymptotically: "estimate +- 2 spreads" has no guaranteed
-    coverage. Certificates are in :mod:`bounds`.
+    coverage. Certificates are made by ``bounds``.
 
     Examples
     --------
