@@ -10,9 +10,9 @@ from numpy.typing import ArrayLike
 from bounds.certificates import entropy_bounds
 from bounds.certificates.certificate import Certificate, ErrorBudget, Sample, Side, certificate_of
 from redundancy import checks
-from redundancy.array_types import FloatArray, IntArray
+from redundancy.array_types import FloatArray
 from redundancy.estimate import Estimate
-from redundancy.units import unit_means
+from redundancy.information.held_out_cross_entropy import held_out_losses
 
 ALPHABETS_FIXED = "the alphabets were fixed before seeing the data"
 CONDITIONAL = "the conditional entropy in nats of the earlier symbol given the later one"
@@ -104,7 +104,7 @@ def certify_entropy(
             raise ValueError("method 'cross-entropy': only an upper bound exists; use method='mcdiarmid'")
         checks.probability(mix, name="mix", open_ends=True)
         budget = ErrorBudget(confidence, "upper", simultaneous)
-        losses = _held_out_losses(a, b, shape, index, sizes, mix=mix, rng=rng)
+        losses, _ = held_out_losses(a, b, shape[0], index, sizes, mix=mix, rng=rng)
         high = entropy_bounds.cross_entropy_upper_limit(losses, size=shape[0], mix=mix, alpha=budget.alpha)
         value, interval = float(losses.mean()), (0.0, high)
     return certificate_of(
@@ -206,25 +206,3 @@ def _mcdiarmid(
 ) -> tuple[float, float]:
     alpha = budget.per_end
     return entropy_bounds.mcdiarmid_entropy(plugin, shape=shape, n=n, alpha_low=alpha, alpha_high=alpha, rows=rows)
-
-
-def _held_out_losses(
-    x: IntArray,
-    y: IntArray,
-    shape: tuple[int, int],
-    index: IntArray,
-    sizes: IntArray,
-    *,
-    mix: float,
-    rng: np.random.Generator | int | None,
-) -> FloatArray:
-    """Mean of -log q(x | y) over the rows of each held-out unit, q fitted on the other half of the units."""
-    n = sizes.size
-    if n < 2:
-        raise ValueError("method 'cross-entropy': expected at least two units, one to fit and one to test, got 1")
-    held_out = np.zeros(n, dtype=bool)
-    held_out[np.random.default_rng(rng).permutation(n)[: (n + 1) // 2]] = True
-    fit = ~held_out[index]
-    q = entropy_bounds.fit_conditional(x[fit], y[fit], shape)
-    loss = -np.log((1 - mix) * q[x, y] + mix / shape[0])
-    return unit_means(loss, index, sizes)[held_out]

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from bounds.confidence import Method, deviation, upper_limit
-from redundancy.array_types import FloatArray, IntArray
+from redundancy.array_types import FloatArray
 
 _ROUNDING = 1e-12
 
@@ -72,14 +70,6 @@ def mcdiarmid_entropy(
 def _replacement(n: int) -> float:
     """n log n - (n - 1) log(n - 1): n times the most that replacing one of n rows can move the plug-in entropy."""
     return n * math.log(n) - (n - 1) * math.log(n - 1) if n > 1 else 0.0
-
-
-def fit_conditional(x: IntArray, y: IntArray, shape: tuple[int, int]) -> FloatArray:
-    """A smoothed estimate q_0(x | y), (size of X, size of Y): counts shrunk towards the marginal of X."""
-    counts = np.zeros(shape)
-    np.add.at(counts, (x, y), 1.0)
-    marginal = (counts.sum(axis=1) + 0.5) / (counts.sum() + 0.5 * shape[0])
-    return np.asarray((counts + marginal[:, None]) / (counts.sum(axis=0) + 1.0))
 
 
 def cross_entropy_upper_limit(

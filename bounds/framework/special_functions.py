@@ -124,15 +124,6 @@ def _zeta_closed(s: FloatArray) -> tuple[FloatArray, FloatArray]:
     return value, slope
 
 
-def entropy_modulus(tv: FloatArray, size: FloatArray) -> FloatArray:
-    """omega_k(v) = min(log k, v log k + h_2(v)): the largest change of a (conditional) entropy on k symbols
-    within total variation v; v beyond 1 counts as 1."""
-    v = np.minimum(tv, 1.0)
-    top = np.log(size)
-    # v log k + h_2(v) peaks above log k at k / (k + 1) and falls back to log k at v = 1.
-    return np.minimum(top, v * top + binary_entropy(v))
-
-
 def _coth_coefficients(terms: int) -> FloatArray:
     # t coth t = 1 + sum_k c_k t^(2k) with c_k = B_2k 4^k / (2k)!, |t| < pi.
     from scipy.special import bernoulli

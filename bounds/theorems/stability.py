@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from bounds.framework import arguments
 from bounds.framework.assumptions import BOUNDED_TARGET, FINITE_ALPHABETS, OURS
-from bounds.framework.special_functions import binary_entropy, entropy_modulus
+from bounds.framework.special_functions import binary_entropy
 from bounds.framework.symbolic import Expression, h2, sp, symbols
 from bounds.framework.theorem import theorem
 from bounds.worlds import gallery
@@ -15,6 +15,7 @@ from bounds.worlds.families import PAIRS, SMALL_JOINT
 from bounds.worlds.finite import FiniteWorld
 from bounds.worlds.pair import PairWorld
 from redundancy.array_types import FloatArray
+from redundancy.information.finite_entropy import entropy_modulus
 
 MOVE = r"\lvert H_P(X\mid Y)-H_Q(X\mid Y)\rvert"
 

@@ -6,6 +6,7 @@ With 0 log 0 = 0. Estimates from counts, with their bias corrections, are in `bi
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import xlog1py, xlogy
 
 from redundancy.array_types import FloatArray, IntArray
@@ -19,6 +20,16 @@ def entropy_of(p: FloatArray) -> float:
 def binary_entropy_of(p: FloatArray, complement: FloatArray) -> FloatArray:
     """h_2(p), elementwise; the complement 1 - p is passed because computing it would lose a small p."""
     return np.asarray(-xlogy(p, p) - xlogy(complement, complement))
+
+
+def entropy_modulus(v: ArrayLike, size: ArrayLike) -> FloatArray:
+    """omega_k(v) = min(log k, v log k + h_2(v)), elementwise (theory, section 9.3).
+
+    The largest change of an entropy or conditional entropy on k symbols within total variation v (at most 1 counts).
+    """
+    share, top = np.minimum(np.asarray(v, dtype=np.float64), 1.0), np.log(size)
+    # v log k + h_2(v) peaks above log k at k / (k + 1) and falls back to log k at v = 1.
+    return np.asarray(np.minimum(top, share * top - xlogy(share, share) - xlog1py(1.0 - share, -share)))
 
 
 def conditional_entropy_of(p: FloatArray, given: IntArray) -> float:

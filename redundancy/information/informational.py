@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from redundancy import checks
-from redundancy.array_types import BoolArray, FloatArray, IntArray, Rng
+from redundancy.array_types import FloatArray, IntArray, Rng
 from redundancy.estimate import Estimate, Quantity, unit_of_sampling
 from redundancy.information.bias_corrections import METHODS, Correction
 from redundancy.information.code_bounds import ball_bounds
 from redundancy.information.codebook import Codebook, CodeDistance, check_code_distance
 from redundancy.information.finite_entropy import conditional_entropy_of, log_loss_range
-from redundancy.units import unit_means
+from redundancy.information.held_out_cross_entropy import held_out_losses
 
 
 def informational(
@@ -141,7 +141,7 @@ def informational(
     support = (0.0, float(np.log(size)))
     quantity = Quantity.INFORMATIONAL
     if method == "cross-entropy":
-        losses, held_out = _held_out_losses(x, y, size, index, sizes, mix=mix, rng=rng)
+        losses, held_out = held_out_losses(x, y, size, index, sizes, mix=mix, rng=rng)
         value, quantity = float(losses.mean()), Quantity.CROSS_ENTROPY
         bounds["cross-entropy"] = value
         settings["mix"] = mix
@@ -181,36 +181,3 @@ def _joint(
     cells, position, counts = np.unique(x * size + y, return_inverse=True, return_counts=True)
     weights = np.bincount(position.reshape(-1), weights=1.0 / sizes[index]) / sizes.size
     return cells, weights, np.asarray(counts, dtype=np.float64)
-
-
-def _held_out_losses(
-    x: IntArray,
-    y: IntArray,
-    size: int,
-    index: IntArray,
-    sizes: IntArray,
-    *,
-    mix: float,
-    rng: Rng,
-) -> tuple[FloatArray, BoolArray]:
-    """Mean -log q(x | y) of each held-out unit; q is fitted on the other half, its counts shrunk to the marginal."""
-    checks.probability(mix, name="mix", open_ends=True)
-    units = sizes.size
-    if units < 2:
-        raise ValueError(
-            "method 'cross-entropy': expected at least two rows or images (one to fit, one to test), got one"
-        )
-    held_out = np.zeros(units, dtype=bool)
-    held_out[np.random.default_rng(rng).permutation(units)[: (units + 1) // 2]] = True
-    test = held_out[index]
-    cells, counts = np.unique(x[~test] * size + y[~test], return_counts=True)
-    marginal = (np.bincount(x[~test], minlength=size) + 0.5) / ((~test).sum() + 0.5 * size)
-    later = np.bincount(y[~test], minlength=size)
-    sought = x[test] * size + y[test]
-    place = np.minimum(np.searchsorted(cells, sought), cells.size - 1)
-    seen = np.where(cells[place] == sought, counts[place], 0)
-    q = (seen + marginal[x[test]]) / (later[y[test]] + 1.0)
-    loss = np.zeros(x.size)
-    # the range is attained up to rounding, which must not leave it
-    loss[test] = np.clip(-np.log((1.0 - mix) * q + mix / size), *log_loss_range(size, mix))
-    return unit_means(loss, index, sizes)[held_out], held_out

@@ -4,24 +4,13 @@ from __future__ import annotations
 
 import math
 
+from redundancy.information.finite_entropy import entropy_modulus
 from redundancy.pid.result import ATOMS, PID, Atom
-
-
-def entropy_modulus(v: float, size: int) -> float:
-    """omega_k(v) = min(log k, v log k + h_2(v)): |H_P(X | Y) - H_Q(X | Y)| for TV(P, Q) <= v, |X| = k.
-
-    Theory, section 9.3. Non-decreasing in v, whatever the alphabet of Y; v above 1 counts as 1.
-    """
-    v = min(v, 1.0)
-    h2 = 0.0 if v in (0.0, 1.0) else -v * math.log(v) - (1.0 - v) * math.log1p(-v)
-    if v > size / (size + 1.0):
-        return math.log(size)
-    return min(math.log(size), v * math.log(size) + h2)
 
 
 def unique_modulus(a: float, b: float, size: int) -> float:
     """|U(P) - U(P')| for TV of the (T, X) marginals <= a, of the (T, Y) marginals <= b, |T| = size (9.3)."""
-    return entropy_modulus(b, size) + entropy_modulus(a + b + min(a, b), size)
+    return float(entropy_modulus(b, size) + entropy_modulus(a + b + min(a, b), size))
 
 
 def variation_radius(cells: int, n: int, alpha: float) -> float:
@@ -49,14 +38,14 @@ def stability_limits(pid: PID, shape: tuple[int, ...], *, n: int, alpha: float) 
         "unique_x": move_x,
         "unique_y": move_y,
         "redundant": min(
-            move_x + 2.0 * entropy_modulus(a, size_t),
-            move_y + 2.0 * entropy_modulus(b, size_t),
+            move_x + 2.0 * float(entropy_modulus(a, size_t)),
+            move_y + 2.0 * float(entropy_modulus(b, size_t)),
         ),
         "synergistic": min(
-            move_x + entropy_modulus(b, size_t),
-            move_y + entropy_modulus(a, size_t),
+            move_x + float(entropy_modulus(b, size_t)),
+            move_y + float(entropy_modulus(a, size_t)),
         )
-        + entropy_modulus(c, size_t),
+        + float(entropy_modulus(c, size_t)),
     }
     limits: dict[Atom, tuple[float, float]] = {}
     for atom in ATOMS:

@@ -373,7 +373,7 @@ def test_entropy_refusals():
         bounds.certify_entropy(x * 1.0, x, size=2)
     with pytest.raises(ValueError, match="codewords of the same rows"):
         bounds.certify_entropy(x, x[:2], size=2)
-    with pytest.raises(ValueError, match="at least two units"):
+    with pytest.raises(ValueError, match="at least two rows or images"):
         bounds.certify_entropy(x, x, size=2, groups=[0, 0, 0])
     with pytest.raises(ValueError, match="only an upper bound exists"):
         bounds.certify_entropy(x, x, size=2, side="lower")

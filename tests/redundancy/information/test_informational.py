@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 import redundancy as rd
 from redundancy.information.code_bounds import ball_bounds
-from redundancy.pid.stability import entropy_modulus, unique_modulus, variation_radius
+from redundancy.information.finite_entropy import entropy_modulus
+from redundancy.pid.stability import unique_modulus, variation_radius
 
 
 def channel(n=4000, size=8, flip=0.2, seed=0):
