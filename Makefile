@@ -9,7 +9,7 @@ export OMP_NUM_THREADS ?= 2
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[vlm,data,judge,plot,symbolic,dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[vlm,data,judge,plot,symbolic,docs,dev]"
 	@touch $@
 
 demo: .venv/installed          ## measure, plan, skip and validate on the embedded model
@@ -30,11 +30,7 @@ slow: .venv/installed          ## the slow tests: coverage studies, kills, thoro
 bench: .venv/installed         ## side-by-side timings, printed as ratios
 	@for script in tests/benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
-.venv/docs: .venv/installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
-	@touch $@
-
-docs: .venv/docs               ## the documentation site, docs/_build/html/index.html (needs no network once installed)
+docs: .venv/installed          ## the documentation site, docs/_build/html/index.html (needs no network once installed)
 	PYTHONWARNINGS= $(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 
 # PYTHONS="python3.12 python3.13" make versions: the packages without torch on other interpreters.
