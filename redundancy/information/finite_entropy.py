@@ -25,7 +25,8 @@ def binary_entropy_of(p: FloatArray, complement: FloatArray) -> FloatArray:
 def entropy_modulus(v: ArrayLike, size: ArrayLike) -> FloatArray:
     """omega_k(v) = min(log k, v log k + h_2(v)), elementwise (theory, section 9.3).
 
-    The largest change of an entropy or conditional entropy on k symbols within total variation v (at most 1 counts).
+    The largest change of an entropy or conditional entropy on k symbols within total variation v. A v above 1 counts
+    as 1.
     """
     share, top = np.minimum(np.asarray(v, dtype=np.float64), 1.0), np.log(size)
     # v log k + h_2(v) peaks above log k at k / (k + 1) and falls back to log k at v = 1.
