@@ -1,0 +1,36 @@
+"""``skipit report``: tables, figures and one page of a run."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from vlm.commands.arguments import Commands, print_written
+
+
+def add(commands: Commands) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "report",
+        help="tables, figures and one HTML page of a merged run",
+        epilog="example: python -m vlm report runs/0123456789ab --tolerance 0.02",
+    )
+    parser.add_argument("run_directory", metavar="RUN", help="directory printed by `sweep`, merged")
+    parser.add_argument("--measurement", help="directory printed by `measure`; default: the one beside RUN")
+    parser.add_argument("--out", help="folder for the report; default: RUN/report")
+    parser.add_argument("--tolerance", type=float, default=0.02, help="loss of accuracy that counts as none")
+    parser.add_argument(
+        "--t", type=float, help="measured cosine distance up to which states are close; default: the nearest to 0.05"
+    )
+    parser.set_defaults(run=_report)
+
+
+def _report(options: argparse.Namespace) -> int:
+    from vlm.experiments.run_directory import spec_of
+    from vlm.reports import write
+
+    folder = Path(options.run_directory)
+    beside = folder.resolve().parent / spec_of(folder).measurement
+    measurement = options.measurement or (beside if beside.is_dir() else None)
+    settings = {"measurement": measurement, "tolerance": options.tolerance, "t": options.t}
+    return print_written(write(folder, options.out or folder / "report", **settings))
