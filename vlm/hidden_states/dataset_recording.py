@@ -7,17 +7,14 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from vlm.engine.skipping import skipping
 from vlm.evaluation.answering import PreparedQuestion, prompt_tokens
-from vlm.experiments.batches import expected
 from vlm.experiments.measure_run import measured_spec
 from vlm.experiments.run import Run
-from vlm.experiments.shards import Shard
 from vlm.experiments.spec import DataChoice, Spec
 from vlm.experiments.worker import declared_size
 from vlm.hidden_states.recording import StoreSink, check_dtype, record_states, states_content, states_layers
@@ -81,24 +78,32 @@ class Recording:
         return spec | {"states": states_content(self.views, self.layers, self.run.depth, self.dtype, str(self.plan))}
 
     def size(self) -> StatesSize | None:
-        """Size of the whole run, all workers together; None while the number of items is not known."""
-        whole = replace(self.run, part=Shard())
-        prompts = expected(whole, size=partial(_counted, whole))
-        if prompts is None:
-            return None
+        """Size of the whole run, all workers together; None while the number of items is not known.
+
+        Numbers of tokens are those of the first prompts of each data set; for them the model is loaded, which the run
+        needs anyway.
+        """
         width, own = _width_and_dtype(self.run.spec)
-        # The model is loaded for them, which the run needs anyway.
-        vision, text = self._tokens() if any(view.which == "all" for view in self.views) else (0.0, 0.0)
-        return states_size(
-            self.views,
-            prompts=prompts,
-            width=width,
-            layers=len(self.layers),
-            vision_tokens=vision,
-            text_tokens=text,
-            dtype=self.dtype,
-            own=own,
-        )
+        everything = any(view.which == "all" for view in self.views)
+        parts = []
+        for choice in self.run.spec.data:
+            prompts = _counted(self.run, choice)
+            if prompts is None:
+                return None
+            vision, text = self._tokens(choice) if everything else (0.0, 0.0)
+            parts.append(
+                states_size(
+                    self.views,
+                    prompts=prompts,
+                    width=width,
+                    layers=len(self.layers),
+                    vision_tokens=vision,
+                    text_tokens=text,
+                    dtype=self.dtype,
+                    own=own,
+                )
+            )
+        return StatesSize.joined(parts)
 
     @contextmanager
     def begun(self, store: StateStore) -> Iterator[StatesRecord]:
@@ -110,15 +115,18 @@ class Recording:
         ):
             yield record
 
-    def _tokens(self) -> tuple[float, float]:
-        """Mean numbers of image and text tokens of the first prompts."""
-        first = islice(self.run.reader(self.run.spec.data[0], lambda place: place < _COUNTED), _COUNTED)
+    def _tokens(self, choice: DataChoice) -> tuple[float, float]:
+        """Mean numbers of image and text tokens of the first prompts of a data set."""
+        first = islice(self.run.reader(choice, lambda place: place < _COUNTED), _COUNTED)
         items = [entry for entry in first if isinstance(entry, Item)]
         answerer = self.run.answerer
         prepared = [q for q in answerer.questions(items) if isinstance(q, PreparedQuestion)]
         counts = [prompt_tokens(answerer.model, answerer.inputs([q])) for q in prepared]
         if not counts:
-            raise ValueError(f"data: expected a readable item among the first {_COUNTED}, got none; check the source")
+            raise ValueError(
+                f"data: expected a readable item among the first {_COUNTED} of {choice.label}, got none; check its "
+                "source"
+            )
         vision, text = (sum(numbers[0] for numbers in column) for column in zip(*counts, strict=True))
         return vision / len(counts), text / len(counts)
 
