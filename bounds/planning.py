@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from bounds import confidence as limits
+from bounds.confidence.betting_limits import COLUMN_BLOCK
 from redundancy import checks
 
 PlanningMethod = Literal["betting", "clopper-pearson"]
@@ -168,7 +169,7 @@ def _simulated_power(n: int, loss: float, rate: float, alpha: float, paired: flo
     support = (0.0, 1.0) if paired is None else (-1.0, 1.0)
     unit = (loss - support[0]) / (support[1] - support[0])
     certified = 0
-    per_block = max(1, limits.COLUMN_BLOCK // n)
+    per_block = max(1, COLUMN_BLOCK // n)
     for start in range(0, RUNS, per_block):
         runs = min(per_block, RUNS - start)
         differs = rng.random((n, runs)) < rate
