@@ -13,7 +13,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bounds.confidence import ROUNDING, betting, deviation, probability_within_ulps
+from bounds.confidence import betting, deviation
+from bounds.confidence.units import ROUNDING, probability_within_ulps
 from redundancy import checks
 from redundancy.array_types import FloatArray, IntArray
 from redundancy.estimate import Estimate, Quantity

@@ -17,11 +17,10 @@ from bounds.confidence.tail_bounds import (
     hoeffding,
     hoeffding_bentkus,
 )
-from bounds.confidence.units import ROUNDING, probability_within_ulps, to_unit
+from bounds.confidence.units import to_unit
 
 __all__ = [
     "METHODS",
-    "ROUNDING",
     "Method",
     "anderson_dkw",
     "betting",
@@ -36,7 +35,6 @@ __all__ = [
     "hoeffding_bentkus",
     "interval",
     "lower_limit",
-    "probability_within_ulps",
     "to_unit",
     "upper_limit",
 ]
