@@ -1,6 +1,6 @@
 """What one record of a run contains: an answer, a measurement, or the reason why there is neither.
 
-A record is one line of JSON in a run's `records` folder. `docs/tutorials/experiment.md` describes its keys for
+A record is one line of JSON in a run's `records` folder. `docs/reference/records.md` describes its keys for
 readers of the files.
 """
 

@@ -1,4 +1,4 @@
-"""Definition 1: two layers are geometrically redundant when the mean distance of their states is small."""
+"""D2: two layers are geometrically redundant when the mean distance of their states is small."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Definition 2: two layers are proximally redundant when their states are close with high probability."""
+"""D3: two layers are proximally redundant when their states are close with high probability."""
 
 from __future__ import annotations
 

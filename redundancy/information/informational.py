@@ -1,4 +1,4 @@
-"""Definition 4: a layer is informationally redundant when its codeword is determined by the next layer's codeword."""
+"""D5: a layer is informationally redundant when its codeword is determined by the next layer's codeword."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Definition 3: two layers are functionally redundant when they predict a target equally well."""
+"""D4: two layers are functionally redundant when they predict a target equally well."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ _EXPERIMENT = """examples:
   torchrun --nproc-per-node 8 -m vlm {name} experiment.toml --out runs
 
 Killed or crashed: start the same command again. Flags override the file. Recipes for clusters:
-docs/tutorials/experiment.md."""
+docs/how-to/cluster.md."""
 
 
 def add_measure(commands: Commands) -> None:

@@ -83,12 +83,12 @@ def _certified(report: dict[str, Any]) -> str:
     if report["plan_certified"] == "none":
         return (
             f"Measured instead of concluded: on the measurement images no plan could be certified to cost at most "
-            f"{TOLERANCE:g} of accuracy at either end; more questions shorten the intervals."
+            f"{TOLERANCE:g} of accuracy; more questions shorten the intervals."
         )
     return (
         "Measured instead of concluded: on the measurement images, skipping "
-        f"<b>{escape(report['plan_certified'])}</b> is certified to cost at most {TOLERANCE:g} of accuracy at each "
-        f"end, entry and exit. On the held-out images it reaches {_interval(report, 'accuracy_certified')} with "
+        f"<b>{escape(report['plan_certified'])}</b> is certified to cost at most {TOLERANCE:g} of accuracy. "
+        f"On the held-out images it reaches {_interval(report, 'accuracy_certified')} with "
         f"{report['operations_ratio_certified']:.1%} of the operations and {report['time_ratio_certified']:.1%} of the "
         "prefill time. The conditions are sufficient, not necessary: where this plan skips more than theirs, a layer "
         "looks at the image without needing it."
