@@ -65,6 +65,12 @@ def images_needed(
     An upper limit u(D_1, ..., D_n) of table 9.1 certifies the promise where u <= loss (theory, sections 9.1 and 9.2);
     planned is the least n with P(u <= loss) >= power under the expected rate.
 
+    References
+    ----------
+    Theory, sections 9.1 and 9.2 (docs/explanation/theory); Clopper and Pearson (1934), *The use of confidence or
+    fiducial limits illustrated in the case of the binomial*, Biometrika 26; Waudby-Smith and Ramdas (2024),
+    *Estimating means of bounded random variables by betting*, arXiv:2010.09686.
+
     Examples
     --------
     >>> import bounds

@@ -34,6 +34,10 @@ class Table(Displayed):
     ValueError
         Columns of different lengths.
 
+    See Also
+    --------
+    vlm.reports.markdown, vlm.reports.latex, vlm.reports.html : Write one for a page or a paper.
+
     Examples
     --------
     >>> import numpy as np

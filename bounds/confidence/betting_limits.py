@@ -53,8 +53,7 @@ def betting(values: ArrayLike, *, alpha: float, weights: ArrayLike | None = None
 
     References
     ----------
-    I. Waudby-Smith and A. Ramdas, "Estimating means of bounded random variables by betting", JRSS B, 2024,
-    arXiv:2010.09686.
+    Waudby-Smith and Ramdas (2024), *Estimating means of bounded random variables by betting*, arXiv:2010.09686.
 
     Examples
     --------
@@ -140,8 +139,8 @@ def betting_anytime(
 
     References
     ----------
-    I. Waudby-Smith and A. Ramdas, "Estimating means of bounded random variables by betting", JRSS B, 2024,
-    arXiv:2010.09686, Theorem 3.
+    Waudby-Smith and Ramdas (2024), *Estimating means of bounded random variables by betting*, arXiv:2010.09686,
+    Theorem 3.
 
     Examples
     --------

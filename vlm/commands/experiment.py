@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypedDict
 
-from vlm.commands.arguments import Commands, positive, print_written
+from vlm.commands.arguments import Commands, HelpFormatter, positive, print_written
 from vlm.commands.merge import merge_records
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def _add(commands: Commands, name: str, text: str, run: Callable[[argparse.Names
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
         help=text,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
         epilog=_EXPERIMENT.format(name=name, plans=plans),
     )
     parser.set_defaults(run=run)

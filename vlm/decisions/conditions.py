@@ -163,7 +163,8 @@ def decide(
 
     References
     ----------
-    *Skip-It? Theoretical Conditions for Layer Skipping in Vision-Language Models*, 2025, arXiv 2509.25584.
+    Hartman et al. (2025), *Skip-It? Theoretical Conditions for Layer Skipping in Vision-Language Models*,
+    arXiv:2509.25584.
 
     Examples
     --------

@@ -135,6 +135,11 @@ def regimes(decision: Decision, *, freeze: bool = True) -> Regimes:
     Removing rests on (9.4) and (9.6), freezing on Lemma 2 and (9.5), leaving on (9.4) and the recursion for early exit
     (theory, section 9.7). Adjacent distances chain by (8.2).
 
+    References
+    ----------
+    Hartman et al. (2025), *Skip-It? Theoretical Conditions for Layer Skipping in Vision-Language Models*,
+    arXiv:2509.25584; Theory, sections 9.6 and 9.7 (docs/explanation/theory).
+
     Examples
     --------
     >>> import vlm

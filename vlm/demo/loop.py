@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypedDict, TypeVar
 
 import torch
 from numpy.typing import ArrayLike
@@ -33,6 +33,36 @@ class Bar(Protocol):
         """The same items."""
 
 
+class Report(TypedDict):
+    """Contents of `report.json`; an interval is [low, high]."""
+
+    model: str
+    plan: str
+    late_entry: int | None
+    early_exit: int | None
+    accuracy_full: float
+    accuracy_full_interval: list[float]
+    accuracy_blank: float
+    accuracy_blank_interval: list[float]
+    accuracy_chance: float
+    accuracy_plan: float
+    accuracy_plan_interval: list[float]
+    accuracy_change: float
+    accuracy_change_interval: list[float]
+    operations_ratio: float
+    time_ratio: float
+    plan_certified: str
+    accuracy_certified: float
+    accuracy_certified_interval: list[float]
+    operations_ratio_certified: float
+    time_ratio_certified: float
+    questions: int
+    images: int
+    seed: int
+    conditions: Mapping[str, object]
+    versions: Mapping[str, str]
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Outcome(Displayed):
     """Everything the demo measured and decided.
@@ -47,7 +77,7 @@ class Outcome(Displayed):
         One row per late-entry and early-exit layer: accuracy and its change, both with intervals, and cost.
     comparison : Table
         No skip, the plan, and deliberately bad plans, side by side.
-    report : dict
+    report : Report
         Contents of `report.json`.
     """
 
@@ -56,7 +86,7 @@ class Outcome(Displayed):
     attention: AttentionRecord
     sweep: Table
     comparison: Table
-    report: dict[str, Any]
+    report: Report
 
 
 def run_demo(
@@ -218,7 +248,7 @@ def _compare(accuracy_of: PlanAccuracy, plan: SkipPlan, certified: SkipPlan, dep
 
 def _report(
     name: str, decision: Decision, accuracy_of: PlanAccuracy, comparison: Table, *, limit: int, seed: int
-) -> dict[str, Any]:
+) -> Report:
     full, planned, certified = list(comparison.rows())[:3]
     blank, _ = accuracy_of.accuracy(SkipPlan(), blank=True)
     chance = tiny.chance_by_kind(accuracy_of.questions)
@@ -251,7 +281,7 @@ def _report(
     }
 
 
-def _summary(report: dict[str, Any]) -> str:
+def _summary(report: Report) -> str:
     low, high = report["accuracy_change_interval"]
     entry = f"late entry at {report['late_entry']}" if report["late_entry"] else "no late entry"
     measured = (

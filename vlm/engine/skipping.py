@@ -12,7 +12,7 @@ from vlm.engine.kv_cache import PartialLayer, cache_in, refuse_cache
 from vlm.engine.layer_forward import shortened
 from vlm.engine.sublayers import replacements
 from vlm.engine.token_pruning import ranking
-from vlm.models.attention_kinds import check_attention
+from vlm.models.attention_kinds import check_implementation
 from vlm.models.families import Family, exact_length
 from vlm.models.types import Arguments, Model
 from vlm.plans.plan import LayerPlan, SkipPlan
@@ -115,7 +115,7 @@ def _refuse_unsupported(engine: Engine, forwards: Mapping[int, Any]) -> None:
             f"skipping: expected all decoder layers on one device, got {', '.join(devices)}; "
             "a model split over devices or offloaded (device_map) runs only without a plan, so load it on one device"
         )
-    check_attention(engine.attention_name)
+    check_implementation(engine.attention_name)
 
 
 def _check_call(given: Arguments, engine: Engine, forwards: Mapping[int, Any], limit: int | None) -> None:

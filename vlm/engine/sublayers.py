@@ -21,21 +21,21 @@ def replacements(engine: Engine, steps: tuple[LayerPlan, ...]) -> dict[nn.Module
     """Replacement forwards of the modules inside decoder layers that do less under the plan."""
     out: dict[nn.Module, Forward] = {}
     for layer, step in zip(engine.parts.layers, steps, strict=True):
-        if step.vision == "frozen" and hasattr(part(layer, "self_attn"), "q_proj"):
-            module = part(layer, "self_attn")
+        if step.vision == "frozen" and hasattr(first_part(layer, "self_attn"), "q_proj"):
+            module = first_part(layer, "self_attn")
             out[module.q_proj] = _no_query_if_frozen(engine, module.q_proj)
         if not step.attention:
-            out[part(layer, "input_layernorm")] = _unchanged
-            out[part(layer, "self_attn")] = _no_attention
+            out[first_part(layer, "input_layernorm")] = _unchanged
+            out[first_part(layer, "self_attn")] = _no_attention
         if not step.mlp:
-            out[part(layer, "pre_feedforward_layernorm", "post_attention_layernorm")] = _unchanged
+            out[first_part(layer, "pre_feedforward_layernorm", "post_attention_layernorm")] = _unchanged
             # Llama 4's experts also return their routing.
             experts = getattr(layer, "is_moe_layer", False)
-            out[part(layer, "mlp", "feed_forward")] = _no_experts if experts else _zeros
+            out[first_part(layer, "mlp", "feed_forward")] = _no_experts if experts else _zeros
     return out
 
 
-def part(layer: nn.Module, *names: str) -> Any:
+def first_part(layer: nn.Module, *names: str) -> Any:
     """The first of these modules that a decoder layer has."""
     for name in names:
         if hasattr(layer, name):
@@ -100,7 +100,7 @@ def keys_and_values(call: Call, layer: nn.Module, states: Tensor, rotary: Any) -
     call.plan_state.keys_only = True
     try:
         layer.self_attn.forward(  # type: ignore[union-attr]
-            hidden_states=part(layer, "input_layernorm").forward(states),
+            hidden_states=first_part(layer, "input_layernorm").forward(states),
             position_embeddings=rotary,
             attention_mask=None,
             **{cache_name(layer): _Catch()},

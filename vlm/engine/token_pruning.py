@@ -10,7 +10,7 @@ from torch import Tensor
 from vlm.engine.attention_event import AttentionEvent, AttentionObserver
 from vlm.engine.attention_rows import attention_rows, row_of
 from vlm.engine.last_token import last_tokens
-from vlm.plans.plan import Prune
+from vlm.plans.text_form import Prune
 
 
 def ranking(prunings: Iterable[Prune]) -> AttentionObserver:

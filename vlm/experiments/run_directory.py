@@ -103,8 +103,8 @@ def spec_of(folder: str | Path) -> Spec:
     path = Path(folder) / "spec.json"
     if not path.is_file():
         raise FileNotFoundError(
-            f"run directory: no spec.json in {folder}; expected a directory made by `python -m vlm measure` or `sweep`, "
-            "which print its name"
+            f"run directory: no spec.json in {folder}; expected a directory made by `python -m vlm measure` or "
+            "`sweep`, which print its name"
         )
     return Spec.from_content(_spec_file(path)["content"])
 

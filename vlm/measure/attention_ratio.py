@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -15,14 +16,14 @@ from vlm.engine.attention_event import AttentionEvent
 from vlm.engine.attention_rows import attention_rows, row_of
 from vlm.engine.forward_call import Call
 from vlm.engine.hooks import attached
-from vlm.measure.records import GrowingRecord
+from vlm.measure.records import BatchedRecord
 from vlm.models.families import Family
 from vlm.models.types import Model
 from vlm.table import Table
 
 
 @dataclass(eq=False, repr=False)
-class AttentionRecord(GrowingRecord):
+class AttentionRecord(BatchedRecord):
     """The visual attention ratios that :func:`vlm.attention` measured; grows by one entry per forward call.
 
     Call the model once per prompt. Under `generate`, cached decoding steps are ignored, and repetitions of the
@@ -61,13 +62,9 @@ class AttentionRecord(GrowingRecord):
     depth: int
     token: int
     _rows: dict[int, Tensor] = field(default_factory=dict)
+    _sample_axis: ClassVar[int] = 1  # after the layers
     _done: list[Tensor] = field(default_factory=list)
     _call: Call | None = None
-
-    @property
-    def samples(self) -> int:
-        """Number of samples (rows of all batches) recorded."""
-        return sum(part.shape[1] for part in self._done)
 
     def observe(self, event: AttentionEvent) -> None:
         """Take in one layer's queries and keys (called by the hooks)."""
@@ -141,7 +138,7 @@ def attention(model: Model, *, token: int = -1, family: Family | None = None) ->
 
     References
     ----------
-    Jiang et al. 2025, "Devils in Middle Layers of Large Vision-Language Models", arXiv 2411.16724.
+    Jiang et al. (2025), *Devils in Middle Layers of Large Vision-Language Models*, arXiv:2411.16724.
 
     Examples
     --------

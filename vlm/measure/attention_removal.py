@@ -175,6 +175,10 @@ def removal(model: Model, *, family: Family | None = None) -> Iterator[RemovalRe
     With attention mass :math:`\alpha` on the image, the output o of one head and its output o' without image keys
     satisfy :math:`\|o - o'\| \le \alpha \max_{i \in image,\, j \in text} \|v_i - v_j\|` (9.4).
 
+    References
+    ----------
+    Theory, section 9.6 (docs/explanation/theory).
+
     Examples
     --------
     >>> import vlm

@@ -207,6 +207,10 @@ def consequences(
     :math:`\beta_l`, :math:`f_m` are measured in the full run and whose Lipschitz factors are the gains (theory,
     section 9.7).
 
+    References
+    ----------
+    Theory, section 9.7 (docs/explanation/theory).
+
     Examples
     --------
     >>> import vlm

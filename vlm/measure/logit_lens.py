@@ -228,8 +228,8 @@ def lens(model: Model, *, top: int = 5, family: Family | None = None) -> Iterato
 
     References
     ----------
-    nostalgebraist 2020, "interpreting GPT: the logit lens" (LessWrong); Neo et al. 2024, "Towards Interpreting Visual
-    Information Processing in Vision-Language Models", arXiv 2410.07149 (on image tokens).
+    nostalgebraist (2020), *Interpreting GPT: the logit lens*; Neo et al. (2024), *Towards Interpreting Visual
+    Information Processing in Vision-Language Models*, arXiv:2410.07149 (on image tokens).
 
     Examples
     --------

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from redundancy.array_types import FloatArray
 from redundancy.display import Displayed, plain
 from vlm.table import Table
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @runtime_checkable
@@ -97,3 +100,15 @@ class GrowingRecord(Displayed, ABC):
         """Settings, number of samples and, once something was recorded, the measured values, as JSON can hold them."""
         measured = self._measured() if self.samples else {}
         return {"samples": self.samples, **super().to_dict(), **plain(measured)}
+
+
+class BatchedRecord(GrowingRecord):
+    """A record that keeps one tensor of each call, with the samples along one axis."""
+
+    _done: list[Tensor]
+    _sample_axis: ClassVar[int] = 0
+
+    @property
+    def samples(self) -> int:
+        """Number of samples (rows of all batches) recorded."""
+        return sum(part.shape[self._sample_axis] for part in self._done)

@@ -28,7 +28,7 @@ def attention_module(layer: nn.Module) -> nn.Module:
 
 def attention_function(parts: Anatomy, implementation: str) -> Forward:
     """The function that the decoder's layers call under an attention implementation."""
-    check_attention(implementation)
+    check_implementation(implementation)
     home = sys.modules[type(attention_module(parts.layers[0])).__module__]
     default = getattr(home, "eager_attention_forward", None)
     function = AttentionInterface().get_interface(implementation, default)
@@ -37,7 +37,7 @@ def attention_function(parts: Anatomy, implementation: str) -> Forward:
     return _called_by_name(function, implementation) if is_flash(implementation) else function
 
 
-def check_attention(implementation: str) -> None:
+def check_implementation(implementation: str) -> None:
     """Refuse attention implementations whose masks are of another kind."""
     if implementation not in ("eager", "sdpa") and not is_flash(implementation):
         raise NotImplementedError(

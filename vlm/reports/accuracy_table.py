@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from vlm.plans.plan import SkipPlan
 from vlm.record_log import Record
 from vlm.table import Table
 
+Cell = str | int | float
 NO_PLAN = str(SkipPlan())
 ALL = "all"
 NEEDED = ("dataset", "item", "image_id", "group", "plan", "parsed", "score", "failure", "judge", "tokens", "model")
@@ -188,14 +189,14 @@ def _by_set(records: Sequence[Record]) -> dict[tuple[str, str, str], dict[str, d
     }
 
 
-def _rows(plans: dict[str, dict[str, Record]], confidence: float, max_rows: float | None) -> dict[str, dict[str, Any]]:
+def _rows(plans: dict[str, dict[str, Record]], confidence: float, max_rows: float | None) -> dict[str, dict[str, Cell]]:
     full = _scored(plans.get(NO_PLAN, {}))
     return {plan: _row(plan, items, full, confidence, max_rows) for plan, items in plans.items()}
 
 
 def _row(
     plan: str, items: dict[str, Record], full: dict[str, Record], confidence: float, max_rows: float | None
-) -> dict[str, Any]:
+) -> dict[str, Cell]:
     kind, layer = plan_kind(plan)
     scored = _scored(items)
     answered = [r for r in items.values() if r["failure"] is None]
@@ -223,20 +224,20 @@ def _row(
 _TOKENS = ("vision", "text", "new")
 
 
-def _averaged(model: str, task_group: str, sets: Sequence[dict[str, dict[str, Any]]]) -> list[dict[str, Any]]:
+def _averaged(model: str, task_group: str, sets: Sequence[dict[str, dict[str, Cell]]]) -> list[dict[str, Cell]]:
     """The rows of a task group: counts are summed, other numbers averaged over the data sets that have the plan."""
     plans = sorted({plan for summaries in sets for plan in summaries}, key=plan_place)
     rows = []
     for plan in plans:
         parts = [summaries[plan] for summaries in sets if plan in summaries]
-        row: dict[str, Any] = {"model": model, "group": task_group, "dataset": ALL}
+        row: dict[str, Cell] = {"model": model, "group": task_group, "dataset": ALL}
         for name, value in parts[0].items():
             if name in ("plan", "kind", "layer"):
                 row[name] = value
             elif isinstance(value, int):
-                row[name] = sum(part[name] for part in parts)
+                row[name] = sum(int(part[name]) for part in parts)
             else:
-                row[name] = float(np.mean([part[name] for part in parts]))
+                row[name] = float(np.mean([float(part[name]) for part in parts]))
         rows.append(row)
     return rows
 

@@ -31,6 +31,10 @@ class Scored(Displayed):
         The answer as the scorer read it. None if it found no answer; then the value is 0, and how often that
         happens should be reported.
 
+    See Also
+    --------
+    vlm.scoring.score : Returns one.
+
     Examples
     --------
     >>> from vlm.scoring import Scored
@@ -62,6 +66,11 @@ def choice_labels(item: Item) -> tuple[str, ...]:
     --------
     label_probabilities : Probabilities of these letters as first tokens.
     score : Scores an answer.
+
+    References
+    ----------
+    Hartman et al. (2025), *Skip-It? Theoretical Conditions for Layer Skipping in Vision-Language Models*,
+    arXiv:2509.25584.
 
     Examples
     --------
@@ -104,6 +113,14 @@ def score(item: Item, prediction: str, *, scorer: str) -> Scored:
     --------
     choice_labels : The letters of a multiple choice.
     vlm.judges.rule : The same rules as a judge.
+
+    References
+    ----------
+    Antol et al. (2015), *VQA: visual question answering*, arXiv:1505.00468; Yue et al. (2023), *MMMU*,
+    arXiv:2311.16502; Chen et al. (2024), *Are we on the right way for evaluating large vision-language models?*
+    (MMStar), arXiv:2403.20330; Wang et al. (2024), *Measuring multimodal mathematical reasoning with MATH-Vision
+    dataset*, arXiv:2402.14804; Liu et al. (2023), *OCRBench: on the hidden mystery of OCR in large multimodal
+    models*, arXiv:2305.07895.
 
     Examples
     --------

@@ -44,6 +44,11 @@ def redundancy(
     --------
     vlm.decide : The same measurement with intervals and thresholds.
 
+    References
+    ----------
+    Hartman et al. (2025), *Skip-It? Theoretical Conditions for Layer Skipping in Vision-Language Models*,
+    arXiv:2509.25584.
+
     Examples
     --------
     >>> import vlm
@@ -106,8 +111,8 @@ def small_attention(record: AttentionMeasurement) -> Ranking:
 
     References
     ----------
-    Jiang et al. 2025, "Devils in Middle Layers of Large Vision-Language Models", arXiv 2411.16724 ("visual attention
-    ratio").
+    Jiang et al. (2025), *Devils in Middle Layers of Large Vision-Language Models*, arXiv:2411.16724 ("visual
+    attention ratio").
 
     Examples
     --------

@@ -14,7 +14,7 @@ from vlm.engine.forward_call import Call
 from vlm.engine.masked_reference import planned_logits
 from vlm.engine.slicing import shorter_mask
 from vlm.engine.token_pruning import most_attended
-from vlm.models.random_batches import batch_for, lengthened, row_of, with_positions
+from vlm.models.random_batches import batch_for, lengthened, single_row, with_positions
 from vlm.models.random_models import absent, random_model
 
 PLANS = (
@@ -99,7 +99,7 @@ def test_a_padded_batch_equals_its_rows_alone(family):
         with torch.no_grad(), skipping(model, text):
             together = model(**with_positions(batch)).logits[:, -1]
             for row in range(3):
-                alone = model(**with_positions(row_of(model, batch, RAGGED["images"], row))).logits[0, -1]
+                alone = model(**with_positions(single_row(model, batch, RAGGED["images"], row))).logits[0, -1]
                 assert error(together[row], alone) < 1e-4, (text, row)
 
 
