@@ -4,8 +4,9 @@ A plan's states after layer l depend only on what it does in layers 0..l, so a w
 3 + 9 + ... + 3^L layers instead of L 3^L. Every batch of prompts is a file of its own, written when it is finished;
 the same command continues after a kill.
 
-python -m tests.benchmarks.exhaustive_plans --model tiny --batches 4 --out FOLDER
-With --table FILE the summary of all batches is written.
+Plans that may be near the frontier are judged on more prompts, by the same walk without the other branches.
+
+python -m tests.benchmarks.exhaustive_plans --model tiny --out FOLDER --table tests/benchmarks/plans_tiny.npz
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from vlm import load, tiny
 from vlm.atomic_files import writing_bytes
 from vlm.evaluation.plan_accuracy import prompt_batch
 from vlm.models.families import anatomy
+from vlm.plans.cost import operations
 from vlm.plans.plan import SkipPlan
 
 ACTIONS = ("run", "freeze", "remove")
@@ -155,98 +157,116 @@ def _finished(layer, states: Tensor, out: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def walk(model, batch) -> tuple[np.ndarray, np.ndarray]:
-    """KL (plans, prompts) in float16 and agreement (plans, prompts) of all plans."""
+def walk(model, batch, wanted=None) -> tuple[np.ndarray, np.ndarray]:
+    """KL (plans, prompts) in float16 and agreement (plans, prompts) of all plans, or of those with sorted numbers."""
     tree = Walk(model, batch)
     depth, prompts = tree.depth, len(batch["input_ids"])
-    kl = np.empty((3**depth, prompts), dtype=np.float16)
-    same = np.empty((3**depth, prompts), dtype=bool)
+    wanted = np.arange(3**depth) if wanted is None else np.asarray(wanted)
+    # Which beginnings of a plan, of 0 to depth layers, lead to a wanted one.
+    beginnings = [np.unique(wanted // 3 ** (depth - layers)) for layers in range(depth + 1)]
+    kl = np.empty((len(wanted), prompts), dtype=np.float16)
+    same = np.empty((len(wanted), prompts), dtype=bool)
 
     def visit(index: int, image: Tensor, text: Tensor, numbers: np.ndarray) -> None:
         if index == depth:
             kls, agree = tree.judged(text)
-            kl[numbers], same[numbers] = kls.clamp(0, 60.0).numpy(), agree.numpy()
+            places = np.searchsorted(wanted, numbers)
+            kl[places], same[places] = kls.clamp(0, 60.0).numpy(), agree.numpy()
             return
         keys = tree.keys(index, tree.layers[index].input_layernorm(image), slice(tree.images))
 
-        def after(image_keys) -> Tensor:
-            return torch.cat([tree.text_layer(index, part, image_keys) for part in text.split(PLANS_AT_ONCE)])
+        def after(action: int) -> tuple[Tensor, np.ndarray]:
+            new = 3 * numbers + action
+            chosen = np.flatnonzero(np.isin(new, beginnings[index + 1]))
+            parts = text[torch.from_numpy(chosen)].split(PLANS_AT_ONCE) if len(chosen) else []
+            moved = [tree.text_layer(index, part, None if action == 2 else keys) for part in parts]
+            return (torch.cat(moved) if moved else text[:0]), new[chosen]
 
-        read = after(keys)
-        moved = image if index == depth - 1 else tree.image_layer(index, image, text[0])
-        visit(index + 1, moved, read, 3 * numbers)
-        both = torch.cat([read, after(None)])
-        visit(index + 1, image, both, np.concatenate([3 * numbers + 1, 3 * numbers + 2]))
+        read, numbers_read = after(0)
+        if len(numbers_read):
+            moved = image if index == depth - 1 else tree.image_layer(index, image, text[0])
+            visit(index + 1, moved, read, numbers_read)
+        pieces = [piece for piece in (after(1), after(2)) if len(piece[1])]
+        if pieces:
+            texts, numbers_left = zip(*pieces, strict=True)
+            visit(index + 1, image, torch.cat(texts), np.concatenate(numbers_left))
 
     visit(0, tree.image, tree.text[None], np.zeros(1, dtype=np.int64))
     return kl, same
 
 
+def judged_batch(model, processor, number: int, wanted=None) -> tuple[np.ndarray, np.ndarray]:
+    """KL and agreement (plans, PROMPTS) on batch `number` of the questions."""
+    asked = questions(PROMPTS, first=number * PROMPTS)
+    size = 3 ** anatomy(model).depth if wanted is None else len(wanted)
+    kl, same = np.empty((size, PROMPTS), dtype=np.float16), np.empty((size, PROMPTS), dtype=bool)
+    # Prompts of similar length together, since every row is padded to the longest.
+    order = sorted(range(PROMPTS), key=lambda i: len(asked[i].prompt.split()))
+    for first in range(0, PROMPTS, PROMPTS_AT_ONCE):
+        places = order[first : first + PROMPTS_AT_ONCE]
+        batch = prompt_batch(model, processor, [asked[i] for i in places])
+        kl[:, places], same[:, places] = walk(model, batch, wanted)
+    return kl, same
+
+
+def costs(model, *, vision: int = 36, text: int = 10) -> np.ndarray:
+    """Operations of every plan over those of the full model (plans,); they add up over layers."""
+    depth = anatomy(model).depth
+
+    def counted(action: int):
+        return operations(model, vision=vision, text=text, plan=plan_of([action] * depth))
+
+    layers = np.array([counted(action).layers for action in range(3)]).T
+    digits = np.array(list(itertools.product(range(3), repeat=depth)))
+    totals = layers[np.arange(depth), digits].sum(1) + counted(0).head
+    return np.asarray(totals / totals[0])
+
+
 def main() -> None:
-    """Compute the missing batches; with --table, write the summary of all of them."""
+    """Judge all plans on a first batch, those near the frontier on all batches, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", default="tiny")
-    parser.add_argument("--batches", type=int, default=4)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--table", type=Path)
+    parser.add_argument("--batches", type=int, default=16, help="batches of 64 prompts for the plans near the frontier")
+    parser.add_argument("--differing", type=int, default=6, help="most of the first 64 prompts that may differ there")
+    parser.add_argument("--cost", type=float, default=0.6, help="largest cost there")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the batches")
+    parser.add_argument("--table", type=Path, help="NPZ file for the summary")
     options = parser.parse_args()
     torch.set_num_threads(1)
     model, processor = load(options.model)
-    for number in range(options.batches):
-        path = options.out / f"{options.model}-{number}.npz"
-        if path.exists():
-            continue
-        start = time.perf_counter()
-        asked = questions(PROMPTS, first=number * PROMPTS)
-        kl = np.empty((3 ** anatomy(model).depth, PROMPTS), dtype=np.float16)
-        same = np.empty(kl.shape, dtype=bool)
-        # Prompts of similar length together, since every row is padded to the longest.
-        order = sorted(range(PROMPTS), key=lambda i: len(asked[i].prompt.split()))
-        for first in range(0, PROMPTS, PROMPTS_AT_ONCE):
-            places = order[first : first + PROMPTS_AT_ONCE]
-            kl[:, places], same[:, places] = walk(model, prompt_batch(model, processor, [asked[i] for i in places]))
-        with writing_bytes(path) as file:
-            np.savez_compressed(file, kl=kl, same=np.packbits(same, axis=1))
-        print(f"{path}: {len(kl):,} plans in {time.perf_counter() - start:.0f} s", flush=True)
+
+    def batch(number: int, wanted=None) -> tuple[np.ndarray, np.ndarray]:
+        path = options.out / f"{options.model}-{number}{'' if wanted is None else '-near'}.npz"
+        if not path.exists():
+            start = time.perf_counter()
+            kl, same = judged_batch(model, processor, number, wanted)
+            with writing_bytes(path) as file:
+                np.savez_compressed(file, kl=kl, same=np.packbits(same, axis=1))
+            print(f"{path}: {len(kl):,} plans in {time.perf_counter() - start:.0f} s", flush=True)
+        data = np.load(path)
+        return data["kl"], np.unpackbits(data["same"], axis=1, count=PROMPTS).astype(bool)
+
+    kl, same = batch(0)
+    cost = costs(model)
+    near = np.flatnonzero(((~same).sum(1) <= options.differing) & (cost <= options.cost))
+    print(f"{len(near):,} plans near the frontier", flush=True)
+    more = [batch(number, near) for number in range(1, options.batches)]
+    agreement = np.concatenate([same[near], *(agree for _, agree in more)], axis=1)
+    divergence = np.concatenate([kl[near], *(part for part, _ in more)], axis=1)
     if options.table:
-        write_table(options.model, options.out, options.batches, options.table)
-
-
-def read_batches(model: str, folder: Path, batches: int) -> tuple[np.ndarray, np.ndarray]:
-    """KL and agreement (plans, prompts) of all batches."""
-    parts = [np.load(folder / f"{model}-{number}.npz") for number in range(batches)]
-    same = [np.unpackbits(part["same"], axis=1, count=PROMPTS).astype(bool) for part in parts]
-    return np.concatenate([part["kl"] for part in parts], axis=1), np.concatenate(same, axis=1)
-
-
-def write_table(name: str, folder: Path, batches: int, path: Path) -> None:
-    """Per plan: mean KL (float16), number of prompts that disagree, and cost; plans in order of their numbers."""
-    from vlm.plans.cost import operations
-
-    kl, same = read_batches(name, folder, batches)
-    model, _ = load(name)
-    depth = anatomy(model).depth
-    # Costs add up over layers: one plan per layer and action gives them all.
-    full = operations(model, vision=36, text=9).layers
-    layer_cost = np.array(
-        [
-            [operations(model, vision=36, text=9, plan=plan_of([a] * depth)).layers[i] for a in range(3)]
-            for i in range(depth)
-        ]
-    )
-    head = operations(model, vision=36, text=9).head
-    total = np.array(
-        [sum(layer_cost[i, d] for i, d in enumerate(digits)) for digits in itertools.product(range(3), repeat=depth)]
-    )
-    with writing_bytes(path) as file:
-        np.savez_compressed(
-            file,
-            mean_kl=kl.astype(np.float64).mean(1).astype(np.float16),
-            differs=(~same).sum(1).astype(np.uint16),
-            cost=((total + head) / (full.sum() + head)).astype(np.float32),
-            prompts=kl.shape[1],
-        )
-    print(f"wrote {path}: {path.stat().st_size:,} bytes")
+        with writing_bytes(options.table) as file:
+            np.savez_compressed(
+                file,
+                kl=kl.astype(np.float64).mean(1).astype(np.float16),
+                differing=(~same).sum(1).astype(np.uint8),
+                cost=cost.astype(np.float32),
+                prompts=PROMPTS,
+                near=near.astype(np.uint16),
+                near_differing=(~agreement).sum(1).astype(np.uint16),
+                near_kl=divergence.astype(np.float64).mean(1).astype(np.float16),
+                near_prompts=agreement.shape[1],
+            )
+        print(f"wrote {options.table}: {options.table.stat().st_size:,} bytes")
 
 
 if __name__ == "__main__":
