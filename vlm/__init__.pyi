@@ -1,6 +1,8 @@
 from . import datasets, judges, published, reports, scoring, selectors, tiny
 from .decisions.conditions import Decision, decide
 from .decisions.four_regimes import Regimes, regimes
+from .engine.applied_plan import apply
+from .engine.planned_loading import load
 from .engine.skipping import skipping
 from .evaluation.accuracy import paired_difference, score_accuracy
 from .evaluation.timing import prefill_times
@@ -15,7 +17,7 @@ from .measure.distances import ProbeRecord, probe
 from .measure.error_propagation import Consequences, consequences
 from .measure.logit_lens import Lens, LensRecord, lens
 from .models.families import FAMILIES, Family
-from .models.loading import load
+from .planner.optimizing import optimize
 from .plans.cost import Cost, Operations, operations, operations_ratio, plan_cost
 from .plans.plan import SkipPlan
 from .reports.plots import plot_attention, plot_redundancy, plot_sweep
@@ -41,6 +43,7 @@ __all__ = [
     "Spec",
     "Table",
     "Trace",
+    "apply",
     "attention",
     "consequences",
     "datasets",
@@ -52,6 +55,7 @@ __all__ = [
     "merged",
     "operations",
     "operations_ratio",
+    "optimize",
     "paired_difference",
     "plan_cost",
     "plot_attention",

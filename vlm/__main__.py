@@ -11,13 +11,14 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from vlm.commands import demo, exactness, experiment, merge, plan, report
+from vlm.commands import demo, exactness, experiment, merge, optimize, plan, report
 
 _PACKAGES = Path(__file__).resolve().parents[1]
 _ADD_COMMANDS = (
     demo.add,
     experiment.add_measure,
     plan.add,
+    optimize.add,
     experiment.add_sweep,
     merge.add,
     report.add,

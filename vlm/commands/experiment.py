@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from vlm.experiments.shards import Shard
     from vlm.experiments.spec import Spec
+    from vlm.plans.plan_file import PlanFile
 
 _EXPERIMENT = """examples:
   python -m vlm {name} --model tiny --data tiny --limit 200{plans} --out runs
@@ -56,7 +57,9 @@ def _add(commands: Commands, name: str, text: str, run: Callable[[argparse.Names
     experiment.add_argument("--batch-size", type=positive, help="items per call; default: 8")
     experiment.add_argument("--seed", type=int, help="random seed set before every call; default: 0")
     if name == "sweep":
-        experiment.add_argument("--plan", nargs="+", dest="plans", metavar="PLAN", help='such as "vision:0-4+24-32"')
+        experiment.add_argument(
+            "--plan", nargs="+", dest="plans", metavar="PLAN", help='such as "vision:0-4+24-32", or plan.json'
+        )
         experiment.add_argument("--late-entry", nargs="+", type=int, metavar="K", help="vision tokens enter at layer K")
         experiment.add_argument("--early-exit", nargs="+", type=int, metavar="K", help="vision tokens leave at layer K")
         experiment.add_argument(
@@ -98,11 +101,30 @@ def _sweep(options: argparse.Namespace) -> int:
 def _spec(options: argparse.Namespace) -> Spec:
     """The experiment that the flags and the TOML file describe."""
     from vlm.experiments.spec import read_spec
+    from vlm.plans.plan_file import PlanFile
 
     names = ("model", "revision", "dtype", "attention", "protocol", "judge", "batch_size", "seed", "confidence")
     flags = {name: getattr(options, name, None) for name in (*names, "plans", "late_entry", "early_exit", "limit")}
+    files = {path: PlanFile.load(path) for path in getattr(options, "plans", None) or () if path.endswith(".json")}
+    if files:
+        flags["plans"] = [str(files[text].plan) if text in files else text for text in options.plans]
     data = None if options.data is None else [_data(text) for text in options.data]
-    return read_spec(options.spec, **flags, data=data)
+    spec = read_spec(options.spec, **flags, data=data)
+    for path, file in files.items():
+        _check_plan_file(path, file, spec)
+    return spec
+
+
+def _check_plan_file(path: str, file: PlanFile, spec: Spec) -> None:
+    """Refuse a plan file that was made for other weights."""
+    from vlm.models.fingerprint import model_identity
+
+    identity = model_identity(spec.model, spec.revision)
+    if identity != file.identity:
+        raise ValueError(
+            f"--plan {path}: expected the model {file.model} ({file.identity}), got {spec.model} ({identity}); the "
+            f"promise holds for those weights only. Give the plan's text {str(file.plan)!r} to try it on this model"
+        )
 
 
 def _data(text: str) -> dict[str, str]:

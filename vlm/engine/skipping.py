@@ -16,11 +16,12 @@ from vlm.models.attention_kinds import check_implementation
 from vlm.models.families import Family, exact_length
 from vlm.models.types import Arguments, Model
 from vlm.plans.plan import LayerPlan, SkipPlan
+from vlm.plans.plan_file import Plan, plan_for
 from vlm.plans.ranges import EVERYTHING
 
 
 @contextmanager
-def skipping(model: Model, plan: SkipPlan | str, *, family: Family | None = None) -> Iterator[SkipPlan]:
+def skipping(model: Model, plan: Plan, *, family: Family | None = None) -> Iterator[SkipPlan]:
     """Run a model with some tokens skipping some decoder layers.
 
     Inside the context the model's own forward and `generate` run unchanged, but each layer of the plan receives
@@ -31,8 +32,9 @@ def skipping(model: Model, plan: SkipPlan | str, *, family: Family | None = None
     ----------
     model : PreTrainedModel
         A vision-language model with eager, sdpa or flash attention.
-    plan : SkipPlan or str
-        What to skip, or its text form; the empty plan changes nothing.
+    plan : SkipPlan, str, Path or PlanFile
+        What to skip, its text form, or a plan file that `vlm.optimize` wrote for these weights; the empty plan changes
+        nothing.
     family : Family, optional
         For a model that is not of a known family.
 
@@ -44,9 +46,10 @@ def skipping(model: Model, plan: SkipPlan | str, *, family: Family | None = None
     Raises
     ------
     TypeError
-        `plan` is neither a SkipPlan nor text, or the model is not a vision-language model.
+        `plan` is neither a SkipPlan, nor text, nor a plan file, or the model is not a vision-language model.
     ValueError
-        The plan names layers beyond the last, or another plan is already active on this model.
+        The plan names layers beyond the last, another plan is already active on this model, or a plan file was made
+        for other weights.
     NotImplementedError
         A cache or attention implementation that is not supported, or layers on several devices.
 
@@ -75,10 +78,8 @@ def skipping(model: Model, plan: SkipPlan | str, *, family: Family | None = None
     >>> plan, processor.decode(logits[0, -1].argmax())
     (SkipPlan('vision:8-10'), '2')
     """
-    plan = SkipPlan.parse(plan) if isinstance(plan, str) else plan
-    if not isinstance(plan, SkipPlan):
-        raise TypeError(f"plan: expected a SkipPlan or its text form, got {type(plan).__name__}")
-    with attached(model, family) as engine, engine.hold_plan(plan) as resolved:
+    chosen = plan_for(model, plan)
+    with attached(model, family) as engine, engine.hold_plan(chosen) as resolved:
         steps = resolved.steps(engine.parts.depth)
         layers = engine.parts.layers
         forwards = {

@@ -113,7 +113,7 @@ class Answerer:
 
     def questions(self, items: Sequence[Item]) -> list[PreparedQuestion | Unusable]:
         """The prompts of a batch. Inputs prepared for earlier batches are dropped."""
-        self._inputs.clear()
+        self.forget_inputs()
         prompts = [self._question(item) for item in items]
         usable = [q for q in prompts if isinstance(q, PreparedQuestion)]
         try:
@@ -143,6 +143,10 @@ class Answerer:
             images = [image for q in questions for image in q.item.images]
             self._inputs[key] = inputs(self.model, self.processor, [q.text for q in questions], images)
         return self._inputs[key]
+
+    def forget_inputs(self) -> None:
+        """Drop the inputs of the current batch, to free their memory."""
+        self._inputs.clear()
 
     def _question(self, item: Item) -> PreparedQuestion | Unusable:
         try:
