@@ -55,6 +55,7 @@ class RecordNames(TypedDict):
 
     dataset: str
     item: str
+    item_digest: NotRequired[str]  # of question, options, answers, details and pictures; older records lack it
     image_id: str | None
     group: str
     plan: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import html
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,7 +138,8 @@ class Table(Displayed):
         Parameters
         ----------
         path : str or Path
-            Ends in .csv, .npz or .parquet; missing folders are made. A reader never sees half a file.
+            Ends in .csv, .npz or .parquet; missing folders are made. A reader never sees half a file. In CSV, text
+            that a spreadsheet would run as a formula gets a leading apostrophe, which :meth:`load` removes.
 
         Returns
         -------
@@ -158,7 +160,7 @@ class Table(Displayed):
             with writing(path) as file:
                 writer = csv.writer(file)
                 writer.writerow(self.columns)
-                writer.writerows(zip(*(values.tolist() for values in self.columns.values()), strict=True))
+                writer.writerows(zip(*(_cells(values) for values in self.columns.values()), strict=True))
         elif path.suffix == ".npz":
             with writing_bytes(path) as file:
                 np.savez_compressed(file, **dict(self.columns))  # type: ignore[arg-type]
@@ -193,12 +195,28 @@ class Table(Displayed):
             with np.load(path, allow_pickle=False) as data:
                 return cls({name: data[name] for name in data.files})
         if path.suffix == ".csv":
-            with path.open(newline="") as file:
-                header, *body = list(csv.reader(file))
+            try:
+                with path.open(newline="", encoding="utf-8") as file:
+                    header, *body = list(csv.reader(file)) or [[]]
+            except (UnicodeDecodeError, csv.Error) as error:
+                raise ValueError(f"path: expected a table as Table.save writes it, got {error} in {path}") from None
             if any(len(line) != len(header) for line in body):
                 raise ValueError(f"path: {path} is cut off or not a table: expected {len(header)} cells in every row")
             return cls({name: _parsed([line[i] for line in body]) for i, name in enumerate(header)})
         raise ValueError(f"path: expected an ending .csv or .npz, got {path.name!r}")
+
+
+# A spreadsheet would run a cell that begins with one of these; full-width forms included.
+_FORMULA = re.compile(r"'*\s*[=+\-@\t\r＝＋－＠]")
+
+
+def _cells(values: Column) -> list[Any]:
+    """The cells of a CSV column; text that a spreadsheet would take for a formula gets an apostrophe, as there."""
+    return [f"'{cell}" if isinstance(cell, str) and _FORMULA.match(cell) else cell for cell in values.tolist()]
+
+
+def _text(cell: str) -> str:
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
 def _parsed(cells: list[str]) -> Column:
@@ -207,4 +225,4 @@ def _parsed(cells: list[str]) -> Column:
             return np.array(cells, dtype=kind)
         except ValueError:
             continue
-    return np.array(cells)
+    return np.array([_text(cell) for cell in cells])

@@ -18,7 +18,8 @@ from vlm.experiments.shards import Shard
 from vlm.experiments.spec import DataChoice, Spec
 from vlm.item import Failure, Item
 from vlm.judges import Judge
-from vlm.models.loading import ATTENTION, EMBEDDED, load
+from vlm.models.fingerprint import model_config
+from vlm.models.loading import ATTENTION, check_device, load
 
 Purpose = Literal["sweep", "measurement"]
 DType = Literal["float32", "bfloat16", "float16", "float64"]
@@ -108,6 +109,7 @@ class Run(StoredRun):
             A source or a file of verdicts does not exist.
         """
         protocol = _protocol(spec)
+        check_device(device)
         _check_data(spec)
         depth = _depth(spec)
         for plan in spec.skip_plans():
@@ -169,8 +171,7 @@ def _judge(spec: Spec, cache: Path) -> Judge | None:
 
 def _depth(spec: Spec) -> int:
     """Number of decoder layers, from the configuration alone."""
-    from transformers import AutoConfig
-
-    source = EMBEDDED.get(spec.model, spec.model)
-    config = AutoConfig.from_pretrained(source, revision=spec.revision or "main", trust_remote_code=False)
-    return int(config.get_text_config().num_hidden_layers)
+    depth = getattr(model_config(spec.model, spec.revision).get_text_config(), "num_hidden_layers", None)
+    if depth is None:
+        raise ValueError(f"model: expected a vision-language model with decoder layers, got {spec.model!r}")
+    return int(depth)

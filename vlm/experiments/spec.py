@@ -5,8 +5,10 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import math
 import re
 import tomllib
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -18,7 +20,11 @@ from vlm.plans.plan import SkipPlan
 
 _FORMAT = 1  # of records and directories; part of every digest
 _FORBIDDEN = '<>:"/\\|?*'  # in file names on Windows
-_NO_FILE_NAME = re.compile(rf"[{re.escape(_FORBIDDEN)}\x00-\x1f]|^\.|\.$")
+_NO_FILE_NAME = re.compile(
+    rf"[{re.escape(_FORBIDDEN)}\x00-\x1f\x7f]|^[. ]|[. ]$|^(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|$)", re.IGNORECASE
+)
+_LONGEST = 120  # bytes of a label: file systems take 255 of a name, and a suffix follows
+_SEEDS = 2**63  # what torch and NumPy both take
 
 
 @dataclass(frozen=True, repr=False)
@@ -68,13 +74,16 @@ class DataChoice(Displayed):
         _check_kinds(self, "data")
         if self.limit is not None and self.limit < 1:
             raise ValueError(f"data: expected a limit >= 1, got {self.limit} for {self.name!r}")
+        _check_seed(self.seed, "data: seed")
         if self.streaming and self.limit is not None and self.seed != 0:
             raise ValueError(f"data: expected seed 0, got {self.seed} for {self.name!r}; a stream is cut, not sampled")
-        object.__setattr__(self, "label", self.label or self.name)
-        if _NO_FILE_NAME.search(self.label):
+        # One form of accented letters: macOS stores another than it is given.
+        object.__setattr__(self, "label", unicodedata.normalize("NFC", self.label or self.name))
+        if _NO_FILE_NAME.search(self.label) or not 0 < len(self.label.encode(errors="replace")) <= _LONGEST:
+            shown = self.label if len(self.label) <= 40 else self.label[:40] + "..."
             raise ValueError(
-                f"data: expected a label that can name a file on every system, without {_FORBIDDEN} and without a dot "
-                f"at either end, got {self.label!r}"
+                f"data: expected a label that can name a file on every system, of at most {_LONGEST} bytes, without "
+                f"{_FORBIDDEN} and without a dot or space at either end, got {shown!r}"
             )
 
     def __repr__(self) -> str:
@@ -153,8 +162,9 @@ class Spec(Displayed):
         _check_kinds(self, "spec")
         plans = {SkipPlan(), *(SkipPlan.parse(text) for text in self.plans)}
         object.__setattr__(self, "plans", tuple(str(plan) for plan in sorted(plans, key=_order)))
-        labels = [choice.label for choice in self.data]
-        twice = sorted({label for label in labels if labels.count(label) > 1})
+        # Windows and macOS take labels that differ only in case for one file.
+        labels = [choice.label.casefold() for choice in self.data]
+        twice = sorted({choice.label for choice in self.data if labels.count(choice.label.casefold()) > 1})
         if not labels or twice:
             raise ValueError(
                 "data: expected at least one data set, each under its own label, got "
@@ -164,8 +174,12 @@ class Spec(Displayed):
             raise ValueError(f"batch_size: expected a whole number >= 1, got {self.batch_size}")
         if not 0 < self.confidence < 1:
             raise ValueError(f"confidence: expected a number in (0, 1), got {self.confidence}")
-        if not self.thresholds or min(self.thresholds) < 0:
-            raise ValueError(f"thresholds: expected cosine distances >= 0, got {list(self.thresholds)}")
+        named = {f"{t:g}" for t in self.thresholds}  # as columns of tables are
+        if not named or not all(0 <= t < math.inf for t in self.thresholds) or len(named) < len(self.thresholds):
+            raise ValueError(
+                f"thresholds: expected cosine distances >= 0 that differ in six digits, got {list(self.thresholds)}"
+            )
+        _check_seed(self.seed, "seed")
 
     def __repr__(self) -> str:
         labels = [choice.label for choice in self.data]
@@ -252,9 +266,10 @@ def read_spec(path: str | Path | None = None, **values: object) -> Spec:
         if not path.is_file():
             raise FileNotFoundError(f"spec: no file at {path}; expected a TOML file with keys {', '.join(_keys())}")
         try:
-            content = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"spec: expected TOML in {path}, but {error}") from error
+            content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        except (ValueError, RecursionError) as error:  # other text, another encoding, a number without end
+            reason = str(error).partition("\n")[0]
+            raise ValueError(f"spec: expected TOML in {path}, in UTF-8, but {reason}") from None
     return _from_mapping({**content, **{name: value for name, value in values.items() if value is not None}})
 
 
@@ -314,6 +329,11 @@ def _has_type(value: object, hint: Any) -> bool:
     if get_origin(hint) is UnionType:
         return any(_has_type(value, option) for option in get_args(hint))
     return type(value) is hint or (hint is float and type(value) is int)
+
+
+def _check_seed(seed: int, name: str) -> None:
+    if not 0 <= seed < _SEEDS:
+        raise ValueError(f"{name}: expected a whole number from 0 to {_SEEDS - 1}, got {seed}")
 
 
 def _texts(given: object, name: str) -> list[str]:

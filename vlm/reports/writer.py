@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from vlm.atomic_files import write_atomically
+from vlm.experiments.item_identity import refuse_other_items
 from vlm.experiments.measurement_tables import write_tables
 from vlm.experiments.merging import coverage, stale
-from vlm.experiments.run_directory import same_model, spec_of
+from vlm.experiments.run_directory import same_model, spec_of, stored_run
 from vlm.reports.accuracy_table import failures, summary
 from vlm.reports.condition_prediction import Prediction, prediction
 from vlm.reports.condition_table import condition_cells
@@ -129,6 +130,8 @@ def _findings(
             f"measurement: {measurement} was made with other weights than {run}, under the same name; measure again "
             "with another --out, and give that directory as --measurement"
         )
+    if measurement is not None and (measurement / "spec.json").is_file():
+        refuse_other_items(stored_run(run), stored_run(measurement))
     measured = None if measurement is None else _measurement(measurement, spec.confidence)
     by_set, by_group = (summary(records, confidence=spec.confidence, by=by) for by in ("dataset", "group"))
     cells, group_cells = (
