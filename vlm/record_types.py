@@ -72,6 +72,7 @@ class AnswerFields(TypedDict):
 
     prediction: str
     letter_probabilities: list[float] | None
+    thought: NotRequired[Literal["none", "ended", "endless"]]  # before the answer; older records lack it
     tokens: Tokens
     operations: OperationCounts
     parsed: str | None
@@ -101,6 +102,7 @@ class FailureFields(TypedDict):
 
     prediction: None
     letter_probabilities: None
+    thought: NotRequired[None]
     tokens: None
     operations: None
     parsed: None
@@ -141,6 +143,7 @@ def failed(reason: str) -> FailureFields:
     return {
         "prediction": None,
         "letter_probabilities": None,
+        "thought": None,
         "tokens": None,
         "operations": None,
         "parsed": None,

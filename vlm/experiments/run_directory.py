@@ -144,6 +144,7 @@ def same_model(first: str | Path, second: str | Path) -> bool:
 def versions(spec: Spec, protocol: Protocol) -> dict[str, str]:
     """What results may depend on besides the spec; with torchvision, transformers prepares images differently."""
     names = {"python": ".".join(platform.python_version_tuple()[:2]), "protocol": f"{protocol.name} {protocol.version}"}
+    names["scorers"] = protocol.scorers
     names["model"] = model_identity(spec.model, spec.revision)
     kind, _, path = spec.judge.partition(":")
     if kind == "recorded":

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from vlm.evaluation.answering import Answer
 from vlm.evaluation.protocols import Protocol
@@ -20,6 +20,7 @@ from vlm.plans.cost import operations
 from vlm.plans.plan import SkipPlan
 from vlm.record_types import AnswerFields, FailureFields, OperationCounts, failed
 from vlm.scoring import score
+from vlm.scoring.thoughts import spoken
 
 Fields: TypeAlias = AnswerFields | FailureFields
 
@@ -141,7 +142,13 @@ def _scored(item: Item, answer: AnswerFields, protocol: Protocol) -> AnswerField
         result = score(item, answer["prediction"], scorer=protocol.scorer(item))
     except ValueError as error:  # such as an item without reference answers, which is not the model's fault
         return {**answer, "failure": f"not scored: {error}"}
-    return {**answer, "parsed": result.parsed, "score": result.value}
+    return {**answer, "parsed": result.parsed, "score": result.value, "thought": result.thought}
+
+
+def label_mass(answer: Mapping[str, object]) -> float | None:
+    """Probability of all labels together in a one-pass answer; None for a generated one."""
+    letters = cast(Sequence[float] | None, answer.get("letter_probabilities"))
+    return None if letters is None else sum(letters)
 
 
 def _add_verdicts(items: Sequence[Item], outcomes: Sequence[Fields], protocol: Protocol, judge: Judge) -> None:
@@ -151,6 +158,8 @@ def _add_verdicts(items: Sequence[Item], outcomes: Sequence[Fields], protocol: P
         for item, outcome in zip(items, outcomes, strict=True)
         if not outcome["failure"] and outcome["prediction"] is not None and protocol.judged(item)
     ]
+    # Thoughts that never end hold no answer, and are not put to a judge who might find one in them.
+    judged = [(item, answer) for item, answer in judged if answer.get("thought") != "endless"]
     verdicts = judge([_request(item, answer["prediction"], protocol) for item, answer in judged])
     for (_, answer), verdict in zip(judged, verdicts, strict=True):
         # Whether the verdict was new or remembered may differ between two runs.
@@ -170,7 +179,7 @@ def _request(item: Item, prediction: str, protocol: Protocol) -> JudgeRequest:
         id=item.id,
         question=item.question,
         references=item.answers,
-        prediction=prediction,
+        prediction=spoken(prediction).answer or "",
         scorer=protocol.scorer(item),
         options=item.options,
         details=item.details,

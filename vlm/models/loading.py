@@ -130,7 +130,7 @@ def load(
     return model.eval(), processor
 
 
-def check_device(device: str | None) -> None:
+def check_device(device: str | torch.device | None) -> None:
     """Refuse a device that torch does not know or this machine does not have, in one line."""
     if device is None:
         return
@@ -141,7 +141,7 @@ def check_device(device: str | None) -> None:
     except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         reason = str(error).partition("\n")[0]
         raise ValueError(
-            f"device: expected one that this machine has, such as cpu or cuda:0, got {device!r} ({reason})"
+            f"device: expected one that this machine has, such as cpu or cuda:0, got {str(device)!r} ({reason})"
         ) from None
 
 

@@ -25,7 +25,7 @@ from vlm.plans.plan import SkipPlan
 from vlm.record_log import appending, line, read
 from vlm.record_types import failed
 
-PROTOCOL = SimpleNamespace(name="stand-in", version="1")
+PROTOCOL = SimpleNamespace(name="stand-in", version="1", scorers="exact 2")
 SPEC = Spec(
     data=(DataChoice("tiny", limit=23), DataChoice("tiny", label="second", limit=5)),
     plans=("vision:0-2", "vision:6-", "vision:4-8"),
