@@ -14,14 +14,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from vlm.commands import demo, exactness, experiment, merge, plan, report
+from vlm.commands import compare, demo, exactness, experiment, listing, merge, plan, report, score
 
 _PACKAGES = Path(__file__).resolve().parents[1]
 _ADD_COMMANDS = (
     demo.add,
+    listing.add,
     experiment.add_measure,
     plan.add,
     experiment.add_sweep,
+    score.add,
+    compare.add,
     merge.add,
     report.add,
     exactness.add,

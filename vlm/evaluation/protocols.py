@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from redundancy.display import Displayed
@@ -89,6 +89,32 @@ class Protocol(Displayed):
         if item.kind == "yes/no":
             return ("yes", "no") if item.dataset == "tiny" else ("Yes", "No")
         return ()
+
+
+def customised(protocol: Protocol, instructions: Mapping[str, str], max_new_tokens: int | None) -> Protocol:
+    """A protocol with other instructions by kind of question, or another limit; its version says so.
+
+    Examples
+    --------
+    >>> from vlm.evaluation.protocols import PROTOCOLS, customised
+    >>> customised(PROTOCOLS["skip-it"], {"open": "Answer in one word."}, 8)
+    Protocol(skip-it 2, own instructions, at most 8 tokens)
+    """
+    version = protocol.version
+    if instructions:
+        version += ", own instructions"
+        ask = protocol.prompt
+        protocol = replace(protocol, prompt=lambda item: _with_instruction(item, ask, instructions))
+    if max_new_tokens is not None:
+        version += f", at most {max_new_tokens} tokens"
+        protocol = replace(protocol, max_new_tokens=lambda item: max_new_tokens)
+    return replace(protocol, version=version)
+
+
+def _with_instruction(item: Item, ask: Callable[[Item], str], instructions: Mapping[str, str]) -> str:
+    if item.kind not in instructions:
+        return ask(item)
+    return with_images(question(item, tail=instructions[item.kind]), len(item.images), inline=True)
 
 
 def scorer(item: Item) -> str:

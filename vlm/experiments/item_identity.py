@@ -139,8 +139,13 @@ class Items:
 
 def entry_digest(entry: Item | Failure) -> str:
     """The item's digest; for items made by hand one of the texts, for failures made by hand a fixed word."""
-    if entry.digest or isinstance(entry, Failure):
-        return entry.digest or _UNKNOWN
+    return entry.digest or text_digest(entry)
+
+
+def text_digest(entry: Item | Failure) -> str:
+    """The digest by which runs of before pictures were compared know an item: of its texts alone."""
+    if isinstance(entry, Failure):
+        return _UNKNOWN
     content = [entry.question, list(entry.options), list(entry.answers), entry.image_id]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
 

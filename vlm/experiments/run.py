@@ -12,7 +12,7 @@ import torch
 
 from vlm.evaluation.answering import Answerer
 from vlm.evaluation.process_device import own_device
-from vlm.evaluation.protocols import PROTOCOLS, Protocol
+from vlm.evaluation.protocols import PROTOCOLS, Protocol, customised
 from vlm.experiments.run_directory import StoredRun, versions
 from vlm.experiments.shards import Shard
 from vlm.experiments.spec import DataChoice, Spec
@@ -142,7 +142,7 @@ def _protocol(spec: Spec) -> Protocol:
         raise ValueError(f"dtype: expected one of {', '.join(n for n in _DTYPES if n)}, got {spec.dtype!r}")
     if spec.attention not in ATTENTION:
         raise ValueError(f"attention: expected one of {', '.join(ATTENTION)}, got {spec.attention!r}")
-    return PROTOCOLS[spec.protocol]
+    return customised(PROTOCOLS[spec.protocol], dict(spec.prompts), spec.max_new_tokens)
 
 
 def _check_data(spec: Spec) -> None:
@@ -166,7 +166,7 @@ def _judge(spec: Spec, cache: Path) -> Judge | None:
         return None
     from vlm.judges import from_name
 
-    return from_name(spec.judge, cache=cache)
+    return from_name(spec.judge, cache=cache, **spec.judge_options())
 
 
 def _depth(spec: Spec) -> int:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
 from vlm.evaluation.answering import Answer
 from vlm.evaluation.protocols import Protocol
@@ -108,7 +108,7 @@ def _answering(run: Run) -> Callable[[Batch], Callable[[SkipPlan], Sequence[Fiel
                 if isinstance(answer, Answer):
                     vision, text = answer.tokens["vision"], answer.tokens["text"]
                     counts: OperationCounts = {"plan": cost(vision, text, plan), "full": cost(vision, text, SkipPlan())}
-                    outcomes.append(_scored(item, _fields(answer, counts), run.protocol))
+                    outcomes.append(_scored(item, _fields(answer, counts), run.protocol, run.spec.least_label_mass))
                 else:
                     outcomes.append(failed(answer.reason))
             if run.judge is not None:
@@ -136,19 +136,16 @@ def _fields(answer: Answer, counts: OperationCounts) -> AnswerFields:
     }
 
 
-def _scored(item: Item, answer: AnswerFields, protocol: Protocol) -> AnswerFields:
-    """Add the parsed answer and its score by the protocol's rule."""
+def _scored(item: Item, answer: AnswerFields, protocol: Protocol, least_label_mass: float) -> AnswerFields:
+    """Add the parsed answer and its score by the protocol's rule; labels without enough probability are unparsed."""
+    letters = answer["letter_probabilities"]
+    if letters is not None and sum(letters) < least_label_mass:
+        return {**answer, "score": 0.0, "thought": "none"}
     try:
         result = score(item, answer["prediction"], scorer=protocol.scorer(item))
     except ValueError as error:  # such as an item without reference answers, which is not the model's fault
         return {**answer, "failure": f"not scored: {error}"}
     return {**answer, "parsed": result.parsed, "score": result.value, "thought": result.thought}
-
-
-def label_mass(answer: Mapping[str, object]) -> float | None:
-    """Probability of all labels together in a one-pass answer; None for a generated one."""
-    letters = cast(Sequence[float] | None, answer.get("letter_probabilities"))
-    return None if letters is None else sum(letters)
 
 
 def _add_verdicts(items: Sequence[Item], outcomes: Sequence[Fields], protocol: Protocol, judge: Judge) -> None:

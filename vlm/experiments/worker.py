@@ -10,7 +10,8 @@ from vlm.experiments.batches import Batch, batches, expected
 from vlm.experiments.item_identity import NOT_READ, Recorded, entry_digest
 from vlm.experiments.merging import Key, key_of, unsettled
 from vlm.experiments.run import Run
-from vlm.experiments.run_directory import begin, known_records, log_path, refuse_other_division
+from vlm.experiments.run_directory import begin, known_records, log_path, placed_records, refuse_other_division
+from vlm.experiments.shards import Shard
 from vlm.experiments.spec import DataChoice
 from vlm.item import Failure, Item
 from vlm.plans.plan import SkipPlan
@@ -51,6 +52,18 @@ def carry_out(run: Run, work: Work, *, retry_failed: bool = False, progress: boo
                 log.append(records)
                 bar.update(len(records))
     return run.folder
+
+
+def nothing_done(folder: Path, part: Shard) -> str | None:
+    """Why a worker's records hold no result at all; None if one does, or if there are none."""
+    reason = None
+    for _, record in placed_records(log_path(folder, part)):
+        measured = not record["failure"] and "vision" in record
+        if measured or record.get("score") is not None:
+            return None
+        judgement = cast(Mapping[str, str], record.get("judge") or {})
+        reason = reason or str(record["failure"] or judgement.get("reason") or "no verdict")
+    return reason
 
 
 def _done(run: Run, retry_failed: bool) -> tuple[set[Key], int, Recorded]:

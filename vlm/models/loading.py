@@ -130,6 +130,20 @@ def load(
     return model.eval(), processor
 
 
+def skeleton_and_processor(name_or_path: str, revision: str | None = None) -> tuple[Model, Processor]:
+    """The model without weights, on the meta device, and its processor: enough to count tokens and operations."""
+    import torch
+    from transformers import AutoConfig, AutoModelForImageTextToText
+
+    source = model_source(name_or_path)
+    options: dict[str, Any] = {"trust_remote_code": False, "revision": revision or "main"}
+    config = AutoConfig.from_pretrained(source, **options)
+    _check_config(config, name_or_path, False)
+    processor = _load_processor(source, name_or_path, options)
+    with torch.device("meta"):
+        return AutoModelForImageTextToText.from_config(config), processor
+
+
 def check_device(device: str | torch.device | None) -> None:
     """Refuse a device that torch does not know or this machine does not have, in one line."""
     if device is None:
