@@ -8,6 +8,7 @@ from .evaluation.accuracy import paired_difference, score_accuracy
 from .evaluation.timing import prefill_times
 from .experiments.measure_run import measure_run
 from .experiments.merging import merged
+from .experiments.score_layers import rescore
 from .experiments.spec import Spec, read_spec
 from .experiments.sweep_run import sweep
 from .measure.attention_ratio import AttentionRecord, attention
@@ -22,12 +23,14 @@ from .plans.cost import Cost, Operations, operations, operations_ratio, plan_cos
 from .plans.plan import SkipPlan
 from .reports.plots import plot_attention, plot_redundancy, plot_sweep
 from .reports.reading_plots import plot_consequences, plot_lens, plot_regimes, plot_trace
+from .reports.run_comparison import Comparison, compare
 from .table import Table
 from .version import __version__ as __version__
 
 __all__ = [
     "FAMILIES",
     "AttentionRecord",
+    "Comparison",
     "Consequences",
     "Cost",
     "Decision",
@@ -45,6 +48,7 @@ __all__ = [
     "Trace",
     "apply",
     "attention",
+    "compare",
     "consequences",
     "datasets",
     "decide",
@@ -72,6 +76,7 @@ __all__ = [
     "regimes",
     "removal",
     "reports",
+    "rescore",
     "score_accuracy",
     "scoring",
     "selectors",

@@ -55,6 +55,7 @@ class RecordNames(TypedDict):
 
     dataset: str
     item: str
+    item_digest: NotRequired[str]  # of question, options, answers, details and pictures; older records lack it
     image_id: str | None
     group: str
     plan: str
@@ -71,6 +72,7 @@ class AnswerFields(TypedDict):
 
     prediction: str
     letter_probabilities: list[float] | None
+    thought: NotRequired[Literal["none", "ended", "endless"]]  # before the answer; older records lack it
     tokens: Tokens
     operations: OperationCounts
     parsed: str | None
@@ -100,6 +102,7 @@ class FailureFields(TypedDict):
 
     prediction: None
     letter_probabilities: None
+    thought: NotRequired[None]
     tokens: None
     operations: None
     parsed: None
@@ -140,6 +143,7 @@ def failed(reason: str) -> FailureFields:
     return {
         "prediction": None,
         "letter_probabilities": None,
+        "thought": None,
         "tokens": None,
         "operations": None,
         "parsed": None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 from vlm.commands.arguments import Commands, HelpFormatter, positive, print_written
 from vlm.commands.merge import merge_records
@@ -53,9 +53,10 @@ def _add(commands: Commands, name: str, text: str, run: Callable[[argparse.Names
     experiment.add_argument("--attention", help="sdpa, eager or flash_attention_2, ...; default: sdpa")
     experiment.add_argument("--data", nargs="+", metavar="DATA", help="NAME, NAME=SOURCE or LABEL:NAME=SOURCE")
     experiment.add_argument("--limit", type=positive, help="items of each data set, drawn with its seed")
+    experiment.add_argument("--data-seed", type=int, metavar="SEED", help="chooses the items; default: 0")
     experiment.add_argument("--protocol", help="skip-it or lmms-eval; default: skip-it")
     experiment.add_argument("--batch-size", type=positive, help="items per call; default: 8")
-    experiment.add_argument("--seed", type=int, help="random seed set before every call; default: 0")
+    experiment.add_argument("--seed", type=int, help="random seed of the model, set before every call; default: 0")
     if name == "sweep":
         experiment.add_argument(
             "--plan", nargs="+", dest="plans", metavar="PLAN", help='such as "vision:0-4+24-32", or plan.json'
@@ -72,16 +73,22 @@ def _add(commands: Commands, name: str, text: str, run: Callable[[argparse.Names
     worker.add_argument("--device", help="cpu, cuda:0, ...; default: this process's GPU if there is one")
     worker.add_argument("--device-map", help='"auto" spreads a large model over all visible GPUs')
     worker.add_argument("--retry-failed", action="store_true", help="try failed items again")
+    worker.add_argument("--dry-run", action="store_true", help="print items, tokens, requests, memory, hours, and stop")
     worker.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
 def _measure(options: argparse.Namespace) -> int:
     from vlm.experiments.measure_run import measure_run
     from vlm.experiments.measurement_tables import write_tables
+    from vlm.experiments.worker import nothing_done
 
     spec, worker = _spec(options), _worker_options(options)
+    if options.dry_run:
+        return _print_forecast(spec, options, "measurement")
     folder = measure_run(spec, options.out, **worker)
     print(f"measurement: {folder}")
+    if (reason := nothing_done(folder, worker["part"])) is not None:
+        raise RuntimeError(f"measure: nothing could be measured in {folder}; the first reason: {reason}")
     if worker["part"].count > 1:
         return _print_part_done(folder)
     return print_written(write_tables(folder, confidence=spec.confidence))
@@ -89,13 +96,34 @@ def _measure(options: argparse.Namespace) -> int:
 
 def _sweep(options: argparse.Namespace) -> int:
     from vlm.experiments.sweep_run import sweep
+    from vlm.experiments.worker import nothing_done
 
     spec, worker = _spec(options), _worker_options(options)
+    if options.dry_run:
+        return _print_forecast(spec, options, "sweep")
     folder = sweep(spec, options.out, **worker)
     print(f"run: {folder}")
     if worker["part"].count > 1:
+        if (reason := nothing_done(folder, worker["part"])) is not None:
+            raise RuntimeError(f"sweep: nothing could be scored in {folder}; the first reason: {reason}")
         return _print_part_done(folder)
     return merge_records(folder, partial=False)
+
+
+def _print_forecast(spec: Spec, options: argparse.Namespace, purpose: Literal["sweep", "measurement"]) -> int:
+    from vlm.experiments.forecast import forecast
+    from vlm.experiments.run import Run
+
+    run = Run.open(spec, options.out, purpose=purpose, device=options.device, device_map=options.device_map)
+    found = forecast(run, purpose)
+    print(found.table.fitted())
+    print(
+        f"\n{found.records:,} records in {run.folder}; weights {found.weights:.3g} GB, with a batch's cache "
+        f"{found.memory:.3g} GB; at most {found.hours:.3g} hours on one accelerator"
+    )
+    for assumption in found.assumptions:
+        print(f"assumed: {assumption}")
+    return 0
 
 
 def _spec(options: argparse.Namespace) -> Spec:
@@ -103,7 +131,18 @@ def _spec(options: argparse.Namespace) -> Spec:
     from vlm.experiments.spec import read_spec
     from vlm.plans.plan_file import PlanFile
 
-    names = ("model", "revision", "dtype", "attention", "protocol", "judge", "batch_size", "seed", "confidence")
+    names = (
+        "model",
+        "revision",
+        "dtype",
+        "attention",
+        "protocol",
+        "judge",
+        "batch_size",
+        "seed",
+        "confidence",
+        "data_seed",
+    )
     flags = {name: getattr(options, name, None) for name in (*names, "plans", "late_entry", "early_exit", "limit")}
     files = {path: PlanFile.load(path) for path in getattr(options, "plans", None) or () if path.endswith(".json")}
     if files:

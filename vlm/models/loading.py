@@ -96,10 +96,11 @@ def load(
         raise ImportError("device_map needs accelerate: pip install accelerate")
     for package in ("torch", "transformers", "PIL"):
         optional_import(package, extra="vlm", purpose="vlm.load")
+    check_device(device)
     import torch
     from transformers import AutoConfig, AutoModelForImageTextToText
 
-    source = _source(name_or_path)
+    source = model_source(name_or_path)
     embedded = source in EMBEDDED.values()
     if embedded:
         dtype = torch.float32 if dtype is None else dtype
@@ -127,6 +128,35 @@ def load(
     if device is not None:
         model = model.to(device)
     return model.eval(), processor
+
+
+def skeleton_and_processor(name_or_path: str, revision: str | None = None) -> tuple[Model, Processor]:
+    """The model without weights, on the meta device, and its processor: enough to count tokens and operations."""
+    import torch
+    from transformers import AutoConfig, AutoModelForImageTextToText
+
+    source = model_source(name_or_path)
+    options: dict[str, Any] = {"trust_remote_code": False, "revision": revision or "main"}
+    config = AutoConfig.from_pretrained(source, **options)
+    _check_config(config, name_or_path, False)
+    processor = _load_processor(source, name_or_path, options)
+    with torch.device("meta"):
+        return AutoModelForImageTextToText.from_config(config), processor
+
+
+def check_device(device: str | torch.device | None) -> None:
+    """Refuse a device that torch does not know or this machine does not have, in one line."""
+    if device is None:
+        return
+    import torch
+
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(
+            f"device: expected one that this machine has, such as cpu or cuda:0, got {str(device)!r} ({reason})"
+        ) from None
 
 
 def _check_config(config: PretrainedConfig, name_or_path: str | Path, trust_remote_code: bool) -> None:
@@ -160,14 +190,16 @@ def _load_processor(source: str | Path, name_or_path: str | Path, options: Mappi
     return processor
 
 
-def _source(name_or_path: str | Path) -> str | Path:
+def model_source(name_or_path: str | Path) -> str | Path:
     """The folder of an embedded or local model, or the hub id unchanged."""
     if isinstance(name_or_path, str) and name_or_path in EMBEDDED:
         return EMBEDDED[name_or_path]
+    name = str(name_or_path)
+    if not name or "\0" in name or len(name) > 1_000:
+        raise ValueError(f"name_or_path: expected a folder or a hub id, got {name[:60]!r}")
     path = Path(name_or_path).expanduser()
     if path.is_dir():
         return path
-    name = str(name_or_path)
     # A hub id is "name" or "owner/name"; anything else must mean a folder.
     if isinstance(name_or_path, Path) or path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
         raise FileNotFoundError(
