@@ -31,6 +31,8 @@ class AttentionEvent:
         flash attention. None: attention is causal by row number.
     scaling : float
         Factor of the scores, usually d ** -0.5.
+    softcap : float or None
+        Scores x become softcap * tanh(x / softcap) before the mask; None where they do not.
     """
 
     call: Call
@@ -40,6 +42,7 @@ class AttentionEvent:
     value: Tensor
     mask: Mask
     scaling: float
+    softcap: float | None = None
 
 
 AttentionObserver = Callable[[AttentionEvent], None]

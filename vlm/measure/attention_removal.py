@@ -69,6 +69,10 @@ class RemovalRecord(GrowingRecord):
             return
         if self._engine.plan:
             raise RuntimeError("removal: measure without a plan; the bound is about the full model")
+        if event.softcap is not None:
+            raise NotImplementedError(
+                f"removal: the bound is about a softmax of scaled scores, and layer {layer} caps them (softcap)"
+            )
         if layer == 0:
             self._rows = {}
         lines = mask.lines() if isinstance(mask, Layout) else mask
