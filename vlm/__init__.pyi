@@ -1,7 +1,9 @@
 from . import datasets, judges, published, reports, scoring, selectors, tiny
 from .decisions.conditions import Decision, decide
 from .decisions.four_regimes import Regimes, regimes
+from .engine.baking import bake
 from .engine.skipping import skipping
+from .engine.speculation import speculative
 from .evaluation.accuracy import paired_difference, score_accuracy
 from .evaluation.timing import prefill_times
 from .experiments.measure_run import measure_run
@@ -42,6 +44,7 @@ __all__ = [
     "Table",
     "Trace",
     "attention",
+    "bake",
     "consequences",
     "datasets",
     "decide",
@@ -72,6 +75,7 @@ __all__ = [
     "scoring",
     "selectors",
     "skipping",
+    "speculative",
     "sweep",
     "tiny",
     "trace",
