@@ -5,6 +5,7 @@ from .engine.baking import bake
 from .engine.skipping import skipping
 from .engine.speculation import speculative
 from .evaluation.accuracy import paired_difference, score_accuracy
+from .evaluation.self_check import Checkup, check
 from .evaluation.timing import prefill_times
 from .experiments.measure_run import measure_run
 from .experiments.merging import merged
@@ -28,6 +29,7 @@ from .version import __version__ as __version__
 __all__ = [
     "FAMILIES",
     "AttentionRecord",
+    "Checkup",
     "Consequences",
     "Cost",
     "Decision",
@@ -45,6 +47,7 @@ __all__ = [
     "Trace",
     "attention",
     "bake",
+    "check",
     "consequences",
     "datasets",
     "decide",

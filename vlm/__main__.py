@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from vlm.commands import demo, exactness, experiment, merge, plan, report
+from vlm.commands import check, demo, exactness, experiment, merge, plan, report
 
 _PACKAGES = Path(__file__).resolve().parents[1]
 _ADD_COMMANDS = (
@@ -22,6 +22,7 @@ _ADD_COMMANDS = (
     merge.add,
     report.add,
     exactness.add,
+    check.add,
 )
 
 

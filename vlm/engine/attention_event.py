@@ -9,6 +9,7 @@ from torch import Tensor
 
 from vlm.engine.flash_layout import Mask
 from vlm.engine.forward_call import Call
+from vlm.models.precision import has_float64
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -43,6 +44,19 @@ class AttentionEvent:
     mask: Mask
     scaling: float
     softcap: float | None = None
+
+    def measurable(self) -> AttentionEvent:
+        """This event with its tensors where there is float64: itself on most devices."""
+        if has_float64(self.query.device):
+            return self
+        mask = self.mask if self.mask is None else self.mask.to("cpu")
+        parts = (measurable(part) for part in (self.query, self.key, self.value))
+        return AttentionEvent(self.call.measurable(), self.layer, *parts, mask, self.scaling, self.softcap)
+
+
+def measurable(tensor: Tensor) -> Tensor:
+    """A tensor where there is float64: itself on most devices, else a copy on the processor."""
+    return tensor if has_float64(tensor.device) else tensor.to("cpu")
 
 
 AttentionObserver = Callable[[AttentionEvent], None]

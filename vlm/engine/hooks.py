@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from vlm.engine.attention_event import AttentionEvent, AttentionObserver
+from vlm.engine.attention_event import AttentionEvent, AttentionObserver, measurable
 from vlm.engine.flash_attention import attend as flash_attend
 from vlm.engine.flash_attention import check_causal, check_window, whole_layout
 from vlm.engine.flash_layout import Layout, Mask
@@ -72,7 +72,7 @@ class Engine:
         self._signature = inspect.signature(parts.inner.forward)
         self._openings: list[Callable[[Arguments], None]] = []
         self._endings: list[Callable[[Call], None]] = []
-        self._observers: list[AttentionObserver] = []
+        self._observers: list[tuple[AttentionObserver, bool]] = []
         self._routes = 0
         self._own_attention = ""
         self._routed_name = ""
@@ -147,7 +147,7 @@ class Engine:
         call = self._calls.pop(threading.get_ident(), None)
         if call is not None and output is not None and not recomputing():
             for ending in self._endings:
-                ending(call)
+                ending(call.measurable())
 
     def current(self) -> Call:
         """The forward call under way.
@@ -199,14 +199,15 @@ class Engine:
         """Call `observe(call, layer, state in, state out)` after each decoder layer, `finish(call)` after the model."""
 
         def hook(index: int) -> Callable[..., None]:
-            def after(module: nn.Module, args: tuple[Any, ...], kwargs: Arguments, out: Any) -> None:
+            def watch(module: nn.Module, args: tuple[Any, ...], kwargs: Arguments, out: Any) -> None:
                 if recomputing():
                     return
                 before = args[0] if args else kwargs["hidden_states"]
                 with torch.no_grad():
-                    observe(self.current(), index, before, out[0] if isinstance(out, tuple) else out)
+                    after = out[0] if isinstance(out, tuple) else out
+                    observe(self.current().measurable(), index, measurable(before), measurable(after))
 
-            return after
+            return watch
 
         handles = [layer.register_forward_hook(hook(i), with_kwargs=True) for i, layer in enumerate(self.parts.layers)]
         self._seal(self.parts.layers)
@@ -262,7 +263,8 @@ class Engine:
         def hook(key: Any) -> Callable[..., None]:
             def after(module: nn.Module, args: tuple[Any, ...], out: Any) -> None:
                 if not recomputing():
-                    observe(self.call, key, args[0], out)
+                    call = self.call
+                    observe(None if call is None else call.measurable(), key, args[0], out)
 
             return after
 
@@ -277,19 +279,20 @@ class Engine:
 
     @contextmanager
     def watch_attention(
-        self, observe: AttentionObserver, finish: Callable[[Call], None] | None = None
+        self, observe: AttentionObserver, finish: Callable[[Call], None] | None = None, *, anywhere: bool = False
     ) -> Iterator[None]:
         """Call `observe(event)` whenever a decoder layer has attended to a prompt.
 
         Calls that continue a cache with text alone, such as decoding steps, are left out.
 
         Goes through transformers' attention interface: a function registered under its own name runs the model's
-        attention and then the observers. An observer without `finish` keeps nothing beyond the call, so that several
+        attention and then the observers, which get their tensors where there is float64, or with `anywhere` where they
+        are. An observer without `finish` keeps nothing beyond the call, so that several
         threads may call the model at once.
         """
         with self.route_attention():
             with _OPENING:
-                self._observers.append(observe)
+                self._observers.append((observe, anywhere))
                 if finish is not None:
                     self._endings.append(finish)
             try:
@@ -298,7 +301,7 @@ class Engine:
                 with _OPENING:
                     if finish is not None:
                         self._endings.remove(finish)
-                    self._observers.remove(observe)
+                    self._observers.remove((observe, anywhere))
 
     @contextmanager
     def route_attention(self) -> Iterator[None]:
@@ -394,8 +397,8 @@ class Engine:
 
     def _observe(self, event: AttentionEvent) -> None:
         with torch.no_grad():
-            for observe in self._observers:
-                observe(event)
+            for observe, anywhere in self._observers:
+                observe(event if anywhere else event.measurable())
 
     @contextmanager
     def replace_forwards(self, forwards: Mapping[nn.Module, Forward]) -> Iterator[None]:

@@ -98,7 +98,7 @@ def skipping(model: Model, plan: SkipPlan | str, *, family: Family | None = None
             engine.check_calls(lambda given: _check_call(given, engine, steps, slots, limit)),
             engine.replace_forwards(replaced),
             engine.route_attention() if _routed(engine, steps, forwards) else nullcontext(),
-            engine.watch_attention(ranking(resolved.pruned)) if resolved.pruned else nullcontext(),
+            engine.watch_attention(ranking(resolved.pruned), anywhere=True) if resolved.pruned else nullcontext(),
         ):
             yield resolved
 
