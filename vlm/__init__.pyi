@@ -2,9 +2,12 @@ from . import datasets, judges, published, reports, scoring, selectors, tiny
 from .decisions.conditions import Decision, decide
 from .decisions.four_regimes import Regimes, regimes
 from .engine.applied_plan import apply
+from .engine.baking import bake
 from .engine.planned_loading import load
 from .engine.skipping import skipping
+from .engine.speculation import speculative
 from .evaluation.accuracy import paired_difference, score_accuracy
+from .evaluation.self_check import Checkup, check
 from .evaluation.timing import prefill_times
 from .experiments.measure_run import measure_run
 from .experiments.merging import merged
@@ -30,6 +33,7 @@ from .version import __version__ as __version__
 __all__ = [
     "FAMILIES",
     "AttentionRecord",
+    "Checkup",
     "Comparison",
     "Consequences",
     "Cost",
@@ -48,6 +52,8 @@ __all__ = [
     "Trace",
     "apply",
     "attention",
+    "bake",
+    "check",
     "compare",
     "consequences",
     "datasets",
@@ -81,6 +87,7 @@ __all__ = [
     "scoring",
     "selectors",
     "skipping",
+    "speculative",
     "sweep",
     "tiny",
     "trace",

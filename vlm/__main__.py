@@ -14,7 +14,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from vlm.commands import compare, demo, exactness, experiment, listing, merge, optimize, plan, report, score
+from vlm.commands import (
+    check,
+    compare,
+    demo,
+    exactness,
+    experiment,
+    listing,
+    merge,
+    optimize,
+    plan,
+    report,
+    score,
+)
 
 _PACKAGES = Path(__file__).resolve().parents[1]
 _ADD_COMMANDS = (
@@ -29,6 +41,7 @@ _ADD_COMMANDS = (
     merge.add,
     report.add,
     exactness.add,
+    check.add,
 )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlm.models import loading
-from vlm.models.loading import Attention
+from vlm.models.loading import Attention, Quantization
 
 if TYPE_CHECKING:
     import torch
@@ -23,6 +23,7 @@ def load(
     device_map: str | dict[str, Any] | None = None,
     dtype: torch.dtype | None = None,
     attention: Attention = "sdpa",
+    quantization: Quantization | Any | None = None,
     trust_remote_code: bool = False,
     revision: str | None = None,
 ) -> tuple[Model, Processor]:
@@ -45,6 +46,10 @@ def load(
         Floating-point type of the weights. None: float32 for the embedded models, else the checkpoint's own.
     attention : {"sdpa", "eager", "flash_attention_2", "flash_attention_3", "flash_attention_4"}
         Attention implementation of transformers. Flash attention needs a GPU, its own package and a 16-bit dtype.
+    quantization : str or transformers quantisation config, optional
+        Quantise the weights while loading: "bitsandbytes-4bit", "bitsandbytes-8bit", "torchao-int8", "torchao-int4",
+        "quanto-int8" or "quanto-int4", each by the package of its name; or a configuration of transformers. None: a
+        checkpoint that is quantised already (GPTQ, AWQ, ...) loads as it is.
     trust_remote_code : bool
         Allow the checkpoint to run its own Python code. Not needed by the embedded models.
     revision : str, optional
@@ -63,8 +68,8 @@ def load(
     FileNotFoundError
         ``name_or_path`` is written as a path, and no such folder exists; no such plan file.
     ValueError
-        The checkpoint is not a vision-language model, it has no processor for images, ``attention`` is unknown, both
-        ``device`` and ``device_map`` are given, or the plan file was made for other weights.
+        The checkpoint is not a vision-language model, it has no processor for images, ``attention`` or ``quantization``
+        is unknown, both ``device`` and ``device_map`` are given, or the plan file was made for other weights.
     OSError
         From transformers: the hub does not know the id, or cannot be reached.
 
@@ -90,6 +95,7 @@ def load(
         device_map=device_map,
         dtype=dtype,
         attention=attention,
+        quantization=quantization,
         trust_remote_code=trust_remote_code,
         revision=revision,
     )

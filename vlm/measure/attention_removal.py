@@ -18,6 +18,8 @@ from vlm.engine.forward_call import Call
 from vlm.engine.hooks import Engine, attached
 from vlm.measure.records import GrowingRecord
 from vlm.models.families import Family
+from vlm.models.layer_parts import device_of, output_map
+from vlm.models.linear_maps import matrix_of
 from vlm.models.types import Model
 from vlm.table import Table
 
@@ -69,10 +71,14 @@ class RemovalRecord(GrowingRecord):
             return
         if self._engine.plan:
             raise RuntimeError("removal: measure without a plan; the bound is about the full model")
+        if event.softcap is not None:
+            raise NotImplementedError(
+                f"removal: the bound is about a softmax of scaled scores, and layer {layer} caps them (softcap)"
+            )
         if layer == 0:
             self._rows = {}
         lines = mask.lines() if isinstance(mask, Layout) else mask
-        output = output_matrix(self._engine, layer)
+        output = output_matrix(self._engine, layer, query.device)
         if layer not in self._norms:
             heads = torch.linalg.matrix_norm(_by_head(output, query.shape[1]), ord=2).cpu().numpy()
             self._norms[layer] = heads, float(torch.linalg.matrix_norm(output, ord=2))
@@ -197,21 +203,17 @@ def removal(model: Model, *, family: Family | None = None) -> Iterator[RemovalRe
            11.48])
     """
     with attached(model, family) as engine:
-        output_matrix(engine, 0)
+        output_map(engine.parts.layers[0])
         record = RemovalRecord(engine, engine.parts.depth)
         with engine.watch_attention(record.observe, record.finish):
             yield record
 
 
-def output_matrix(engine: Engine, layer: int) -> Tensor:
+def output_matrix(engine: Engine, layer: int, device: torch.device) -> Tensor:
     """(width, heads * d) matrix that maps the heads' outputs of a layer to the residual stream, float64."""
-    projection = getattr(getattr(engine.parts.layers[layer], "self_attn", None), "o_proj", None)
-    if projection is None:
-        raise TypeError(
-            f"removal: expected an output matrix self_attn.o_proj in {type(engine.parts.layers[layer]).__name__}"
-        )
-    weight: Tensor = projection.weight.detach()
-    return weight.to(torch.float64)
+    module = engine.parts.layers[layer]
+    found = matrix_of(output_map(module), dtype=engine.parts.model.dtype, device=device_of(module) or device)
+    return found.to(device)
 
 
 def _sample(

@@ -24,6 +24,10 @@ EMBEDDED = {
 }
 
 Attention = Literal["sdpa", "eager", "flash_attention_2", "flash_attention_3", "flash_attention_4"]
+Quantization = Literal[
+    "bitsandbytes-4bit", "bitsandbytes-8bit", "torchao-int8", "torchao-int4", "quanto-int8", "quanto-int4"
+]
+QUANTIZATION: tuple[Quantization, ...] = get_args(Quantization)
 ATTENTION: tuple[Attention, ...] = get_args(Attention)
 
 
@@ -34,6 +38,7 @@ def load(
     device_map: str | dict[str, Any] | None = None,
     dtype: torch.dtype | None = None,
     attention: Attention = "sdpa",
+    quantization: Quantization | Any | None = None,
     trust_remote_code: bool = False,
     revision: str | None = None,
 ) -> tuple[Model, Processor]:
@@ -53,6 +58,10 @@ def load(
         Floating-point type of the weights. None: float32 for the embedded models, else the checkpoint's own.
     attention : {"sdpa", "eager", "flash_attention_2", "flash_attention_3", "flash_attention_4"}
         Attention implementation of transformers. Flash attention needs a GPU, its own package and a 16-bit dtype.
+    quantization : str or transformers quantisation config, optional
+        Quantise the weights while loading: "bitsandbytes-4bit", "bitsandbytes-8bit", "torchao-int8", "torchao-int4",
+        "quanto-int8" or "quanto-int4", each by the package of its name; or a configuration of transformers. None: a
+        checkpoint that is quantised already (GPTQ, AWQ, ...) loads as it is.
     trust_remote_code : bool
         Allow the checkpoint to run its own Python code. Not needed by the embedded models.
     revision : str, optional
@@ -67,12 +76,13 @@ def load(
     Raises
     ------
     ImportError
-        torch, transformers or Pillow is missing; accelerate, with ``device_map``; the package of a flash attention.
+        torch, transformers or Pillow is missing; accelerate, with ``device_map``; the package of a flash attention or
+        of a quantisation.
     FileNotFoundError
         ``name_or_path`` is written as a path, and no such folder exists.
     ValueError
-        The checkpoint is not a vision-language model, it has no processor for images, ``attention`` is unknown, or
-        both ``device`` and ``device_map`` are given.
+        The checkpoint is not a vision-language model, it has no processor for images, ``attention`` or
+        ``quantization`` is unknown, or both ``device`` and ``device_map`` are given.
     OSError
         From transformers: the hub does not know the id, or cannot be reached.
 
@@ -90,6 +100,8 @@ def load(
     """
     if attention not in ATTENTION:
         raise ValueError(f"attention: expected one of {', '.join(ATTENTION)}, got {attention!r}")
+    if isinstance(quantization, str) and quantization not in QUANTIZATION:
+        raise ValueError(f"quantization: expected one of {', '.join(QUANTIZATION)}, got {quantization!r}")
     if device is not None and device_map is not None:
         raise ValueError(f"device, device_map: expected one of them, got {device!r} and {device_map!r}")
     if device_map is not None and find_spec("accelerate") is None:
@@ -116,6 +128,7 @@ def load(
                 dtype="auto" if dtype is None else dtype,
                 attn_implementation=attention,
                 device_map=device_map,
+                **_quantised(quantization, dtype),
                 **options,
             )
     except ImportError as error:
@@ -157,6 +170,34 @@ def check_device(device: str | torch.device | None) -> None:
         raise ValueError(
             f"device: expected one that this machine has, such as cpu or cuda:0, got {str(device)!r} ({reason})"
         ) from None
+
+
+def _quantised(quantization: Quantization | Any | None, dtype: torch.dtype | None) -> dict[str, Any]:
+    """The argument of `from_pretrained` for a quantisation."""
+    if quantization is None:
+        return {}
+    if not isinstance(quantization, str):
+        return {"quantization_config": quantization}
+    package, _, kind = quantization.partition("-")
+    module = {"quanto": "optimum.quanto"}.get(package, package)
+    if find_spec(module.split(".")[0]) is None or find_spec("accelerate") is None:
+        pip = {"quanto": "optimum-quanto"}.get(package, package)
+        raise ImportError(f"quantization={quantization!r} needs packages: pip install {pip} accelerate")
+    import transformers
+
+    if package == "bitsandbytes":
+        four = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"} | (
+            {} if dtype is None else {"bnb_4bit_compute_dtype": dtype}
+        )
+        return {
+            "quantization_config": transformers.BitsAndBytesConfig(**four if kind == "4bit" else {"load_in_8bit": True})
+        }
+    if package == "quanto":
+        return {"quantization_config": transformers.QuantoConfig(weights=kind)}
+    from torchao import quantization as torchao
+
+    weights = torchao.Int8WeightOnlyConfig() if kind == "int8" else torchao.Int4WeightOnlyConfig()
+    return {"quantization_config": transformers.TorchAoConfig(weights)}
 
 
 def _check_config(config: PretrainedConfig, name_or_path: str | Path, trust_remote_code: bool) -> None:
