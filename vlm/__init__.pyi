@@ -11,9 +11,11 @@ from .experiments.sweep_run import sweep
 from .measure.attention_ratio import AttentionRecord, attention
 from .measure.attention_removal import RemovalRecord, removal
 from .measure.causal_tracing import Noise, Trace, trace
+from .measure.damage_record import Damage
 from .measure.distances import ProbeRecord, probe
 from .measure.error_propagation import Consequences, consequences
 from .measure.logit_lens import Lens, LensRecord, lens
+from .measure.plan_damage import damage
 from .models.families import FAMILIES, Family
 from .models.loading import load
 from .plans.cost import Cost, Operations, operations, operations_ratio, plan_cost
@@ -28,6 +30,7 @@ __all__ = [
     "AttentionRecord",
     "Consequences",
     "Cost",
+    "Damage",
     "Decision",
     "Family",
     "Lens",
@@ -43,6 +46,7 @@ __all__ = [
     "Trace",
     "attention",
     "consequences",
+    "damage",
     "datasets",
     "decide",
     "judges",

@@ -54,7 +54,7 @@ class Recipe:
 
 RECIPES: Mapping[str, Recipe] = {
     "priced": Recipe(650, 0.3, (3.0, 3.0, 3.0, 0.2, 0.2, 0.2, 0.2, 3.0, 3.0, 3.0), 0.0, 0.3, planned=False),
-    "late": Recipe(2500, 0.3, (10.0, 10.0, 5.0, 0.1, 0.1, 0.1, 0.1, 5.0, 5.0, 5.0), 0.1, 0.2, planned=True),
+    "late": Recipe(1000, 0.3, (10.0, 10.0, 5.0, 0.1, 0.1, 0.1, 0.1, 5.0, 5.0, 5.0), 0.1, 0.2, planned=True),
 }
 
 
