@@ -237,13 +237,14 @@ def train(
     recipe = RECIPES.get(variant)
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
+    model, processor = new_model(), new_processor()
     if recipe is None:
         steps = STEPS if steps is None else steps
-        model, processor = new_model(), new_processor()
     else:
         steps = {**STEPS, "joint": recipe.steps} if steps is None else steps
-        # Where "scaled" ended: a repeat needs the 13 minutes of this stage, not the half hour before them.
-        model, processor = load("tiny-scaled", attention="eager")
+        # Where "scaled" ended: a repeat needs the minutes of this stage, not the half hour before them.
+        model.load_state_dict(load("tiny-scaled")[0].state_dict())
+        model.set_attn_implementation("eager")
     head = torch.nn.Linear(model.config.vision_config.hidden_size, 10)
     for stage in STAGES if recipe is None else STAGES[-1:]:
         shared = stage in ("tower", "text")
