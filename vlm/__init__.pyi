@@ -17,9 +17,11 @@ from .experiments.sweep_run import sweep
 from .measure.attention_ratio import AttentionRecord, attention
 from .measure.attention_removal import RemovalRecord, removal
 from .measure.causal_tracing import Noise, Trace, trace
+from .measure.damage_record import Damage
 from .measure.distances import ProbeRecord, probe
 from .measure.error_propagation import Consequences, consequences
 from .measure.logit_lens import Lens, LensRecord, lens
+from .measure.plan_damage import damage
 from .models.families import FAMILIES, Family
 from .planner.optimizing import optimize
 from .plans.cost import Cost, Operations, operations, operations_ratio, plan_cost
@@ -37,6 +39,7 @@ __all__ = [
     "Comparison",
     "Consequences",
     "Cost",
+    "Damage",
     "Decision",
     "Family",
     "Lens",
@@ -56,6 +59,7 @@ __all__ = [
     "check",
     "compare",
     "consequences",
+    "damage",
     "datasets",
     "decide",
     "judges",

@@ -85,14 +85,19 @@ class AnswerFields(TypedDict):
 class MeasurementFields(TypedDict):
     """What a measurement adds: lists along the layers, for each modality by name of the quantity.
 
-    `attention` has one list of heads per layer: the visual attention ratio of the last prompt token. None stands for a
-    layer without such tokens.
+    `attention` has one list of heads per layer: the visual attention ratio of the last prompt token;
+    `attention_largest` and `attention_mean` the same over all text tokens, `attention_largest_mean` the largest mean
+    over heads per layer. None stands for a layer without such tokens. Records made before all text tokens were measured
+    lack the last three.
     """
 
     tokens: Tokens
     vision: dict[str, list[float | None]]
     text: dict[str, list[float | None]]
     attention: list[list[float | None]]
+    attention_largest: NotRequired[list[list[float | None]]]
+    attention_largest_mean: NotRequired[list[float | None]]
+    attention_mean: NotRequired[list[list[float | None]]]
     failure: None
     run: NotRequired[Circumstances]
 

@@ -15,7 +15,9 @@ def add(commands: Commands) -> None:
         formatter_class=HelpFormatter,
         epilog="example: python -m vlm demo --out runs/demo (writes tables, figures, index.html and report.json there)",
     )
-    demo.add_argument("--model", default="tiny", choices=["tiny", "tiny-plain", "tiny-scaled"])
+    demo.add_argument(
+        "--model", default="tiny", choices=["tiny", "tiny-plain", "tiny-scaled", "tiny-priced", "tiny-late"]
+    )
     demo.add_argument("--out", default="runs/demo", help="folder for the results")
     demo.add_argument("--questions", type=positive, default=1000, help="questions to measure on, and to validate on")
     demo.add_argument("--seed", type=int, default=0, help="seed of the images and questions")

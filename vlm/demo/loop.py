@@ -103,7 +103,7 @@ def run_demo(
     Parameters
     ----------
     name : str
-        An embedded model: "tiny", "tiny-plain" or "tiny-scaled".
+        An embedded model: "tiny", "tiny-plain", "tiny-scaled", "tiny-priced" or "tiny-late".
     limit : int
         Questions in each of the two sets.
     seed : int

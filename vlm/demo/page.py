@@ -72,7 +72,7 @@ def demo_page(outcome: Outcome, figures: Sequence[Path]) -> str:
         "<p>“Change” is the paired difference to no skip. Operations are those of the decoder for one prompt; time "
         "includes the vision tower and what Python adds, which weighs heavily on a model this small.</p>",
         *(figure(path, _CAPTIONS.get(path.stem, path.stem)) for path in figures),
-        "<h2>Conditions per layer</h2>",
+        f"<h2>Conditions per layer</h2><p>Attention is judged by {outcome.decision.reading}.</p>",
         html(decision.layers),
         "<ol start='0'>" + "".join(f"<li>{escape(r)}</li>" for r in decision.reasons()) + "</ol>",
         "<h2>Every entry and exit layer</h2>",
@@ -120,8 +120,8 @@ def _exit_verdict(outcome: Outcome) -> str:
     if last["attention_small"] == "undecided":
         return "They allow <b>no early exit</b>: whether the last layer's attention is small is undecided."
     return (
-        f"They allow <b>no early exit</b>: the last layer still puts {last['ratio']:.2f} of the last prompt "
-        "token's attention on the image, more than the limit."
+        f"They allow <b>no early exit</b>: in the last layer up to {last['ratio']:.2f} of the attention still falls on "
+        f"the image ({outcome.decision.reading}), more than the limit."
     )
 
 

@@ -21,6 +21,8 @@ EMBEDDED = {
     "tiny": _WEIGHTS / "plain",
     "tiny-plain": _WEIGHTS / "plain",
     "tiny-scaled": _WEIGHTS / "scaled",
+    "tiny-priced": _WEIGHTS / "priced",
+    "tiny-late": _WEIGHTS / "late",
 }
 
 Attention = Literal["sdpa", "eager", "flash_attention_2", "flash_attention_3", "flash_attention_4"]
@@ -47,8 +49,8 @@ def load(
     Parameters
     ----------
     name_or_path : str or Path
-        ``"tiny"`` (default), ``"tiny-plain"`` or ``"tiny-scaled"`` for the embedded models, which need no
-        network; a folder written by ``save_pretrained``; or a hub id such as ``"llava-hf/llava-1.5-7b-hf"``.
+        ``"tiny"`` (default; ``"tiny-plain"`` is the same), ``"tiny-scaled"``, ``"tiny-priced"`` or ``"tiny-late"`` for
+        the embedded models, which need no network; a folder written by ``save_pretrained``; or a hub id such as ``"llava-hf/llava-1.5-7b-hf"``.
     device : str or torch.device, optional
         Where to put the model; None leaves it on the CPU.
     device_map : str or dict, optional
