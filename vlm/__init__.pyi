@@ -8,6 +8,8 @@ from .experiments.measure_run import measure_run
 from .experiments.merging import merged
 from .experiments.spec import Spec, read_spec
 from .experiments.sweep_run import sweep
+from .hidden_states.recording import states
+from .hidden_states.state_record import StatesRecord
 from .measure.attention_ratio import AttentionRecord, attention
 from .measure.attention_removal import RemovalRecord, removal
 from .measure.causal_tracing import Noise, Trace, trace
@@ -39,6 +41,7 @@ __all__ = [
     "RemovalRecord",
     "SkipPlan",
     "Spec",
+    "StatesRecord",
     "Table",
     "Trace",
     "attention",
@@ -72,6 +75,7 @@ __all__ = [
     "scoring",
     "selectors",
     "skipping",
+    "states",
     "sweep",
     "tiny",
     "trace",
