@@ -18,6 +18,10 @@ from .measure.error_propagation import Consequences, consequences
 from .measure.logit_lens import Lens, LensRecord, lens
 from .models.families import FAMILIES, Family
 from .models.loading import load
+from .notions.measured_profile import profile
+from .notions.notion_figures import plot_notion, plot_pid, plot_usable_information
+from .notions.profile_result import Profile
+from .notions.profiling import profile_states
 from .plans.cost import Cost, Operations, operations, operations_ratio, plan_cost
 from .plans.plan import SkipPlan
 from .reports.plots import plot_attention, plot_redundancy, plot_sweep
@@ -37,6 +41,7 @@ __all__ = [
     "Noise",
     "Operations",
     "ProbeRecord",
+    "Profile",
     "Regimes",
     "RemovalRecord",
     "SkipPlan",
@@ -60,12 +65,17 @@ __all__ = [
     "plot_attention",
     "plot_consequences",
     "plot_lens",
+    "plot_notion",
+    "plot_pid",
     "plot_redundancy",
     "plot_regimes",
     "plot_sweep",
     "plot_trace",
+    "plot_usable_information",
     "prefill_times",
     "probe",
+    "profile",
+    "profile_states",
     "published",
     "read_spec",
     "regimes",

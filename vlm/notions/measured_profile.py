@@ -118,7 +118,7 @@ def profile(
     >>> items = list(vlm.datasets.read("tiny", limit=200))
     >>> notions = ("geometric", "functional")
     >>> profile = vlm.profile(
-    ...     model, processor, items, views="last", layers=(4, 7, 10), notions=notions, predictors="ridge", progress=False
+    ...     model, processor, items, views="last", layers=(4, 7, 10), notions=notions, predictors="ridge"
     ... )
     >>> profile
     Profile(2 pairs of layers, views last, 40 images, 8 rows)
@@ -131,9 +131,8 @@ def profile(
     keys = item_keys(items)
     wanted = by_item(target, keys)
     with torch.inference_mode(), states(model, views=views, layers=layers) as record:
-        refused = run_prompts(
-            model, processor, items, record, batch_size=batch_size, progress=options.get("progress", True)
-        )
+        progress = options.get("progress", True)
+        refused = run_prompts(model, processor, items, record, batch_size=batch_size, progress=progress)
     if len(refused) == len(items):
         raise ValueError(f"items: none of the {len(items)} could be put to the model; the first: {refused[0]}")
     result = profile_states(record, target=wanted, **options)
