@@ -67,7 +67,7 @@ def information_measures(
         return [certified("mutual information", CRITIC, certificate, f"{_LOWER}; {doubts}")]
 
     def summaries() -> list[Measure]:
-        estimate = rd.summary_information(x, y, groups=groups, rng=seed, on_doubt="ignore")
+        estimate = rd.summary_information(x, y, components=3, groups=groups, rng=seed, on_doubt="ignore")
         return [estimated("mutual information", SUMMARY, estimate, images=images, why="estimates a lower bound")]
 
     def gaussian() -> list[Measure]:

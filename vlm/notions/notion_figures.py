@@ -81,7 +81,7 @@ def plot_notion(ax: Axes, profile: Profile, notion: str, *, method: str | None =
     for number, view in enumerate(views):
         line = rows.where(view=view)
         if len(line):
-            x = np.array([places.index(pair) for pair in _pairs(line)]) + 0.08 * (number - (len(views) - 1) / 2)
+            x = np.array([places.index(pair) for pair in _pairs(line)]) + 0.16 * (number - (len(views) - 1) / 2)
             _with_intervals(ax, x, line, label=view, colour=_colour(view, number))
     if notion == "functional":
         ax.axhline(0.0, lw=1, color="0.6", zorder=0)
@@ -131,7 +131,7 @@ def plot_usable_information(ax: Axes, profile: Profile, *, reader: str = "linear
     for number, view in enumerate(dict.fromkeys(profile.table["view"].tolist())):
         line = rows.where(view=view)
         if len(line):
-            _with_intervals(ax, line["layer"] + 0.06 * number, line, label=view, colour=_colour(view, number))
+            _with_intervals(ax, line["layer"] + 0.1 * number, line, label=view, colour=_colour(view, number))
     ax.axhline(float(rows["baseline"].max()), ls=":", color="k", label="all there is")
     ax.axhline(0.0, lw=1, color="0.6", zorder=0)
     ax.set(xlabel="state", ylabel="usable information about the answer, nats")
