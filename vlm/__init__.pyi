@@ -8,8 +8,10 @@ from .experiments.measure_run import measure_run
 from .experiments.merging import merged
 from .experiments.spec import Spec, read_spec
 from .experiments.sweep_run import sweep
+from .hidden_states.dataset_run import states_run
 from .hidden_states.recording import states
 from .hidden_states.state_record import StatesRecord
+from .hidden_states.stored_states import StoredStates, read_states
 from .measure.attention_ratio import AttentionRecord, attention
 from .measure.attention_removal import RemovalRecord, removal
 from .measure.causal_tracing import Noise, Trace, trace
@@ -47,6 +49,7 @@ __all__ = [
     "SkipPlan",
     "Spec",
     "StatesRecord",
+    "StoredStates",
     "Table",
     "Trace",
     "attention",
@@ -78,6 +81,7 @@ __all__ = [
     "profile_states",
     "published",
     "read_spec",
+    "read_states",
     "regimes",
     "removal",
     "reports",
@@ -86,6 +90,7 @@ __all__ = [
     "selectors",
     "skipping",
     "states",
+    "states_run",
     "sweep",
     "tiny",
     "trace",

@@ -11,12 +11,13 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from vlm.commands import demo, exactness, experiment, merge, notions, plan, report
+from vlm.commands import demo, exactness, experiment, merge, notions, plan, report, states
 
 _PACKAGES = Path(__file__).resolve().parents[1]
 _ADD_COMMANDS = (
     demo.add,
     experiment.add_measure,
+    states.add,
     notions.add,
     plan.add,
     experiment.add_sweep,

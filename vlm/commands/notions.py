@@ -81,7 +81,10 @@ def _profile(options: argparse.Namespace) -> Profile:
         progress=not options.quiet,
     )
     if options.states:
-        raise NotImplementedError
+        from vlm.hidden_states.stored_states import read_states
+        from vlm.notions.profiling import profile_states
+
+        return profile_states(read_states(options.states), **chosen)
     from vlm.datasets.reading import read
     from vlm.evaluation.process_device import own_device
     from vlm.item import Failure, Item

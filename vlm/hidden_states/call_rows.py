@@ -105,7 +105,7 @@ def rows_of_calls(calls: Sequence[CallRows], prompts: tuple[Prompt, ...], layers
 
     Raises
     ------
-    ValueError
+    OverflowError
         A state is too large for float16.
     """
     arrived = [call.arrived(layers) for call in calls]
@@ -152,7 +152,7 @@ def _joined_mean(parts: Sequence[_Columns], dtype: StateDType) -> _Columns:
 def _refuse_overflow(values: dict[int, Held], view: View) -> None:
     for layer, held in values.items():
         if np.isinf(held.array).any():
-            raise ValueError(
+            raise OverflowError(
                 f"dtype: expected states within float16's +-65504, but state {layer} has larger entries ({view}); "
                 "keep them as bfloat16 or float32"
             )

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
-import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from redundancy.array_conversion import as_labels
 from vlm.engine.forward_call import Call
 from vlm.engine.kv_cache import cache_in
+from vlm.hidden_states.announced_prompts import Announced, prompts_from
 from vlm.hidden_states.call_rows import TORCH_DTYPES, CallRows, kept, rows_of_calls
 from vlm.hidden_states.host_copies import CopyStreams
 from vlm.hidden_states.state_rows import Block, Prompt, RecordedStates, StateDType, listed
@@ -23,13 +22,17 @@ from vlm.measure.records import GrowingRecord
 from vlm.models.types import Arguments
 
 
-@dataclass(eq=False)
-class _Announced:
-    """The prompts of the next rows, how many calls they take, and what the calls so far gave."""
+class Sink(Protocol):
+    """Where finished prompts go instead of staying in memory."""
 
-    prompts: tuple[Prompt, ...]
-    calls: int = 1
-    done: list[CallRows] = field(default_factory=list)
+    def done(self, task: str, item: str) -> bool:
+        """Whether an item is there already."""
+
+    def add(self, block: Block) -> None:
+        """Take in prompts."""
+
+    def blocks(self) -> Sequence[Block]:
+        """Everything that is there."""
 
 
 @dataclass(eq=False, repr=False)
@@ -46,6 +49,8 @@ class StatesRecord(GrowingRecord, RecordedStates):
         Number of decoder layers L.
     dtype : str or None
         How states are kept; None for the model's own type, with means in float32.
+    plan : str
+        Text form of the plan under which they were recorded; "none" for the full model.
 
     See Also
     --------
@@ -76,19 +81,48 @@ class StatesRecord(GrowingRecord, RecordedStates):
     depth: int
     dtype: StateDType | None
     _streams: CopyStreams
+    _plan_now: Callable[[], str]
+    _plan: str | None = None
+    _sink: Sink | None = None
     _finished: list[Block] = field(default_factory=list)
-    _recorded: set[str] = field(default_factory=set)
+    _recorded: set[tuple[str, str]] = field(default_factory=set)
     _named: bool | None = None
-    _announced: _Announced | None = None
-    _waiting: _Announced | None = None
+    _announced: Announced | None = None
+    _waiting: Announced | None = None
     _current: CallRows | None = None
     _taken: int = 0
     _latest_ids: Tensor | None = None
 
     @property
     def samples(self) -> int:
-        """Number of prompts recorded."""
-        return sum(len(block.prompts) for block in self._blocks())
+        """Number of prompts recorded by this context."""
+        self.settle()
+        return len(self._recorded)
+
+    @property
+    def plan(self) -> str:
+        """Text form of the plan under which the states were recorded; "none" for the full model."""
+        return self._plan_now() if self._plan is None else self._plan
+
+    def missing(self, items: ArrayLike, *, tasks: ArrayLike | None = None) -> list[int]:
+        """Places of the items that are not recorded yet: what remains to be done after a kill, with ``out=``.
+
+        Parameters
+        ----------
+        items, tasks : array (n,)
+            As for :meth:`expect`.
+
+        Returns
+        -------
+        list of int
+            Places in `items`, rising.
+        """
+        prompts = prompts_from(items, None, tasks, None)
+        return [place for place, prompt in enumerate(prompts) if not self._known(prompt)]
+
+    def store_in(self, sink: Sink) -> None:
+        """Send finished prompts somewhere else than into memory (called when the context opens)."""
+        self._sink, self._plan = sink, self._plan_now()
 
     def expect(
         self,
@@ -106,7 +140,7 @@ class StatesRecord(GrowingRecord, RecordedStates):
         Parameters
         ----------
         items : array (batch,)
-            Id of each row's item, unique within the record. Token samples are drawn by it.
+            Id of each row's item, unique within its task. Token samples are drawn by it.
         groups : array (batch,), optional
             Image of each row, the unit of sampling; by default each row has its own.
         tasks, answers : array (batch,), optional
@@ -120,20 +154,25 @@ class StatesRecord(GrowingRecord, RecordedStates):
             Labels of another length than `items`, an item that was recorded before, an earlier prompt of which calls
             are missing, or prompts recorded without `expect`.
         """
-        prompts = _prompts(items, groups, tasks, answers)
+        prompts = prompts_from(items, groups, tasks, answers)
         if type(calls) is not int or calls < 1:
             raise ValueError(f"calls: expected a whole number >= 1, got {calls!r}")
         if self._named is False:
             raise ValueError("expect: prompts were already recorded without it; call it before every forward or never")
+        self._refuse_repeated(prompts)
+        self.announce(prompts, calls)
+
+    def announce(self, prompts: tuple[Prompt, ...], calls: int = 1) -> None:
+        """As :meth:`expect`, for prompts that may be recorded already; whatever stores them leaves those out."""
         self._refuse_unfinished()
-        self._refuse_repeated([prompt.item for prompt in prompts])
-        self._announced, self._named = _Announced(prompts, calls), True
+        self._announced, self._named = Announced(prompts, calls), True
 
     def check(self, given: Arguments) -> None:
         """Refuse a call that cannot be recorded, before it has run (called by the hooks)."""
         ids, cache = given.get("input_ids"), cache_in(given)
         if not isinstance(ids, Tensor):
             return
+        self._check_plan()
         earlier, self._latest_ids = self._latest_ids, ids
         announced = self._announced
         past = cache is not None and int(cache.get_seq_length()) > 0
@@ -149,10 +188,10 @@ class StatesRecord(GrowingRecord, RecordedStates):
                 f"states: expected {len(announced.prompts)} rows, as announced by expect, got {len(ids)}; beams and "
                 "several return sequences repeat prompts, so read their states with a plain forward"
             )
-        if announced is None and self._named:
+        if announced is None and (self._named or self._sink is not None):
             raise ValueError(
-                "states: expected states.expect(...) before each forward, as before the first; got a call whose "
-                "items are not known (decoding without a cache reads the prompt again at each step)"
+                "states: expected states.expect(...) before each forward, got a call whose items are not known "
+                "(decoding without a cache reads the prompt again at each step)"
             )
         if announced is None and earlier is not None and _continues(earlier, ids):
             raise ValueError(
@@ -181,24 +220,29 @@ class StatesRecord(GrowingRecord, RecordedStates):
         self._announced.done.append(current)
         if len(self._announced.done) == self._announced.calls:
             ended, self._announced = self._announced, None
-            self._recorded.update(prompt.item for prompt in ended.prompts)
+            self._recorded.update((prompt.task, prompt.item) for prompt in ended.prompts)
             # Its copies may still be under way; those of the call before have arrived by now.
-            self._settle()
+            self.settle()
             self._waiting = ended
 
     def close(self) -> None:
         """Wait for the last copies; refuse prompts of which calls are missing (called when the context closes)."""
-        self._settle()
+        self.settle()
         self._refuse_unfinished()
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
+        """Wait for the copies of the last call and take in its rows (called by whatever reads or stores them)."""
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
-            self._finished.append(rows_of_calls(waiting.done, waiting.prompts, self.layers))
+            block = rows_of_calls(waiting.done, waiting.prompts, self.layers)
+            if self._sink is None:
+                self._finished.append(block)
+            else:
+                self._sink.add(block)
 
-    def _blocks(self) -> Sequence[Block]:
-        self._settle()
-        return self._finished
+    def blocks(self) -> Sequence[Block]:
+        self.settle()
+        return self._finished if self._sink is None else self._sink.blocks()
 
     def _begin(self, call: Call, states: Tensor) -> CallRows | None:
         announced = self._announced
@@ -212,7 +256,7 @@ class StatesRecord(GrowingRecord, RecordedStates):
         if announced is None:
             start = len(self._recorded)
             prompts = tuple(Prompt(str(start + i), str(start + i)) for i in range(len(call.real)))
-            self._announced = announced = _Announced(prompts)
+            self._announced = announced = Announced(prompts)
             self._named = False
         before = announced.done[-1].numbers.after if announced.done else Counts.zero(call)
         numbers = number_tokens(call, before)
@@ -243,11 +287,29 @@ class StatesRecord(GrowingRecord, RecordedStates):
                 "missing calls, or announce the number that there is"
             )
 
-    def _refuse_repeated(self, items: Sequence[str]) -> None:
-        repeated = [item for item in items if item in self._recorded]
-        repeated += [item for item in items if items.count(item) > 1]
+    def _refuse_repeated(self, prompts: Sequence[Prompt]) -> None:
+        keys = [(prompt.task, prompt.item) for prompt in prompts]
+        repeated = [p.item for p, key in zip(prompts, keys, strict=True) if keys.count(key) > 1 or self._known(p)]
         if repeated:
-            raise ValueError(f"items: expected each item once, got {repeated[0]!r} again; leave out what is recorded")
+            raise ValueError(
+                f"items: expected each item once, got {repeated[0]!r} again; states.missing(items) says what is not "
+                "recorded yet"
+            )
+
+    def _known(self, prompt: Prompt) -> bool:
+        stored = self._sink is not None and self._sink.done(prompt.task, prompt.item)
+        return stored or (prompt.task, prompt.item) in self._recorded
+
+    def _check_plan(self) -> None:
+        """Refuse prompts under different plans in one record."""
+        plan = self._plan_now()
+        if self._plan is None:
+            self._plan = plan
+        elif self._plan != plan:
+            raise ValueError(
+                f"states: expected every prompt under the plan {self._plan!r}, got one under {plan!r}; open a record "
+                "for each plan, inside vlm.skipping"
+            )
 
     def _shown(self) -> list[tuple[str, Any]]:
         views = ", ".join(map(str, self.views))
@@ -259,31 +321,9 @@ class StatesRecord(GrowingRecord, RecordedStates):
         ]
 
     def _measured(self) -> dict[str, object]:
-        return {"rows": {str(v): sum(len(b.rows[v].prompt) for b in self._blocks()) for v in self.views}}
-
-
-def _prompts(
-    items: ArrayLike, groups: ArrayLike | None, tasks: ArrayLike | None, answers: ArrayLike | None
-) -> tuple[Prompt, ...]:
-    names = _texts(items, "items", None)
-    if groups is None:
-        groups = names
-    columns = [_texts(groups, "groups", len(names))]
-    columns += [
-        [""] * len(names) if values is None else _texts(values, name, len(names))
-        for name, values in (("tasks", tasks), ("answers", answers))
-    ]
-    return tuple(Prompt(*row) for row in zip(names, *columns, strict=True))
-
-
-def _texts(values: ArrayLike, name: str, length: int | None) -> list[str]:
-    if isinstance(values, str):
-        raise ValueError(f"{name}: expected one label per row of the batch, got the single text {values!r}")
-    labels = as_labels(values, name=name)
-    if labels.ndim != 1 or (length is not None and len(labels) != length):
-        expected = "one label per row" if length is None else f"one label per item, shape ({length},)"
-        raise ValueError(f"{name}: expected {expected}, got shape {np.shape(labels)}")
-    return [str(label) for label in labels.tolist()]
+        if self._sink is not None:  # reading it back would end the chunk that waits
+            return {}
+        return {"rows": {str(v): sum(len(b.rows[v].prompt) for b in self.blocks()) for v in self.views}}
 
 
 def _continues(earlier: Tensor, ids: Tensor) -> bool:

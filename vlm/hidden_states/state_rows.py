@@ -117,8 +117,8 @@ class RecordedStates(ABC):
     depth: int
 
     @abstractmethod
-    def _blocks(self) -> Sequence[Block]:
-        """Everything recorded so far, in order."""
+    def blocks(self) -> Sequence[Block]:
+        """Everything recorded so far, in order; for :meth:`layer` and :meth:`pair`, which most readers want."""
 
     def layer(self, layer: int, view: str | View = "last") -> States:
         """States of one layer.
@@ -142,7 +142,9 @@ class RecordedStates(ABC):
         """
         view = self._check(layer, view)
         parts = [rows.values[layer].wide() for _, rows in self._rows(view) if len(rows.prompt)]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        order = self._order(view)
+        whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return whole if order is None else whole[order]
 
     def pair(self, first: int, second: int, view: str | View = "last") -> StatePair:
         """States of two layers and the image of each row.
@@ -166,6 +168,26 @@ class RecordedStates(ABC):
         """
         x = self.layer(first, view)
         return StatePair(x, self.layer(second, view), self.groups(view))
+
+    def pairs(self, first: int, second: int, view: str | View = "last") -> Iterator[StatePair]:
+        """As :meth:`pair`, piece by piece in the order of recording, for views that do not fit into memory.
+
+        Parameters
+        ----------
+        first, second, view
+            As for :meth:`pair`.
+
+        Yields
+        ------
+        StatePair
+            Some rows; all rows of a prompt come together.
+        """
+        view = self._check(first, view)
+        self._check(second, view)
+        for prompts, rows in self._rows(view):
+            if len(rows.prompt):
+                images = np.array([prompt.image for prompt in prompts], dtype=np.str_)
+                yield StatePair(rows.values[first].wide(), rows.values[second].wide(), images[rows.prompt])
 
     def groups(self, view: str | View = "last") -> Text:
         """Image of each row of a view, as text."""
@@ -199,14 +221,11 @@ class RecordedStates(ABC):
         """
         view = self._check(None, view)
         named = {name: self._names(name, view) for name in ("item", "image", "task", "answer")}
-        parts = [rows for _, rows in self._rows(view)]
-        return Table(
-            {
-                **named,
-                "token": np.concatenate([rows.token for rows in parts]),
-                "block": np.concatenate([rows.block for rows in parts]),
-            }
-        )
+        parts, order = [rows for _, rows in self._rows(view)], self._order(view)
+        token, block = np.concatenate([r.token for r in parts]), np.concatenate([r.block for r in parts])
+        if order is not None:
+            token, block = token[order], block[order]
+        return Table({**named, "token": token, "block": block})
 
     def absent(self, view: str | View) -> int:
         """Number of recorded prompts that have no row in a view, such as prompts without an image in "vision-mean"."""
@@ -218,10 +237,15 @@ class RecordedStates(ABC):
         for prompts, rows in self._rows(view):
             labels = np.array([getattr(prompt, name) for prompt in prompts], dtype=np.str_)
             parts.append(labels[rows.prompt])
-        return np.concatenate(parts)
+        order = self._order(view)
+        return np.concatenate(parts) if order is None else np.concatenate(parts)[order]
+
+    def _order(self, view: View) -> IntArray | None:
+        """How the rows of the blocks are sorted; None to leave them as they are."""
+        return None
 
     def _rows(self, view: View) -> Iterator[tuple[tuple[Prompt, ...], ViewRows]]:
-        return ((block.prompts, block.rows[view]) for block in self._blocks())
+        return ((block.prompts, block.rows[view]) for block in self.blocks())
 
     def _check_view(self, view: str | View) -> View:
         view = View.parse(view)

@@ -189,7 +189,7 @@ def test_float16_that_overflows_is_refused():
         model.model.multi_modal_projector.linear_2.bias += 1e5
     with torch.no_grad(), states(model, dtype="float16") as record:
         model(**batch_for(model))
-        with pytest.raises(ValueError, match=r"dtype: expected states within float16's .* state 0 .*bfloat16"):
+        with pytest.raises(OverflowError, match=r"dtype: expected states within float16's .* state 0 .*bfloat16"):
             record.layer(0, "vision-mean")
 
 
