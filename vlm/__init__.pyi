@@ -8,6 +8,9 @@ from .experiments.measure_run import measure_run
 from .experiments.merging import merged
 from .experiments.spec import Spec, read_spec
 from .experiments.sweep_run import sweep
+from .hidden_states.moment_recorder import MomentsRecord
+from .hidden_states.moment_recording import moments
+from .hidden_states.moment_result import Moments
 from .measure.attention_ratio import AttentionRecord, attention
 from .measure.attention_removal import RemovalRecord, removal
 from .measure.causal_tracing import Noise, Trace, trace
@@ -32,6 +35,8 @@ __all__ = [
     "Family",
     "Lens",
     "LensRecord",
+    "Moments",
+    "MomentsRecord",
     "Noise",
     "Operations",
     "ProbeRecord",
@@ -50,6 +55,7 @@ __all__ = [
     "load",
     "measure_run",
     "merged",
+    "moments",
     "operations",
     "operations_ratio",
     "paired_difference",

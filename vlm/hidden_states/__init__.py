@@ -1,0 +1,1 @@
+"""Hidden states of a model: extracted, stored, and summed into moments."""
