@@ -8,6 +8,7 @@ from .experiments.measure_run import measure_run
 from .experiments.merging import merged
 from .experiments.spec import Spec, read_spec
 from .experiments.sweep_run import sweep
+from .hidden_states.moment_losses import ReconstructionLosses, reconstruction_losses
 from .hidden_states.moment_recorder import MomentsRecord
 from .hidden_states.moment_recording import moments
 from .hidden_states.moment_result import Moments
@@ -40,6 +41,7 @@ __all__ = [
     "Noise",
     "Operations",
     "ProbeRecord",
+    "ReconstructionLosses",
     "Regimes",
     "RemovalRecord",
     "SkipPlan",
@@ -71,6 +73,7 @@ __all__ = [
     "probe",
     "published",
     "read_spec",
+    "reconstruction_losses",
     "regimes",
     "removal",
     "reports",

@@ -237,12 +237,13 @@ class MomentsRecord(GrowingRecord):
         return self._geometry.prepared(rows, self._pilots[key])
 
     def _pilot(self, rows: Tensor, modality: Modality, state: int) -> Tensor:
-        """The shift of a state: that of the shared recording, else about the mean of the first prompt."""
+        """The shift of a state: that of the shared recording, else the mean of the first prompt, roughly."""
         shared = None if self._shared is None else self._shared.pilot(state, modality)
         if shared is not None:
             return torch.as_tensor(shared, dtype=torch.float64, device=rows.device)
-        # Float32 numbers, so that subtracting in float32 uses the same shift.
-        return rows.mean(dim=0, dtype=torch.float64).to(torch.float32).to(torch.float64)
+        # Eight bits: near enough, and then no prompt's means are so small beside the others' that their sum with them
+        # needs more than the 106 bits of an exact sum.
+        return rows.mean(dim=0, dtype=torch.float64).to(torch.bfloat16).to(torch.float64)
 
     def _accumulators(self, modality: Modality, is_pair: bool, group: _Group) -> Accumulators:
         key = modality, is_pair, group.device

@@ -66,7 +66,7 @@ def moments(
         fast on a CPU and costs about 1e-6 of the variance.
     pilot : Moments, optional
         Take the shift of every state from this recording, so that merging is exact; by default the mean of the first
-        prompt, rounded to float32.
+        prompt, rounded to eight bits.
     seed : int
         Determines the projection.
     largest_gib : float
@@ -120,9 +120,11 @@ def moments(
     ...     _ = model(**batch)
     >>> table = sums.table()
     >>> table["identity"].round(3)
-    PLACEHOLDER
+    array([0.098, 0.116, 0.299, 0.143, 0.125, 0.117, 0.064, 0.024, 0.03 ,
+           0.353])
     >>> table["reconstruction"].round(3)
-    PLACEHOLDER
+    array([0.023, 0.028, 0.175, 0.058, 0.066, 0.032, 0.022, 0.006, 0.006,
+           0.057])
     """
     checks.one_of(precision, ("float64", "float32"), name="precision")
     checks.one_of(modality, (*MODALITIES, "both"), name="modality")

@@ -221,6 +221,12 @@ class Moments(Displayed):
         """
         return cls.of(read_moments(path))
 
+    @property
+    def image_keys(self) -> frozenset[int] | None:
+        """Keys of all images, if they were announced."""
+        images = self._store.images
+        return None if images is None else frozenset(int(key) for fold in images for key in fold)
+
     def pilot(self, state: int, modality: Modality) -> FloatArray | None:
         """The shift (width,) of a state; None if no prompt of this modality has come."""
         return self._store.pilots.get((modality, state))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -205,12 +206,10 @@ def test_massive_activations_lose_no_digits():
     errors = []
     for k in (0, 1):
         fit = image % 2 != k
-        # long double, centred first
-        u = (a[fit] - a[fit].mean(0)).astype(np.longdouble)
-        s = float((u**2).sum()) * result.strengths[k] / len(u) * 1.0
-        gram = np.asarray(u.T @ u / len(u), dtype=np.float64)
-        step = (b - a)[fit]
-        w = np.linalg.solve(gram + s * np.eye(8), np.asarray(u.T @ (step - step.mean(0)) / len(u), dtype=np.float64))
+        u = a[fit] - a[fit].mean(0)
+        gram, step = u.T @ u / len(u), (b - a)[fit]
+        shrunk = gram + result.strengths[k] * np.trace(gram) * np.eye(8)
+        w = np.linalg.solve(shrunk, u.T @ (step - step.mean(0)) / len(u))
         left = (b - a)[~fit] - step.mean(0) - (a[~fit] - a[fit].mean(0)) @ w
         errors.append(np.square(left).sum(1).mean())
     assert result.start == "identity"
@@ -245,7 +244,10 @@ def test_bad_folds_are_refused():
     whole = MomentSums.of_rows(x, y, image)
     with pytest.raises(ValueError, match="at least 2 for cross-fitting, got 1"):
         reconstruction((whole,))
-    empty = folds_of(x, y, 2 * image)[0], MomentSums.of_rows(x[: 0 + 1], y[:1])
     with pytest.raises(ValueError, match="one shift"):
         _ = whole + whole.about(np.ones(6), np.ones(6))
-    del empty
+    with pytest.raises(ValueError, match="one projection"):
+        _ = whole + MomentSums.of_rows(x, y, image, basis=np.eye(6)[:2])
+    nobody = replace(whole, prompts=0, tokens=0)
+    with pytest.raises(ValueError, match=r"in each of the 2 folds, got \[4, 0\]; record more images"):
+        reconstruction((whole, nobody))
