@@ -9,6 +9,10 @@ from .experiments.merging import merged
 from .experiments.spec import Spec, read_spec
 from .experiments.sweep_run import sweep
 from .hidden_states.dataset_run import states_run
+from .hidden_states.moment_losses import ReconstructionLosses, reconstruction_losses
+from .hidden_states.moment_recorder import MomentsRecord
+from .hidden_states.moment_recording import moments
+from .hidden_states.moment_result import Moments
 from .hidden_states.recording import states
 from .hidden_states.state_record import StatesRecord
 from .hidden_states.stored_states import StoredStates, read_states
@@ -40,10 +44,13 @@ __all__ = [
     "Family",
     "Lens",
     "LensRecord",
+    "Moments",
+    "MomentsRecord",
     "Noise",
     "Operations",
     "ProbeRecord",
     "Profile",
+    "ReconstructionLosses",
     "Regimes",
     "RemovalRecord",
     "SkipPlan",
@@ -61,6 +68,7 @@ __all__ = [
     "load",
     "measure_run",
     "merged",
+    "moments",
     "operations",
     "operations_ratio",
     "paired_difference",
@@ -82,6 +90,7 @@ __all__ = [
     "published",
     "read_spec",
     "read_states",
+    "reconstruction_losses",
     "regimes",
     "removal",
     "reports",
