@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Unpack
+from typing import Protocol, Unpack
 
+import numpy as np
 import torch
 
 from vlm.evaluation.answering import Answerer, PreparedQuestion, Unusable, alike
 from vlm.evaluation.batch_failures import Refused, TooLarge, in_halves, one_by_one
 from vlm.evaluation.protocols import PROTOCOLS
+from vlm.hidden_states.moment_losses import reconstruction_losses
+from vlm.hidden_states.moment_recording import moments
 from vlm.hidden_states.recording import states
 from vlm.hidden_states.state_record import StatesRecord
 from vlm.hidden_states.views import Views
 from vlm.item import Item
+from vlm.measure.distances import probe
 from vlm.models.types import Model, Processor
-from vlm.notions.choices import ProfileOptions, choices
-from vlm.notions.profile_result import Profile
+from vlm.notions.choices import Choices, ProfileOptions, choices, layer_pairs
+from vlm.notions.measures import Confidence, Measure
+from vlm.notions.profile_result import Place, Profile, joined, profile_table
 from vlm.notions.profiling import profile_states
 from vlm.notions.targets import by_item
+from vlm.notions.token_measures import distance_rows, loss_rows, moment_rows
+from vlm.notions.view_profile import fitting_rows
 
 
 def profile(
@@ -32,6 +39,8 @@ def profile(
     views: Views = ("last", "vision-mean"),
     layers: Sequence[int] | None = None,
     batch_size: int = 8,
+    tokens: bool = True,
+    project: int | None = None,
     **options: Unpack[ProfileOptions],
 ) -> Profile:
     """Measure what the layers of a model share, in all four notions and their neighbours.
@@ -54,6 +63,11 @@ def profile(
         States to record; all by default.
     batch_size : int
         Items per forward call.
+    tokens : bool
+        Also measure all image tokens and all text tokens, as the views "vision" and "text": distances, and sums from
+        which affine maps are fitted, whose error is certified on the other images.
+    project : int, optional
+        Project the input side of these maps onto so many directions, for wide models; see :func:`vlm.moments`.
     **options
         Keyword options, shared with :func:`vlm.profile_states`:
 
@@ -125,20 +139,61 @@ def profile(
     >>> print(profile.shown(digits=2, method="ridge: Brier score")["value"][1])
     -0.15 [-0.64, 0.36]
     """
-    choices(options)  # refuse a wrong option before the model runs
+    chosen = choices(options)  # refuse a wrong option before the model runs
     if not items:
         raise ValueError("items: expected at least one item, got none")
     keys = item_keys(items)
     wanted = by_item(target, keys)
+    bar = options.get("progress", True)
     with torch.inference_mode(), states(model, views=views, layers=layers) as record:
-        progress = options.get("progress", True)
-        refused = run_prompts(model, processor, items, record, batch_size=batch_size, progress=progress)
-    if len(refused) == len(items):
-        raise ValueError(f"items: none of the {len(items)} could be put to the model; the first: {refused[0]}")
+        pairs = layer_pairs(chosen.pairs, record.layers)
+        run = Prompts(model, processor, record, batch_size=batch_size, progress=bar)
+        if tokens:
+            sums = _all_tokens(run, items, pairs, chosen, project)
+        else:
+            sums = []
+            run.over(items)
+    if len(run.refused) == len(items):
+        raise ValueError(f"items: none of the {len(items)} could be put to the model; the first: {run.refused[0]}")
     result = profile_states(record, target=wanted, **options)
     settings = {**result.settings, "target": target if isinstance(target, str) else "given", "items": len(items)}
-    notes = tuple(f"item {line}" for line in refused)
-    return replace(result, settings=settings, notes=notes + result.notes)
+    table = joined(result.table, profile_table(sums))
+    return replace(
+        result, table=table, settings=settings, notes=(*(f"item {line}" for line in run.refused), *result.notes)
+    )
+
+
+def _all_tokens(
+    run: Prompts, items: Sequence[Item], pairs: Sequence[tuple[int, int]], chosen: Choices, project: int | None
+) -> list[tuple[Place, Measure]]:
+    """Run all prompts, and what all of their tokens say: maps are fitted on some images and judged on the others."""
+    groups = np.array([image_key(item) for item in items])
+    split = fitting_rows(groups, chosen.fit_share, chosen.seed)
+    first = [item for item, fits in zip(items, split, strict=True) if fits]
+    rest = [item for item, fits in zip(items, split, strict=True) if not fits]
+    confidence = Confidence(chosen.confidence, chosen.simultaneous or len(pairs))
+    rows: list[tuple[Place, Measure]] = []
+    reconstruct = {"next state", "similarity", "mutual information", "effective rank"} & set(chosen.notions)
+    with probe(run.model, thresholds=chosen.t) as distances:
+        if reconstruct:
+            with moments(run.model, pairs=pairs, normalise=True, project=project) as sums:
+                run.over(first, also=sums)
+            fitted = sums.moments()
+            table = fitted.table()
+            rows += moment_rows(table, notions=chosen.notions, images=len({image_key(item) for item in run.asked}))
+            if "next state" in chosen.notions:
+                with reconstruction_losses(run.model, fitted) as losses:
+                    run.over(rest, also=losses)
+                rows += loss_rows(losses, pairs, confidence=confidence)
+            else:
+                run.over(rest)
+        else:
+            run.over(first)
+            run.over(rest)
+    asked = [image_key(item) for item in run.asked]
+    return rows + distance_rows(
+        distances.table(), asked, pairs, t=chosen.t, notions=chosen.notions, confidence=confidence
+    )
 
 
 def item_keys(items: Sequence[Item]) -> list[str]:
@@ -156,40 +211,75 @@ def item_keys(items: Sequence[Item]) -> list[str]:
     return keys
 
 
-def run_prompts(
-    model: Model,
-    processor: Processor,
-    items: Sequence[Item],
-    record: StatesRecord,
-    *,
-    batch_size: int,
-    progress: bool,
-) -> list[str]:
-    """Run every prompt once under a record that is open; the items that could not be, with the reason."""
-    from tqdm import tqdm
+def image_key(item: Item) -> str:
+    """The image of an item among all data sets."""
+    return f"{item.dataset}/{item.image_id}"
 
-    answerer = Answerer(model, processor, PROTOCOLS["skip-it"])
-    refused: list[str] = []
 
-    def forward(questions: Sequence[PreparedQuestion], attempt: int) -> list[None]:
+class Groups(Protocol):
+    """A record that has to be told the image of each row of a call."""
+
+    def expect(self, groups: Sequence[str]) -> None:
+        """Say which image each row of the next call is about."""
+
+
+@dataclass(eq=False)
+class Prompts:
+    """A model that reads prompts under records that are open.
+
+    Attributes
+    ----------
+    model, processor
+        As `vlm.load` returns them.
+    record : StatesRecord
+        Hidden states; told what every row is.
+    batch_size, progress
+        Items per call, and whether to show a bar.
+    asked : list of Item
+        Those that the model has read, in the order of the samples.
+    refused : list of str
+        Those that could not be put to it, with the reason.
+    """
+
+    model: Model
+    processor: Processor
+    record: StatesRecord
+    batch_size: int = 8
+    progress: bool = True
+    asked: list[Item] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+
+    def over(self, items: Sequence[Item], *, also: Groups | None = None) -> None:
+        """Run each prompt once; `also` is another open record."""
+        from tqdm import tqdm
+
+        answerer = Answerer(self.model, self.processor, PROTOCOLS["skip-it"])
+        starts = range(0, len(items), self.batch_size)
+        for start in tqdm(starts, desc="states", disable=None if self.progress else True):
+            batch = items[start : start + self.batch_size]
+            questions = answerer.questions(batch)
+            for item, question in zip(batch, questions, strict=True):
+                if isinstance(question, Unusable):
+                    self.refused.append(f"{item.dataset}/{item.id}: {question.reason}")
+            for group in alike([q for q in questions if isinstance(q, PreparedQuestion)]):
+                call = partial(one_by_one, partial(self._forward, answerer, also))
+                for question, result in zip(group, in_halves(call, group), strict=True):
+                    if isinstance(result, (TooLarge, Refused)):
+                        self.refused.append(f"{question.item.dataset}/{question.item.id}: {result.reason}")
+
+    def _forward(
+        self, answerer: Answerer, also: Groups | None, questions: Sequence[PreparedQuestion], attempt: int
+    ) -> list[None]:
         asked = [question.item for question in questions]
-        record.expect(
+        images = [image_key(item) for item in asked]
+        self.record.expect(
             item_keys(asked),
-            groups=[f"{item.dataset}/{item.image_id}" for item in asked],
+            groups=images,
             tasks=[item.dataset for item in asked],
             answers=[item.answers[0] if item.answers else "" for item in asked],
         )
-        model(**answerer.inputs(questions), logits_to_keep=1)
+        if also is not None:
+            also.expect(images)
+        self.model(**answerer.inputs(questions), logits_to_keep=1)
+        self.asked += asked
         return [None] * len(asked)
-
-    starts = tqdm(range(0, len(items), batch_size), desc="states", disable=None if progress else True)
-    for start in starts:
-        questions = answerer.questions(items[start : start + batch_size])
-        for item, question in zip(items[start : start + batch_size], questions, strict=True):
-            if isinstance(question, Unusable):
-                refused.append(f"{item.dataset}/{item.id}: {question.reason}")
-        for group in alike([q for q in questions if isinstance(q, PreparedQuestion)]):
-            for question, result in zip(group, in_halves(partial(one_by_one, forward), group), strict=True):
-                if isinstance(result, (TooLarge, Refused)):
-                    refused.append(f"{question.item.dataset}/{question.item.id}: {result.reason}")
-    return refused

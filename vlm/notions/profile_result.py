@@ -182,3 +182,10 @@ def chain_table(rows: Sequence[tuple[Place, Checked]]) -> Table:
     columns |= {name: np.array([getattr(c, name) for c in checks]) for name in ("right", "ratio", "trivial")}
     columns |= {name: np.array([getattr(c, name) for c in checks], dtype=np.str_) for name in ("verdict", "says")}
     return Table(columns)
+
+
+def joined(first: Table, second: Table) -> Table:
+    """The rows of two tidy tables of measures."""
+    if not len(second):
+        return first
+    return Table({name: np.concatenate([values, second[name]]) for name, values in first.columns.items()})

@@ -15,6 +15,7 @@ from tests.support.toy_transformer import ToyTransformer
 from vlm.__main__ import main
 from vlm.item import Item
 from vlm.notions.choices import Choices, choices, layer_pairs
+from vlm.notions.measured_profile import Prompts
 from vlm.notions.measures import NOTIONS
 from vlm.notions.profile_page import write_profile
 from vlm.notions.profile_result import value_in_words
@@ -41,12 +42,19 @@ def measured(tiny, items):
     model, processor = tiny
     options = {"views": ("last", "vision-mean"), "layers": (2, 5, 10), "batch_size": 50}
     found = vlm.profile(
-        model, processor, items, notions=QUICK, predictors="ridge", codes=6, replicates=4, progress=False, **options
+        model,
+        processor,
+        items,
+        notions=QUICK,
+        predictors="ridge",
+        codes=6,
+        replicates=4,
+        tokens=False,
+        progress=False,
+        **options,
     )
-    from vlm.notions.measured_profile import run_prompts
-
     with vlm.states(model, views=options["views"], layers=options["layers"]) as states:
-        run_prompts(model, processor, items, states, batch_size=50, progress=False)
+        Prompts(model, processor, states, batch_size=50, progress=False).over(items)
     return found, states
 
 
