@@ -250,11 +250,9 @@ class ViewProfile:
         try:
             target, words, groups = self._answered(codes)
         except ValueError:
-            # Without answers the statements about X and Y alone are still worth reading.
-            groups = self.groups[~self.fit]
-            return check_theorems(
-                world_of(joint_distribution(np.zeros(len(groups), np.int64), codes, groups, 1), codes)
-            )
+            # Without answers the statements about X and Y alone are still worth reading: T is one of two classes.
+            target_codes, words, groups = np.zeros((~self.fit).sum(), dtype=np.int64), codes, self.groups[~self.fit]
+            return check_theorems(world_of(joint_distribution(target_codes, words, groups, 2), words))
         return check_theorems(world_of(joint_distribution(target.codes, words, groups, len(target.classes)), words))
 
 

@@ -242,7 +242,7 @@ def test_every_theorem_holds_on_codewords_and_verdicts_are_right(layers):
 def test_a_violated_theorem_is_an_error(layers, monkeypatch):
     x, y, groups, _ = layers
     codes = pair_codes((x, y), (x, y), size=4, radius=None, seed=0)
-    world = world_of(joint_distribution(np.zeros(240, dtype=int), codes, groups, 1), codes)
+    world = world_of(joint_distribution(np.zeros(240, dtype=int), codes, groups, 2), codes)
     monkeypatch.setattr(FiniteWorld, "entropy_x_given_y", property(lambda self: 99.0))
     with pytest.raises(RuntimeError, match="violated on the codewords"):
         check_theorems(world)
