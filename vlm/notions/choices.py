@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Literal, TypedDict, get_args
+from typing import Literal, TypeAlias, TypedDict, get_args
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from vlm.notions.measures import NOTIONS, Notion
 from vlm.notions.task_losses import Predictor
 from vlm.notions.usable_measures import READERS, Reader
 
-Pairs = Literal["adjacent", "entry"] | Sequence[tuple[int, int]]
+Pairs: TypeAlias = Literal["adjacent", "entry"] | Sequence[tuple[int, int]]
 
 
 class ProfileOptions(TypedDict, total=False):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Protocol, Unpack
+from typing import Any, Protocol, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,7 @@ class HiddenStates(Protocol):
     def views(self) -> Sequence[object]:
         """The recorded views."""
 
-    def layer(self, layer: int, view: str) -> FloatArray:
+    def layer(self, layer: int, view: str) -> NDArray[np.floating[Any]]:
         """States (rows, d) of a layer."""
 
     def groups(self, view: str) -> NDArray[np.str_]:

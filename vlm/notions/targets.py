@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from redundancy.array_types import BoolArray, FloatArray, IntArray
 
 OTHER = "(other)"
-Targets = str | Mapping[str, object]
+Targets: TypeAlias = str | Mapping[str, object]
 
 
 @dataclass(frozen=True, eq=False)
