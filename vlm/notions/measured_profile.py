@@ -19,7 +19,7 @@ from vlm.hidden_states.recording import states
 from vlm.hidden_states.state_record import StatesRecord
 from vlm.hidden_states.views import Views
 from vlm.item import Item
-from vlm.measure.distances import probe
+from vlm.measure.distances import ProbeRecord, probe
 from vlm.models.types import Model, Processor
 from vlm.notions.choices import Choices, ProfileOptions, choices, layer_pairs
 from vlm.notions.measures import Confidence, Measure
@@ -132,7 +132,15 @@ def profile(
     >>> items = list(vlm.datasets.read("tiny", limit=200))
     >>> notions = ("geometric", "functional")
     >>> profile = vlm.profile(
-    ...     model, processor, items, views="last", layers=(4, 7, 10), notions=notions, predictors="ridge"
+    ...     model,
+    ...     processor,
+    ...     items,
+    ...     views="last",
+    ...     layers=(4, 7, 10),
+    ...     notions=notions,
+    ...     predictors="ridge",
+    ...     tokens=False,
+    ...     progress=False,
     ... )
     >>> profile
     Profile(2 pairs of layers, views last, 40 images, 8 rows)
@@ -148,10 +156,11 @@ def profile(
     with torch.inference_mode(), states(model, views=views, layers=layers) as record:
         pairs = layer_pairs(chosen.pairs, record.layers)
         run = Prompts(model, processor, record, batch_size=batch_size, progress=bar)
+        sums: list[tuple[Place, Measure]] = []
+        missing: tuple[str, ...] = ()
         if tokens:
-            sums = _all_tokens(run, items, pairs, chosen, project)
+            sums, missing = _all_tokens(run, items, pairs, chosen, project)
         else:
-            sums = []
             run.over(items)
     if len(run.refused) == len(items):
         raise ValueError(f"items: none of the {len(items)} could be put to the model; the first: {run.refused[0]}")
@@ -159,13 +168,16 @@ def profile(
     settings = {**result.settings, "target": target if isinstance(target, str) else "given", "items": len(items)}
     table = joined(result.table, profile_table(sums))
     return replace(
-        result, table=table, settings=settings, notes=(*(f"item {line}" for line in run.refused), *result.notes)
+        result,
+        table=table,
+        settings=settings,
+        notes=(*(f"item {line}" for line in run.refused), *missing, *result.notes),
     )
 
 
 def _all_tokens(
     run: Prompts, items: Sequence[Item], pairs: Sequence[tuple[int, int]], chosen: Choices, project: int | None
-) -> list[tuple[Place, Measure]]:
+) -> tuple[list[tuple[Place, Measure]], tuple[str, ...]]:
     """Run all prompts, and what all of their tokens say: maps are fitted on some images and judged on the others."""
     groups = np.array([image_key(item) for item in items])
     split = fitting_rows(groups, chosen.fit_share, chosen.seed)
@@ -178,8 +190,13 @@ def _all_tokens(
         if reconstruct:
             with moments(run.model, pairs=pairs, normalise=True, project=project) as sums:
                 run.over(first, also=sums)
-            fitted = sums.moments()
-            table = fitted.table()
+            try:
+                fitted = sums.moments()
+                table = fitted.table()
+            except ValueError as reason:  # too few images to fit and to judge
+                absent = "next state: no maps of all tokens"
+                run.over(rest)
+                return _distances(run, distances, pairs, chosen, confidence), (f"{absent}: {reason}",)
             rows += moment_rows(table, notions=chosen.notions, images=len({image_key(item) for item in run.asked}))
             if "next state" in chosen.notions:
                 with reconstruction_losses(run.model, fitted) as losses:
@@ -190,10 +207,21 @@ def _all_tokens(
         else:
             run.over(first)
             run.over(rest)
-    asked = [image_key(item) for item in run.asked]
-    return rows + distance_rows(
-        distances.table(), asked, pairs, t=chosen.t, notions=chosen.notions, confidence=confidence
-    )
+    return [*rows, *_distances(run, distances, pairs, chosen, confidence)], ()
+
+
+def _distances(
+    run: Prompts,
+    distances: ProbeRecord,
+    pairs: Sequence[tuple[int, int]],
+    chosen: Choices,
+    confidence: Confidence,
+) -> list[tuple[Place, Measure]]:
+    if not run.asked:
+        return []
+    images = [image_key(item) for item in run.asked]
+    table = distances.table()
+    return distance_rows(table, images, pairs, t=chosen.t, notions=chosen.notions, confidence=confidence)
 
 
 def item_keys(items: Sequence[Item]) -> list[str]:

@@ -66,7 +66,7 @@ def plot_notion(ax: Axes, profile: Profile, notion: str, *, method: str | None =
     >>> ax = Figure().subplots()
     >>> vlm.plot_notion(ax, profile, "geometric")
     >>> [line.get_label() for line in ax.containers]
-    ['last', 'vision-mean']
+    ['last', 'vision-mean', 'vision', 'text']
     """
     rows = profile.rows(notion=notion)
     methods = list(dict.fromkeys(rows["method"].tolist()))
@@ -117,9 +117,8 @@ def plot_usable_information(ax: Axes, profile: Profile, *, reader: str = "linear
     >>> from matplotlib.figure import Figure
     >>> model, processor = vlm.load("tiny")
     >>> items = list(vlm.datasets.read("tiny", limit=50))
-    >>> profile = vlm.profile(
-    ...     model, processor, items, layers=(0, 5, 10), notions="usable information", readers="linear", progress=False
-    ... )
+    >>> wanted = {"notions": "usable information", "readers": "linear", "tokens": False, "progress": False}
+    >>> profile = vlm.profile(model, processor, items, layers=(0, 5, 10), **wanted)
     >>> ax = Figure().subplots()
     >>> vlm.plot_usable_information(ax, profile)
     >>> ax.get_xlabel()
@@ -167,7 +166,8 @@ def plot_pid(ax: Axes, profile: Profile, *, view: str = "last") -> None:
     >>> from matplotlib.figure import Figure
     >>> model, processor = vlm.load("tiny")
     >>> items = list(vlm.datasets.read("tiny", limit=100))
-    >>> profile = vlm.profile(model, processor, items, layers=(6, 8, 10), views="last", notions="pid", progress=False)
+    >>> wanted = {"notions": "pid", "views": "last", "tokens": False, "progress": False}
+    >>> profile = vlm.profile(model, processor, items, layers=(6, 8, 10), **wanted)
     >>> ax = Figure().subplots()
     >>> vlm.plot_pid(ax, profile)
     >>> [bars.get_label() for bars in ax.containers]
