@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 
 FOUR = ("geometric", "proximal", "functional", "informational")
 _COLOURS = ("#c4622d", "#0b6e99", "#7a3b8f", "#2d8f6f", "#8a6d1b", "#8a8a8a")
-_VIEW_COLOURS = {"last": "#c4622d", "vision-mean": "#0b6e99", "text-mean": "#7a3b8f"}
+_VIEW_COLOURS = {
+    "last": "#c4622d",
+    "vision-mean": "#0b6e99",
+    "text-mean": "#7a3b8f",
+    "vision": "#7fb8d4",
+    "text": "#e0a98c",
+}
 _ATOM_COLOURS = {"redundant": "#8a8a8a", "unique_x": "#c4622d", "unique_y": "#0b6e99", "synergistic": "#7a3b8f"}
 _LABELS = {
     "geometric": "mean cosine distance",
@@ -66,7 +72,7 @@ def plot_notion(ax: Axes, profile: Profile, notion: str, *, method: str | None =
     >>> ax = Figure().subplots()
     >>> vlm.plot_notion(ax, profile, "geometric")
     >>> [line.get_label() for line in ax.containers]
-    ['last', 'vision-mean', 'vision', 'text']
+    ['last', 'vision-mean', 'all vision tokens', 'all text tokens']
     """
     rows = profile.rows(notion=notion)
     methods = list(dict.fromkeys(rows["method"].tolist()))
@@ -237,7 +243,10 @@ def _with_intervals(ax: Axes, x: np.ndarray, line: Table, *, label: str, colour:
     value, low, high = line["value"], line["low"], line["high"]
     down = np.where(np.isfinite(low), np.maximum(value - low, 0.0), 0.0)
     up = np.where(np.isfinite(high), np.maximum(high - value, 0.0), 0.0)
-    ax.errorbar(x, value, yerr=[down, up], fmt="o-", ms=4, lw=1.2, capsize=2, color=colour, label=label)
+    # what all tokens say stands behind what one vector says
+    style, order = ("s--", 1) if label in ("vision", "text") else ("o-", 2)
+    name = f"all {label} tokens" if label in ("vision", "text") else label
+    ax.errorbar(x, value, [down, up], fmt=style, ms=4, lw=1.2, capsize=2, color=colour, label=name, zorder=order)
 
 
 def _colour(view: str, number: int) -> str:
