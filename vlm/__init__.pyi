@@ -14,6 +14,14 @@ from .experiments.merging import merged
 from .experiments.score_layers import rescore
 from .experiments.spec import Spec, read_spec
 from .experiments.sweep_run import sweep
+from .hidden_states.dataset_run import states_run
+from .hidden_states.moment_losses import ReconstructionLosses, reconstruction_losses
+from .hidden_states.moment_recorder import MomentsRecord
+from .hidden_states.moment_recording import moments
+from .hidden_states.moment_result import Moments
+from .hidden_states.recording import states
+from .hidden_states.state_record import StatesRecord
+from .hidden_states.stored_states import StoredStates, read_states
 from .measure.attention_ratio import AttentionRecord, attention
 from .measure.attention_removal import RemovalRecord, removal
 from .measure.causal_tracing import Noise, Trace, trace
@@ -23,6 +31,10 @@ from .measure.error_propagation import Consequences, consequences
 from .measure.logit_lens import Lens, LensRecord, lens
 from .measure.plan_damage import damage
 from .models.families import FAMILIES, Family
+from .notions.measured_profile import profile
+from .notions.notion_figures import plot_notion, plot_pid, plot_usable_information
+from .notions.profile_result import Profile
+from .notions.profiling import profile_states
 from .planner.optimizing import optimize
 from .plans.cost import Cost, Operations, operations, operations_ratio, plan_cost
 from .plans.plan import SkipPlan
@@ -44,13 +56,19 @@ __all__ = [
     "Family",
     "Lens",
     "LensRecord",
+    "Moments",
+    "MomentsRecord",
     "Noise",
     "Operations",
     "ProbeRecord",
+    "Profile",
+    "ReconstructionLosses",
     "Regimes",
     "RemovalRecord",
     "SkipPlan",
     "Spec",
+    "StatesRecord",
+    "StoredStates",
     "Table",
     "Trace",
     "apply",
@@ -67,6 +85,7 @@ __all__ = [
     "load",
     "measure_run",
     "merged",
+    "moments",
     "operations",
     "operations_ratio",
     "optimize",
@@ -75,14 +94,21 @@ __all__ = [
     "plot_attention",
     "plot_consequences",
     "plot_lens",
+    "plot_notion",
+    "plot_pid",
     "plot_redundancy",
     "plot_regimes",
     "plot_sweep",
     "plot_trace",
+    "plot_usable_information",
     "prefill_times",
     "probe",
+    "profile",
+    "profile_states",
     "published",
     "read_spec",
+    "read_states",
+    "reconstruction_losses",
     "regimes",
     "removal",
     "reports",
@@ -92,6 +118,8 @@ __all__ = [
     "selectors",
     "skipping",
     "speculative",
+    "states",
+    "states_run",
     "sweep",
     "tiny",
     "trace",

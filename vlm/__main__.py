@@ -22,10 +22,12 @@ from vlm.commands import (
     experiment,
     listing,
     merge,
+    notions,
     optimize,
     plan,
     report,
     score,
+    states,
 )
 
 _PACKAGES = Path(__file__).resolve().parents[1]
@@ -33,6 +35,8 @@ _ADD_COMMANDS = (
     demo.add,
     listing.add,
     experiment.add_measure,
+    states.add,
+    notions.add,
     plan.add,
     optimize.add,
     experiment.add_sweep,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from vlm.commands.arguments import Commands, positive, print_written
+from vlm.commands.arguments import Commands, HelpFormatter, positive, print_written
 
 
 def add(commands: Commands) -> None:
@@ -13,7 +13,7 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser(
         "check",
         help="are plans exact, and what do they save, on your own model and machine",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
         epilog="example: python -m vlm check --model llava-hf/llava-1.5-7b-hf --dtype bfloat16 --device cuda:0\n\n"
         "Prints one page, which belongs into a bug report; the exit status is 0 only if nothing fails.",
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from vlm.commands.arguments import Commands, print_written
+from vlm.commands.arguments import Commands, HelpFormatter, print_written
 
 
 def add(commands: Commands) -> None:
@@ -12,7 +12,7 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser(
         "compare",
         help="paired differences of accuracy between two runs or between plans, with certificates that hold together",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
         epilog="examples:\n  python -m vlm compare runs/0123456789ab runs/ba9876543210\n"
         '  python -m vlm compare runs/0123456789ab --plans "vision:0-4" "vision:0-8" --reference none\n'
         "  python -m vlm compare runs/0123456789ab runs/0123456789ab/scores/exact-2-abcdef",

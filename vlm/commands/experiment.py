@@ -47,16 +47,9 @@ def _add(commands: Commands, name: str, text: str, run: Callable[[argparse.Names
     parser.set_defaults(run=run)
     experiment = parser.add_argument_group("what is computed (names the directory)")
     experiment.add_argument("spec", nargs="?", help="TOML file; the flags below override it")
-    experiment.add_argument("--model", help="tiny, a folder or a hub id; default: tiny")
-    experiment.add_argument("--revision", help="branch, tag or commit on the hub")
+    add_model(experiment)
     experiment.add_argument("--dtype", help="float32, bfloat16, ...; default: the checkpoint's own")
-    experiment.add_argument("--attention", help="sdpa, eager or flash_attention_2, ...; default: sdpa")
-    experiment.add_argument("--data", nargs="+", metavar="DATA", help="NAME, NAME=SOURCE or LABEL:NAME=SOURCE")
-    experiment.add_argument("--limit", type=positive, help="items of each data set, drawn with its seed")
-    experiment.add_argument("--data-seed", type=int, metavar="SEED", help="chooses the items; default: 0")
-    experiment.add_argument("--protocol", help="skip-it or lmms-eval; default: skip-it")
-    experiment.add_argument("--batch-size", type=positive, help="items per call; default: 8")
-    experiment.add_argument("--seed", type=int, help="random seed of the model, set before every call; default: 0")
+    add_data(experiment)
     if name == "sweep":
         experiment.add_argument(
             "--plan", nargs="+", dest="plans", metavar="PLAN", help='such as "vision:0-4+24-32", or plan.json'
@@ -67,6 +60,28 @@ def _add(commands: Commands, name: str, text: str, run: Callable[[argparse.Names
             "--judge", help='"rule", "chat:MODEL", "composite:MODEL" or "recorded:FILE"; default: rule'
         )
         experiment.add_argument("--confidence", type=float, help="of the intervals in the tables; default: 0.95")
+    add_worker(parser)
+
+
+def add_model(group: argparse._ArgumentGroup) -> None:
+    """Add the flags that name a model."""
+    group.add_argument("--model", help="tiny, a folder or a hub id; default: tiny")
+    group.add_argument("--revision", help="branch, tag or commit on the hub")
+    group.add_argument("--attention", help="sdpa, eager or flash_attention_2, ...; default: sdpa")
+
+
+def add_data(group: argparse._ArgumentGroup) -> None:
+    """Add the flags that name data sets and how they are asked."""
+    group.add_argument("--data", nargs="+", metavar="DATA", help="NAME, NAME=SOURCE or LABEL:NAME=SOURCE")
+    group.add_argument("--limit", type=positive, help="items of each data set, drawn with its seed")
+    group.add_argument("--data-seed", type=int, metavar="SEED", help="chooses the items; default: 0")
+    group.add_argument("--protocol", help="skip-it or lmms-eval; default: skip-it")
+    group.add_argument("--batch-size", type=positive, help="items per call; default: 8")
+    group.add_argument("--seed", type=int, help="random seed of the model, set before every call; default: 0")
+
+
+def add_worker(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Add the flags that say which worker this is, and where it works."""
     worker = parser.add_argument_group("how it is computed (changes no result)")
     worker.add_argument("--out", default="runs", help="folder in which run directories are created; default: runs")
     worker.add_argument("--shard", metavar="K/N", help="do part K of N; default: from a Slurm array or torchrun")
@@ -75,6 +90,7 @@ def _add(commands: Commands, name: str, text: str, run: Callable[[argparse.Names
     worker.add_argument("--retry-failed", action="store_true", help="try failed items again")
     worker.add_argument("--dry-run", action="store_true", help="print items, tokens, requests, memory, hours, and stop")
     worker.add_argument("--quiet", action="store_true", help="no progress bar")
+    return worker
 
 
 def _measure(options: argparse.Namespace) -> int:
@@ -82,7 +98,7 @@ def _measure(options: argparse.Namespace) -> int:
     from vlm.experiments.measurement_tables import write_tables
     from vlm.experiments.worker import nothing_done
 
-    spec, worker = _spec(options), _worker_options(options)
+    spec, worker = spec_from(options), worker_options(options)
     if options.dry_run:
         return _print_forecast(spec, options, "measurement")
     folder = measure_run(spec, options.out, **worker)
@@ -98,7 +114,7 @@ def _sweep(options: argparse.Namespace) -> int:
     from vlm.experiments.sweep_run import sweep
     from vlm.experiments.worker import nothing_done
 
-    spec, worker = _spec(options), _worker_options(options)
+    spec, worker = spec_from(options), worker_options(options)
     if options.dry_run:
         return _print_forecast(spec, options, "sweep")
     folder = sweep(spec, options.out, **worker)
@@ -126,7 +142,7 @@ def _print_forecast(spec: Spec, options: argparse.Namespace, purpose: Literal["s
     return 0
 
 
-def _spec(options: argparse.Namespace) -> Spec:
+def spec_from(options: argparse.Namespace) -> Spec:
     """The experiment that the flags and the TOML file describe."""
     from vlm.experiments.spec import read_spec
     from vlm.plans.plan_file import PlanFile
@@ -176,7 +192,7 @@ def _data(text: str) -> dict[str, str]:
     return {"name": name} | ({"source": source} if source else {}) | ({"label": label} if colon else {})
 
 
-class _WorkerOptions(TypedDict):
+class WorkerOptions(TypedDict):
     """How a worker carries out its part; none of it changes the results."""
 
     part: Shard
@@ -186,7 +202,8 @@ class _WorkerOptions(TypedDict):
     progress: bool
 
 
-def _worker_options(options: argparse.Namespace) -> _WorkerOptions:
+def worker_options(options: argparse.Namespace) -> WorkerOptions:
+    """How the flags say that the work is carried out."""
     from vlm.experiments.shards import shard
 
     return {

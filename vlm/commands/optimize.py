@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from vlm.commands.arguments import Commands, positive
+from vlm.commands.arguments import Commands, HelpFormatter, positive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +28,7 @@ def add(commands: Commands) -> None:
     parser: argparse.ArgumentParser = commands.add_parser(
         "optimize",
         help="the cheapest plan that provably loses at most what you allow",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
         epilog=_EPILOG,
     )
     parser.set_defaults(run=_optimize)

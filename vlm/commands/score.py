@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from vlm.commands.arguments import Commands, print_written
+from vlm.commands.arguments import Commands, HelpFormatter, print_written
 
 
 def add(commands: Commands) -> None:
@@ -13,7 +13,7 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser(
         "score",
         help="score a run's kept answers again by another rule, protocol or judge; needs no model",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
         epilog="examples:\n  python -m vlm score runs/0123456789ab --scorer exact\n"
         "  python -m vlm score runs/0123456789ab --judge chat:gpt-5\n\n"
         "The scores become a layer in RUN/scores, beside those of the run.",

@@ -12,14 +12,19 @@ from numpy.typing import ArrayLike
 
 from redundancy.display import Displayed
 from vlm import tiny
+from vlm.datasets.reading import read
 from vlm.decisions.conditions import Decision, decide
 from vlm.evaluation.accuracy import TOLERANCE, certified_layer
 from vlm.evaluation.plan_accuracy import PlanAccuracy, prompt_batch
 from vlm.evaluation.timing import prefill_times
+from vlm.item import Item
 from vlm.measure.attention_ratio import AttentionRecord, attention
 from vlm.measure.distances import ProbeRecord, probe
 from vlm.models.loading import load
 from vlm.models.types import Model, Processor
+from vlm.notions.measured_profile import profile
+from vlm.notions.profile_result import Profile
+from vlm.notions.readable_tables import summary
 from vlm.plans.plan import INDEX_CONVENTION, SkipPlan
 from vlm.table import Table
 
@@ -61,6 +66,7 @@ class Report(TypedDict):
     seed: int
     conditions: Mapping[str, object]
     versions: Mapping[str, str]
+    notions: list[dict[str, object]]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -79,6 +85,8 @@ class Outcome(Displayed):
         No skip, the plan, and deliberately bad plans, side by side.
     report : Report
         Contents of `report.json`.
+    notions : Profile
+        What two layers share, in the four notions, on the measurement images.
     """
 
     decision: Decision
@@ -87,6 +95,7 @@ class Outcome(Displayed):
     sweep: Table
     comparison: Table
     report: Report
+    notions: Profile
 
 
 def run_demo(
@@ -141,9 +150,11 @@ def run_demo(
     sweep = _sweep(accuracy_of, depth, bar)
     comparison = _compare(accuracy_of, decision.plan, certified, depth)
     say(comparison.text() + "\n")
-    report = _report(name, decision, accuracy_of, comparison, limit=limit, seed=seed)
+    notions = measure_notions(model, processor, limit=limit, seed=seed, batch_size=batch_size, progress=progress)
+    say(summary(notions).text() + "\n")
+    report = _report(name, decision, accuracy_of, comparison, limit=limit, seed=seed, notions=_numbers(notions))
     say(_summary(report))
-    return Outcome(decision, record, seen, sweep, comparison, report)
+    return Outcome(decision, record, seen, sweep, comparison, report, notions)
 
 
 def measure_questions(
@@ -155,6 +166,31 @@ def measure_questions(
         for start in bar(starts, "measure"):
             model(**prompt_batch(model, processor, questions[start : start + batch_size]), logits_to_keep=1)
     return record, seen
+
+
+def measure_notions(
+    model: Model, processor: Processor, *, limit: int, seed: int, batch_size: int, progress: bool
+) -> Profile:
+    """The four notions along depth and usable information, for the last prompt token and the mean image token."""
+    items = [item for item in read("tiny", split="validation", limit=limit, seed=seed) if isinstance(item, Item)]
+    return profile(
+        model,
+        processor,
+        items,
+        notions=("geometric", "proximal", "functional", "next state", "informational", "usable information"),
+        predictors="ridge",
+        readers="linear",
+        tokens=False,
+        batch_size=batch_size,
+        progress=progress,
+    )
+
+
+def _numbers(notions: Profile) -> list[dict[str, object]]:
+    """The rows that have certified limits, for `report.json`."""
+    names = ("layer", "later", "view", "notion", "method", "value", "low", "high", "images", "unit")
+    rows = [row for row in notions.rows().rows() if row["guarantee"].startswith("certified")]
+    return [{name: row[name] for name in names} for row in rows]
 
 
 def _sweep(accuracy_of: PlanAccuracy, depth: int, bar: Bar) -> Table:
@@ -247,7 +283,14 @@ def _compare(accuracy_of: PlanAccuracy, plan: SkipPlan, certified: SkipPlan, dep
 
 
 def _report(
-    name: str, decision: Decision, accuracy_of: PlanAccuracy, comparison: Table, *, limit: int, seed: int
+    name: str,
+    decision: Decision,
+    accuracy_of: PlanAccuracy,
+    comparison: Table,
+    *,
+    limit: int,
+    seed: int,
+    notions: list[dict[str, object]],
 ) -> Report:
     full, planned, certified = list(comparison.rows())[:3]
     blank, _ = accuracy_of.accuracy(SkipPlan(), blank=True)
@@ -278,6 +321,7 @@ def _report(
         "seed": seed,
         "conditions": decision.settings,
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "machine": platform.machine()},
+        "notions": notions,
     }
 
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from vlm.atomic_files import write_atomically
 from vlm.demo.figures import demo_figures
 from vlm.evaluation.accuracy import TOLERANCE
+from vlm.notions.notion_figures import save_notion_figures
+from vlm.notions.profile_page import profile_section
 from vlm.plans.plan import INDEX_CONVENTION
 from vlm.reports.html_parts import document, figure
 from vlm.reports.table_formats import html
@@ -35,16 +37,19 @@ def save(outcome: Outcome, folder: str | Path) -> list[Path]:
         outcome.decision.layers.save(folder / "layers.csv"),
         outcome.sweep.save(folder / "sweep.csv"),
         outcome.comparison.save(folder / "comparison.csv"),
+        outcome.notions.table.save(folder / "notions.csv"),
+        outcome.notions.chain.save(folder / "theorems.csv"),
     ]
     figures = demo_figures(outcome, folder)
+    notion_figures = save_notion_figures(outcome.notions, folder)
     page = folder / "index.html"
-    write_atomically(page, demo_page(outcome, figures))
+    write_atomically(page, demo_page(outcome, figures, notion_figures))
     report = folder / "report.json"
     write_atomically(report, json.dumps(outcome.report, indent=2) + "\n")
-    return [*written, *figures, page, report]
+    return [*written, *figures, *notion_figures, page, report]
 
 
-def demo_page(outcome: Outcome, figures: Sequence[Path]) -> str:
+def demo_page(outcome: Outcome, figures: Sequence[Path], notion_figures: Sequence[Path] = ()) -> str:
     """The results of the demo as one HTML page."""
     report, decision = outcome.report, outcome.decision
     verdict = (
@@ -77,6 +82,8 @@ def demo_page(outcome: Outcome, figures: Sequence[Path]) -> str:
         "<ol start='0'>" + "".join(f"<li>{escape(r)}</li>" for r in decision.reasons()) + "</ol>",
         "<h2>Every entry and exit layer</h2>",
         html(outcome.sweep),
+        "<h2>What two layers share</h2>",
+        *profile_section(outcome.notions, notion_figures),
     ]
     return document(f"skipit: {report['model']}", body)
 

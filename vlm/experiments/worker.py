@@ -119,7 +119,7 @@ def _record(
     return cast(RunRecord, {**names, **outcome, "run": {**outcome["run"], "shard": str(run.part)}})
 
 
-def _declared_size(choice: DataChoice) -> int | None:
+def declared_size(choice: DataChoice) -> int | None:
     """Number of items to expect: the declared size, at most the limit; None if neither is known."""
     from vlm.datasets import DATASETS
 
@@ -131,7 +131,7 @@ def _declared_size(choice: DataChoice) -> int | None:
 def _bar(run: Run, done: int, progress: bool) -> tqdm[None]:
     from tqdm import tqdm
 
-    count = expected(run, size=_declared_size)
+    count = expected(run, size=declared_size)
     return tqdm(
         total=None if count is None else count * len(run.plans),
         initial=done,

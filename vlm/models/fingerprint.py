@@ -8,6 +8,7 @@ from typing import Any
 
 from vlm.models.loading import model_source
 from vlm.models.transformers_internals import commit_of
+from vlm.models.types import Model
 
 # Bytes read of each checkpoint file, in evenly spaced pieces; smaller files are read whole.
 _READ = 16 * 2**20
@@ -84,3 +85,25 @@ def file_digest(path: str | Path) -> str:
     """SHA-256 of a whole file."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def loaded_identity(model: Model) -> str:
+    """Fingerprint of the weights of a model in memory: "weights ..." with a hash of twelve hexadecimal digits.
+
+    The hash reads names, shapes, types and up to 256 evenly spaced entries of every parameter: another training run or
+    precision changes it, a change of a few weights may not. The devices do not matter.
+
+    Examples
+    --------
+    >>> import vlm
+    >>> model, _ = vlm.load("tiny")
+    >>> loaded_identity(model)
+    'weights 64e1fefa51ad'
+    """
+    digest = hashlib.sha256(type(model).__name__.encode())
+    for name, parameter in model.named_parameters():
+        digest.update(f"\0{name}\0{tuple(parameter.shape)}\0{parameter.dtype}\0".encode())
+        if parameter.device.type != "meta":
+            flat = parameter.detach().reshape(-1)
+            digest.update(flat[:: max(1, flat.numel() // 256)][:256].double().cpu().numpy().tobytes())
+    return f"weights {digest.hexdigest()[:12]}"

@@ -1,0 +1,143 @@
+"""What a run on data sets records, checked before any work and without loading a model, and how large it is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from vlm.engine.skipping import skipping
+from vlm.evaluation.answering import PreparedQuestion, prompt_tokens
+from vlm.experiments.batches import expected
+from vlm.experiments.measure_run import measured_spec
+from vlm.experiments.run import Run
+from vlm.experiments.shards import Shard
+from vlm.experiments.spec import DataChoice, Spec
+from vlm.experiments.worker import declared_size
+from vlm.hidden_states.recording import StoreSink, check_dtype, record_states, states_content, states_layers
+from vlm.hidden_states.state_record import StatesRecord
+from vlm.hidden_states.state_rows import STATE_DTYPES, StateDType
+from vlm.hidden_states.state_size import StatesSize, states_size
+from vlm.hidden_states.state_store import StateStore
+from vlm.hidden_states.views import View, Views, parse_views
+from vlm.item import Item
+from vlm.models.loading import EMBEDDED
+from vlm.plans.plan import SkipPlan
+
+# Items whose prompts are counted to estimate the size of views of all tokens.
+_COUNTED = 8
+_UNUSED = ("plans", "judge", "confidence", "thresholds")
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """What a run records, checked before any work and without loading a model.
+
+    Attributes
+    ----------
+    run : Run
+        Model, data and worker.
+    views, layers, dtype
+        As for `vlm.states`.
+    plan : SkipPlan
+        With the model's depth written in.
+    """
+
+    run: Run
+    views: tuple[View, ...]
+    layers: tuple[int, ...]
+    dtype: StateDType | None
+    plan: SkipPlan
+
+    @classmethod
+    def open(
+        cls,
+        spec: Spec,
+        out: str | Path,
+        views: Views,
+        layers: Sequence[int] | None,
+        dtype: StateDType | None,
+        plan: SkipPlan | str,
+    ) -> Recording:
+        """Look up everything that is named; the folder is called by its content."""
+        wanted = parse_views(views)
+        check_dtype(dtype)
+        run = Run.open(measured_spec(spec), out, purpose="measurement")
+        parsed = SkipPlan.parse(plan) if isinstance(plan, str) else plan
+        resolved = parsed.resolved(run.depth)
+        recording = cls(run, wanted, states_layers(layers, run.depth), dtype, resolved)
+        digest = hashlib.sha256(json.dumps(recording.content(), sort_keys=True).encode()).hexdigest()[:12]
+        return replace(recording, run=replace(run, folder=Path(out) / f"states-{digest}"))
+
+    def content(self) -> dict[str, Any]:
+        """What the states depend on, as JSON values."""
+        spec = {name: value for name, value in self.run.spec.content().items() if name not in _UNUSED}
+        return spec | {"states": states_content(self.views, self.layers, self.run.depth, self.dtype, str(self.plan))}
+
+    def size(self) -> StatesSize | None:
+        """Size of the whole run, all workers together; None while the number of items is not known."""
+        whole = replace(self.run, part=Shard())
+        prompts = expected(whole, size=partial(_counted, whole))
+        if prompts is None:
+            return None
+        width, own = _width_and_dtype(self.run.spec)
+        # The model is loaded for them, which the run needs anyway.
+        vision, text = self._tokens() if any(view.which == "all" for view in self.views) else (0.0, 0.0)
+        return states_size(
+            self.views,
+            prompts=prompts,
+            width=width,
+            layers=len(self.layers),
+            vision_tokens=vision,
+            text_tokens=text,
+            dtype=self.dtype,
+            own=own,
+        )
+
+    @contextmanager
+    def begun(self, store: StateStore) -> Iterator[StatesRecord]:
+        """The context in which prompts are recorded, under the plan."""
+        model, sink = self.run.answerer.model, StoreSink(store)
+        with (
+            skipping(model, self.plan),
+            record_states(model, views=self.views, layers=self.layers, dtype=self.dtype, sink=sink) as record,
+        ):
+            yield record
+
+    def _tokens(self) -> tuple[float, float]:
+        """Mean numbers of image and text tokens of the first prompts."""
+        first = islice(self.run.reader(self.run.spec.data[0], lambda place: place < _COUNTED), _COUNTED)
+        items = [entry for entry in first if isinstance(entry, Item)]
+        answerer = self.run.answerer
+        prepared = [q for q in answerer.questions(items) if isinstance(q, PreparedQuestion)]
+        counts = [prompt_tokens(answerer.model, answerer.inputs([q])) for q in prepared]
+        if not counts:
+            raise ValueError(f"data: expected a readable item among the first {_COUNTED}, got none; check the source")
+        vision, text = (sum(numbers[0] for numbers in column) for column in zip(*counts, strict=True))
+        return vision / len(counts), text / len(counts)
+
+
+def _counted(run: Run, choice: DataChoice) -> int | None:
+    """Declared number of items of a data set, else counted without reading images, unless it is a stream."""
+    declared = declared_size(choice)
+    if declared is None and not choice.streaming:
+        return sum(1 for _ in run.reader(choice, lambda place: False))
+    return declared
+
+
+def _width_and_dtype(spec: Spec) -> tuple[int, StateDType]:
+    """Width of the states and type of the weights, from the configuration alone."""
+    from transformers import AutoConfig
+
+    source = EMBEDDED.get(spec.model, spec.model)
+    config = AutoConfig.from_pretrained(source, revision=spec.revision or "main", trust_remote_code=False)
+    # The embedded models are stored in float16 and loaded in float32; so is a checkpoint that names no type.
+    named = spec.dtype or str(None if spec.model in EMBEDDED else getattr(config, "dtype", None))
+    own: list[StateDType] = [name for name in STATE_DTYPES if name == named.removeprefix("torch.")]
+    return int(config.get_text_config().hidden_size), own[0] if own else "float32"
