@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from vlm.commands.arguments import Commands, print_written
+from vlm.commands.arguments import Commands, HelpFormatter, print_written
 
 
 def add(commands: Commands) -> None:
@@ -13,6 +13,7 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser(
         "report",
         help="tables, figures and one HTML page of a merged run",
+        formatter_class=HelpFormatter,
         epilog="example: python -m vlm report runs/0123456789ab --tolerance 0.02",
     )
     parser.add_argument("run_directory", metavar="RUN", help="directory printed by `sweep`, merged")

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypedDict, TypeVar
 
 import torch
 from numpy.typing import ArrayLike
 
 from redundancy.display import Displayed
 from vlm import tiny
+from vlm.datasets.reading import read
 from vlm.decisions.conditions import Decision, decide
 from vlm.evaluation.accuracy import TOLERANCE, certified_layer
 from vlm.evaluation.plan_accuracy import PlanAccuracy, prompt_batch
 from vlm.evaluation.timing import prefill_times
+from vlm.item import Item
 from vlm.measure.attention_ratio import AttentionRecord, attention
 from vlm.measure.distances import ProbeRecord, probe
 from vlm.models.loading import load
 from vlm.models.types import Model, Processor
+from vlm.notions.measured_profile import profile
+from vlm.notions.profile_result import Profile
+from vlm.notions.readable_tables import summary
 from vlm.plans.plan import INDEX_CONVENTION, SkipPlan
 from vlm.table import Table
 
@@ -31,6 +36,37 @@ class Bar(Protocol):
 
     def __call__(self, items: Iterable[T], name: str, /) -> Iterable[T]:
         """The same items."""
+
+
+class Report(TypedDict):
+    """Contents of `report.json`; an interval is [low, high]."""
+
+    model: str
+    plan: str
+    late_entry: int | None
+    early_exit: int | None
+    accuracy_full: float
+    accuracy_full_interval: list[float]
+    accuracy_blank: float
+    accuracy_blank_interval: list[float]
+    accuracy_chance: float
+    accuracy_plan: float
+    accuracy_plan_interval: list[float]
+    accuracy_change: float
+    accuracy_change_interval: list[float]
+    operations_ratio: float
+    time_ratio: float
+    plan_certified: str
+    accuracy_certified: float
+    accuracy_certified_interval: list[float]
+    operations_ratio_certified: float
+    time_ratio_certified: float
+    questions: int
+    images: int
+    seed: int
+    conditions: Mapping[str, object]
+    versions: Mapping[str, str]
+    notions: list[dict[str, object]]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -47,8 +83,10 @@ class Outcome(Displayed):
         One row per late-entry and early-exit layer: accuracy and its change, both with intervals, and cost.
     comparison : Table
         No skip, the plan, and deliberately bad plans, side by side.
-    report : dict
+    report : Report
         Contents of `report.json`.
+    notions : Profile
+        What two layers share, in the four notions, on the measurement images.
     """
 
     decision: Decision
@@ -56,7 +94,8 @@ class Outcome(Displayed):
     attention: AttentionRecord
     sweep: Table
     comparison: Table
-    report: dict[str, Any]
+    report: Report
+    notions: Profile
 
 
 def run_demo(
@@ -73,7 +112,7 @@ def run_demo(
     Parameters
     ----------
     name : str
-        An embedded model: "tiny", "tiny-plain" or "tiny-scaled".
+        An embedded model: "tiny", "tiny-plain", "tiny-scaled", "tiny-priced" or "tiny-late".
     limit : int
         Questions in each of the two sets.
     seed : int
@@ -111,9 +150,11 @@ def run_demo(
     sweep = _sweep(accuracy_of, depth, bar)
     comparison = _compare(accuracy_of, decision.plan, certified, depth)
     say(comparison.text() + "\n")
-    report = _report(name, decision, accuracy_of, comparison, limit=limit, seed=seed)
+    notions = measure_notions(model, processor, limit=limit, seed=seed, batch_size=batch_size, progress=progress)
+    say(summary(notions).text() + "\n")
+    report = _report(name, decision, accuracy_of, comparison, limit=limit, seed=seed, notions=_numbers(notions))
     say(_summary(report))
-    return Outcome(decision, record, seen, sweep, comparison, report)
+    return Outcome(decision, record, seen, sweep, comparison, report, notions)
 
 
 def measure_questions(
@@ -125,6 +166,31 @@ def measure_questions(
         for start in bar(starts, "measure"):
             model(**prompt_batch(model, processor, questions[start : start + batch_size]), logits_to_keep=1)
     return record, seen
+
+
+def measure_notions(
+    model: Model, processor: Processor, *, limit: int, seed: int, batch_size: int, progress: bool
+) -> Profile:
+    """The four notions along depth and usable information, for the last prompt token and the mean image token."""
+    items = [item for item in read("tiny", split="validation", limit=limit, seed=seed) if isinstance(item, Item)]
+    return profile(
+        model,
+        processor,
+        items,
+        notions=("geometric", "proximal", "functional", "next state", "informational", "usable information"),
+        predictors="ridge",
+        readers="linear",
+        tokens=False,
+        batch_size=batch_size,
+        progress=progress,
+    )
+
+
+def _numbers(notions: Profile) -> list[dict[str, object]]:
+    """The rows that have certified limits, for `report.json`."""
+    names = ("layer", "later", "view", "notion", "method", "value", "low", "high", "images", "unit")
+    rows = [row for row in notions.rows().rows() if row["guarantee"].startswith("certified")]
+    return [{name: row[name] for name in names} for row in rows]
 
 
 def _sweep(accuracy_of: PlanAccuracy, depth: int, bar: Bar) -> Table:
@@ -217,8 +283,15 @@ def _compare(accuracy_of: PlanAccuracy, plan: SkipPlan, certified: SkipPlan, dep
 
 
 def _report(
-    name: str, decision: Decision, accuracy_of: PlanAccuracy, comparison: Table, *, limit: int, seed: int
-) -> dict[str, Any]:
+    name: str,
+    decision: Decision,
+    accuracy_of: PlanAccuracy,
+    comparison: Table,
+    *,
+    limit: int,
+    seed: int,
+    notions: list[dict[str, object]],
+) -> Report:
     full, planned, certified = list(comparison.rows())[:3]
     blank, _ = accuracy_of.accuracy(SkipPlan(), blank=True)
     chance = tiny.chance_by_kind(accuracy_of.questions)
@@ -248,10 +321,11 @@ def _report(
         "seed": seed,
         "conditions": decision.settings,
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "machine": platform.machine()},
+        "notions": notions,
     }
 
 
-def _summary(report: dict[str, Any]) -> str:
+def _summary(report: Report) -> str:
     low, high = report["accuracy_change_interval"]
     entry = f"late entry at {report['late_entry']}" if report["late_entry"] else "no late entry"
     measured = (

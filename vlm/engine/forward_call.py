@@ -13,6 +13,7 @@ from torch import Tensor
 from vlm.engine.flash_layout import Layout
 from vlm.engine.kv_cache import cache_in
 from vlm.engine.plan_state import PlanState
+from vlm.models.precision import has_float64
 from vlm.models.types import Arguments
 
 # Arguments that hold images, encoded or not; some earlier transformers encode those of Idefics3 and SmolVLM into
@@ -61,6 +62,20 @@ class Call:
         """Whether the call continues a cache with text alone."""
         return self.past > 0 and not self.images
 
+    def measurable(self) -> Call:
+        """This call with its tensors where there is float64: itself on most devices, else a copy on the processor."""
+        if has_float64(self.real.device):
+            return self
+        return self._on_processor
+
+    @cached_property
+    def _on_processor(self) -> Call:
+        vision, real = self.vision.to("cpu"), self.real.to("cpu")
+        copy = Call(vision, real, self.past, self.images, planned=self.planned)
+        copy.query_positions = _Moved(self.query_positions)
+        copy.key_positions = _Moved(self.key_positions)
+        return copy
+
     @cached_property
     def plan_state(self) -> PlanState:
         """What the layers of this call share under a plan."""
@@ -70,6 +85,24 @@ class Call:
     def text(self) -> Tensor:
         """Which tokens (batch, sequence) are text: neither padding nor image."""
         return self.real & ~self.vision
+
+
+class _Moved(dict[int, Tensor]):
+    """Positions by layer, moved to the processor when they are asked for."""
+
+    def __init__(self, source: dict[int, Tensor]) -> None:
+        super().__init__()
+        self._source = source
+
+    def __contains__(self, layer: object) -> bool:
+        return layer in self._source
+
+    def __getitem__(self, layer: int) -> Tensor:
+        return self._source[layer].to("cpu")
+
+    def get(self, layer: int, default: Any = None) -> Any:
+        source = self._source.get(layer)
+        return default if source is None else source.to("cpu")
 
 
 def read_call(given: Arguments, placeholders: frozenset[int]) -> Call:

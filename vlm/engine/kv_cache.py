@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
+from vlm.models.layer_parts import find_attention
 from vlm.models.types import Arguments, Forward
 
 # Names of the cache argument of models, layers and attention modules in transformers; `cache` from 5.24 on.
-CACHE_NAMES = ("cache", "past_key_values")
+CACHE_NAMES = ("cache", "layer_past", "past_key_values")
 
 
 def cache_in(arguments: Arguments) -> Any:
@@ -25,13 +26,17 @@ def cache_in(arguments: Arguments) -> Any:
 
 
 def cache_name(layer: Any) -> str:
-    """Name of the cache argument of a decoder layer's attention."""
-    return _cache_name(type(layer.self_attn).forward)
+    """Name of the cache argument of a decoder layer."""
+    attention = find_attention(layer)
+    # Layers that take any keyword pass it on to their attention.
+    forwards = [type(layer).forward] if attention is None else [type(layer).forward, type(attention).forward]
+    return next((name for name in map(_cache_name, forwards) if name is not None), CACHE_NAMES[-1])
 
 
 @cache
-def _cache_name(forward: Forward) -> str:
-    return next(name for name in CACHE_NAMES if name in inspect.signature(forward).parameters)
+def _cache_name(forward: Forward) -> str | None:
+    names = inspect.signature(forward).parameters
+    return next((name for name in CACHE_NAMES if name in names), None)
 
 
 class PartialLayer(DynamicLayer):  # type: ignore[misc]

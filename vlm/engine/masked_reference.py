@@ -69,7 +69,8 @@ def planned_logits(
             stack.enter_context(patch.object(layer, "forward", run.layer(index, layer.forward)))
             stack.enter_context(patch.object(attention, "forward", run.attention(index, attention.forward)))
             if index in run.layers.get("mlp", ()):
-                branch = layer.mlp if hasattr(layer, "mlp") else layer.feed_forward
+                names = ("mlp", "feed_forward", "block_sparse_moe")
+                branch = next(getattr(layer, n) for n in names if hasattr(layer, n))
                 stack.enter_context(patch.object(branch, "forward", _zero(branch.forward)))
         logits: torch.Tensor = model(**batch, use_cache=False).logits
         return logits

@@ -43,6 +43,7 @@ def shorter_mask(call: Call, mask: Tensor | None, tokens: Roles, keys: Tensor, f
 
 def _gathered_mask(mask: Tensor | None, tokens: Roles, keys: Tensor, filler: bool, call: Call) -> Tensor:
     active = tokens.running
+    mask = None if mask is None else mask.to(keys.device)
     if mask is None:
         queries = torch.where(active.places >= 0, active.places + call.past, -1)
         seen = (keys.unsqueeze(1) <= queries.unsqueeze(2)) & (keys >= 0).unsqueeze(1)
@@ -75,7 +76,7 @@ def rows_of(call: Call, value: Any, active: Active) -> Any:
     entry = cached.get(key)
     if entry is None:
         features = value.is_floating_point() or value.is_complex()
-        flat = value if features else value.unsqueeze(-1)
+        flat = (value if features else value.unsqueeze(-1)).to(active.index.device)
         batch, rows = active.index.shape
         lead = flat.shape[:-3]
         flat = flat.expand(*lead, batch, *flat.shape[-2:])

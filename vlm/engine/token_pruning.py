@@ -10,7 +10,7 @@ from torch import Tensor
 from vlm.engine.attention_event import AttentionEvent, AttentionObserver
 from vlm.engine.attention_rows import attention_rows, row_of
 from vlm.engine.last_token import last_tokens
-from vlm.plans.plan import Prune
+from vlm.plans.text_form import Prune
 
 
 def ranking(prunings: Iterable[Prune]) -> AttentionObserver:
@@ -21,7 +21,7 @@ def ranking(prunings: Iterable[Prune]) -> AttentionObserver:
         call = event.call
         if event.layer in fractions and bool(call.vision.any()):
             layer, fraction = fractions[event.layer]
-            call.plan_state.pruned[layer] = most_attended(_scores(event), call.vision, fraction)
+            call.plan_state.pruned[layer] = most_attended(_scores(event), call.vision.to(event.query.device), fraction)
 
     return observe
 
@@ -30,8 +30,9 @@ def _scores(event: AttentionEvent) -> Tensor:
     """Head-mean attention (batch, tokens) of each row's last token to the tokens of this call, -1 for unseen ones."""
     call, layer = event.call, event.layer
     batch, length = call.real.shape
-    row, runs = row_of(call, layer, last_tokens(call.real))
-    if not bool((runs | ~call.vision.any(dim=1)).all()):
+    here = event.query.device
+    row, runs = row_of(call, layer, last_tokens(call.real).to(here))
+    if not bool((runs | ~call.vision.any(dim=1).to(here)).all()):
         raise ValueError(
             f"skipping: pruning ranks by the attention of the prompt's last token in layer {layer}, but that token "
             "does not run there; end the prompt with text"
@@ -62,7 +63,8 @@ def most_attended(scores: Tensor, vision: Tensor, fraction: float) -> Tensor:
     -------
     bool (batch, tokens)
     """
-    count = torch.round(vision.sum(dim=1).to(torch.float64) * fraction)
+    # In Python's numbers: some devices have no float64, and float32 rounds some halves to the other side.
+    count = torch.tensor([round(n * fraction) for n in vision.sum(dim=1).tolist()], device=vision.device)
     possible = vision & (scores >= 0)
     order = torch.argsort(torch.where(possible, scores, -1.0), dim=1, descending=True, stable=True)
     rank = torch.argsort(order, dim=1)

@@ -10,13 +10,25 @@ from torch import Tensor
 from vlm.engine.active_tokens import Active, Roles
 from vlm.engine.forward_call import Call
 from vlm.engine.kv_cache import PartialLayer
+from vlm.engine.plan_state import Entry
 from vlm.models.types import Cache
 from vlm.plans.plan import LayerPlan
 from vlm.plans.ranges import EVERYTHING
 
 
-def roles(call: Call, step: LayerPlan, cache: Cache | None) -> Roles:
-    """Roles of the tokens in a layer. Cached per call; layers with the same plan share the result."""
+def roles(call: Call, step: LayerPlan, cache: Cache | None, device: torch.device) -> Roles:
+    """Roles of the tokens in a layer, on its device. Cached per call; layers with the same plan share the result."""
+    found = _roles(call, step, cache)
+    if found.running.index.device == device:
+        return found
+    moved = call.plan_state.moved
+    entry = moved.get((id(found), device))
+    if entry is None:
+        entry = moved[id(found), device] = Entry(found.to(device), (found,))
+    return entry.value
+
+
+def _roles(call: Call, step: LayerPlan, cache: Cache | None) -> Roles:
     if not call.images and (call.past or step.kept == EVERYTHING):
         return _without_images(call, step)
     cached, key = call.plan_state.roles, (step.vision, step.text, step.kept, step.pruned)
@@ -68,7 +80,7 @@ def _present(call: Call, step: LayerPlan, cache: Cache | None) -> Tensor:
                     f"skipping: pruning at layer {layer} did not see layer {layer - 1} attend; leave the model's "
                     "attention implementation alone inside the context"
                 )
-            present = present & call.plan_state.pruned[layer]
+            present = present & call.plan_state.pruned[layer].to(present.device)
     if step.kept != EVERYTHING:
         number = _ordinals(call, cache)
         inside = [(number >= a) & (number < (inf if b is None else b)) for a, b in step.kept]
@@ -88,7 +100,7 @@ def _ordinals(call: Call, cache: Cache | None) -> Tensor:
         keeper = next((layer for layer in layers if layer.images is not None), layers[0] if layers else None)
         earlier = None if keeper is None or not call.past else keeper.images
         if earlier is not None:
-            before = earlier.sum(dim=1, keepdim=True)
+            before = earlier.sum(dim=1, keepdim=True).to(call.vision.device)
         elif call.past and bool(call.vision.any()):
             raise ValueError(
                 "skipping: the plan keeps image tokens by their number, but this cache was begun outside the plan, "
@@ -97,7 +109,7 @@ def _ordinals(call: Call, cache: Cache | None) -> Tensor:
         if keeper is not None and (not call.past or bool(call.vision.any())):
             held = call.vision.new_zeros(len(before), call.past)
             if earlier is not None:
-                held[:, : earlier.shape[1]] = earlier
+                held[:, : earlier.shape[1]] = earlier.to(held.device)
             keeper.images = torch.cat([held, call.vision], dim=1)
         state.ordinals = call.vision.cumsum(dim=1) - 1 + before
     return state.ordinals

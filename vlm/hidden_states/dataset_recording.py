@@ -29,7 +29,16 @@ from vlm.plans.plan import SkipPlan
 
 # Items whose prompts are counted to estimate the size of views of all tokens.
 _COUNTED = 8
-_UNUSED = ("plans", "judge", "confidence", "thresholds")
+# Fields of a spec that states do not depend on.
+_UNUSED = (
+    "plans",
+    "judge",
+    "judge_parameters",
+    "confidence",
+    "thresholds",
+    "least_label_mass",
+    "max_new_tokens",
+)
 
 
 @dataclass(frozen=True, eq=False)

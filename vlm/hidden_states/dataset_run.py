@@ -15,6 +15,7 @@ import torch
 from vlm.evaluation.answering import Answerer, PreparedQuestion, Unusable, alike
 from vlm.evaluation.batch_failures import Refused, TooLarge, in_halves, one_by_one
 from vlm.experiments.batches import Batch, batches, expected
+from vlm.experiments.item_identity import NOT_READ, Recorded, entry_digest
 from vlm.experiments.run import Run
 from vlm.experiments.run_directory import log_paths
 from vlm.experiments.shards import Shard
@@ -124,7 +125,11 @@ def states_run(
         own = sum(len(line.prompts) + len(line.failures) for line in chunk_lines(run.folder, store.log.path))
         bar = stack.enter_context(_bar(run, own, progress))
         record = None
-        for batch in batches(run, done=lambda label, item: (label, item) in store.done):
+
+        def done(label: str, item: str) -> bool:
+            return (label, item) in store.done
+
+        for batch in batches(run, done=done, recorded=_recorded(run.folder), repair=retry_failed):
             if record is None:
                 record = stack.enter_context(recording.begun(store))
             _record(run.answerer, record, store, batch)
@@ -137,16 +142,16 @@ def _record(answerer: Answerer, record: StatesRecord, store: StateStore, batch: 
     label = batch.choice.label
     for entry in batch.entries:
         if isinstance(entry, Failure):
-            store.fail(label, entry.id, f"not read: {entry.reason}")
+            store.fail(label, entry.id, f"{NOT_READ}{entry.reason}", entry_digest(entry))
     questions = answerer.questions(batch.items)
     for item, question in zip(batch.items, questions, strict=True):
         if isinstance(question, Unusable):
-            store.fail(label, item.id, question.reason)
+            store.fail(label, item.id, question.reason, entry_digest(item))
     for group in alike([q for q in questions if isinstance(q, PreparedQuestion)]):
         results = in_halves(partial(one_by_one, partial(_forward, answerer, record, label)), group)
         for question, result in zip(group, results, strict=True):
             if isinstance(result, (TooLarge, Refused)):
-                store.fail(label, question.item.id, result.reason)
+                store.fail(label, question.item.id, result.reason, entry_digest(question.item))
 
 
 def _forward(
@@ -154,10 +159,27 @@ def _forward(
 ) -> list[None]:
     batch = answerer.inputs(questions)
     items = [question.item for question in questions]
-    record.announce(tuple(Prompt(i.id, i.image_id, label, i.answers[0] if i.answers else "") for i in items))
+    answers = [item.answers[0] if item.answers else "" for item in items]
+    record.announce(
+        tuple(Prompt(i.id, i.image_id, label, a, entry_digest(i)) for i, a in zip(items, answers, strict=True))
+    )
     with torch.inference_mode():
         answerer.model(**batch, use_cache=False, logits_to_keep=1)
     return [None] * len(questions)
+
+
+def _recorded(folder: Path) -> Recorded:
+    """What the chunks say about the items, so that changed data is refused."""
+    recorded = Recorded()
+    for line in chunk_lines(folder):
+        for task, item, reason, digest in line.failures:
+            recorded.digests[task, item] = digest
+            if not reason.startswith(NOT_READ):
+                recorded.read.add((task, item))
+        for prompt in line.prompts:
+            recorded.digests[prompt.task, prompt.item] = prompt.digest
+            recorded.read.add((prompt.task, prompt.item))
+    return recorded
 
 
 def _refuse_large(size: StatesSize | None, largest: float | None) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
-from vlm.models.loading import EMBEDDED
+from vlm.models.loading import model_source
 from vlm.models.transformers_internals import commit_of
+from vlm.models.types import Model
 
 # Bytes read of each checkpoint file, in evenly spaced pieces; smaller files are read whole.
 _READ = 16 * 2**20
@@ -36,13 +38,33 @@ def model_identity(name: str, revision: str | None = None) -> str:
     >>> model_identity("tiny")
     'digest 2ab74c45aab8'
     """
-    folder = Path(EMBEDDED.get(name, name)).expanduser()
-    if folder.is_dir():
-        return f"digest {folder_digest(folder)}"
+    source = model_source(name)
+    if isinstance(source, Path):
+        return f"digest {folder_digest(source)}"
+    return f"commit {commit_of(model_config(name, revision)) or 'unknown'}"
+
+
+def model_config(name: str, revision: str | None = None) -> Any:
+    """The configuration that a model name stands for, as transformers reads it; errors in one line.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        No such folder, or a folder or hub id without a configuration that transformers knows.
+    OSError
+        The hub does not know the id, or cannot be reached.
+    """
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(name, revision=revision or "main", trust_remote_code=False)
-    return f"commit {commit_of(config) or 'unknown'}"
+    source = model_source(name)
+    try:
+        return AutoConfig.from_pretrained(source, revision=revision or "main", trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())
+        kind: type[Exception] = OSError if isinstance(error, OSError) and not isinstance(source, Path) else ValueError
+        raise kind(
+            f"model: expected tiny, a folder or a hub id with a configuration, got {name!r}: {reason[:300]}"
+        ) from None
 
 
 def folder_digest(folder: Path) -> str:
@@ -63,3 +85,25 @@ def file_digest(path: str | Path) -> str:
     """SHA-256 of a whole file."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def loaded_identity(model: Model) -> str:
+    """Fingerprint of the weights of a model in memory: "weights ..." with a hash of twelve hexadecimal digits.
+
+    The hash reads names, shapes, types and up to 256 evenly spaced entries of every parameter: another training run or
+    precision changes it, a change of a few weights may not. The devices do not matter.
+
+    Examples
+    --------
+    >>> import vlm
+    >>> model, _ = vlm.load("tiny")
+    >>> loaded_identity(model)
+    'weights 64e1fefa51ad'
+    """
+    digest = hashlib.sha256(type(model).__name__.encode())
+    for name, parameter in model.named_parameters():
+        digest.update(f"\0{name}\0{tuple(parameter.shape)}\0{parameter.dtype}\0".encode())
+        if parameter.device.type != "meta":
+            flat = parameter.detach().reshape(-1)
+            digest.update(flat[:: max(1, flat.numel() // 256)][:256].double().cpu().numpy().tobytes())
+    return f"weights {digest.hexdigest()[:12]}"

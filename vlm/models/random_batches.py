@@ -105,7 +105,7 @@ def lengthened(model: Model, batch: Batch, sequences: Tensor) -> Batch:
     return out
 
 
-def row_of(model: Model, batch: Batch, images: tuple[int, ...], row: int) -> Batch:
+def single_row(model: Model, batch: Batch, images: tuple[int, ...], row: int) -> Batch:
     """One row of a batch as its own batch, without padding."""
     real = batch["attention_mask"][row].bool()
     along = {name: value[row : row + 1, real] for name, value in batch.items() if name in _ALONG_THE_SEQUENCE}

@@ -32,7 +32,7 @@ _TOWER = dict(hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_att
 
 def _text(config: str, layers: int, width: int, **more: object) -> hf.PreTrainedConfig:
     sizes = dict(hidden_size=width, intermediate_size=2 * width, num_hidden_layers=layers)
-    return getattr(hf, config)(**_TEXT, **sizes, **more)
+    return getattr(hf, config)(**_TEXT | sizes | more)
 
 
 def _rotary(width: int) -> dict[str, object]:
@@ -47,12 +47,49 @@ def _siglip(image_size: int = 12, **more: object) -> hf.PreTrainedConfig:
     return hf.SiglipVisionConfig(**_TOWER, image_size=image_size, patch_size=4, **more)
 
 
+# What the text models of LLaVA below need beyond the common sizes.
+_LATENT = dict(
+    num_key_value_heads=4, kv_lora_rank=8, q_lora_rank=8, qk_rope_head_dim=4, qk_nope_head_dim=4, v_head_dim=8
+)
+_EXPERTS = dict(num_experts_per_tok=2, moe_intermediate_size=16)
+_TEXT_OPTIONS: dict[str, dict[str, object]] = {
+    "MistralConfig": {"sliding_window": None},
+    "MiniMaxM2Config": dict(head_dim=8, num_local_experts=2, num_experts_per_tok=1),
+    "DeepseekV2Config": _LATENT | _EXPERTS | dict(n_routed_experts=4, first_k_dense_replace=1, n_group=1, topk_group=1),
+    "DeepseekV3Config": _LATENT | _EXPERTS | dict(n_routed_experts=4, first_k_dense_replace=1, n_group=1, topk_group=1),
+    "Qwen2MoeConfig": _EXPERTS | dict(num_experts=4, shared_expert_intermediate_size=32),
+    "Qwen3MoeConfig": _EXPERTS | dict(num_experts=4, head_dim=8),
+    "MixtralConfig": dict(num_local_experts=4, num_experts_per_tok=2, head_dim=8),
+    "GraniteMoeConfig": dict(num_local_experts=4, num_experts_per_tok=2),
+    "GraniteConfig": dict(residual_multiplier=0.5, attention_multiplier=0.3),
+    "Gemma2Config": dict(head_dim=8, query_pre_attn_scalar=8, sliding_window=4096),
+    "Cohere2Config": dict(sliding_window=4096),
+    "Olmo3Config": dict(sliding_window=4096),
+    "Exaone4Config": dict(sliding_window=4096),
+    "StableLmConfig": dict(use_parallel_residual=True),
+    "Phi3Config": dict(sliding_window=None),
+    "GlmConfig": dict(head_dim=8),
+    "Glm4Config": dict(head_dim=8),
+    "HeliumConfig": dict(head_dim=8),
+    "Qwen3Config": dict(head_dim=8),
+}
+TEXT_MODELS = (
+    *("CohereConfig", "Cohere2Config", "StableLmConfig"),  # parallel branches
+    *("Olmo2Config", "Olmo3Config", "Exaone4Config"),  # norms after the branches
+    *("Gemma2Config", "Glm4Config"),  # norms before and after
+    *("OlmoConfig", "NemotronConfig", "Starcoder2Config", "ApertusConfig"),  # norms without weights, with biases
+    *("DeepseekV2Config", "DeepseekV3Config"),  # latent attention
+    *("Phi3Config", "GlmConfig"),  # fused projections
+    *("GraniteConfig", "GraniteMoeConfig", "HeliumConfig", "Qwen3Config", "BitNetConfig"),
+    *("MixtralConfig", "Qwen2MoeConfig", "Qwen3MoeConfig"),  # experts
+)
+"""Text models of LLaVA whose layers are built in other ways than Llama's; names of their configurations."""
+
+
 def _llava(layers: int, width: int, text: str = "LlamaConfig") -> hf.PreTrainedConfig:
-    per_config: dict[str, dict[str, object]] = {
-        "MistralConfig": {"sliding_window": None},
-        "MiniMaxM2Config": dict(head_dim=width // 4, num_local_experts=2, num_experts_per_tok=1),
-    }
-    more = per_config.get(text, {})
+    more = dict(_TEXT_OPTIONS.get(text, {}))
+    if "head_dim" in more:
+        more["head_dim"] = width // 4
     return hf.LlavaConfig(
         text_config=_text(text, layers, width, **more), vision_config=_clip(), image_token_index=IMAGE
     )
@@ -227,6 +264,9 @@ _BUILDERS: dict[str, tuple[str, Callable[[int, int], hf.PreTrainedConfig]]] = {
     "llama4": ("Llama4", _llama4),
 }
 FAMILY_NAMES = tuple(name for name in _BUILDERS if name != "llava-minimax")
+_BUILDERS |= {
+    f"llava-{text}": ("Llava", lambda layers, width, text=text: _llava(layers, width, text)) for text in TEXT_MODELS
+}
 
 
 def absent(family: str) -> str | None:
@@ -254,7 +294,7 @@ def random_model(
     Parameters
     ----------
     family : str
-        One of :data:`FAMILY_NAMES`.
+        One of :data:`FAMILY_NAMES`, or "llava-" with one of :data:`TEXT_MODELS`.
     attention : str
         Attention implementation; of a flash attention only the name is set, without its kernel.
     layers, width : int

@@ -10,6 +10,7 @@ from html import escape
 from vlm.experiments.spec import Spec
 from vlm.plans.plan import INDEX_CONVENTION
 from vlm.record_log import Record
+from vlm.reports.accuracy_table import doubts
 from vlm.reports.condition_prediction import Prediction
 from vlm.reports.html_parts import Figure, bullets, document, figures, paragraph
 from vlm.reports.table_formats import html
@@ -27,7 +28,7 @@ class Findings:
     ----------
     spec : Spec
     records : sequence of dict
-        Merged records, reduced to the fields that tables need.
+        One for each set of versions that made the run.
     by_set, by_group : Table
         Summaries by data set and by task group.
     results, groups : Table
@@ -78,6 +79,7 @@ def page(findings: Findings, images: Sequence[Figure], problem: str = "") -> str
         f"<h1>Skipping layers: {escape(', '.join(names))}</h1>",
         f"<p class='lead'>{escape(_lead(findings))}</p>",
         *([f"<p><strong>{escape(findings.partial)}</strong></p>"] if findings.partial else []),
+        *([bullets(found)] if (found := doubts(findings.by_set)) else []),
         "<h2>Task groups</h2>",
         html(findings.groups),
         paragraph(

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from vlm.atomic_files import write_atomically
+from vlm.experiments.item_identity import refuse_other_items
 from vlm.experiments.measurement_tables import write_tables
 from vlm.experiments.merging import coverage, stale
-from vlm.experiments.run_directory import same_model, spec_of
+from vlm.experiments.run_directory import same_model, spec_of, stored_run
 from vlm.reports.accuracy_table import failures, summary
 from vlm.reports.condition_prediction import Prediction, prediction
 from vlm.reports.condition_table import condition_cells
 from vlm.reports.html_page import Findings, page
 from vlm.reports.html_parts import Figure
-from vlm.reports.merged_records import light, merge_again, merged_lines
+from vlm.reports.merged_records import answers, merge_again, merged_lines
 from vlm.reports.plots import plot_attention, plot_redundancy, plot_sweep, require_matplotlib, save_figures
 from vlm.reports.results_table import results
 from vlm.reports.run_figures import plot_cost, plot_prediction
@@ -123,12 +125,14 @@ def _findings(
     spec = spec_of(run)
     t = min(spec.thresholds, key=lambda threshold: abs(threshold - _T)) if t is None else t
     merge_again(run)
-    records = light(merged_lines(run, "records"))
+    records = answers(run)
     if measurement is not None and not same_model(run, measurement):
         raise ValueError(
             f"measurement: {measurement} was made with other weights than {run}, under the same name; measure again "
             "with another --out, and give that directory as --measurement"
         )
+    if measurement is not None and (measurement / "spec.json").is_file():
+        refuse_other_items(stored_run(run), stored_run(measurement))
     measured = None if measurement is None else _measurement(measurement, spec.confidence)
     by_set, by_group = (summary(records, confidence=spec.confidence, by=by) for by in ("dataset", "group"))
     cells, group_cells = (
@@ -136,7 +140,7 @@ def _findings(
     )
     findings = Findings(
         spec=spec,
-        records=records,
+        records=[{"versions": json.loads(text)} for text in records.versions],
         by_set=by_set,
         by_group=by_group,
         results=results(by_set, cells, t=t),

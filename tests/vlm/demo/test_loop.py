@@ -13,6 +13,7 @@ from tests.vlm.decisions.test_conditions import made
 from vlm import Table, decide
 from vlm.__main__ import main
 from vlm.demo.loop import Outcome, bad_plans, certified_plan, plan_sequences
+from vlm.notions.profile_result import Profile, chain_table, profile_table
 from vlm.plans.plan import SkipPlan
 
 
@@ -32,6 +33,11 @@ def test_report_has_every_key_and_intervals_that_hold_their_value(demo):
     assert report["time_ratio"] > 0
     assert str(SkipPlan.parse(report["plan"])) == report["plan"]
     assert report["late_entry"] == 0 or report["plan"].startswith("vision:0-")
+    four = {"geometric", "proximal", "functional", "informational"}
+    assert four < {row["notion"] for row in report["notions"]}
+    for row in report["notions"]:
+        assert row["low"] <= row["high"]
+        assert row["images"] > 0
 
 
 def test_tables_are_complete(demo):
@@ -50,7 +56,7 @@ def test_tables_are_complete(demo):
 
 def test_the_page_is_self_contained(demo):
     page = (demo / "index.html").read_text()
-    assert len(re.findall(r"src='data:image/png;base64,[A-Za-z0-9+/=]+'", page)) == 3
+    assert len(re.findall(r"src='data:image/png;base64,[A-Za-z0-9+/=]+'", page)) == 5
     assert not re.search(r"(src|href)='http", page)
     assert "<script" not in page
     report = json.loads((demo / "report.json").read_text())
@@ -78,7 +84,8 @@ def test_command_line_errors(capsys):
 
 def test_an_outcome_shows_itself_in_one_line():
     record, seen = made([1.0, 0.2], [0.02, 0.4], samples=20)
-    outcome = Outcome(decide(record, seen), record, seen, Table({}), Table({}), {"model": "tiny"})
+    notions = Profile(profile_table([]), chain_table([]), {})
+    outcome = Outcome(decide(record, seen), record, seen, Table({}), Table({}), {"model": "tiny"}, notions)
     line = repr(outcome)
     assert line.startswith("Outcome(decision=")
     assert "\n" not in line

@@ -162,13 +162,25 @@ def test_a_record_has_the_documented_keys(small):
     assert len(records) == 3 * 10 * 2
     for record in records:
         assert set(record) == {
-            *("dataset", "item", "image_id", "group", "plan", "plan_digest", "protocol", "prediction", "parsed"),
+            *(
+                "item_digest",
+                "thought",
+                "dataset",
+                "item",
+                "image_id",
+                "group",
+                "plan",
+                "plan_digest",
+                "protocol",
+                "prediction",
+                "parsed",
+            ),
             *("letter_probabilities", "score", "failure", "judge", "tokens", "operations", "model", "spec"),
             *("versions", "seed"),
         }
         assert record["spec"] == small.name
         assert record["model"] == "tiny"
-        assert record["protocol"] == "skip-it 1"
+        assert record["protocol"] == "skip-it 2"
     (broken,) = {r["item"] for r in records if r["failure"]}
     assert broken == "q5"
     assert all(r["score"] is None and "not read" in r["failure"] for r in records if r["item"] == "q5" and r["failure"])

@@ -1,0 +1,95 @@
+"""A profile on disk: CSV of all rows, readable tables, figures, and one self-contained HTML page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+from vlm.atomic_files import write_atomically
+from vlm.notions.notion_figures import save_notion_figures
+from vlm.notions.profile_result import Profile
+from vlm.notions.readable_tables import summary, verdicts
+from vlm.plans.plan import INDEX_CONVENTION
+from vlm.reports.html_parts import Figure, bullets, document, figures
+from vlm.reports.table_formats import html, latex, markdown
+
+_CAPTIONS = {
+    "notions": "The four notions along depth, with intervals that hold together for all pairs of states of a panel.",
+    "usable_information": "What a reader of one state can tell about the answer, in nats.",
+}
+_CAPTION = "Information decomposition of the answer: what two states' codewords say together and alone ({view})."
+READING = (
+    "distance: mean cosine distance of the two states.",
+    "close: probability that the distance is at most t.",
+    "answer lost: risk of predicting the answer from the later state minus that from the earlier one; negative where "
+    "the later state tells more.",
+    "H(X|Y): what is left of the earlier state's codeword when the later one's is known, with the smallest certified "
+    "upper limit.",
+    "not rebuilt: error of an affine prediction of the earlier state's direction from the later one's, over its "
+    "variance.",
+)
+
+
+def write_profile(profile: Profile, folder: str | Path, *, title: str = "What the layers share") -> list[Path]:
+    """Write tables (CSV, Markdown, LaTeX, JSON), figures and index.html; each appears complete or not at all.
+
+    Parameters
+    ----------
+    profile : Profile
+        From :func:`vlm.profile`.
+    folder : str or Path
+        Made where it is missing.
+    title : str
+        Of the page.
+
+    Returns
+    -------
+    list of Path
+        What was written.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = [profile.table.save(folder / "notions.csv")]
+    if len(profile.chain):
+        written.append(profile.chain.save(folder / "theorems.csv"))
+    table = summary(profile)
+    for name, text in (
+        ("notions.md", markdown(table)),
+        ("notions.tex", latex(table, caption=title, label="tab:notions")),
+        ("profile.json", profile.to_json() + "\n"),
+    ):
+        write_atomically(folder / name, text)
+        written.append(folder / name)
+    images = save_notion_figures(profile, folder)
+    page = folder / "index.html"
+    body = [f"<h1>{escape(title)}</h1>", f"<p>{escape(INDEX_CONVENTION)}</p>", *profile_section(profile, images)]
+    write_atomically(page, document(title, body))
+    return [*written, *images, page]
+
+
+def profile_section(profile: Profile, images: Sequence[Path]) -> list[str]:
+    """The parts of an HTML page about a profile: tables, figures, theorems, what was left out."""
+    settings = profile.settings
+    parts = [
+        f"<p>{escape(repr(profile))}. Intervals hold with probability {settings['confidence']:g} for "
+        f"{settings['simultaneous']} of one notion, method and view together; they count images.</p>",
+        html(summary(profile)),
+        bullets(READING),
+        figures([Figure(path, _caption(path)) for path in images]),
+    ]
+    if len(profile.chain):
+        parts += [
+            "<h3>Theorems on the codewords</h3>",
+            "<p>On the empirical distribution of answers and codewords every theorem holds exactly. A bound bites "
+            "where it is better than what is true without it; the number is the smaller side over the larger one.</p>",
+            html(verdicts(profile)),
+        ]
+    if profile.notes:
+        parts += ["<h3>Left out</h3>", bullets(profile.notes)]
+    return parts
+
+
+def _caption(path: Path) -> str:
+    view = path.stem.removeprefix("pid_")
+    return _CAPTIONS.get(path.stem, _CAPTION.format(view=view))
