@@ -15,6 +15,7 @@ from vlm.engine.skipping import skipping
 from vlm.evaluation.answering import PreparedQuestion, prompt_tokens
 from vlm.experiments.measure_run import measured_spec
 from vlm.experiments.run import Run
+from vlm.experiments.shards import Shard
 from vlm.experiments.spec import DataChoice, Spec
 from vlm.experiments.worker import declared_size
 from vlm.hidden_states.recording import StoreSink, check_dtype, record_states, states_content, states_layers
@@ -24,8 +25,10 @@ from vlm.hidden_states.state_size import StatesSize, states_size
 from vlm.hidden_states.state_store import StateStore
 from vlm.hidden_states.views import View, Views, parse_views
 from vlm.item import Item
+from vlm.models.fingerprint import model_config
 from vlm.models.loading import EMBEDDED
 from vlm.plans.plan import SkipPlan
+from vlm.plans.plan_file import Plan, PlanFile, readable
 
 # Items whose prompts are counted to estimate the size of views of all tokens.
 _COUNTED = 8
@@ -53,6 +56,8 @@ class Recording:
         As for `vlm.states`.
     plan : SkipPlan
         With the model's depth written in.
+    given : SkipPlan, str, Path or PlanFile
+        The plan as it was given: a plan file is checked against the weights.
     """
 
     run: Run
@@ -60,6 +65,7 @@ class Recording:
     layers: tuple[int, ...]
     dtype: StateDType | None
     plan: SkipPlan
+    given: Plan
 
     @classmethod
     def open(
@@ -69,15 +75,20 @@ class Recording:
         views: Views,
         layers: Sequence[int] | None,
         dtype: StateDType | None,
-        plan: SkipPlan | str,
+        plan: Plan,
+        *,
+        part: Shard | None = None,
+        device: str | None = None,
+        device_map: str | None = None,
     ) -> Recording:
         """Look up everything that is named; the folder is called by its content."""
         wanted = parse_views(views)
         check_dtype(dtype)
-        run = Run.open(measured_spec(spec), out, purpose="measurement")
-        parsed = SkipPlan.parse(plan) if isinstance(plan, str) else plan
-        resolved = parsed.resolved(run.depth)
-        recording = cls(run, wanted, states_layers(layers, run.depth), dtype, resolved)
+        run = Run.open(measured_spec(spec), out, purpose="measurement", part=part, device=device, device_map=device_map)
+        given = readable(plan)
+        parsed = given.plan if isinstance(given, PlanFile) else given
+        resolved = (parsed if isinstance(parsed, SkipPlan) else SkipPlan.parse(str(parsed))).resolved(run.depth)
+        recording = cls(run, wanted, states_layers(layers, run.depth), dtype, resolved, given)
         digest = hashlib.sha256(json.dumps(recording.content(), sort_keys=True).encode()).hexdigest()[:12]
         return replace(recording, run=replace(run, folder=Path(out) / f"states-{digest}"))
 
@@ -119,7 +130,7 @@ class Recording:
         """The context in which prompts are recorded, under the plan."""
         model, sink = self.run.answerer.model, StoreSink(store)
         with (
-            skipping(model, self.plan),
+            skipping(model, self.given),
             record_states(model, views=self.views, layers=self.layers, dtype=self.dtype, sink=sink) as record,
         ):
             yield record
@@ -150,10 +161,7 @@ def _counted(run: Run, choice: DataChoice) -> int | None:
 
 def _width_and_dtype(spec: Spec) -> tuple[int, StateDType]:
     """Width of the states and type of the weights, from the configuration alone."""
-    from transformers import AutoConfig
-
-    source = EMBEDDED.get(spec.model, spec.model)
-    config = AutoConfig.from_pretrained(source, revision=spec.revision or "main", trust_remote_code=False)
+    config = model_config(spec.model, spec.revision)
     # The embedded models are stored in float16 and loaded in float32; so is a checkpoint that names no type.
     named = spec.dtype or str(None if spec.model in EMBEDDED else getattr(config, "dtype", None))
     own: list[StateDType] = [name for name in STATE_DTYPES if name == named.removeprefix("torch.")]

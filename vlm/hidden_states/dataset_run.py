@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +27,7 @@ from vlm.hidden_states.state_size import StatesSize, readable
 from vlm.hidden_states.state_store import StateStore, chunk_lines, storing
 from vlm.hidden_states.views import Views
 from vlm.item import Failure
-from vlm.plans.plan import SkipPlan
+from vlm.plans.plan_file import Plan
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -44,7 +43,7 @@ def states_run(
     views: Views = ("last", "vision-mean"),
     layers: Sequence[int] | None = None,
     dtype: StateDType | None = None,
-    plan: SkipPlan | str = "none",
+    plan: Plan = "none",
     largest: float | None = LARGEST,
     before: Callable[[StatesSize | None], None] | None = None,
     part: Shard | None = None,
@@ -67,8 +66,8 @@ def states_run(
         The run's folder is made in it: ``out/states-<digest>``.
     views, layers, dtype
         As for `vlm.states`.
-    plan : SkipPlan or str
-        Skip plan under which the model runs.
+    plan : SkipPlan, str, Path or PlanFile
+        Skip plan under which the model runs; see `vlm.skipping`.
     largest : float or None
         Bytes above which the run is refused before it begins; None for no limit.
     before : function, optional
@@ -111,9 +110,8 @@ def states_run(
     >>> last.shape
     (10, 64)
     """
-    recording = Recording.open(spec, out, views, layers, dtype, plan)
-    run = replace(recording.run, part=part or Shard(), device=device, device_map=device_map)
-    recording = replace(recording, run=run)
+    recording = Recording.open(spec, out, views, layers, dtype, plan, part=part, device=device, device_map=device_map)
+    run = recording.run
     if not log_paths(run.folder):
         size = recording.size()
         if before is not None:

@@ -112,7 +112,7 @@ def states(
     >>> x.shape, len(set(groups))
     ((20, 64), 10)
     >>> print(f"{rd.geometric(x, y, groups=groups):.3f}")
-    0.032
+    0.008
     """
     wanted = parse_views(views)
     check_dtype(dtype)

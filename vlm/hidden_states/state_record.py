@@ -73,7 +73,7 @@ class StatesRecord(GrowingRecord, RecordedStates):
     >>> x.shape, groups.tolist()
     ((6, 64), ['a', 'a', 'a', 'a', 'a', 'a'])
     >>> states.index("vision-sample(3)").where(item="second")["token"].tolist()
-    [0, 2, 19]
+    [6, 12, 16]
     """
 
     views: tuple[View, ...]

@@ -185,9 +185,7 @@ def test_other_weights_and_other_data_are_refused(spec, tmp_path):
     lines[2] = json.dumps(json.loads(lines[2]) | {"question": "what else?"})
     data.write_text("\n".join(lines) + "\n")
     try:
-        with pytest.raises(
-            ValueError, match=r"item 2 of first is not what it was when .* was written; the data set has"
-        ):
+        with pytest.raises(ValueError, match=r"item 2 of first is not what it was when .* was begun; the data set has"):
             states_run(one, tmp_path / "runs", progress=False)
     finally:
         data.write_text(text)
