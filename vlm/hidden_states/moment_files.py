@@ -30,7 +30,8 @@ def write_moments(path: str | Path, store: MomentStore) -> Path:
         arrays[f"images/{fold}"] = keys
     for (modality, state), pilot in store.pilots.items():
         arrays[f"pilot/{modality}/{state}"] = pilot
-    for key, sums in (*store.states.items(), *store.pairs.items()):
+    named: dict[StateKey | PairKey, Sums] = {**store.states, **store.pairs}
+    for key, sums in named.items():
         for place, part in enumerate(sums):
             arrays[f"{_name(key)}/{place}/high"], arrays[f"{_name(key)}/{place}/low"] = part.high, part.low
     header = {"format": _FORMAT, "settings": asdict(store.settings), "images": store.images is not None}
@@ -92,7 +93,7 @@ def _name(key: StateKey | PairKey) -> str:
 
 
 def _sums(key: StateKey | PairKey, arrays: Arrays) -> Sums:
-    parts = []
+    parts: list[ExactSum] = []
     while (name := f"{_name(key)}/{len(parts)}/high") in arrays:
         parts.append(ExactSum(arrays[name], arrays[name.removesuffix("high") + "low"]))
     return tuple(parts)
