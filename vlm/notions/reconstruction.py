@@ -92,7 +92,7 @@ def reconstruction_measures(
             Measure(
                 "next state",
                 method,
-                error.value / variance,
+                float(error) / variance,
                 np.nextafter(low, 0.0),
                 np.nextafter(high, np.inf),
                 np.nan if identity is None else identity / variance,
