@@ -20,13 +20,13 @@ Pairs: TypeAlias = Literal["adjacent", "entry"] | Sequence[tuple[int, int]]
 class ProfileOptions(TypedDict, total=False):
     """Parameters that :func:`vlm.profile` and :func:`vlm.profile_states` share, all by keyword."""
 
-    notions: Sequence[Notion] | None
+    notions: Notion | Sequence[Notion] | None
     pairs: Pairs
     t: float
     codes: int
     radius: float | None
-    predictors: Sequence[Predictor]
-    readers: Sequence[Reader]
+    predictors: Predictor | Sequence[Predictor]
+    readers: Reader | Sequence[Reader]
     classes: int
     target_range: tuple[float, float] | None
     folds: int
