@@ -50,7 +50,8 @@ def load(
     ----------
     name_or_path : str or Path
         ``"tiny"`` (default; ``"tiny-plain"`` is the same), ``"tiny-scaled"``, ``"tiny-priced"`` or ``"tiny-late"`` for
-        the embedded models, which need no network; a folder written by ``save_pretrained``; or a hub id such as ``"llava-hf/llava-1.5-7b-hf"``.
+        the embedded models, which need no network; a folder written by ``save_pretrained``; or a hub id such as
+        ``"llava-hf/llava-1.5-7b-hf"``.
     device : str or torch.device, optional
         Where to put the model; None leaves it on the CPU.
     device_map : str or dict, optional
