@@ -18,7 +18,13 @@ from vlm.models.types import Arguments
 
 # Arguments that hold images, encoded or not; some earlier transformers encode those of Idefics3 and SmolVLM into
 # image_hidden_states, later ones into mm_encoder_outputs.
-_IMAGE_ARGUMENTS = ("pixel_values", "pixel_values_videos", "image_hidden_states", "mm_encoder_outputs")
+_IMAGE_ARGUMENTS = (
+    "pixel_values",
+    "pixel_values_images",
+    "pixel_values_videos",
+    "image_hidden_states",
+    "mm_encoder_outputs",
+)
 
 
 @dataclass(eq=False, repr=False)

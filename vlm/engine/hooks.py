@@ -7,7 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 from weakref import WeakKeyDictionary
 
 import torch
@@ -21,6 +21,7 @@ from vlm.engine.flash_layout import Layout, Mask
 from vlm.engine.forward_call import Call, read_call
 from vlm.engine.frozen_attention import FrozenLayout
 from vlm.engine.frozen_attention import attend as frozen_attend
+from vlm.engine.row_plans import RowPlans
 from vlm.models.attention_kinds import attention_function, check_implementation, is_flash
 from vlm.models.families import Anatomy, Family, anatomy
 from vlm.models.layer_parts import find_attention
@@ -58,7 +59,7 @@ class Engine:
     ----------
     parts : Anatomy
         The parts of the model.
-    plan : SkipPlan or None
+    plan : SkipPlan, RowPlans or None
         The active plan, with the model's depth written in.
     users : int
         Number of open contexts.
@@ -66,7 +67,7 @@ class Engine:
 
     def __init__(self, parts: Anatomy) -> None:
         self.parts = parts
-        self.plan: SkipPlan | None = None
+        self.plan: SkipPlan | RowPlans | None = None
         self.users = 0
         self._calls: dict[int, Call] = {}
         self._signature = inspect.signature(parts.inner.forward)
@@ -87,6 +88,10 @@ class Engine:
         return f"Engine({self.parts.family.name}, {self.parts.depth} layers, {plan})"
 
     @property
+    def _model(self) -> nn.Module:
+        return cast(nn.Module, self.parts.model)
+
+    @property
     def call(self) -> Call | None:
         """The forward call under way in this thread."""
         return self._calls.get(threading.get_ident())
@@ -95,7 +100,7 @@ class Engine:
         """Register the hooks that read each call's arguments."""
         check_implementation(self.attention_name)
         inner = self.parts.inner
-        self._seal([self.parts.model, inner, self.parts.decoder])
+        self._seal([self._model, inner, self.parts.decoder])
         # Continuous batching runs in a thread of its own, where an error would only give empty answers.
         self.parts.model.__dict__["init_continuous_batching"] = _refuse_continuous_batching
         self._handles = [
@@ -109,7 +114,7 @@ class Engine:
             handle.remove()
         self._handles.clear()
         self.parts.model.__dict__.pop("init_continuous_batching", None)
-        self._unseal([self.parts.model, self.parts.inner, self.parts.decoder])
+        self._unseal([self._model, self.parts.inner, self.parts.decoder])
 
     def _seal(self, modules: Iterable[nn.Module]) -> None:
         """Refuse copies of these modules: a copy would run the forwards and hooks of the original for ever."""
@@ -166,7 +171,7 @@ class Engine:
         return call
 
     @contextmanager
-    def hold_plan(self, plan: SkipPlan) -> Iterator[SkipPlan]:
+    def hold_plan(self, plan: SkipPlan | RowPlans) -> Iterator[SkipPlan | RowPlans]:
         """Set the active plan and yield it with the model's depth written in.
 
         Raises
@@ -442,7 +447,7 @@ def attached(model: Model, family: Family | None = None) -> Iterator[Engine]:
         if engine is None:
             engine = Engine(anatomy(model, family))
             engine.install()
-            _ENGINES[engine.parts.model] = engine
+            _ENGINES[engine._model] = engine
         engine.users += 1
     try:
         yield engine
@@ -451,4 +456,4 @@ def attached(model: Model, family: Family | None = None) -> Iterator[Engine]:
             engine.users -= 1
             if engine.users == 0:
                 engine.remove()
-                del _ENGINES[engine.parts.model]
+                del _ENGINES[engine._model]

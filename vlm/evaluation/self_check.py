@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -200,7 +201,7 @@ def _findings(
     yield from _attempt("vlm.attention changes no output", lambda: _attended(model, parts, one, plain))
     plans = _plans(parts.depth) if plan is None else (SkipPlan.parse(plan) if isinstance(plan, str) else plan,)
     for chosen in plans:
-        yield from _attempt(f"{chosen}", lambda c=chosen: _of_plan(model, parts, prompts, c, vision, text))
+        yield from _attempt(f"{chosen}", partial(_of_plan, model, parts, prompts, chosen, vision, text))
     yield _same("after all plans, the model as before", model(**one).logits, plain)
     yield from _times(model, parts, one, plans, vision, text, rounds)
 
@@ -325,7 +326,7 @@ def _times(
     for (plan, counted), ratio in zip(possible, ratios[1:], strict=True):
         yield Finding(f"{plan}: time", "note", f"{ratio:.2f} of it; the decoder's counted operations {counted:.2f}")
     for name, context in (("vlm.probe", probe), ("vlm.attention", attention)):
-        ratio = _overhead(model, one, lambda c=context: c(model, family=parts.family), rounds)
+        ratio = _overhead(model, one, partial(context, model, family=parts.family), rounds)
         yield Finding(f"{name}: time", "note", f"{ratio:.2f} of it")
     if model.device.type == "cuda":
         for plan in (SkipPlan(), *(plan for plan, _ in possible)):
