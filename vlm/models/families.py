@@ -312,6 +312,14 @@ def _some(numbers: list[int]) -> str:
     return ", ".join(map(str, numbers[:4])) + (", ..." if len(numbers) > 4 else "")
 
 
+def generates_inside(parts: Anatomy) -> bool:
+    """Whether generation runs in a module between the one that takes images and the decoder (BLIP-2)."""
+    around = parts.family.decoder.rpartition(".")[0]
+    between = part(parts.model, around)
+    own = type(parts.model).__dict__.get("generate")
+    return bool(around) and hasattr(between, "generate") and between is not parts.model and own is not None
+
+
 def exact_length(config: Any, layers: frozenset[int]) -> int | None:
     """Sequence length up to which these layers may be shortened exactly; None if there is no limit.
 

@@ -312,7 +312,9 @@ def _ovis2(layers: int, width: int) -> hf.PreTrainedConfig:
 def _grid(name: str, layers: int, width: int, *, tower: dict[str, object], **more: object) -> hf.PreTrainedConfig:
     config = getattr(hf, f"{name}Config")
     return config(
-        text_config=_text(f"{name}TextConfig", layers, width, rope_parameters=_rotary(width), **more),
+        text_config=_text(
+            f"{name}TextConfig", layers, width, rope_parameters=_rotary(width) | {"partial_rotary_factor": 1.0}, **more
+        ),
         vision_config=config.sub_configs["vision_config"](**_GRID, out_hidden_size=width, **tower),
         **_GRID_IDS,
     )
