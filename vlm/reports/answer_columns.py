@@ -68,6 +68,11 @@ class SetColumns:
     images: dict[str, int] = field(default_factory=dict)
     plans: dict[str, PlanColumns] = field(default_factory=dict)
 
+    @property
+    def scored(self) -> int:
+        """Number of answers with a score, over all plans."""
+        return sum(int((~np.isnan(np.array(columns.score))).sum()) for columns in self.plans.values())
+
 
 @dataclass(eq=False)
 class AnswerColumns:

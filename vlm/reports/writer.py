@@ -198,7 +198,19 @@ def _measurement(folder: Path, confidence: float) -> MeasurementTables:
                 f"report: no {name}.csv in {folder}; expected a directory made by `python -m vlm measure`, which "
                 "prints its name"
             )
-    return MeasurementTables(Table.load(folder / "redundancy.csv"), Table.load(folder / "attention.csv"))
+    tables = MeasurementTables(Table.load(folder / "redundancy.csv"), Table.load(folder / "attention.csv"))
+    if not all(map(len, tables)):
+        raise ValueError(
+            f"measurement: {folder} has no prompt with a picture, and the conditions are about pictures; write the "
+            "report without it"
+        )
+    return tables
+
+
+def of_pictures(measurement: str | Path) -> bool:
+    """Whether a measurement has a prompt with a picture, so that it says something about the conditions."""
+    path = Path(measurement) / "attention.csv"
+    return not path.is_file() or len(Table.load(path)) > 0
 
 
 def _partial(run: Path, measurement: Path | None) -> str:
