@@ -109,12 +109,12 @@ class Engine:
         if generates_inside(self.parts):
             # BLIP-2's generate calls that of its language model, past the module that takes images.
             decoder = self.parts.decoder
-            self._model.__dict__["generate"] = self._remember_prompt(self._model.generate)  # type: ignore[operator]
+            self._model.__dict__["generate"] = self._remember_prompt(cast(Forward, self._model.generate))
             self._handles += [
                 decoder.register_forward_pre_hook(self._begin_inside, with_kwargs=True),
                 decoder.register_forward_hook(self._finish_inside, with_kwargs=True, always_call=True),
             ]
-        self._handles = [
+        self._handles += [
             inner.register_forward_pre_hook(self._begin, with_kwargs=True),
             inner.register_forward_hook(self._finish, with_kwargs=True, always_call=True),
         ]

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vlm.plans.plan import LayerPlan, Prune, SkipPlan, VisionMode
+from vlm.plans.plan import LayerPlan, SkipPlan, VisionMode
 from vlm.plans.ranges import EVERYTHING, Intervals
+from vlm.plans.text_form import Prune
 
 Steps = tuple["LayerPlan | RowStep", ...]
 
