@@ -23,6 +23,7 @@ WITHOUT_SOURCE = (
     "vlm.judges",
     "vlm.plans",
     "vlm.evaluation.timing",
+    "vlm.evaluation.self_check",
 )
 # Values and aliases without a docstring of their own.
 DATA = {

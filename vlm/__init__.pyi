@@ -15,6 +15,7 @@ from .experiments.score_layers import rescore
 from .experiments.spec import Spec, read_spec
 from .experiments.sweep_run import sweep
 from .hidden_states.dataset_run import states_run
+from .hidden_states.moment_bounds import functional_bounds
 from .hidden_states.moment_losses import ReconstructionLosses, reconstruction_losses
 from .hidden_states.moment_recorder import MomentsRecord
 from .hidden_states.moment_recording import moments
@@ -80,6 +81,7 @@ __all__ = [
     "damage",
     "datasets",
     "decide",
+    "functional_bounds",
     "judges",
     "lens",
     "load",

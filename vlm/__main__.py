@@ -20,6 +20,7 @@ from vlm.commands import (
     demo,
     exactness,
     experiment,
+    export,
     listing,
     merge,
     notions,
@@ -44,6 +45,7 @@ _ADD_COMMANDS = (
     compare.add,
     merge.add,
     report.add,
+    export.add,
     exactness.add,
     check.add,
 )

@@ -304,7 +304,12 @@ _FORMULA = re.compile(r"'*\s*[=+\-@\t\r＝＋－＠]")
 
 def _cells(values: Column) -> list[Any]:
     """The cells of a CSV column; text that a spreadsheet would take for a formula gets an apostrophe, as there."""
-    return [f"'{cell}" if isinstance(cell, str) and _FORMULA.match(cell) else cell for cell in values.tolist()]
+    return [plain_cell(cell) for cell in values.tolist()]
+
+
+def plain_cell(cell: Any) -> Any:
+    """A cell of a CSV file, with an apostrophe before text that a spreadsheet would take for a formula."""
+    return f"'{cell}" if isinstance(cell, str) and _FORMULA.match(cell) else cell
 
 
 def _text(cell: str) -> str:

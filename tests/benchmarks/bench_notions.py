@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -40,11 +41,10 @@ def main() -> None:
     base = 0.0
     print(f"{given.images} images, width {given.width}, one pair of layers, one view")
     for notion in NOTIONS:
-        predictors = ("ridge", "panel") if given.panel else ("ridge",)
-        chosen = Choices(notions=(notion,), predictors=predictors)
+        chosen = Choices(notions=(notion,), predictors=("ridge", "panel") if given.panel else ("ridge",))
         view = ViewProfile([x, y].__getitem__, groups, fit, target, chosen, Confidence(), Confidence())
         alone = notion in ("usable information", "effective rank")
-        taken = seconds((lambda view=view: view.layer(1)) if alone else (lambda view=view: view.pair(0, 1)))
+        taken = seconds(partial(view.layer, 1) if alone else partial(view.pair, 0, 1))
         base = base or taken
         print(f"{notion:20s} {taken:8.2f} CPU seconds, {taken / base:7.1f} times the distances", flush=True)
 

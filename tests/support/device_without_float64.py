@@ -19,7 +19,7 @@ class There(torch.Tensor):
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func is torch.Tensor.device.__get__:
+        if func == torch.Tensor.device.__get__:
             return DEVICE
         flat, _ = tree_flatten((args, kwargs))
         home = func is torch.Tensor.cpu or (func is torch.Tensor.to and _target(args, kwargs) == "cpu")

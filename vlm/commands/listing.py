@@ -7,7 +7,7 @@ import ast
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from vlm.commands.arguments import Commands
+from vlm.commands.arguments import Commands, HelpFormatter
 
 _VLM = Path(__file__).resolve().parents[1]
 _KINDS = ("datasets", "protocols", "scorers", "judges", "selectors", "families")
@@ -18,6 +18,7 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser(
         "list",
         help="data sets, protocols, scorers, judges, selectors, model families",
+        formatter_class=HelpFormatter,
         epilog="example: python -m vlm list scorers",
     )
     parser.add_argument("what", nargs="?", choices=_KINDS, metavar="WHAT", help=f"one of {', '.join(_KINDS)}")

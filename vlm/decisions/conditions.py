@@ -348,7 +348,8 @@ def _per_image(
     index, sizes = checks.group_index(labels[with_image], int(with_image.sum()))
     means = (unit_means(values[with_image], index, sizes) for values in (*columns, ratios))
     small = None if effects is None else unit_means(effects[with_image].astype(np.float64), index, sizes)
-    return _PerImage(*means, small)
+    near, entry_near, distance, entry_distance, ratio = means
+    return _PerImage(near, entry_near, distance, entry_distance, ratio, small)
 
 
 def _vision_columns(record: DistanceMeasurement, t: float) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:

@@ -50,8 +50,8 @@ class AttentionEvent:
         if has_float64(self.query.device):
             return self
         mask = self.mask if self.mask is None else self.mask.to("cpu")
-        parts = (measurable(part) for part in (self.query, self.key, self.value))
-        return AttentionEvent(self.call.measurable(), self.layer, *parts, mask, self.scaling, self.softcap)
+        call, query, key = self.call.measurable(), measurable(self.query), measurable(self.key)
+        return AttentionEvent(call, self.layer, query, key, measurable(self.value), mask, self.scaling, self.softcap)
 
 
 def measurable(tensor: Tensor) -> Tensor:

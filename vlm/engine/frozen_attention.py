@@ -24,8 +24,8 @@ from vlm.models.types import Forward
 _ROWS = 256
 # Masks of at most this many entries in all are kept for the other layers of the call.
 _KEPT = 2**22
-# From this share of queries among keys on, half of the square costs less than the rectangle under a mask.
-_MANY = 1 / 3
+# From this share of queries among so many keys on, half of the square costs less than the rectangle under a mask.
+_MANY, _LONG = 1 / 3, 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +81,7 @@ def attend(
     rows, keys = query.shape[2], key.shape[2]
     if options.get("position_bias") is not None:
         return function(module, query, key, value, layout.lines(), **options)
-    if rows >= _MANY * keys and rows > 1:
+    if rows >= _MANY * keys and keys >= _LONG:
         index = layout.own[:, None, :, None]
         whole = query.new_zeros(*query.shape[:2], keys, query.shape[3])
         whole = whole.scatter(2, index.expand_as(query), query)

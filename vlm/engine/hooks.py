@@ -7,7 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 from weakref import WeakKeyDictionary
 
 import torch
@@ -21,8 +21,10 @@ from vlm.engine.flash_layout import Layout, Mask
 from vlm.engine.forward_call import Call, read_call
 from vlm.engine.frozen_attention import FrozenLayout
 from vlm.engine.frozen_attention import attend as frozen_attend
+from vlm.engine.kv_cache import cache_in
+from vlm.engine.row_plans import RowPlans
 from vlm.models.attention_kinds import attention_function, check_implementation, is_flash
-from vlm.models.families import Anatomy, Family, anatomy
+from vlm.models.families import Anatomy, Family, anatomy, generates_inside
 from vlm.models.layer_parts import find_attention
 from vlm.models.transformers_internals import (
     attention_implementation,
@@ -58,7 +60,7 @@ class Engine:
     ----------
     parts : Anatomy
         The parts of the model.
-    plan : SkipPlan or None
+    plan : SkipPlan, RowPlans or None
         The active plan, with the model's depth written in.
     users : int
         Number of open contexts.
@@ -66,7 +68,7 @@ class Engine:
 
     def __init__(self, parts: Anatomy) -> None:
         self.parts = parts
-        self.plan: SkipPlan | None = None
+        self.plan: SkipPlan | RowPlans | None = None
         self.users = 0
         self._calls: dict[int, Call] = {}
         self._signature = inspect.signature(parts.inner.forward)
@@ -77,6 +79,8 @@ class Engine:
         self._own_attention = ""
         self._routed_name = ""
         self._handles: list[RemovableHandle] = []
+        self._prompts: dict[int, Tensor | None] = {}
+        self._inside: set[int] = set()
         self._sealed: Counter[nn.Module] = Counter()
         # Classes of layers whose attention needs the queries of all heads.
         self.whole_queries: set[type[nn.Module]] = set()
@@ -87,6 +91,10 @@ class Engine:
         return f"Engine({self.parts.family.name}, {self.parts.depth} layers, {plan})"
 
     @property
+    def _model(self) -> nn.Module:
+        return cast(nn.Module, self.parts.model)
+
+    @property
     def call(self) -> Call | None:
         """The forward call under way in this thread."""
         return self._calls.get(threading.get_ident())
@@ -95,10 +103,18 @@ class Engine:
         """Register the hooks that read each call's arguments."""
         check_implementation(self.attention_name)
         inner = self.parts.inner
-        self._seal([self.parts.model, inner, self.parts.decoder])
+        self._seal([self._model, inner, self.parts.decoder])
         # Continuous batching runs in a thread of its own, where an error would only give empty answers.
-        self.parts.model.__dict__["init_continuous_batching"] = _refuse_continuous_batching
-        self._handles = [
+        self._model.__dict__["init_continuous_batching"] = _refuse_continuous_batching
+        if generates_inside(self.parts):
+            # BLIP-2's generate calls that of its language model, past the module that takes images.
+            decoder = self.parts.decoder
+            self._model.__dict__["generate"] = self._remember_prompt(cast(Forward, self._model.generate))
+            self._handles += [
+                decoder.register_forward_pre_hook(self._begin_inside, with_kwargs=True),
+                decoder.register_forward_hook(self._finish_inside, with_kwargs=True, always_call=True),
+            ]
+        self._handles += [
             inner.register_forward_pre_hook(self._begin, with_kwargs=True),
             inner.register_forward_hook(self._finish, with_kwargs=True, always_call=True),
         ]
@@ -108,8 +124,9 @@ class Engine:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
-        self.parts.model.__dict__.pop("init_continuous_batching", None)
-        self._unseal([self.parts.model, self.parts.inner, self.parts.decoder])
+        for name in ("init_continuous_batching", "generate"):
+            self._model.__dict__.pop(name, None)
+        self._unseal([self._model, self.parts.inner, self.parts.decoder])
 
     def _seal(self, modules: Iterable[nn.Module]) -> None:
         """Refuse copies of these modules: a copy would run the forwards and hooks of the original for ever."""
@@ -135,6 +152,10 @@ class Engine:
                 "the model's attention implementation was changed inside a context that goes through it; set it before "
                 "vlm.skipping or vlm.attention begin"
             )
+        self._start(given)
+
+    def _start(self, given: Arguments) -> None:
+        """Check a call and read its tokens."""
         for opening in self._openings:
             opening(given)
         if self._endings and not recomputing() and self._calls.keys() - {threading.get_ident()}:
@@ -148,6 +169,41 @@ class Engine:
         if call is not None and output is not None and not recomputing():
             for ending in self._endings:
                 ending(call.measurable())
+
+    def _remember_prompt(self, generate: Forward) -> Forward:
+        """The model's generate, which keeps the token ids of its prompt for calls of the decoder that lack them."""
+
+        def remembering(*args: Any, **kwargs: Any) -> Any:
+            bound = inspect.signature(generate).bind_partial(*args, **kwargs).arguments
+            self._prompts[threading.get_ident()] = {**bound, **bound.get("generate_kwargs", {})}.get("input_ids")
+            try:
+                return generate(*args, **kwargs)
+            finally:
+                self._prompts.pop(threading.get_ident(), None)
+
+        return remembering
+
+    def _begin_inside(self, module: nn.Module, args: tuple[Any, ...], kwargs: Arguments) -> None:
+        prompt = self._prompts.get(threading.get_ident())
+        if self.call is not None or prompt is None:
+            return
+        cache, embedded = cache_in(kwargs), kwargs.get("inputs_embeds")
+        if embedded is None or (cache is not None and cache.get_seq_length()):
+            self._start(kwargs)
+        elif embedded.shape[1] != prompt.shape[1] or len(embedded) % len(prompt):
+            raise NotImplementedError(
+                f"the prompt has {prompt.shape[1]} tokens, but the decoder is given {embedded.shape[1]} states, so "
+                "that image tokens cannot be told from text"
+            )
+        else:
+            ids = prompt.repeat_interleave(len(embedded) // len(prompt), dim=0)
+            self._start({**kwargs, "input_ids": ids, "pixel_values": embedded})
+        self._inside.add(threading.get_ident())
+
+    def _finish_inside(self, module: nn.Module, args: object, kwargs: object, output: object) -> None:
+        if threading.get_ident() in self._inside:
+            self._inside.discard(threading.get_ident())
+            self._finish(module, args, kwargs, output)
 
     def current(self) -> Call:
         """The forward call under way.
@@ -166,7 +222,7 @@ class Engine:
         return call
 
     @contextmanager
-    def hold_plan(self, plan: SkipPlan) -> Iterator[SkipPlan]:
+    def hold_plan(self, plan: SkipPlan | RowPlans) -> Iterator[SkipPlan | RowPlans]:
         """Set the active plan and yield it with the model's depth written in.
 
         Raises
@@ -442,7 +498,7 @@ def attached(model: Model, family: Family | None = None) -> Iterator[Engine]:
         if engine is None:
             engine = Engine(anatomy(model, family))
             engine.install()
-            _ENGINES[engine.parts.model] = engine
+            _ENGINES[engine._model] = engine
         engine.users += 1
     try:
         yield engine
@@ -451,4 +507,4 @@ def attached(model: Model, family: Family | None = None) -> Iterator[Engine]:
             engine.users -= 1
             if engine.users == 0:
                 engine.remove()
-                del _ENGINES[engine.parts.model]
+                del _ENGINES[engine._model]

@@ -15,6 +15,7 @@ from vlm.engine.forward_call import Call
 from vlm.engine.frozen_attention import frozen_layout
 from vlm.engine.hooks import Engine
 from vlm.engine.kv_cache import CACHE_NAMES, PartialLayer, cache_in, cache_name
+from vlm.engine.row_plans import RowStep
 from vlm.engine.slicing import key_positions, rows_of, shorter_mask
 from vlm.engine.sublayers import WithFrozen, frozen_order, keys_and_values
 from vlm.engine.token_roles import roles
@@ -30,7 +31,7 @@ _SEQUENCE_ARGUMENTS = frozenset(
 _PER_TOKEN = ("position_embeddings", "position_ids", "per_layer_input")
 
 
-def shortened(engine: Engine, index: int, original: Forward, step: LayerPlan) -> Forward:
+def shortened(engine: Engine, index: int, original: Forward, step: LayerPlan | RowStep) -> Forward:
     """The layer's forward on the tokens that run, scattered back into the full-length states."""
     everybody = step.text and step.attention
     layer = engine.parts.layers[index]

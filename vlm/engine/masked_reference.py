@@ -56,7 +56,7 @@ def planned_logits(
     """
     decoder = next(m for m in model.modules() if hasattr(m, "layers") and hasattr(m, "embed_tokens"))
     image = next(getattr(model.config, name) for name in _IMAGE_TOKEN if hasattr(model.config, name))
-    vision = (batch["input_ids"] == image) & ("pixel_values" in batch)
+    vision = (batch["input_ids"] == image) & bool({"pixel_values", "pixel_values_images"} & set(batch))
     last = (prompt or vision.shape[1]) - 1
     run = _MaskedRun(text, len(decoder.layers), vision, last, {} if maps is None else maps)
     with ExitStack() as stack:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -12,6 +12,7 @@ from vlm.engine.flash_attention import refuse_packed
 from vlm.engine.hooks import Engine, attached
 from vlm.engine.kv_cache import PartialLayer, cache_in, refuse_cache
 from vlm.engine.layer_forward import shortened
+from vlm.engine.row_plans import RowPlans, RowStep, Steps, prunings
 from vlm.engine.sublayers import replacements
 from vlm.engine.token_pruning import ranking
 from vlm.models.attention_kinds import check_implementation
@@ -25,7 +26,7 @@ from vlm.plans.ranges import EVERYTHING
 
 
 @contextmanager
-def skipping(model: Model, plan: Plan, *, family: Family | None = None) -> Iterator[SkipPlan]:
+def skipping(model: Model, plan: Plan | Sequence[Plan], *, family: Family | None = None) -> Iterator[Any]:
     """Run a model with some tokens skipping some decoder layers.
 
     Inside the context the model's own forward and `generate` run unchanged, but each layer of the plan receives
@@ -36,16 +37,17 @@ def skipping(model: Model, plan: Plan, *, family: Family | None = None) -> Itera
     ----------
     model : PreTrainedModel
         A vision-language model with eager, sdpa or flash attention.
-    plan : SkipPlan, str, Path or PlanFile
+    plan : SkipPlan, str, Path or PlanFile, or a sequence of them
         What to skip, its text form, or a plan file that `vlm.optimize` wrote for these weights; the empty plan changes
-        nothing.
+        nothing. A sequence gives every row of the batch a plan of its own; a batch of m times as many rows repeats
+        each m times, as beams do. Rows must agree on the halves of layers that they drop.
     family : Family, optional
         For a model that is not of a known family.
 
     Yields
     ------
     SkipPlan
-        The plan with the model's depth written in.
+        The plan with the model's depth written in; for a sequence, an object that holds them as `.plans`.
 
     Raises
     ------
@@ -82,9 +84,9 @@ def skipping(model: Model, plan: Plan, *, family: Family | None = None) -> Itera
     >>> plan, processor.decode(logits[0, -1].argmax())
     (SkipPlan('vision:8-10'), '2')
     """
-    chosen = plan_for(model, plan)
-    with attached(model, family) as engine, engine.hold_plan(chosen) as resolved:
+    with attached(model, family) as engine, engine.hold_plan(_given(model, plan)) as resolved:
         steps = resolved.steps(engine.parts.depth)
+        pruned = prunings(resolved.plans if isinstance(resolved, RowPlans) else [resolved])
         layers = engine.parts.layers
         inside, own = replacements(engine, steps)
         forwards = {
@@ -99,27 +101,36 @@ def skipping(model: Model, plan: Plan, *, family: Family | None = None) -> Itera
             engine.check_calls(lambda given: _check_call(given, engine, steps, slots, limit)),
             engine.replace_forwards(replaced),
             engine.route_attention() if _routed(engine, steps, forwards) else nullcontext(),
-            engine.watch_attention(ranking(resolved.pruned), anywhere=True) if resolved.pruned else nullcontext(),
+            engine.watch_attention(ranking(pruned), anywhere=True) if pruned else nullcontext(),
         ):
             yield resolved
 
 
-def _routed(engine: Engine, steps: tuple[LayerPlan, ...], forwards: Mapping[int, Any]) -> bool:
+def _given(model: Model, plan: Plan | Sequence[Plan]) -> SkipPlan | RowPlans:
+    """The plan, or one per row, from what the user gave."""
+    if not isinstance(plan, list | tuple):
+        return plan_for(model, plan)  # type: ignore[arg-type]
+    if not plan:
+        raise TypeError("plan: expected a plan, or a list with one for each row, got an empty list")
+    return RowPlans(tuple(plan_for(model, one) for one in plan))
+
+
+def _routed(engine: Engine, steps: Steps, forwards: Mapping[int, Any]) -> bool:
     """Whether attention must be told which keys are no queries, or which remain."""
     return bool(forwards) and (engine.flash or (engine.attention_name == "sdpa" and _frozen(steps)))
 
 
-def _frozen(steps: tuple[LayerPlan, ...]) -> bool:
+def _frozen(steps: Steps) -> bool:
     return any(step.vision == "frozen" for step in steps)
 
 
-def _fewer_tokens(step: LayerPlan) -> bool:
+def _fewer_tokens(step: LayerPlan | RowStep) -> bool:
     """Whether a token may not attend in this layer, so that its sequence or its cache is shorter."""
     everybody = step.vision == "run" and step.text and step.kept == EVERYTHING and not step.pruned
     return not (everybody and step.attention)
 
 
-def _refuse_unsupported(engine: Engine, steps: tuple[LayerPlan, ...], forwards: Mapping[int, Any]) -> Mapping[int, int]:
+def _refuse_unsupported(engine: Engine, steps: Steps, forwards: Mapping[int, Any]) -> Mapping[int, int]:
     """Refuse models on which this plan would be wrong; returns the index of each shortened layer by cache slot."""
     check_implementation(engine.attention_name)
     layers = engine.parts.layers
@@ -146,7 +157,11 @@ def _refuse_unsupported(engine: Engine, steps: tuple[LayerPlan, ...], forwards: 
 
 
 def _check_call(
-    given: Arguments, engine: Engine, steps: tuple[LayerPlan, ...], slots: Mapping[int, int], limit: int | None
+    given: Arguments,
+    engine: Engine,
+    steps: Steps,
+    slots: Mapping[int, int],
+    limit: int | None,
 ) -> None:
     """Refuse, before anything has run, calls whose results would be wrong under this plan."""
     maps = given.get("output_attentions")
@@ -157,6 +172,8 @@ def _check_call(
         )
     if slots and engine.flash:
         refuse_packed(given)
+    if isinstance(engine.plan, RowPlans) and given.get("input_ids") is not None:
+        engine.plan.check(len(given["input_ids"]))
     if engine.plan:
         refuse_cache(cache_in(given))
         _check_checkpointing(engine, steps)
@@ -170,7 +187,7 @@ def _check_call(
             )
 
 
-def _check_checkpointing(engine: Engine, steps: tuple[LayerPlan, ...]) -> None:
+def _check_checkpointing(engine: Engine, steps: Steps) -> None:
     """Refuse plans whose layers cannot be recomputed in backward; checked in each call, since training turns it on."""
     if not torch.is_grad_enabled():
         return

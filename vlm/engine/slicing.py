@@ -54,8 +54,9 @@ def _gathered_mask(mask: Tensor | None, tokens: Roles, keys: Tensor, filler: boo
     heads = mask.shape[1]
     if not active.everything:
         mask = mask.gather(2, active.index[:, None, :, None].expand(-1, heads, -1, mask.shape[3]))
-    # Under a sliding window the mask's first column is not position 0.
-    keys = torch.where(keys < 0, keys, keys - (call.past + call.real.shape[1] - mask.shape[3]))
+    if not call.static:
+        # Under a sliding window the mask's first column is not position 0.
+        keys = torch.where(keys < 0, keys, keys - (call.past + call.real.shape[1] - mask.shape[3]))
     if keys.shape[1] != mask.shape[3] or filler:
         mask = mask.gather(3, keys.clamp(min=0)[:, None, None, :].expand(-1, heads, mask.shape[2], -1))
     if filler:

@@ -16,15 +16,13 @@ from vlm.engine.half_layers import halves
 from vlm.engine.hooks import Engine
 from vlm.engine.kv_cache import cache_name
 from vlm.engine.plan_state import Entry
+from vlm.engine.row_plans import Steps
 from vlm.models.layer_parts import QUERY_NAMES, find_attention
 from vlm.models.transformers_internals import checkpointed
 from vlm.models.types import Arguments, Cache, Forward
-from vlm.plans.plan import LayerPlan
 
 
-def replacements(
-    engine: Engine, steps: tuple[LayerPlan, ...]
-) -> tuple[dict[nn.Module, Forward], dict[nn.Module, Forward]]:
+def replacements(engine: Engine, steps: Steps) -> tuple[dict[nn.Module, Forward], dict[nn.Module, Forward]]:
     """Replacement forwards of modules inside decoder layers that do less under the plan, and of layers with such."""
     inside: dict[nn.Module, Forward] = {}
     layers: dict[nn.Module, Forward] = {}

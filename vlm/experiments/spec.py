@@ -249,7 +249,9 @@ class Spec(Displayed):
         for f in fields(self):
             if f.name in _HOW or (f.name in _LATER and getattr(self, f.name) == f.default):
                 del content[f.name]
-        tables = {name: dict(content[name]) for name in ("prompts", "judge_parameters") if name in content}
+        tables: dict[str, Any] = {
+            name: dict(content[name]) for name in ("prompts", "judge_parameters") if name in content
+        }
         return {**content, **tables, "format": _FORMAT}
 
     def judge_options(self) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
+import numpy as np
+
 from redundancy.array_types import FloatArray
 
 TextTokens = Literal["all", "answer"]
@@ -23,8 +25,8 @@ def chosen_reading(by_head: FloatArray, head_mean: FloatArray | None, heads: Hea
     The largest mean over heads of any token is less than the mean of each head's largest, so it is kept apart.
     """
     if heads == "largest":
-        return by_head.max(axis=2)
-    return by_head.mean(axis=2) if head_mean is None else head_mean
+        return np.asarray(by_head.max(axis=2))
+    return np.asarray(by_head.mean(axis=2)) if head_mean is None else head_mean
 
 
 def reading_words(tokens: TextTokens, heads: Heads) -> str:

@@ -87,7 +87,7 @@ class Damage(Displayed):
     @property
     def depth(self) -> int:
         """Number of decoder layers."""
-        return self.shifts.shape[2]
+        return int(self.shifts.shape[2])
 
     @property
     def probabilities(self) -> FloatArray:

@@ -337,8 +337,8 @@ def _change(
         mixed, _, _ = _run(engine, batch, "none", inputs)
     delta = logits - full.logits
     rows, last = torch.arange(len(vision), device=vision.device), last_tokens(full.call.real)
-    here = {"dtype": _norm_dtype(engine), "device": engine.parts.model.device}
-    ends = [wide(engine.parts.norm(s[-1][rows, last].to(**here))) for s in (full.states, states)]
+    device, dtype = engine.parts.model.device, _norm_dtype(engine)
+    ends = [wide(engine.parts.norm(s[-1][rows, last].to(device, dtype))) for s in (full.states, states)]
     gap = (ends[0] - ends[1]).norm(dim=1)
     change = {
         "error": stacked_norm(full.states[-1] - states[-1], text),

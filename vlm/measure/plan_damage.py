@@ -82,6 +82,10 @@ def damage(
     the states and the activations that a backward through the decoder needs, about 16 L S D; with ``checkpoint=True``
     those of one layer, 2 L S D instead. In 16-bit at L = 32, D = 4096, S = 640: 0.8 GB and 2.7 GB, or 0.3 GB with it.
 
+    References
+    ----------
+    Theory, sections 16.1 and 16.4 (docs/explanation/theory).
+
     Examples
     --------
     >>> import vlm

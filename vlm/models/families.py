@@ -67,6 +67,17 @@ FAMILIES = (
     Family("deepseek_vl_hybrid", projector="model.aligner"),
     Family("idefics3", decoder="model.text_model", projector="model.connector"),
     Family("smolvlm", decoder="model.text_model", projector="model.connector"),
+    Family("aria"),
+    Family("idefics2", decoder="model.text_model", projector="model.connector"),
+    Family("llava_next_video"),
+    Family("video_llava"),
+    Family("janus", projector="model.aligner"),
+    Family("ovis2", projector="model.visual_embeddings_table"),
+    Family("qwen3_vl_moe", projector="model.visual.merger"),
+    Family("glm4v", projector="model.visual.merger"),
+    Family("glm4v_moe", projector="model.visual.merger"),
+    Family("cohere2_vision"),
+    Family("aya_vision"),
     Family("llama4", inner="", decoder="language_model.model", projector="multi_modal_projector"),
 )
 """Families whose exactness is tested.
@@ -176,7 +187,7 @@ def _refuse_duplicates(layers: tuple[nn.Module, ...]) -> None:
             )
 
 
-def part(model: nn.Module, path: str) -> Any:
+def part(model: Any, path: str) -> Any:
     """The module at an attribute path, "" being the model itself."""
     return attrgetter(path)(model) if path else model
 
@@ -267,12 +278,19 @@ def _candidate(model: nn.Module, name: str, module: nn.Module) -> _Candidate:
         lacks.append(_TAKES_TEXT)
     prefixes = name.split(".")[:-1]
     outer = [".".join(prefixes[:end]) for end in range(len(prefixes), -1, -1)] if name else []
-    inner = next((p for p in outer if {"input_ids", "pixel_values"} <= parameters_of(part(model, p))), None)
+    inner = next((p for p in outer if _takes_images(part(model, p))), None)
     where = "" if norm in (None, "norm") else f"{name}.{norm}"
     return _Candidate(name, type(module).__name__, len(layers), where, inner, tuple(lacks))
 
 
 _TAKES_TEXT = "a forward that takes input_ids and inputs_embeds"
+
+
+def _takes_images(module: nn.Module) -> bool:
+    names = parameters_of(module)
+    return "input_ids" in names and bool({"pixel_values", "pixel_values_images"} & names)
+
+
 # Names of the norm after the last layer.
 _NORMS = ("norm", "final_layernorm", "final_layer_norm", "embedding_norm", "ln_f")
 
@@ -292,6 +310,14 @@ def _crosses(layer: nn.Module) -> bool:
 
 def _some(numbers: list[int]) -> str:
     return ", ".join(map(str, numbers[:4])) + (", ..." if len(numbers) > 4 else "")
+
+
+def generates_inside(parts: Anatomy) -> bool:
+    """Whether generation runs in a module between the one that takes images and the decoder (BLIP-2)."""
+    around = parts.family.decoder.rpartition(".")[0]
+    between = part(parts.model, around)
+    own = type(parts.model).__dict__.get("generate")
+    return bool(around) and hasattr(between, "generate") and between is not parts.model and own is not None
 
 
 def exact_length(config: Any, layers: frozenset[int]) -> int | None:

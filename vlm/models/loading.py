@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import nullcontext
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -197,7 +198,7 @@ def _quantised(quantization: Quantization | Any | None, dtype: torch.dtype | Non
         }
     if package == "quanto":
         return {"quantization_config": transformers.QuantoConfig(weights=kind)}
-    from torchao import quantization as torchao
+    torchao = import_module("torchao.quantization")
 
     weights = torchao.Int8WeightOnlyConfig() if kind == "int8" else torchao.Int4WeightOnlyConfig()
     return {"quantization_config": transformers.TorchAoConfig(weights)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Literal, TypeAlias, TypedDict, get_args
+from typing import Any, Literal, TypeAlias, TypedDict, get_args
 
 import numpy as np
 
@@ -20,13 +20,13 @@ Pairs: TypeAlias = Literal["adjacent", "entry"] | Sequence[tuple[int, int]]
 class ProfileOptions(TypedDict, total=False):
     """Parameters that :func:`vlm.profile` and :func:`vlm.profile_states` share, all by keyword."""
 
-    notions: Sequence[Notion] | None
+    notions: Notion | Sequence[Notion] | None
     pairs: Pairs
     t: float
     codes: int
     radius: float | None
-    predictors: Sequence[Predictor]
-    readers: Sequence[Reader]
+    predictors: Predictor | Sequence[Predictor]
+    readers: Reader | Sequence[Reader]
     classes: int
     target_range: tuple[float, float] | None
     folds: int
@@ -73,7 +73,7 @@ def choices(options: ProfileOptions) -> Choices:
     TypeError
         An option that does not exist.
     """
-    given = dict(options)
+    given: dict[str, Any] = dict(options)
     known = {f.name for f in fields(Choices)} - {"seed"} | {"rng", "progress"}
     for name in given:
         if name not in known:
@@ -98,7 +98,7 @@ def choices(options: ProfileOptions) -> Choices:
         if name in given:
             given[name] = checks.probability(given[name], name=name, open_ends=True)
     seed = rng if type(rng) is int else int(np.random.default_rng(rng).integers(2**31))
-    return Choices(**given, seed=seed)  # type: ignore[arg-type]
+    return Choices(**given, seed=seed)
 
 
 def _chosen(values: object, allowed: tuple[str, ...], name: str) -> tuple[str, ...]:

@@ -11,12 +11,13 @@ import bounds
 import redundancy as rd
 from redundancy import checks
 from redundancy.array_types import FloatArray
+from redundancy.information.critic_information import Member
 from vlm.notions.measures import Confidence, Measure, certified, estimated, measured
 
 PAIRS, CRITIC, SUMMARY, GAUSSIAN = "matched pairs", "critic", "summaries", "Gaussian"
 METHODS = (PAIRS, CRITIC, SUMMARY, GAUSSIAN)
 QUANTILES = (0.5, 0.75, 0.9, 0.95, 0.99)  # of the distances on the images that fix the thresholds
-_MEMBERS = ("gaussian", "student", "canonical")
+_MEMBERS: tuple[Member, ...] = ("gaussian", "student", "canonical")
 _LOWER = "mutual information of the two states of a random row"
 
 

@@ -290,8 +290,8 @@ class Prompts:
                 if isinstance(question, Unusable):
                     self.refused.append(f"{item.dataset}/{item.id}: {question.reason}")
             for group in alike([q for q in questions if isinstance(q, PreparedQuestion)]):
-                call = partial(one_by_one, partial(self._forward, answerer, also))
-                for question, result in zip(group, in_halves(call, group), strict=True):
+                results = in_halves(partial(one_by_one, partial(self._forward, answerer, also)), group)
+                for question, result in zip(group, results, strict=True):
                     if isinstance(result, (TooLarge, Refused)):
                         self.refused.append(f"{question.item.dataset}/{question.item.id}: {result.reason}")
 

@@ -13,8 +13,9 @@ from numpy.typing import ArrayLike
 
 import redundancy as rd
 from redundancy import checks
-from redundancy.array_types import FloatArray
-from redundancy.prediction.cross_fitting import assign_folds, ridge_predict
+from redundancy.array_types import FloatArray, IntArray
+from redundancy.prediction.cross_fitting import RIDGE_STRENGTHS, assign_folds, ridge_predict
+from redundancy.prediction.panel import TUNED_COLUMNS
 from redundancy.units import unit_means, unrelated_pairs
 from vlm.notions.measures import Confidence, Measure, absent
 
@@ -67,7 +68,7 @@ def reconstruction_measures(
         identity = float(unit_means(np.square(unit_x - unit_y).sum(axis=1), index, sizes).mean())
     rows = []
     for method, source, wanted in ((LATER, unit_x, unit_y), (EARLIER, unit_y, unit_x)):
-        losses = unit_means(_losses(source, wanted, fold[index]), index, sizes)
+        losses = unit_means(_losses(source, wanted, fold[index], seed), index, sizes)
         error = rd.Estimate(
             value=float(losses.mean()),
             quantity=rd.Quantity.FUNCTIONAL,
@@ -91,7 +92,7 @@ def reconstruction_measures(
             Measure(
                 "next state",
                 method,
-                error.value / variance,
+                float(error) / variance,
                 np.nextafter(low, 0.0),
                 np.nextafter(high, np.inf),
                 np.nan if identity is None else identity / variance,
@@ -117,15 +118,29 @@ def _directions(states: FloatArray, name: str) -> FloatArray:
     return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))
 
 
-def _losses(source: FloatArray, wanted: FloatArray, fold: np.ndarray) -> FloatArray:
+def _losses(source: FloatArray, wanted: FloatArray, fold: IntArray, seed: int) -> FloatArray:
     """Squared error (rows,) of held-out predictions, projected onto the unit ball: at most 4."""
     losses = np.empty(len(wanted))
     for number in range(int(fold.max()) + 1):
         test = fold == number
-        predicted = ridge_predict(source[~test], wanted[~test], source[test])
+        predicted = _predicted(source[~test], wanted[~test], source[test], seed)
         predicted /= np.maximum(np.linalg.norm(predicted, axis=1, keepdims=True), 1.0)
         losses[test] = np.square(wanted[test] - predicted).sum(axis=1)
     return np.minimum(losses, 4.0)
+
+
+def _predicted(source: FloatArray, wanted: FloatArray, new: FloatArray, seed: int) -> FloatArray:
+    """Ridge regression tuned by leave-one-out; wide targets are tuned on random combinations of their columns."""
+    if wanted.shape[1] <= TUNED_COLUMNS:
+        return ridge_predict(source, wanted, new)
+    from sklearn.linear_model import Ridge, RidgeCV
+    from sklearn.preprocessing import StandardScaler
+
+    scale = StandardScaler().fit(source)
+    combinations = np.random.default_rng(seed).standard_normal((wanted.shape[1], TUNED_COLUMNS))
+    z = scale.transform(source)
+    strength = RidgeCV(alphas=RIDGE_STRENGTHS).fit(z, wanted @ combinations).alpha_
+    return np.asarray(Ridge(alpha=strength).fit(z, wanted).predict(scale.transform(new)))
 
 
 def _variance(means: FloatArray) -> float:

@@ -143,6 +143,11 @@ def optimize(
     Fixed-sequence testing of joint plans by betting (theory, sections 9.1 and 9.2). Disagreement bounds the change of
     any 0-1 score that depends on the answer only (theory, section 16.4).
 
+    References
+    ----------
+    Theory, sections 9.1 and 9.2 (docs/explanation/theory); Waudby-Smith and Ramdas (2024), *Estimating means of
+    bounded random variables by betting*, arXiv:2010.09686.
+
     Examples
     --------
     >>> import vlm

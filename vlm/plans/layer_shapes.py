@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from math import inf
 from typing import Any
@@ -134,7 +134,7 @@ def map_size(module: nn.Module) -> float:
     return sum(size for _, _, size in _maps(module))
 
 
-def _maps(root: nn.Module, skipped: set[int] = frozenset()) -> Iterator[tuple[str, nn.Module, float]]:  # type: ignore[assignment]
+def _maps(root: nn.Module, skipped: Collection[int] = ()) -> Iterator[tuple[str, nn.Module, float]]:
     """Path, module and number of multiplied weights of every linear map below a module, and of the module itself."""
     silent: set[int] = set()
     for path, module in root.named_modules():
@@ -146,14 +146,14 @@ def _maps(root: nn.Module, skipped: set[int] = frozenset()) -> Iterator[tuple[st
         if _is_map(module):
             # A wrapper of adapters has the shape of the map inside it.
             if not any(_is_map(child) for child in module.modules() if child is not module):
-                yield path, module, float(module.in_features * module.out_features)  # type: ignore[operator]
+                yield path, module, float(module.in_features * module.out_features)
         elif not isinstance(module, nn.Embedding):
             for name, weight in module.named_parameters(recurse=False):
                 if weight.ndim == 2:
                     yield f"{path}.{name}".lstrip("."), module, float(weight.numel())
 
 
-def _is_map(module: nn.Module) -> bool:
+def _is_map(module: Any) -> bool:
     return isinstance(getattr(module, "in_features", None), int) and isinstance(
         getattr(module, "out_features", None), int
     )
@@ -185,7 +185,7 @@ def _routed(config: Any) -> int:
     return found
 
 
-def _widths(layer: nn.Module, attention: nn.Module, config: Any) -> tuple[float, float, int]:
+def _widths(layer: nn.Module, attention: Any, config: Any) -> tuple[float, float, int]:
     """Numbers of a token's queries and values in all heads, and numbers that the cache holds of it."""
     usual = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     value = getattr(attention, "v_head_dim", None) or getattr(attention, "head_dim", None) or usual
@@ -193,12 +193,12 @@ def _widths(layer: nn.Module, attention: nn.Module, config: Any) -> tuple[float,
     summed = int(output_map(layer).in_features)
     heads = summed // value
     if hasattr(attention, "expand_kv"):
-        return heads * score, summed, int(attention.kv_a_proj_with_mqa.out_features)  # type: ignore[union-attr]
-    keys = getattr(attention, "k_proj", None)
-    if _is_map(keys):  # type: ignore[arg-type]
-        values = getattr(attention, "v_proj", None)
-        stored_keys = int(keys.out_features)  # type: ignore[union-attr]
-        cached = stored_keys + (int(values.out_features) if _is_map(values) else stored_keys)  # type: ignore[union-attr, arg-type]
+        return heads * score, summed, int(attention.kv_a_proj_with_mqa.out_features)
+    keys: Any = getattr(attention, "k_proj", None)
+    if _is_map(keys):
+        values: Any = getattr(attention, "v_proj", None)
+        stored_keys = int(keys.out_features)
+        cached = stored_keys + (int(values.out_features) if _is_map(values) else stored_keys)
     else:
         groups = getattr(attention, "num_key_value_groups", None) or 1
         cached = heads // groups * (score + value)
@@ -229,6 +229,6 @@ def stored(tensor: Any) -> int:
         inner, _ = tensor.__tensor_flatten__()
         return sum(stored(getattr(tensor, name)) for name in inner)
     scales = getattr(getattr(tensor, "quant_state", None), "__dict__", {})
-    return tensor.numel() * tensor.element_size() + sum(
+    return int(tensor.numel() * tensor.element_size()) + sum(
         stored(part) for part in scales.values() if isinstance(part, torch.Tensor)
     )

@@ -68,6 +68,11 @@ class SetColumns:
     images: dict[str, int] = field(default_factory=dict)
     plans: dict[str, PlanColumns] = field(default_factory=dict)
 
+    @property
+    def scored(self) -> int:
+        """Number of answers with a score, over all plans."""
+        return sum(int((~np.isnan(np.array(columns.score))).sum()) for columns in self.plans.values())
+
 
 @dataclass(eq=False)
 class AnswerColumns:
@@ -128,7 +133,7 @@ class AnswerColumns:
         columns.image.append(dataset.images.setdefault(image, len(dataset.images)))
         failed, judge = record["failure"] is not None, record["judge"] or {}
         scored = score is not None and not failed
-        columns.score.append(float(score) if scored else np.nan)
+        columns.score.append(np.nan if score is None or failed else float(score))
         columns.failed.append(failed)
         # A judge does not need a parsed answer.
         columns.unparsed.append(scored and record["parsed"] is None and judge.get("status") != "ok")

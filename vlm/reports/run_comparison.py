@@ -36,12 +36,21 @@ class Comparison(Displayed):
     table : Table
         dataset, first, second (plan, with its run where there are two), items (scored in both), of (asked in either),
         images, accuracy_first, accuracy_second (on the common items), difference, difference_low, difference_high
-        (simultaneous),
-        lowest, highest (if every item that lacks a score had the worst, or the best, difference).
+        (simultaneous), lowest, highest (if every item that lacks a score had the worst, or the best, difference).
     guarantees : tuple of str
         What each row's interval certifies.
     notes : tuple of str
         What else differs between the runs.
+
+    See Also
+    --------
+    vlm.compare : Returns one.
+
+    Examples
+    --------
+    >>> from vlm import Comparison, Table
+    >>> Comparison(Table({"dataset": ["tiny"], "difference": [0.0]}), ("with probability at least 0.95, ...",), ())
+    Comparison(1 differences that hold together)
     """
 
     table: Table

@@ -7,7 +7,20 @@ import pytest
 from bounds.__main__ import main as bounds_main
 from vlm.__main__ import main as vlm_main
 
-VLM = ("demo", "measure", "plan", "sweep", "merge", "report", "exactness")
+VLM = (
+    "demo",
+    "measure",
+    "plan",
+    "sweep",
+    "merge",
+    "report",
+    "exactness",
+    "check",
+    "compare",
+    "list",
+    "optimize",
+    "score",
+)
 COMMANDS = [(vlm_main, name) for name in VLM] + [
     (bounds_main, name) for name in ("list", "verify", "table", "coverage")
 ]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, StaticCache
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from vlm import Family, SkipPlan, attention, probe, skipping
 from vlm.engine.forward_call import read_call
@@ -122,7 +122,6 @@ class QuantisedLayer(DynamicLayer):
 @pytest.mark.parametrize(
     ("cache", "name"),
     [
-        (lambda config: StaticCache(config, max_cache_len=64), "StaticLayer"),
         (lambda config: DynamicCache(config=config, offloading=True), "offloaded"),
         (lambda config: Cache(layers=[QuantisedLayer() for _ in range(5)]), "QuantisedLayer"),
     ],
@@ -137,13 +136,8 @@ def test_other_caches_are_refused_before_anything_has_run(model, plan, cache, na
         assert record.samples == 0
 
 
-def test_measuring_with_a_static_cache_says_which_cache_to_use(model):
-    with torch.no_grad(), probe(model), pytest.raises(ValueError, match="a static cache makes such masks"):
-        model.generate(**batch_for(model), max_new_tokens=3, cache_implementation="static")
-
-
 @pytest.mark.parametrize("plan", [PLAN, "mlp:0-2"])
-@pytest.mark.parametrize("implementation", ["static", "offloaded"])
+@pytest.mark.parametrize("implementation", ["offloaded"])
 def test_generate_with_another_cache_is_refused(model, implementation, plan):
     with torch.no_grad(), skipping(model, plan), pytest.raises(NotImplementedError, match="default dynamic cache"):
         model.generate(**batch_for(model), max_new_tokens=3, cache_implementation=implementation)

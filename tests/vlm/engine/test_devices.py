@@ -77,6 +77,7 @@ def lora(model):
     return adapted.eval()
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_row_5_and_8_adapters_under_every_context():
     model = random_model()
     batch = with_positions(batch_for(model, **RAGGED))

@@ -397,7 +397,12 @@ def test_refusals():
     ):
         planned_logits(model, batch, "none")  # switches to another attention implementation
     del model.model.language_model.layers[1].input_layernorm
-    with pytest.raises(NotImplementedError, match="no input_layernorm"), skipping(model, "attention:1-2"):
+    with (
+        pytest.raises(
+            NotImplementedError, match=r"half of a LlamaDecoderLayer cannot be dropped.*no attribute 'input_layernorm'"
+        ),
+        skipping(model, "attention:1-2"),
+    ):
         pass
 
 
@@ -408,11 +413,11 @@ def test_a_mask_without_heads_is_refused():
         shorter_mask(call, torch.zeros(4, 4), Roles(everybody, None, everybody), everybody.index, False)
 
 
-@pytest.mark.parametrize("text", [5, 40, 300])
+@pytest.mark.parametrize("text", [5, 300, 900])
 def test_row_14_frozen_tokens_need_no_mask_of_all_by_all(text, monkeypatch):
     """Few queries attend in blocks under small masks, many are causal by row number."""
     model = random_model("llava-mistral")
-    batch = with_positions(batch_for(model, images=(3, 1), after=(text, text + 20)))
+    batch = with_positions(batch_for(model, images=(15, 15), after=(text, text)))
     assert batch["attention_mask"].all()
     plan, sizes = "freeze:1-4/vision:4-", []
     product = torch.nn.functional.scaled_dot_product_attention
@@ -426,7 +431,7 @@ def test_row_14_frozen_tokens_need_no_mask_of_all_by_all(text, monkeypatch):
         fast = model(**batch).logits
     assert error(fast, planned_logits(model, batch, plan)) < 1e-5
     tokens = batch["input_ids"].shape[1]
-    assert max(sizes) < (tokens * 100 if text < 300 else 1)
+    assert max(sizes) <= (256 * tokens if text < 900 else 0)
     with torch.no_grad(), skipping(random_model("llava-mistral", "eager"), plan) as _, attention(model) as plain:
         model(**batch)
     assert seen.ratios().shape == plain.ratios().shape

@@ -7,6 +7,7 @@ import io
 import os
 import pickle
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -240,3 +241,86 @@ def test_row_12_a_module_used_twice_is_refused():
     for open_one in (probe, attention, lambda m: skipping(m, "vision:1-")):
         with pytest.raises(ValueError, match="layers 1 and 3 are one and the same module"), open_one(model):
             pass
+
+
+def gemma4():
+    """Gemma 4, whose layers take an argument by position; its image features are drawn at random."""
+    torch.manual_seed(0)
+    kinds = ["sliding_attention", "full_attention"] * 2 + ["full_attention"]
+    text = _text(
+        "Gemma4TextConfig", 5, 32, head_dim=8, global_head_dim=8, hidden_size_per_layer_input=4, num_kv_shared_layers=0,
+        vocab_size_per_layer_input=50, sliding_window=9, layer_types=kinds,
+    )  # fmt: skip
+    tower = hf.Gemma4Config.sub_configs["vision_config"](
+        hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=2,
+        head_dim=8, patch_size=4, position_embedding_size=64, pooling_kernel_size=2,
+    )  # fmt: skip
+    config = hf.Gemma4Config(text_config=text, vision_config=tower, audio_config=None, image_token_id=IMAGE)
+    model = hf.Gemma4ForConditionalGeneration(config).eval()
+    features = torch.randn(9, 32)
+    model.model.get_image_features = lambda *_, **__: SimpleNamespace(pooler_output=[features])
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if ".language_model.layers." in name and weight.ndim == 2:
+                weight.mul_(3.0)
+    return model
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("plan", ["vision:1-3", "text:2-3/vision:3-", "freeze:2-4", "keep:1-=0-4", "prune:2=0.5"])
+def test_row_10_layers_called_with_positional_arguments(plan):
+    model = gemma4()
+    ids = torch.tensor([[11, 12, 13, *[IMAGE] * 9, 14, 15, 16, 17]])
+    batch = dict(input_ids=ids, attention_mask=torch.ones_like(ids), mm_token_type_ids=(ids == IMAGE).int())
+    batch |= dict(pixel_values=torch.zeros(1, 3), position_ids=torch.arange(ids.shape[1])[None])
+    with torch.no_grad():
+        plain = model(**batch).logits
+        with skipping(model, "none"):
+            assert torch.equal(model(**batch).logits, plain)
+        with skipping(model, plan):
+            fast = model(**batch).logits
+        assert error(fast, planned_logits(model, batch, plan)) < 1e-4
+    assert error(fast, plain) > 1e-3
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("plan", ["vision:1-3", "freeze:1-3", "prune:2=0.5", "mlp:1-2"])
+def test_row_10_a_decoder_inside_a_generating_module(plan):
+    torch.manual_seed(0)
+    config = hf.Blip2Config(
+        text_config=_text("LlamaConfig", 4, 32),
+        vision_config=hf.Blip2VisionConfig(
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            image_size=12,
+            patch_size=4,
+        ),
+        qformer_config=hf.Blip2QFormerConfig(
+            hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, encoder_hidden_size=16
+        ),
+        num_query_tokens=4,
+        image_token_index=IMAGE,
+    )
+    model = hf.Blip2ForConditionalGeneration(config).eval()
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "language_model.model.layers" in name and weight.ndim == 2:
+                weight.mul_(6.0)
+    ids = torch.tensor([[*[IMAGE] * 4, 11, 12, 13], [*[IMAGE] * 4, 14, 15, 16]])
+    batch = dict(input_ids=ids, attention_mask=torch.ones_like(ids), pixel_values=torch.randn(2, 3, 12, 12))
+    with torch.no_grad(), skipping(model, plan), probe(model) as record:
+        out = model.generate(**batch, max_new_tokens=4, min_new_tokens=4, do_sample=False)
+        tokens = ids
+        for _ in range(4):
+            given = {**batch, "input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
+            logits = model(**given, use_cache=False).logits[:, -1]
+            if "prune" in plan:
+                break
+            logits[:, config.text_config.eos_token_id] = -torch.inf
+            tokens = torch.cat([tokens, logits.argmax(-1, keepdim=True)], dim=1)
+    if "prune" not in plan:
+        assert torch.equal(out[:, -4:], tokens[:, -4:])
+    assert record.samples >= 2
+    assert "generate" not in vars(model)

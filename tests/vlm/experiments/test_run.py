@@ -18,7 +18,9 @@ SPEC = Spec(plans=("vision:0-2",), judge="chat:some-model")
 def loads(monkeypatch):
     calls = []
     monkeypatch.setattr(module, "load", lambda name, **how: calls.append((name, how)) or ("model", "processor"))
-    monkeypatch.setattr("vlm.judges.from_name", lambda name, *, cache: SimpleNamespace(name=name, cache=cache))
+    monkeypatch.setattr(
+        "vlm.judges.from_name", lambda name, *, cache, **options: SimpleNamespace(name=name, cache=cache)
+    )
     return calls
 
 

@@ -290,7 +290,7 @@ def test_a_judge_scores_generated_answers_and_its_failures_are_not_zeros(tmp_pat
         return [good if answers["healthy"] or i % 2 else bad for i in range(len(requests))]
 
     asked = []
-    monkeypatch.setattr("vlm.judges.from_name", lambda name, *, cache: judge)
+    monkeypatch.setattr("vlm.judges.from_name", lambda name, *, cache, **options: judge)
     by_rule = merged(sweep(replace(spec, judge="rule"), tmp_path / "runs", progress=False))
     first = merged(sweep(spec, tmp_path / "runs", progress=False))
     judged = [r for r in first if r["judge"]]

@@ -180,7 +180,16 @@ def test_a_constant_view_and_few_images_say_so(tiny):
 
 def test_one_class_and_numbers_and_items_without_an_answer(tiny, items):
     model, processor = tiny
-    some, common = items[:60], {"views": "last", "layers": (4, 9), "progress": False, "predictors": "ridge"}
+    some, common = (
+        items[:60],
+        {
+            "views": "last",
+            "layers": (4, 9),
+            "progress": False,
+            "predictors": "ridge",
+            "tokens": False,
+        },
+    )
     notions = ("geometric", "functional", "usable information", "pid")
     one = vlm.profile(model, processor, some, target=["x"] * 60, notions=notions, **common)
     assert {row["reason"] for row in one.absent().rows()} == {"target: expected at least two classes, got only 'x'"}
@@ -212,7 +221,44 @@ def test_prompts_without_an_image_count_in_the_views_that_they_have(tiny, items)
     assert dict(zip(profile.table["view"].tolist(), profile.table["images"].tolist(), strict=True)) == {
         "last": 28,
         "vision-mean": 8,
+        "vision": 8,
+        "text": 28,
     }
+
+
+def test_rows_of_all_tokens_are_those_of_the_probe_and_of_maps_fitted_on_other_images(tiny, items):
+    model, processor = tiny
+    some = items[:100]
+    profile = vlm.profile(
+        model,
+        processor,
+        some,
+        views="last",
+        pairs=[(3, 4), (0, 4), (4, 6)],
+        notions=("geometric", "proximal", "next state", "similarity", "effective rank"),
+        batch_size=50,
+        progress=False,
+    )
+    with vlm.states(model, views="last", layers=(0,)) as states, vlm.probe(model, thresholds=0.05) as record:
+        Prompts(model, processor, states, batch_size=50, progress=False).over(some)
+    images = states.groups("last")
+    fit = fitting_rows(images, 0.5, 0)
+    for modality in ("vision", "text"):
+        table = record.table().where(modality=modality)
+        for pair, layer, name in (((3, 4), 3, "distance"), ((0, 4), 3, "distance_from_entry")):
+            here = profile.table.where(layer=pair[0], later=pair[1], view=modality)
+            values = table.where(layer=layer)[name]
+            expected = rd.Estimate.over_units(values, images, quantity="mean", support=(0, 2))
+            assert here.where(notion="geometric")["value"].item() == pytest.approx(expected.value, rel=1e-12)
+            judged = rd.Estimate.over_units(values[~fit], images[~fit], quantity="mean", support=(0, 2))
+            rows = here.where(method="ridge: later from earlier, not divided")
+            assert rows["baseline"].item() == pytest.approx(2 * judged.value, rel=1e-5)
+            assert rows["value"].item() < rows["baseline"].item()
+            assert rows["images"].item() == 10
+            assert 0 < here.where(method="ridge: earlier from later")["value"].item() < 1
+        gone = profile.absent().where(layer=4, later=6, view=modality)
+        assert gone["notion"].tolist() == ["geometric", "proximal"]
+        assert "adjacent states and from state 0" in gone["reason"][0]
 
 
 def test_items_that_cannot_be_asked_are_listed(tiny, items):
@@ -297,6 +343,6 @@ def test_command(tmp_path, capsys):
     text = capsys.readouterr().out
     assert "State 0 enters decoder layer 0" in text
     assert f"wrote {out / 'index.html'}" in text
-    assert vlm.Table.load(out / "notions.csv")["notion"].tolist().count("geometric") == 2
+    assert vlm.Table.load(out / "notions.csv")["notion"].tolist().count("geometric") == 6
     assert main(["notions", "--notions", "magic", "--limit", "5", "--out", str(out)]) == 1
     assert "notions: expected one of" in capsys.readouterr().err
