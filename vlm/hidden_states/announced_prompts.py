@@ -14,10 +14,11 @@ from vlm.hidden_states.state_rows import Prompt
 
 @dataclass(eq=False)
 class Announced:
-    """The prompts of the next rows, how many calls they take, and what the calls so far gave."""
+    """The prompts of the next rows, how many calls they take, who named them, and what the calls so far gave."""
 
     prompts: tuple[Prompt, ...]
     calls: int = 1
+    named: bool = True
     done: list[CallRows] = field(default_factory=list)
 
 

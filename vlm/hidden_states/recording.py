@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vlm.engine.hooks import Engine, attached
+from vlm.engine.row_plans import RowPlans
 from vlm.experiments.shards import Shard
 from vlm.hidden_states.host_copies import CopyStreams
 from vlm.hidden_states.state_record import StatesRecord
@@ -163,7 +164,12 @@ def record_states(
 
 
 def plan_text(engine: Engine) -> str:
-    """Text form of the plan that is active now; "none" without one."""
+    """Text form of the plan that is active now; "none" without one. A ValueError for one plan per row."""
+    if isinstance(engine.plan, RowPlans):
+        raise ValueError(
+            f"states: expected one plan for all rows, so that a record is of one model, got {engine.plan}; run the "
+            "rows of each plan apart"
+        )
     return "none" if engine.plan is None else str(engine.plan)
 
 

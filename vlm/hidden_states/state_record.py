@@ -165,7 +165,7 @@ class StatesRecord(GrowingRecord, RecordedStates):
     def announce(self, prompts: tuple[Prompt, ...], calls: int = 1) -> None:
         """As :meth:`expect`, for prompts that may be recorded already; whatever stores them leaves those out."""
         self._refuse_unfinished()
-        self._announced, self._named = Announced(prompts, calls), True
+        self._announced = Announced(prompts, calls)
 
     def check(self, given: Arguments) -> None:
         """Refuse a call that cannot be recorded, before it has run (called by the hooks)."""
@@ -174,6 +174,8 @@ class StatesRecord(GrowingRecord, RecordedStates):
             return
         self._check_plan()
         announced = self._announced
+        if announced is not None and not announced.named:
+            announced = self._announced = None  # left by a call that failed
         past = cache is not None and int(cache.get_seq_length()) > 0
         if announced is not None and announced.done and not past:
             raise ValueError(
@@ -220,6 +222,7 @@ class StatesRecord(GrowingRecord, RecordedStates):
         self._announced.done.append(current)
         if len(self._announced.done) == self._announced.calls:
             ended, self._announced = self._announced, None
+            self._named = ended.named
             self._recorded.update((prompt.task, prompt.item) for prompt in ended.prompts)
             # Its copies may still be under way; those of the call before have arrived by now.
             self.settle()
@@ -256,8 +259,7 @@ class StatesRecord(GrowingRecord, RecordedStates):
         if announced is None:
             start = len(self._recorded)
             prompts = tuple(Prompt(str(start + i), str(start + i)) for i in range(len(call.real)))
-            self._announced = announced = Announced(prompts)
-            self._named = False
+            self._announced = announced = Announced(prompts, named=False)
         before = announced.done[-1].numbers.after if announced.done else Counts.zero(call)
         numbers = number_tokens(call, before)
         choice = choose(call, self.views, [prompt.item for prompt in announced.prompts], numbers)

@@ -303,6 +303,11 @@ def test_a_record_holds_one_plan(tmp_path):
         ):
             model(**batch)
     assert record.plan == "none"
+    two = processor(images=[question.image] * 2, text=[question.prompt] * 2, return_tensors="pt")
+    mixed = pytest.raises(ValueError, match="expected one plan for all rows, so that a record is of one model, got")
+    with torch.no_grad(), vlm.states(model) as record, vlm.skipping(model, ["none", "vision:6-"]), mixed:
+        model(**two)
+    assert record.samples == 0
     with torch.no_grad(), vlm.skipping(model, "vision:6-"), vlm.states(model, out=tmp_path) as record:
         record.expect(["a"])
         model(**batch)

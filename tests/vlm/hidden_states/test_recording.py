@@ -329,6 +329,15 @@ def test_a_call_that_fails_leaves_nothing_and_may_be_repeated():
         assert record.samples == 0
         model(**batch)
         assert record.samples == 1
+    two = batch_for(model, images=(1, 1), after=(3, 6))
+    with torch.no_grad(), states(model) as record:  # without names, and in halves after the failure
+        handle = model.model.language_model.layers[3].register_forward_hook(fail)
+        with pytest.raises(RuntimeError, match="out of memory"):
+            model(**two)
+        handle.remove()
+        for row in range(2):
+            model(**single_row(model, two, (1, 1), row))
+    assert record.groups().tolist() == ["0", "1"]
 
 
 def test_unknown_arguments_and_models_are_refused():
