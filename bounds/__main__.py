@@ -63,7 +63,12 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument("--quick", action="store_true", help="60 worlds and a short search per statement")
     check.add_argument("--jobs", type=int, help="processes (one per core)")
     check.add_argument("--json", action="store_true", help="print an array of objects")
-    commands.add_parser("table", help="print docs/explanation/theory/statements.md")
+    commands.add_parser(
+        "table",
+        help="print docs/explanation/theory/statements.md",
+        epilog="example: python -m bounds table > docs/explanation/theory/statements.md",
+        formatter_class=raw,
+    )
     _add_coverage(commands)
     return main_parser
 
@@ -122,7 +127,12 @@ def _verify(options: argparse.Namespace) -> int:
 
 def _add_coverage(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """The grammar of `coverage`."""
-    study = commands.add_parser("coverage", help="simulate miscoverage and width of all confidence intervals")
+    study = commands.add_parser(
+        "coverage",
+        help="simulate miscoverage and width of all confidence intervals",
+        epilog="example: python -m bounds coverage --runs 200",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     study.add_argument("--runs", type=int, default=2000, help="samples for each cell (2000)")
     study.add_argument("--write", type=Path, metavar="PAGE", help="Markdown page whose generated part is replaced")
 

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from bounds import confidence as limits
+from bounds.confidence.betting_limits import COLUMN_BLOCK
 from redundancy import checks
 
 PlanningMethod = Literal["betting", "clopper-pearson"]
@@ -63,6 +64,12 @@ def images_needed(
     -----
     An upper limit u(D_1, ..., D_n) of table 9.1 certifies the promise where u <= loss (theory, sections 9.1 and 9.2);
     planned is the least n with P(u <= loss) >= power under the expected rate.
+
+    References
+    ----------
+    Theory, sections 9.1 and 9.2 (docs/explanation/theory); Clopper and Pearson (1934), *The use of confidence or
+    fiducial limits illustrated in the case of the binomial*, Biometrika 26; Waudby-Smith and Ramdas (2024),
+    *Estimating means of bounded random variables by betting*, arXiv:2010.09686.
 
     Examples
     --------
@@ -168,7 +175,7 @@ def _simulated_power(n: int, loss: float, rate: float, alpha: float, paired: flo
     support = (0.0, 1.0) if paired is None else (-1.0, 1.0)
     unit = (loss - support[0]) / (support[1] - support[0])
     certified = 0
-    per_block = max(1, limits.COLUMN_BLOCK // n)
+    per_block = max(1, COLUMN_BLOCK // n)
     for start in range(0, RUNS, per_block):
         runs = min(per_block, RUNS - start)
         differs = rng.random((n, runs)) < rate

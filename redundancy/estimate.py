@@ -24,6 +24,11 @@ class Quantity(StrEnum):
 
     ``Quantity.MEAN`` is for estimates that you make yourself: the mean of any bounded number per image.
 
+    See Also
+    --------
+    Estimate : Holds one.
+    bounds.certify : Chooses the interval by it.
+
     Examples
     --------
     >>> import redundancy as rd

@@ -19,6 +19,13 @@ PAGES = [
 ]
 
 
+def printed_blocks(path: Path) -> list[tuple[str, str | None]]:
+    """Python blocks of a page that are run, each with the block of output that follows it, if one does."""
+    pattern = r"(<!-- not run: [^\n]* -->\n+)?```python\n(.*?)```(?:\n\n```\n(.*?)```)?"
+    found = re.findall(pattern, path.read_text(), flags=re.DOTALL)
+    return [(code, output or None) for skipped, code, output in found if not skipped]
+
+
 def blocks(path: Path) -> list[str]:
     """Python blocks of a page, except those marked as needing a hub model or a GPU."""
     found = re.findall(r"(<!-- not run: [^\n]* -->\n+)?```python\n(.*?)```", path.read_text(), flags=re.DOTALL)
@@ -33,6 +40,57 @@ def test_python_blocks_run(path, tmp_path, monkeypatch):
     for code in blocks(path):
         # Blocks of one page build on each other, as a reader would type them.
         exec(compile(code, str(path), "exec"), shared)
+
+
+TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
+
+
+@pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
+def test_tutorials_show_what_their_code_prints(path, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    shared: dict[str, object] = {"__name__": "document"}
+    for code, output in printed_blocks(path):
+        exec(compile(code, str(path), "exec"), shared)
+        assert capsys.readouterr().out == (output or "")
+
+
+def test_the_five_commands_of_an_experiment_run_and_print_the_directories_that_they_name(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("matplotlib")
+    from vlm.__main__ import main
+
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "tutorials" / "experiment.md").read_text()
+    lines = re.findall(r"```sh\n(.*?)```", page, flags=re.DOTALL)[0].splitlines()
+    assert len(lines) == 5
+    printed = ""
+    for line in lines:
+        words = line.removeprefix("python -m vlm ").split()
+        assert main([*words, *(["--quiet"] if words[0] in ("measure", "sweep") else [])]) == 0
+        printed += capsys.readouterr().out
+    for directory in re.findall(r"`((?:measurement|run): runs/[\w-]+)`", page):
+        assert directory in printed.splitlines()
+
+
+def test_decisions_of_the_pages_count_images():
+    """Several questions about one image are not independent: every `decide` call of the pages says which is which."""
+    for path in PAGES:
+        for code in blocks(path):
+            for call in re.findall(r"\bdecide\((.*)\)", code):
+                assert "groups=" in call or "one question about each image" in code, f"{path.name}: {call}"
+
+
+def test_definitions_have_one_numbering():
+    texts = [*PAGES, *(p for room in ("redundancy", "bounds", "vlm", "examples") for p in (ROOT / room).rglob("*.py"))]
+    for path in texts:
+        found = re.search(r"\bDefinitions? \d", path.read_text(encoding="utf-8"))
+        assert found is None, f"{path.relative_to(ROOT)}: {found and found[0]}; definitions are D1 to D11"
+
+
+def test_every_page_that_the_code_names_exists():
+    for package in ("redundancy", "bounds", "vlm"):
+        for path in [*(ROOT / package).rglob("*.py"), *(ROOT / package).rglob("*.md")]:
+            for name in re.findall(r"\b((?:docs|tests|examples)/[\w./-]*\w)", path.read_text(encoding="utf-8")):
+                assert (ROOT / name).exists(), f"{path.relative_to(ROOT)} names {name}"
 
 
 def test_the_readme_prints_what_it_says(tmp_path, monkeypatch, capsys):

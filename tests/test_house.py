@@ -129,8 +129,12 @@ def test_the_source_distribution_holds_the_packages_and_no_tests(tmp_path):
     with tarfile.open(archive) as file:
         tops = {name.split("/")[1] for name in file.getnames() if name.count("/") == 1}
         inner = [name.split("/", 1)[1] for name in file.getnames() if "/" in name]
-    assert tops >= {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "CITATION.cff", "PKG-INFO"}
-    assert {name.split("/")[0] for name in inner} - tops == {"redundancy", "bounds", "vlm"}
+    assert tops >= {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md"}
+    assert {name.split("/")[0] for name in inner} - tops == {"redundancy", "bounds", "vlm", "docs", "examples"}
+    assert "docs/tutorials/embedded-model.md" in inner
+    assert not [
+        name for name in inner if name.startswith(("docs/_build", "docs/gallery", "docs/reference/api/generated"))
+    ]
     assert "vlm/tiny/weights/plain/model.safetensors" in inner
 
 

@@ -1,14 +1,21 @@
 from . import datasets, judges, published, reports, scoring, selectors, tiny
 from .decisions.conditions import Decision, decide
 from .decisions.four_regimes import Regimes, regimes
+from .engine.applied_plan import apply
+from .engine.baking import bake
+from .engine.planned_loading import load
 from .engine.skipping import skipping
+from .engine.speculation import speculative
 from .evaluation.accuracy import paired_difference, score_accuracy
+from .evaluation.self_check import Checkup, check
 from .evaluation.timing import prefill_times
 from .experiments.measure_run import measure_run
 from .experiments.merging import merged
+from .experiments.score_layers import rescore
 from .experiments.spec import Spec, read_spec
 from .experiments.sweep_run import sweep
 from .hidden_states.dataset_run import states_run
+from .hidden_states.moment_bounds import functional_bounds
 from .hidden_states.moment_losses import ReconstructionLosses, reconstruction_losses
 from .hidden_states.moment_recorder import MomentsRecord
 from .hidden_states.moment_recording import moments
@@ -19,27 +26,33 @@ from .hidden_states.stored_states import StoredStates, read_states
 from .measure.attention_ratio import AttentionRecord, attention
 from .measure.attention_removal import RemovalRecord, removal
 from .measure.causal_tracing import Noise, Trace, trace
+from .measure.damage_record import Damage
 from .measure.distances import ProbeRecord, probe
 from .measure.error_propagation import Consequences, consequences
 from .measure.logit_lens import Lens, LensRecord, lens
+from .measure.plan_damage import damage
 from .models.families import FAMILIES, Family
-from .models.loading import load
 from .notions.measured_profile import profile
 from .notions.notion_figures import plot_notion, plot_pid, plot_usable_information
 from .notions.profile_result import Profile
 from .notions.profiling import profile_states
+from .planner.optimizing import optimize
 from .plans.cost import Cost, Operations, operations, operations_ratio, plan_cost
 from .plans.plan import SkipPlan
 from .reports.plots import plot_attention, plot_redundancy, plot_sweep
 from .reports.reading_plots import plot_consequences, plot_lens, plot_regimes, plot_trace
+from .reports.run_comparison import Comparison, compare
 from .table import Table
 from .version import __version__ as __version__
 
 __all__ = [
     "FAMILIES",
     "AttentionRecord",
+    "Checkup",
+    "Comparison",
     "Consequences",
     "Cost",
+    "Damage",
     "Decision",
     "Family",
     "Lens",
@@ -59,10 +72,16 @@ __all__ = [
     "StoredStates",
     "Table",
     "Trace",
+    "apply",
     "attention",
+    "bake",
+    "check",
+    "compare",
     "consequences",
+    "damage",
     "datasets",
     "decide",
+    "functional_bounds",
     "judges",
     "lens",
     "load",
@@ -71,6 +90,7 @@ __all__ = [
     "moments",
     "operations",
     "operations_ratio",
+    "optimize",
     "paired_difference",
     "plan_cost",
     "plot_attention",
@@ -94,10 +114,12 @@ __all__ = [
     "regimes",
     "removal",
     "reports",
+    "rescore",
     "score_accuracy",
     "scoring",
     "selectors",
     "skipping",
+    "speculative",
     "states",
     "states_run",
     "sweep",

@@ -6,24 +6,48 @@ Each command imports what it needs when it runs, so that ``--help`` and mistyped
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from vlm.commands import demo, exactness, experiment, merge, notions, plan, report, states
+from vlm.commands import (
+    check,
+    compare,
+    demo,
+    exactness,
+    experiment,
+    export,
+    listing,
+    merge,
+    notions,
+    optimize,
+    plan,
+    report,
+    score,
+    states,
+)
 
 _PACKAGES = Path(__file__).resolve().parents[1]
 _ADD_COMMANDS = (
     demo.add,
+    listing.add,
     experiment.add_measure,
     states.add,
     notions.add,
     plan.add,
+    optimize.add,
     experiment.add_sweep,
+    score.add,
+    compare.add,
     merge.add,
     report.add,
+    export.add,
     exactness.add,
+    check.add,
 )
 
 
@@ -40,16 +64,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
         add(commands)
     options = parser.parse_args(arguments)
     try:
-        status: int = options.run(options)
-    except KeyboardInterrupt:
+        with _terminable():
+            status: int = options.run(options)
+    except KeyboardInterrupt as stop:
         print("stopped; completed records are kept, and the same command continues", file=sys.stderr)
-        return 130
+        return 143 if isinstance(stop, _Terminated) else 130
     except (ValueError, OSError, RuntimeError, ImportError) as error:
         if not _ours(error):
             traceback.print_exc()
         print(f"{_program()} {options.command}: error: {error}", file=sys.stderr)
         return 1
     return status
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, by which schedulers stop a job."""
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """End at SIGTERM as at Ctrl-C, where signals can be handled: in the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: object) -> None:
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class _Version(argparse.Action):

@@ -37,6 +37,9 @@ class Item(Displayed):
         What a protocol and a scorer need to know: ``"choice"``, ``"yes/no"``, ``"open"``, ``"ocr"``, ``"math"``.
     details : mapping str -> str
         Category, subject and the like.
+    digest : str
+        Names the content: question, options, answers, details and the bytes of the pictures as they are stored. Empty
+        for an item that was not read from a data set.
 
     Examples
     --------
@@ -54,6 +57,7 @@ class Item(Displayed):
     answers: tuple[str, ...] = ()
     kind: str = "open"
     details: Mapping[str, str] = field(default_factory=dict)
+    digest: str = ""
 
     def __repr__(self) -> str:
         count = len(self.images)
@@ -62,7 +66,7 @@ class Item(Displayed):
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain Python values; of each image its mode and size, such as ``"RGB 24x24"``."""
-        names = ("dataset", "id", "image_id", "question", "options", "answers", "kind", "details")
+        names = ("dataset", "id", "image_id", "question", "options", "answers", "kind", "details", "digest")
         values = {name: plain(getattr(self, name)) for name in names}
         return {**values, "images": [f"{image.mode} {image.width}x{image.height}" for image in self.images]}
 
@@ -77,14 +81,17 @@ class Failure(Displayed):
         As in `Item`.
     reason : str
         What was expected and what was there instead.
+    digest : str
+        As of an `Item`, of what could be read.
 
     Examples
     --------
     >>> from vlm.item import Failure
-    >>> Failure("gqa", "7", "image: expected a file, got none")
-    Failure(dataset=gqa, id=7, reason=image: expected a file, got none)
+    >>> Failure("gqa", "7", "image: expected a file, got none").reason
+    'image: expected a file, got none'
     """
 
     dataset: str
     id: str
     reason: str
+    digest: str = field(default="", compare=False)

@@ -56,6 +56,12 @@ class Log:
             raise explained(error, self.path) from error
 
 
+def refuse_link(path: Path) -> None:
+    """Refuse a symbolic link in place of a file that is about to be written or cut."""
+    if path.is_symlink():
+        raise RuntimeError(f"records: {path} is a symbolic link; expected a file of its own, so copy it there instead")
+
+
 def line(record: Mapping[str, object]) -> str:
     """A record as one line of JSON: keys sorted and ASCII only, so that equal records are equal bytes."""
     return json.dumps(record, sort_keys=True, separators=(",", ":"), allow_nan=False) + "\n"
@@ -71,7 +77,7 @@ def appending(path: str | Path) -> Iterator[Log]:
     Raises
     ------
     RuntimeError
-        Another process is writing to this file.
+        Another process is writing to this file, or it is a symbolic link.
     OSError
         The folder cannot be made or written to, or its file system has no locks.
     """
@@ -82,7 +88,9 @@ def appending(path: str | Path) -> Iterator[Log]:
             stack.enter_context(locked(path))
             # O_BINARY exists on Windows alone, where line ends would be translated without it.
             flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
-            descriptor = os.open(path, flags, 0o666)
+            # Opening may cut a line off; never in a file elsewhere that a link points to.
+            refuse_link(path)
+            descriptor = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
         except LockedError as error:
             raise RuntimeError(f"records: {error}; wait for it, or give each worker its own --shard k/n") from error
         except OSError as error:

@@ -1,6 +1,6 @@
 """What one record of a run contains: an answer, a measurement, or the reason why there is neither.
 
-A record is one line of JSON in a run's `records` folder. `docs/tutorials/experiment.md` describes its keys for
+A record is one line of JSON in a run's `records` folder. `docs/reference/records.md` describes its keys for
 readers of the files.
 """
 
@@ -55,6 +55,7 @@ class RecordNames(TypedDict):
 
     dataset: str
     item: str
+    item_digest: NotRequired[str]  # of question, options, answers, details and pictures; older records lack it
     image_id: str | None
     group: str
     plan: str
@@ -71,6 +72,7 @@ class AnswerFields(TypedDict):
 
     prediction: str
     letter_probabilities: list[float] | None
+    thought: NotRequired[Literal["none", "ended", "endless"]]  # before the answer; older records lack it
     tokens: Tokens
     operations: OperationCounts
     parsed: str | None
@@ -83,14 +85,19 @@ class AnswerFields(TypedDict):
 class MeasurementFields(TypedDict):
     """What a measurement adds: lists along the layers, for each modality by name of the quantity.
 
-    `attention` has one list of heads per layer: the visual attention ratio of the last prompt token. None stands for a
-    layer without such tokens.
+    `attention` has one list of heads per layer: the visual attention ratio of the last prompt token;
+    `attention_largest` and `attention_mean` the same over all text tokens, `attention_largest_mean` the largest mean
+    over heads per layer. None stands for a layer without such tokens. Records made before all text tokens were measured
+    lack the last three.
     """
 
     tokens: Tokens
     vision: dict[str, list[float | None]]
     text: dict[str, list[float | None]]
     attention: list[list[float | None]]
+    attention_largest: NotRequired[list[list[float | None]]]
+    attention_largest_mean: NotRequired[list[float | None]]
+    attention_mean: NotRequired[list[list[float | None]]]
     failure: None
     run: NotRequired[Circumstances]
 
@@ -100,6 +107,7 @@ class FailureFields(TypedDict):
 
     prediction: None
     letter_probabilities: None
+    thought: NotRequired[None]
     tokens: None
     operations: None
     parsed: None
@@ -140,6 +148,7 @@ def failed(reason: str) -> FailureFields:
     return {
         "prediction": None,
         "letter_probabilities": None,
+        "thought": None,
         "tokens": None,
         "operations": None,
         "parsed": None,

@@ -59,7 +59,7 @@ class TorchMLPRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):  # typ
 
     References
     ----------
-    Loshchilov and Hutter 2019, "Decoupled Weight Decay Regularization", arXiv 1711.05101 (AdamW).
+    Loshchilov and Hutter 2019, *Decoupled Weight Decay Regularization*, arXiv:1711.05101 (AdamW).
 
     Examples
     --------

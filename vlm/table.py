@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import html
+import re
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +35,10 @@ class Table(Displayed):
     ------
     ValueError
         Columns of different lengths.
+
+    See Also
+    --------
+    vlm.reports.markdown, vlm.reports.latex, vlm.reports.html : Write one for a page or a paper.
 
     Examples
     --------
@@ -124,6 +130,45 @@ class Table(Displayed):
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         return "\n".join("  ".join(c.rjust(w) for c, w in zip(line, widths, strict=True)) for line in cells)
 
+    def fitted(self, width: int | None = None, digits: int = 3) -> str:
+        """The table for a terminal of a given width: columns that are constant stand above it, the rest is wrapped.
+
+        Parameters
+        ----------
+        width : int, optional
+            Characters; by default those of the terminal, or 120 where there is none.
+        digits : int
+            Decimal places of floating-point numbers.
+
+        Returns
+        -------
+        str
+            A line "name: value" for each group of constant columns, then aligned columns. A column and those that end
+            in `_low` and `_high` become one, ``0.812 [0.790, 0.834]``. Where the columns are wider than the terminal
+            the table continues below, with its first column repeated.
+
+        Examples
+        --------
+        >>> from vlm import Table
+        >>> rows = [{"model": "tiny", "plan": p, "accuracy": a, "accuracy_low": a - 0.1, "accuracy_high": a + 0.1}
+        ...         for p, a in (("none", 0.8), ("vision:0-4", 0.75))]
+        >>> print(Table.from_rows(rows).fitted(80))
+        model: tiny
+              plan              accuracy
+              none  0.800 [0.700, 0.900]
+        vision:0-4  0.750 [0.650, 0.850]
+        """
+        width = shutil.get_terminal_size((120, 24)).columns if width is None else width
+        columns = _with_intervals({name: values.tolist() for name, values in self.columns.items()}, digits)
+        constant = {name: cells[0] for name, cells in columns.items() if len(cells) > 1 and len(set(cells)) == 1}
+        varying = {name: cells for name, cells in columns.items() if name not in constant} or columns
+        head = [line for line in _wrapped([f"{name}: {value}" for name, value in constant.items()], width) if line]
+        return "\n".join([*head, *_folded(varying, width)])
+
+    def frame(self) -> Any:
+        """The table as a pandas.DataFrame; an ImportError where pandas is missing."""
+        return optional_import("pandas", extra="data", purpose="Table.frame").DataFrame(dict(self.columns))
+
     def where(self, **conditions: object) -> Table:
         """The rows whose columns equal the given values: ``table.where(modality="vision", layer=3)``."""
         keep = np.ones(len(self), dtype=bool)
@@ -137,7 +182,8 @@ class Table(Displayed):
         Parameters
         ----------
         path : str or Path
-            Ends in .csv, .npz or .parquet; missing folders are made. A reader never sees half a file.
+            Ends in .csv, .npz or .parquet; missing folders are made. A reader never sees half a file. In CSV, text
+            that a spreadsheet would run as a formula gets a leading apostrophe, which :meth:`load` removes.
 
         Returns
         -------
@@ -158,7 +204,7 @@ class Table(Displayed):
             with writing(path) as file:
                 writer = csv.writer(file)
                 writer.writerow(self.columns)
-                writer.writerows(zip(*(values.tolist() for values in self.columns.values()), strict=True))
+                writer.writerows(zip(*(_cells(values) for values in self.columns.values()), strict=True))
         elif path.suffix == ".npz":
             with writing_bytes(path) as file:
                 np.savez_compressed(file, **dict(self.columns))  # type: ignore[arg-type]
@@ -193,12 +239,81 @@ class Table(Displayed):
             with np.load(path, allow_pickle=False) as data:
                 return cls({name: data[name] for name in data.files})
         if path.suffix == ".csv":
-            with path.open(newline="") as file:
-                header, *body = list(csv.reader(file))
+            try:
+                with path.open(newline="", encoding="utf-8") as file:
+                    header, *body = list(csv.reader(file)) or [[]]
+            except (UnicodeDecodeError, csv.Error) as error:
+                raise ValueError(f"path: expected a table as Table.save writes it, got {error} in {path}") from None
             if any(len(line) != len(header) for line in body):
                 raise ValueError(f"path: {path} is cut off or not a table: expected {len(header)} cells in every row")
             return cls({name: _parsed([line[i] for line in body]) for i, name in enumerate(header)})
         raise ValueError(f"path: expected an ending .csv or .npz, got {path.name!r}")
+
+
+def _with_intervals(columns: Mapping[str, list[Any]], digits: int) -> dict[str, list[str]]:
+    """Cells as text; an estimate and its limits as one column."""
+    shown = {
+        name: [f"{v:.{digits}f}" if isinstance(v, float) else " ".join(str(v).split()) for v in values]
+        for name, values in columns.items()
+    }
+    joined = {}
+    for name, cells in shown.items():
+        low, high = shown.get(f"{name}_low"), shown.get(f"{name}_high")
+        if low is not None and high is not None:
+            cells = [f"{v} [{a}, {b}]" if v != "nan" else "–" for v, a, b in zip(cells, low, high, strict=True)]
+        ends = name.removesuffix("_low").removesuffix("_high")
+        if ends == name or not (f"{ends}_low" in shown and f"{ends}_high" in shown and ends in shown):
+            joined[name] = ["–" if cell == "nan" else cell for cell in cells]
+    return joined
+
+
+def _wrapped(parts: Sequence[str], width: int) -> Iterator[str]:
+    """Short texts one after the other, in lines of at most a width where they fit."""
+    line = ""
+    for part in parts:
+        if line and len(line) + 3 + len(part) > width:
+            yield line
+            line = ""
+        line = f"{line}   {part}" if line else part
+    yield line
+
+
+def _folded(columns: Mapping[str, list[str]], width: int) -> Iterator[str]:
+    """Aligned columns; those that do not fit follow below, each block with the first column."""
+    names = list(columns)
+    wide = {name: max(map(len, [name, *cells])) for name, cells in columns.items()}
+    start = 1
+    while True:
+        block, used, end = names[:1], sum(wide[name] for name in names[:1]), start
+        while end < len(names) and (end == start or used + 2 + wide[names[end]] <= width):
+            block.append(names[end])
+            used += 2 + wide[names[end]]
+            end += 1
+        yield "  ".join(name.rjust(wide[name]) for name in block)
+        for row in zip(*(columns[name] for name in block), strict=True):
+            yield "  ".join(cell.rjust(wide[name]) for name, cell in zip(block, row, strict=True))
+        start = end
+        if start >= len(names):
+            return
+        yield ""
+
+
+# A spreadsheet would run a cell that begins with one of these; full-width forms included.
+_FORMULA = re.compile(r"'*\s*[=+\-@\t\r＝＋－＠]")
+
+
+def _cells(values: Column) -> list[Any]:
+    """The cells of a CSV column; text that a spreadsheet would take for a formula gets an apostrophe, as there."""
+    return [plain_cell(cell) for cell in values.tolist()]
+
+
+def plain_cell(cell: Any) -> Any:
+    """A cell of a CSV file, with an apostrophe before text that a spreadsheet would take for a formula."""
+    return f"'{cell}" if isinstance(cell, str) and _FORMULA.match(cell) else cell
+
+
+def _text(cell: str) -> str:
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
 def _parsed(cells: list[str]) -> Column:
@@ -207,4 +322,4 @@ def _parsed(cells: list[str]) -> Column:
             return np.array(cells, dtype=kind)
         except ValueError:
             continue
-    return np.array(cells)
+    return np.array([_text(cell) for cell in cells])

@@ -98,6 +98,12 @@ def certify(
     certify_information : A lower bound on mutual information.
     implications : What follows from certificates through the theorems.
 
+    References
+    ----------
+    Theory, sections 9.1 and 9.2 (docs/explanation/theory); Waudby-Smith and Ramdas (2024), *Estimating means of
+    bounded random variables by betting*, arXiv:2010.09686; Massart (1990), *The tight constant in the
+    Dvoretzky-Kiefer-Wolfowitz inequality*, Annals of Probability 18.
+
     Examples
     --------
     >>> import numpy as np

@@ -13,7 +13,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bounds.confidence import ROUNDING, betting, deviation, probability_within_ulps
+from bounds.confidence import betting, deviation
+from bounds.confidence.units import ROUNDING, probability_within_ulps
 from redundancy import checks
 from redundancy.array_types import FloatArray, IntArray
 from redundancy.estimate import Estimate, Quantity
@@ -54,6 +55,11 @@ def dkw_deviation(n: int, *, alpha: float, clustered: bool = True) -> float:
     images the infimum of (9.1), taken at s_0 = sqrt(log(1/alpha) / (2 n)), is
 
         s = s_0 + sqrt(pi / (8 n)) erfcx(sqrt(log(1/alpha))).
+
+    References
+    ----------
+    Massart (1990), *The tight constant in the Dvoretzky-Kiefer-Wolfowitz inequality*, Annals of Probability 18;
+    Theory, section 9.1 (docs/explanation/theory).
 
     Examples
     --------
@@ -157,6 +163,11 @@ def one_row_per_group(groups: ArrayLike, *, rng: np.random.Generator | int | Non
     A row drawn uniformly has the image-averaged distribution, and Clopper-Pearson applies to whether it is close
     (theory, section 9.1).
 
+    References
+    ----------
+    Theory, section 9.1 (docs/explanation/theory); Clopper and Pearson (1934), *The use of confidence or fiducial
+    limits illustrated in the case of the binomial*, Biometrika 26.
+
     Examples
     --------
     >>> import bounds
@@ -194,6 +205,10 @@ def image_event(estimate: Estimate, *, at_least: float) -> Estimate:
     See Also
     --------
     one_row_per_group : The second way to binary units.
+
+    References
+    ----------
+    Theory, section 9.1 (docs/explanation/theory).
 
     Examples
     --------

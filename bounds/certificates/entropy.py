@@ -11,7 +11,7 @@ from bounds.certificates import entropy_bounds
 from bounds.certificates.certificate import Certificate, ErrorBudget, Sample, Side, certificate_of
 from redundancy import checks
 from redundancy.array_types import FloatArray
-from redundancy.estimate import Estimate
+from redundancy.estimate import Estimate, unit_of_sampling
 from redundancy.information.held_out_cross_entropy import held_out_losses
 
 ALPHABETS_FIXED = "the alphabets were fixed before seeing the data"
@@ -75,6 +75,11 @@ def certify_entropy(
     "mcdiarmid" is (9.2). "cross-entropy" rests on H(X | Y) <= E[-log q(X | Y)] for every conditional distribution q,
     here q = (1 - mix) q_0 + mix / |X| with q_0 fitted on other data (theory, section 9.3, item 4).
 
+    References
+    ----------
+    Theory, section 9.3 (docs/explanation/theory); McDiarmid (1989), *On the method of bounded differences*, Surveys
+    in Combinatorics.
+
     Examples
     --------
     >>> import numpy as np
@@ -111,7 +116,7 @@ def certify_entropy(
         budget.sided(interval, (0.0, float(np.log(shape[0])))),
         value,
         budget,
-        Sample(sizes.size, "row" if groups is None else "image"),
+        Sample(sizes.size, unit_of_sampling(groups)),
         what=CONDITIONAL,
         quantity="conditional entropy",
         method=method,
@@ -159,6 +164,11 @@ def certify_plugin_entropy(
     Notes
     -----
     The interval is (9.2), around the plug-in entropy by bounded differences.
+
+    References
+    ----------
+    Theory, section 9.3 (docs/explanation/theory); McDiarmid (1989), *On the method of bounded differences*, Surveys
+    in Combinatorics.
 
     Examples
     --------

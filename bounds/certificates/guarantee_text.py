@@ -104,7 +104,7 @@ def mean_in_words(quantity: str, settings: Mapping[str, object], *, unit: str, f
             f"the probability that in at least {settings.get('at_least', 1):g} of an image's tokens the "
             f"{_distance(settings)} distance is at most {_threshold(settings)}"
         ),
-        "mmse": f"the mean squared error of the best predictor, at most the average risk of {fitted},",
+        "mmse": f"the mean squared error of the best predictor, which is at most the average risk of {fitted},",
         "functional": f"the risk of predicting from y minus that from x, averaged over {fitted},",
         "cross-entropy": (
             "the cross-entropy in nats of the fitted conditional distribution, which is never below the conditional "

@@ -57,7 +57,7 @@ def certify_information(
 
     References
     ----------
-    G. Braun and S. Pokutta, "An information diffusion Fano inequality", 2015, arXiv:1504.05556.
+    Braun and Pokutta (2015), *An information diffusion Fano inequality*, arXiv:1504.05556.
 
     Examples
     --------

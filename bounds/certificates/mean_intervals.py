@@ -9,6 +9,7 @@ import numpy as np
 from bounds import confidence as limits
 from bounds.certificates import clustered
 from bounds.certificates.certificate import ErrorBudget, Interval
+from bounds.confidence.units import ROUNDING
 from redundancy import checks
 from redundancy.array_types import FloatArray, IntArray
 from redundancy.estimate import Estimate
@@ -84,7 +85,7 @@ def token_weighted(
     """Interval for the mean in which every row counts the same; unit in [0, 1]."""
     reflected = clustered.token_weighted(1.0 - unit, rows, max_rows=max_rows, alpha=alpha, method=method)
     return (
-        np.maximum(0.0, 1.0 - reflected - limits.ROUNDING),
+        np.maximum(0.0, 1.0 - reflected - ROUNDING),
         clustered.token_weighted(unit, rows, max_rows=max_rows, alpha=alpha, method=method),
     )
 
@@ -97,8 +98,8 @@ def fold_by_fold(unit: FloatArray, fold: IntArray, *, alpha: float, method: limi
     bottom = sum(s * interval[0] for s, interval in zip(share, each, strict=True))
     top = sum(s * interval[1] for s, interval in zip(share, each, strict=True))
     return (
-        np.maximum(0.0, np.asarray(bottom) - limits.ROUNDING),
-        np.minimum(1.0, np.asarray(top) + limits.ROUNDING),
+        np.maximum(0.0, np.asarray(bottom) - ROUNDING),
+        np.minimum(1.0, np.asarray(top) + ROUNDING),
     )
 
 
@@ -108,8 +109,8 @@ def all_thresholds(estimate: Estimate, per_unit: FloatArray, *, alpha: float) ->
     deviation = clustered.dkw_deviation(estimate.n, alpha=alpha, clustered=several)
     mean = per_unit.mean(axis=0)
     return (
-        np.maximum(0.0, mean - deviation - limits.ROUNDING),
-        np.minimum(1.0, mean + deviation + limits.ROUNDING),
+        np.maximum(0.0, mean - deviation - ROUNDING),
+        np.minimum(1.0, mean + deviation + ROUNDING),
     )
 
 
@@ -119,7 +120,7 @@ def from_unit(interval: Interval, ends: tuple[float, float], budget: ErrorBudget
     Two-sided betting limits of units that drift with their order may cross; their hull is kept.
     """
     a, b = ends
-    nudge = limits.ROUNDING * max(abs(a), abs(b))
+    nudge = ROUNDING * max(abs(a), abs(b))
     low, high = interval
     low, high = np.maximum(a, a + (b - a) * low - nudge), np.minimum(b, a + (b - a) * high + nudge)
     if budget.side == "both":

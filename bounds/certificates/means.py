@@ -80,6 +80,11 @@ def certify_mean(
     of K folds gets its own interval at alpha / K (theory, section 9.2). A lower bound on mmse(Z | X) that holds for
     every distribution of a continuous X is trivial (theory, section 9.2).
 
+    References
+    ----------
+    Theory, sections 9.1 and 9.2 (docs/explanation/theory); Waudby-Smith and Ramdas (2024), *Estimating means of
+    bounded random variables by betting*, arXiv:2010.09686.
+
     Examples
     --------
     >>> import numpy as np
@@ -179,6 +184,11 @@ def certify_token_mean(
     With n_i rows of mean M_i the padded mean (n_i M_i + (n_max - n_i) theta) / n_max has expectation theta exactly at
     the token-weighted mean (theory, section 9.1).
 
+    References
+    ----------
+    Theory, section 9.1 (docs/explanation/theory); Waudby-Smith and Ramdas (2024), *Estimating means of bounded
+    random variables by betting*, arXiv:2010.09686.
+
     Examples
     --------
     >>> import numpy as np
@@ -262,7 +272,7 @@ def certify_curve(
 
     References
     ----------
-    P. Massart, "The tight constant in the Dvoretzky-Kiefer-Wolfowitz inequality", Annals of Probability, 1990.
+    Massart (1990), *The tight constant in the Dvoretzky-Kiefer-Wolfowitz inequality*, Annals of Probability 18.
 
     Examples
     --------

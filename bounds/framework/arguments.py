@@ -56,7 +56,7 @@ def probability(value: ArrayLike, *, name: str) -> FloatArray:
     return np.clip(out, 0.0, 1.0)
 
 
-def law(value: ArrayLike, *, name: str) -> FloatArray:
+def distribution(value: ArrayLike, *, name: str) -> FloatArray:
     """Probabilities along the last axis, summing to one."""
     out = probability(value, name=name)
     if out.ndim == 0 or np.abs(out.sum(axis=-1) - 1.0).max() > 1e-9:

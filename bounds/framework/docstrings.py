@@ -79,7 +79,9 @@ def completed(docstring: str, statement: Statement) -> str:
         f".. math::\n\n    {statement.latex}\n\n"
         f"{textwrap.fill(f'Assumes {statement.hypotheses}. {_BROADCAST}', WIDTH)}"
     )
-    source = statement.source.replace("docs/explanation/theory", "the theory pages (docs/explanation/theory)")
+    source = statement.source.replace(
+        "docs/explanation/theory", f"theory, {statement.equation} (docs/explanation/theory)"
+    )
     texts["Raises"] = _REFUSED + _particular(texts.get("Raises", ""))
     texts["Notes"] = "\n\n".join(filter(None, (texts.get("Notes"), notes)))
     texts["References"] = textwrap.fill(f"{source[0].upper()}{source[1:]}.", WIDTH)

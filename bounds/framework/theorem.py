@@ -52,6 +52,10 @@ class Assumption(Displayed):
     standing : bool
         Whether every finite instance meets it by construction, so that it only needs to be stated.
 
+    See Also
+    --------
+    Theorem : Lists its assumptions as `.assumes`.
+
     Examples
     --------
     >>> import bounds
@@ -105,6 +109,11 @@ class Check(Displayed):
         The two sides.
     relation : {"<=", ">=", "="}
         How they ought to compare.
+
+    See Also
+    --------
+    Theorem : Its method `check` returns one.
+    bounds.verify : Checks every statement.
 
     Examples
     --------

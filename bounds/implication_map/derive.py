@@ -117,6 +117,11 @@ def implications(
     monotone form (5.1). Lipschitz constants of a regression function cannot be verified from data: they are
     assumptions.
 
+    References
+    ----------
+    Hartman et al. (2025), *Skip-It? Theoretical Conditions for Layer Skipping in Vision-Language Models*,
+    arXiv:2509.25584; Theory, section 10 (docs/explanation/theory).
+
     Examples
     --------
     >>> import bounds
@@ -278,7 +283,7 @@ def _route(inputs: list[_End], rule: Rule) -> tuple[str, ...]:
 
 
 def _needs(inputs: list[_End], rule: Rule) -> frozenset[str]:
-    own = {"T-X-Y": {LABEL_CHAIN.words}, "X-Y-T": {LATER_CHAIN.words}}.get(rule.chain, set())
+    own = {"T-X-Y": {LABEL_CHAIN.words}, "X-Y-T": {LATER_CHAIN.words}}.get(rule.chain, set()) | set(rule.assumes)
     if rule.unit_norm:
         own = own | {UNIT_NORM.words}
     if any("lipschitz" in name for name in rule.reads):

@@ -93,7 +93,7 @@ class Derived(Displayed):
     >>> derived
     mmse(T | Y) - mmse(T | X) in [-inf, 0.0396001] (functional_from_geometric)
     >>> derived.assumptions
-    ('states of norm one', 'the stated Lipschitz constants')
+    ('E ||T||^2 < infinity', 'states of norm one', 'the stated Lipschitz constants')
     """
 
     quantity: str
@@ -160,7 +160,7 @@ class ImplicationMap(Displayed, Mapping[str, Derived]):
       E ||X - Y||^2 in [0, 0.0400001] (squared_distance_from_geometric)
           assuming states of norm one
       mmse(T | Y) - mmse(T | X) in [-inf, 0.0396001] (functional_from_geometric)
-          assuming states of norm one; the stated Lipschitz constants
+          assuming E ||T||^2 < infinity; states of norm one; the stated Lipschitz constants
     >>> f"{found['functional'].high:.4f}"
     '0.0396'
     """

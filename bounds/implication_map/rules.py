@@ -10,9 +10,19 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import SupportsFloat
 
+from bounds.framework.assumptions import (
+    DISCRETE_X,
+    LABEL_CHAIN,
+    LATER_CHAIN,
+    LIPSCHITZ_X,
+    LIPSCHITZ_Y,
+    ONE_CODE_PER_BALL,
+    UNIT_NORM,
+)
+from bounds.theorems.catalogue import THEOREMS
 from bounds.theorems.lemma_2_chord import squared_distance_from_geometric
 from bounds.theorems.lemma_4_target_entropy import entropy_difference_bound
 from bounds.theorems.lemma_5_unique_information import unique_information_from_entropy
@@ -54,6 +64,8 @@ class Rule:
         Whether it needs states of norm one.
     elementary : bool
         Whether `theorem` is an inequality of elementary information theory instead of a name in `bounds`.
+    assumes : tuple of str
+        What the theorem supposes beyond `chain`, `unit_norm` and what is read.
     """
 
     theorem: str
@@ -63,6 +75,7 @@ class Rule:
     chain: str = ""
     unit_norm: bool = False
     elementary: bool = False
+    assumes: tuple[str, ...] = ()
 
 
 def _minus(function: Callable[..., SupportsFloat]) -> Callable[..., float]:
@@ -117,7 +130,7 @@ BALLS = ("size.exact", "n_min.exact", "n_max.exact")
 HXY, HYX = "entropy_x_given_y.high", "entropy_y_given_x.high"
 FITTED = (L1, L2, "delta_x.high", "delta_y.high")
 
-RULES: tuple[Rule, ...] = (
+_RULES: tuple[Rule, ...] = (
     # Proximal and geometric.
     Rule("geometric_from_proximal", ("t.exact", FAR), GEO, geometric_from_proximal),
     Rule("proximal_from_geometric", (GEO, "t.exact"), FAR, _markov),
@@ -207,6 +220,21 @@ RULES: tuple[Rule, ...] = (
     Rule("entropy_difference_bound", (HYX,), "log_loss_gap.low", _minus(entropy_difference_bound)),
     Rule("entropy_difference_of_chain", (), "log_loss_gap.low", _constant(0.0), chain="T-X-Y"),
 )
+
+# What a rule reads says these already: finite Lipschitz constants, at most one codeword within t. Chain and norm are
+# fields.
+STATED_BY_RULE = (LIPSCHITZ_X, LIPSCHITZ_Y, ONE_CODE_PER_BALL, LABEL_CHAIN, LATER_CHAIN, UNIT_NORM)
+
+
+def _with_assumptions(rule: Rule) -> Rule:
+    (theorem,) = (theorem for theorem in THEOREMS if theorem.name == rule.theorem)
+    stated = {assumption.name for assumption in STATED_BY_RULE}
+    if rule.reads == (B,):  # whatever X is, a gap is at most B^2
+        stated.add(DISCRETE_X.name)
+    return replace(rule, assumes=tuple(a.words for a in theorem.assumes if a.name not in stated))
+
+
+RULES = tuple(_with_assumptions(rule) for rule in _RULES)
 
 H, INFO, I_TX, U_X, U_Y = "entropy_x", "information_xy", "information_tx_given_y", "unique_x", "unique_y"
 H_XY, H_YX, GAP = "entropy_x_given_y", "entropy_y_given_x", "log_loss_gap"

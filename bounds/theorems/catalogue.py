@@ -108,6 +108,11 @@ def find(query: str) -> tuple[AnyTheorem, ...]:
     THEOREMS : all theorems.
     verify : search for counterexamples.
 
+    References
+    ----------
+    Hartman et al. (2025), *Skip-It? Theoretical Conditions for Layer Skipping in Vision-Language Models*,
+    arXiv:2509.25584; The theory pages (docs/explanation/theory).
+
     Examples
     --------
     >>> import bounds

@@ -263,6 +263,10 @@ def chain_threshold(t: ArrayLike) -> FloatArray:
     -----
     The angle is a metric and the cosine distance is not (theory, section 8.2).
 
+    References
+    ----------
+    Theory, section 8.2 (docs/explanation/theory).
+
     Examples
     --------
     Four steps within 0.05 keep the ends within 0.704, not within 0.2:
@@ -301,6 +305,10 @@ def code_threshold(t: ArrayLike, angle: ArrayLike) -> FloatArray:
     Notes
     -----
     Triangle inequality of the angles: both states move by at most `angle` (theory, section 5, "Quantisation").
+
+    References
+    ----------
+    Theory, section 5 (docs/explanation/theory).
 
     Examples
     --------

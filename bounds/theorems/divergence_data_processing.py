@@ -42,7 +42,7 @@ def one_third(right: float) -> SoftmaxWorld:
         r"\quad\mathsf{v}(D)=\max\left\lbrace\lvert p-q\rvert:d(p\Vert q)\le D\right\rbrace"
     ),
     form="sharp",
-    source=f"{OURS}; Fedotov, Harremoes and Topsoe, Refinements of Pinsker's inequality (2003)",
+    source=f"{OURS}; Fedotov, Harremoës and Topsøe (2003), *Refinements of Pinsker's inequality*",
     assumes=(),
     family=SOFTMAX,
     sides=lambda w, bound: (

@@ -54,6 +54,10 @@ def cross_diameter(values_image: ArrayLike, values_text: ArrayLike) -> FloatArra
     attention_removal : Attention removal, which multiplies it by the attention mass.
     attention_removal_heads : Attention removal (heads), which needs it for every head.
 
+    References
+    ----------
+    Theory, section 9.6 (docs/explanation/theory).
+
     Examples
     --------
     >>> import bounds

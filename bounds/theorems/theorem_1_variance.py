@@ -141,7 +141,7 @@ def functional_gap_from_variance(variance: ArrayLike, lipschitz: ArrayLike) -> F
 
 
 def _local_sum() -> Expression:
-    p, v, slope = symbols("law_0:3"), symbols("variances_0:3"), symbols("lipschitz_0:3")
+    p, v, slope = symbols("distribution_0:3"), symbols("variances_0:3"), symbols("lipschitz_0:3")
     return sum(p[i] * slope[i] ** 2 * v[i] for i in range(3))
 
 
@@ -166,12 +166,12 @@ def _trace_of_y(world: FiniteWorld) -> FloatArray:
     symbolic=_local_sum,
     tight=lambda: gallery.sign_flip(0.3),
 )
-def functional_from_local_constants(law: ArrayLike, variances: ArrayLike, lipschitz: ArrayLike) -> FloatArray:
+def functional_from_local_constants(distribution: ArrayLike, variances: ArrayLike, lipschitz: ArrayLike) -> FloatArray:
     """What Y adds to the prediction of Z when every x has its own Lipschitz constant.
 
     Parameters
     ----------
-    law : array (..., n)
+    distribution : array (..., n)
         p(x), summing to one along the last axis.
     variances : array (..., n), >= 0
         tr Cov(Y | X = x).
@@ -186,7 +186,7 @@ def functional_from_local_constants(law: ArrayLike, variances: ArrayLike, lipsch
     Raises
     ------
     ValueError
-        If `law` does not sum to one.
+        If `distribution` does not sum to one.
 
     See Also
     --------
@@ -200,11 +200,11 @@ def functional_from_local_constants(law: ArrayLike, variances: ArrayLike, lipsch
     >>> print(bounds.functional_from_local_constants([0.5, 0.5], [0.0, 0.2], [3.0, 1.0]).round(4))
     0.1
     """
-    p = arguments.law(law, name="law")
+    p = arguments.distribution(distribution, name="distribution")
     v = arguments.nonnegative(variances, name="variances")
     slope = arguments.nonnegative(lipschitz, name="lipschitz")
-    arguments.same_last_axis(law=p, variances=v, lipschitz=slope)
-    arguments.together(law=p, variances=v, lipschitz=slope)
+    arguments.same_last_axis(distribution=p, variances=v, lipschitz=slope)
+    arguments.together(distribution=p, variances=v, lipschitz=slope)
     return arguments.shown(arguments.product(p, slope, slope, v).sum(axis=-1))
 
 

@@ -43,9 +43,9 @@ def _counts(w: FiniteWorld) -> tuple[int, float, float]:
 
 
 def _per_point() -> Expression:
-    law, p = symbols("law_0:3"), symbols("p_far_0:3")
+    distribution, p = symbols("distribution_0:3"), symbols("p_far_0:3")
     size, n, log = symbols("size"), symbols("n_codes_0:3"), sp().log
-    return sum(law[i] * (h2(p[i]) + p[i] * log(size - n[i]) + (1 - p[i]) * log(n[i])) for i in range(3))
+    return sum(distribution[i] * (h2(p[i]) + p[i] * log(size - n[i]) + (1 - p[i]) * log(n[i])) for i in range(3))
 
 
 @theorem(
@@ -61,12 +61,12 @@ def _per_point() -> Expression:
     symbolic=_per_point,
     tight=_cycle,
 )
-def fano_per_point(law: ArrayLike, p_far: ArrayLike, size: ArrayLike, n_codes: ArrayLike) -> FloatArray:
+def fano_per_point(distribution: ArrayLike, p_far: ArrayLike, size: ArrayLike, n_codes: ArrayLike) -> FloatArray:
     """H(X | Y) from what is known around every y, in nats.
 
     Parameters
     ----------
-    law : array (..., n)
+    distribution : array (..., n)
         p(y), summing to one along the last axis.
     p_far : array (..., n) in [0, 1]
         P(d > t | Y = y).
@@ -83,7 +83,7 @@ def fano_per_point(law: ArrayLike, p_far: ArrayLike, size: ArrayLike, n_codes: A
     Raises
     ------
     ValueError
-        If `law` does not sum to one, if N(y) exceeds ``|V|``, or if a set that holds no codeword has positive
+        If `distribution` does not sum to one, if N(y) exceeds ``|V|``, or if a set that holds no codeword has positive
         probability.
 
     See Also
@@ -99,16 +99,16 @@ def fano_per_point(law: ArrayLike, p_far: ArrayLike, size: ArrayLike, n_codes: A
     >>> print(bounds.fano_per_point([0.5, 0.5], [0.0, 0.4], 10, [1, 3]).round(4))
     1.0553
     """
-    q, p, rest, n = _per_y(law, p_far, size, n_codes)
+    q, p, rest, n = _per_y(distribution, p_far, size, n_codes)
     value = (q * (binary_entropy(p) + xlogy(p, rest) + xlogy(1.0 - p, n))).sum(axis=-1)
     return arguments.shown(np.minimum(value, np.log(arguments.count(size, name="size", least=1))))
 
 
 def _mean_counts() -> Expression:
-    law, p = symbols("law_0:3"), symbols("p_far_0:3")
+    distribution, p = symbols("distribution_0:3"), symbols("p_far_0:3")
     size, n, log = symbols("size"), symbols("n_codes_0:3"), sp().log
-    total = sum(law[i] * p[i] for i in range(3))
-    logs = sum(law[i] * (p[i] * log(size - n[i]) + (1 - p[i]) * log(n[i])) for i in range(3))
+    total = sum(distribution[i] * p[i] for i in range(3))
+    logs = sum(distribution[i] * (p[i] * log(size - n[i]) + (1 - p[i]) * log(n[i])) for i in range(3))
     return sp().Min(log(size), h2(total) + logs)
 
 
@@ -128,12 +128,12 @@ def _mean_counts() -> Expression:
     symbolic=_mean_counts,
     tight=_cycle,
 )
-def fano_mean_counts(law: ArrayLike, p_far: ArrayLike, size: ArrayLike, n_codes: ArrayLike) -> FloatArray:
+def fano_mean_counts(distribution: ArrayLike, p_far: ArrayLike, size: ArrayLike, n_codes: ArrayLike) -> FloatArray:
     """H(X | Y) from P_t and the mean logarithms of counts, in nats; between (F0) and (F2), at most log size.
 
     Parameters
     ----------
-    law, p_far, size, n_codes : array
+    distribution, p_far, size, n_codes : array
         As in `fano_per_point`.
 
     Returns
@@ -144,7 +144,7 @@ def fano_mean_counts(law: ArrayLike, p_far: ArrayLike, size: ArrayLike, n_codes:
     Raises
     ------
     ValueError
-        If `law` does not sum to one, if N(y) exceeds ``|V|``, or if a set that holds no codeword has positive
+        If `distribution` does not sum to one, if N(y) exceeds ``|V|``, or if a set that holds no codeword has positive
         probability.
 
     See Also
@@ -160,7 +160,7 @@ def fano_mean_counts(law: ArrayLike, p_far: ArrayLike, size: ArrayLike, n_codes:
     >>> print(bounds.fano_mean_counts([0.5, 0.5], [0.0, 0.4], 10, [1, 3]).round(4))
     1.2192
     """
-    q, p, rest, n = _per_y(law, p_far, size, n_codes)
+    q, p, rest, n = _per_y(distribution, p_far, size, n_codes)
     total = np.minimum((q * p).sum(axis=-1), 1.0)
     logs = (q * (xlogy(p, rest) + xlogy(1.0 - p, n))).sum(axis=-1)
     top = np.log(arguments.count(size, name="size", least=1))
@@ -402,13 +402,13 @@ def _global(
 
 
 def _per_y(
-    law: ArrayLike, p_far: ArrayLike, size: ArrayLike, n_codes: ArrayLike
+    distribution: ArrayLike, p_far: ArrayLike, size: ArrayLike, n_codes: ArrayLike
 ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    q, p = arguments.law(law, name="law"), arguments.probability(p_far, name="p_far")
+    q, p = arguments.distribution(distribution, name="distribution"), arguments.probability(p_far, name="p_far")
     n = arguments.count(n_codes, name="n_codes", least=0)
     v = arguments.count(size, name="size", least=1)[..., None]
-    arguments.same_last_axis(law=q, p_far=p, n_codes=n)
-    arguments.together(law=q, p_far=p, size=v, n_codes=n)
+    arguments.same_last_axis(distribution=q, p_far=p, n_codes=n)
+    arguments.together(distribution=q, p_far=p, size=v, n_codes=n)
     arguments.ordered(n, v, names=("n_codes", "size"))
     rest = v - n
     # What rounding leaves on an impossible side counts as zero.

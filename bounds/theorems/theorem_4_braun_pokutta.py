@@ -110,15 +110,15 @@ def information_from_distance_laws(joint: ArrayLike, product: ArrayLike) -> Floa
     >>> print(bounds.information_from_proximity(0.7, 0.1).round(4))
     1.0326
     """
-    p, q = arguments.law(joint, name="joint"), arguments.law(product, name="product")
+    p, q = arguments.distribution(joint, name="joint"), arguments.distribution(product, name="product")
     arguments.same_last_axis(joint=p, product=q)
     arguments.together(joint=p, product=q)
     return arguments.shown(divergence_term(p, q, q - p).sum(axis=-1))
 
 
 def _per_point() -> Expression:
-    law, r, ball = symbols("law_0:3"), symbols("r_0:3"), symbols("p_ball_0:3")
-    return sum(law[i] * divergence(r[i], ball[i]) for i in range(3))
+    distribution, r, ball = symbols("distribution_0:3"), symbols("r_0:3"), symbols("p_ball_0:3")
+    return sum(distribution[i] * divergence(r[i], ball[i]) for i in range(3))
 
 
 @theorem(
@@ -135,12 +135,12 @@ def _per_point() -> Expression:
     symbolic=_per_point,
     tight=_cycle,
 )
-def information_per_point(law: ArrayLike, r: ArrayLike, p_ball: ArrayLike) -> FloatArray:
+def information_per_point(distribution: ArrayLike, r: ArrayLike, p_ball: ArrayLike) -> FloatArray:
     """I(X; Y) from the chance of being close around every y, in nats.
 
     Parameters
     ----------
-    law : array (..., n)
+    distribution : array (..., n)
         p(y), summing to one along the last axis.
     r : array (..., n) in [0, 1]
         P(d <= t | Y = y).
@@ -155,7 +155,7 @@ def information_per_point(law: ArrayLike, r: ArrayLike, p_ball: ArrayLike) -> Fl
     Raises
     ------
     ValueError
-        If `law` does not sum to one.
+        If `distribution` does not sum to one.
 
     See Also
     --------
@@ -170,10 +170,10 @@ def information_per_point(law: ArrayLike, r: ArrayLike, p_ball: ArrayLike) -> Fl
     >>> print(bounds.information_per_point([0.5, 0.5], [0.9, 0.9], [0.1, 0.4]).round(4))
     1.1542
     """
-    p, close = arguments.law(law, name="law"), arguments.probability(r, name="r")
+    p, close = arguments.distribution(distribution, name="distribution"), arguments.probability(r, name="r")
     ball = arguments.probability(p_ball, name="p_ball")
-    arguments.same_last_axis(law=p, r=close, p_ball=ball)
-    arguments.together(law=p, r=close, p_ball=ball)
+    arguments.same_last_axis(distribution=p, r=close, p_ball=ball)
+    arguments.together(distribution=p, r=close, p_ball=ball)
     terms = binary_divergence(close, ball)
     return arguments.shown((p * np.where(p > 0, terms, 0.0)).sum(axis=-1))
 

@@ -35,7 +35,7 @@ def difference(w: FiniteWorld) -> float:
     left=GAIN,
     right=r"\mathsf{v}\left(I(T;X\mid Y)\right)\ \left(\le\sqrt{I(T;X\mid Y)/2}\right)",
     form="sharp",
-    source=OURS,
+    source=f"{OURS}; the curve: Fedotov, Harremoës and Topsøe (2003), *Refinements of Pinsker's inequality*",
     assumes=(FINITE_CLASSES,),
     family=JOINT,
     sides=lambda w, bound: (gain(w), bound(w.information_tx_given_y)),

@@ -253,8 +253,8 @@ def _two_point_sigma(w: FiniteWorld) -> float:
 
 
 def _means() -> Expression:
-    law, m, centre = symbols("law_0:3"), symbols("means_0:3"), symbols("centre")
-    return sp().Max(0, sum(law[i] * eta_(m[i]) for i in range(3)) - eta_(centre))
+    distribution, m, centre = symbols("distribution_0:3"), symbols("means_0:3"), symbols("centre")
+    return sp().Max(0, sum(distribution[i] * eta_(m[i]) for i in range(3)) - eta_(centre))
 
 
 @theorem(
@@ -278,12 +278,12 @@ def _means() -> Expression:
     symbolic=_means,
     tight=lambda: gallery.binary_channel(0.3),
 )
-def information_from_means(law: ArrayLike, means: ArrayLike, centre: ArrayLike) -> FloatArray:
+def information_from_means(distribution: ArrayLike, means: ArrayLike, centre: ArrayLike) -> FloatArray:
     """I(T; X) from how far conditional means spread, in nats, for T in the unit ball.
 
     Parameters
     ----------
-    law : array (..., n)
+    distribution : array (..., n)
         p(x), summing to one along the last axis.
     means : array (..., n) in [0, 1]
         Norms of E[T | X = x].
@@ -298,7 +298,7 @@ def information_from_means(law: ArrayLike, means: ArrayLike, centre: ArrayLike) 
     Raises
     ------
     ValueError
-        If `law` does not sum to one.
+        If `distribution` does not sum to one.
 
     See Also
     --------
@@ -312,8 +312,8 @@ def information_from_means(law: ArrayLike, means: ArrayLike, centre: ArrayLike) 
     >>> print(bounds.information_from_means([0.5, 0.5], [[0.8, 0.8], [1.0, 1.0]], [0.0, 0.0]).round(4))
     [0.3681 0.6931]
     """
-    p, m = arguments.law(law, name="law"), arguments.probability(means, name="means")
+    p, m = arguments.distribution(distribution, name="distribution"), arguments.probability(means, name="means")
     c = arguments.probability(centre, name="centre")
-    arguments.same_last_axis(law=p, means=m)
-    arguments.together(law=p, means=m, centre=c[..., None])
+    arguments.same_last_axis(distribution=p, means=m)
+    arguments.together(distribution=p, means=m, centre=c[..., None])
     return arguments.shown(np.maximum(0.0, (p * eta(m)).sum(axis=-1) - eta(c)))

@@ -72,7 +72,7 @@ def functional_from_unique_information(unique: ArrayLike, radius: ArrayLike) -> 
     left=r"\lvert\mathrm{acc}(X)-\mathrm{acc}(Y)\rvert",
     right=r"\mathsf{v}(U)\ \left(\le\sqrt{U/2}\right)",
     form="sharp",
-    source=OURS,
+    source=f"{OURS}; the curve: Fedotov, Harremoës and Topsøe (2003), *Refinements of Pinsker's inequality*",
     assumes=(FINITE_CLASSES,),
     family=SMALL_JOINT,
     sides=lambda w, bound: (difference(w), bound(max(upper_ends(w)))),

@@ -34,8 +34,8 @@ def _mean_error(w: FiniteWorld) -> float:
 
 
 def _per_point() -> Expression:
-    law, p = symbols("law_0:3"), symbols("error_0:3")
-    return symbols("radius") ** 2 * sum(law[i] * chi_(p[i]) for i in range(3))
+    distribution, p = symbols("distribution_0:3"), symbols("error_0:3")
+    return symbols("radius") ** 2 * sum(distribution[i] * chi_(p[i]) for i in range(3))
 
 
 @theorem(
@@ -51,12 +51,12 @@ def _per_point() -> Expression:
     symbolic=_per_point,
     tight=lambda: gallery.two_atoms(0.2),
 )
-def functional_from_decoding_per_point(law: ArrayLike, error: ArrayLike, radius: ArrayLike) -> FloatArray:
+def functional_from_decoding_per_point(distribution: ArrayLike, error: ArrayLike, radius: ArrayLike) -> FloatArray:
     """What X adds to Y in predicting T, from the decoding error at every y.
 
     Parameters
     ----------
-    law : array (..., n)
+    distribution : array (..., n)
         p(y), summing to one along the last axis.
     error : array (..., n) in [0, 1]
         Error probability of the best guess of X given Y = y.
@@ -71,7 +71,7 @@ def functional_from_decoding_per_point(law: ArrayLike, error: ArrayLike, radius:
     Raises
     ------
     ValueError
-        If `law` does not sum to one.
+        If `distribution` does not sum to one.
 
     See Also
     --------
@@ -86,10 +86,10 @@ def functional_from_decoding_per_point(law: ArrayLike, error: ArrayLike, radius:
     >>> print(bounds.functional_from_decoding_per_point([0.5, 0.5], [[0.0, 0.4], [0.2, 0.2]], [1.0, 1.0]).round(4))
     [0.48 0.64]
     """
-    q, p = arguments.law(law, name="law"), arguments.probability(error, name="error")
+    q, p = arguments.distribution(distribution, name="distribution"), arguments.probability(error, name="error")
     b = arguments.nonnegative(radius, name="radius")
-    arguments.same_last_axis(law=q, error=p)
-    arguments.together(law=q, error=p, radius=b[..., None])
+    arguments.same_last_axis(distribution=q, error=p)
+    arguments.together(distribution=q, error=p, radius=b[..., None])
     return arguments.shown(arguments.product(b, b, (q * chi(p)).sum(axis=-1)))
 
 

@@ -34,8 +34,8 @@ def one_far_codeword(p_far: float = 0.2) -> FiniteWorld:
 
 def _per_point() -> Expression:
     near, slope, b = symbols("near_squared_distance lipschitz_x radius")
-    law, p = symbols("law_0:3"), symbols("p_far_0:3")
-    return slope**2 * near + b**2 * sum(law[i] * chi_(p[i]) for i in range(3))
+    distribution, p = symbols("distribution_0:3"), symbols("p_far_0:3")
+    return slope**2 * near + b**2 * sum(distribution[i] * chi_(p[i]) for i in range(3))
 
 
 @theorem(
@@ -55,7 +55,11 @@ def _per_point() -> Expression:
     tight=one_far_codeword,
 )
 def sharp_hybrid_per_point(
-    near_squared_distance: ArrayLike, lipschitz_x: ArrayLike, law: ArrayLike, p_far: ArrayLike, radius: ArrayLike
+    near_squared_distance: ArrayLike,
+    lipschitz_x: ArrayLike,
+    distribution: ArrayLike,
+    p_far: ArrayLike,
+    radius: ArrayLike,
 ) -> FloatArray:
     """What X adds to Y: Lipschitz where they are close, bounded where they are far, from P(far | y) of every y.
 
@@ -65,7 +69,7 @@ def sharp_hybrid_per_point(
         E[||X - Y||^2; d <= t], or an upper bound on it.
     lipschitz_x : array (...), >= 0
         L_1 on the support points within distance t of y only.
-    law : array (..., n)
+    distribution : array (..., n)
         p(y), summing to one along the last axis.
     p_far : array (..., n) in [0, 1]
         P(d > t | Y = y), or upper bounds.
@@ -80,7 +84,7 @@ def sharp_hybrid_per_point(
     Raises
     ------
     ValueError
-        If `law` does not sum to one.
+        If `distribution` does not sum to one.
 
     See Also
     --------
@@ -99,11 +103,15 @@ def sharp_hybrid_per_point(
     """
     near = arguments.nonnegative(near_squared_distance, name="near_squared_distance")
     slope = arguments.nonnegative(lipschitz_x, name="lipschitz_x")
-    q, p = arguments.law(law, name="law"), arguments.probability(p_far, name="p_far")
+    q, p = arguments.distribution(distribution, name="distribution"), arguments.probability(p_far, name="p_far")
     b = arguments.nonnegative(radius, name="radius")
-    arguments.same_last_axis(law=q, p_far=p)
+    arguments.same_last_axis(distribution=q, p_far=p)
     arguments.together(
-        near_squared_distance=near[..., None], lipschitz_x=slope[..., None], law=q, p_far=p, radius=b[..., None]
+        near_squared_distance=near[..., None],
+        lipschitz_x=slope[..., None],
+        distribution=q,
+        p_far=p,
+        radius=b[..., None],
     )
     share = (q * chi(p)).sum(axis=-1)
     return arguments.shown(arguments.product(slope, slope, near) + arguments.product(b, b, share))

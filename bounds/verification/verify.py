@@ -134,6 +134,10 @@ def verify(
     -----
     A statement without a counterexample is not thereby proved; the proofs are in docs/explanation/theory.
 
+    References
+    ----------
+    Theory, section 14 (docs/explanation/theory).
+
     Examples
     --------
     >>> import bounds

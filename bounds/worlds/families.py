@@ -178,8 +178,8 @@ def _finite(structure: Structure, sphere: bool, n_t: int, n_x: int, n_y: int, m:
     return Variant(logits, n_t * m + (n_x + n_y) * d + 1, build)
 
 
-JOINT = Family("any joint law, points on the sphere", FiniteWorld, finite("joint"))
-FREE_POINTS = Family("any joint law, points anywhere", FiniteWorld, finite("joint", sphere=False))
+JOINT = Family("any joint distribution, points on the sphere", FiniteWorld, finite("joint"))
+FREE_POINTS = Family("any joint distribution, points anywhere", FiniteWorld, finite("joint", sphere=False))
 LABEL_CHAIN = Family("T - X - Y", FiniteWorld, finite("t-x-y"))
 LATER_CHAIN = Family("X - Y - T", FiniteWorld, finite("x-y-t"))
 TARGET_IS_X = Family("T = X", FiniteWorld, finite("t=x"))
@@ -308,7 +308,7 @@ SPARSE_CODES = Family(
 # Decompositions are solved numerically: fewer symbols keep thousands of them cheap.
 FEW = ((2, 2, 2, 1, 2), (3, 2, 2, 2, 2), (2, 3, 2, 1, 2))
 SMALL_JOINT = Family(
-    "any small joint law", FiniteWorld, finite("joint", sizes=FEW), effort=120, decomposed=lambda w: (w,)
+    "any small joint distribution", FiniteWorld, finite("joint", sizes=FEW), effort=120, decomposed=lambda w: (w,)
 )
 SMALL_LABEL_CHAIN = Family(
     "small T - X - Y", FiniteWorld, finite("t-x-y", sizes=FEW), effort=120, decomposed=lambda w: (w,)
@@ -330,7 +330,7 @@ def pairs(sizes: tuple[int, ...]) -> Variant:
 
 
 PAIRS = Family(
-    "two laws",
+    "two distributions",
     PairWorld,
     (pairs((2, 2, 2, 1, 2)), pairs((1, 3, 2, 1, 2)), pairs((3, 2, 2, 1, 2))),
     effort=120,

@@ -37,7 +37,7 @@ class FiniteWorld(Displayed):
     y_points : ndarray (n_y, d)
         Point of each symbol of Y.
     threshold : float
-        The t of Definition 2: "far" means distance > t.
+        The t of D3: "far" means distance > t.
 
     Examples
     --------
@@ -104,7 +104,7 @@ class FiniteWorld(Displayed):
     # Informations, nats --------------------------------------------------------------------------
     @cached_property
     def entropy_x_given_y(self) -> float:
-        """H(X | Y), Definition 4: earlier given later."""
+        """H(X | Y), D5: earlier given later."""
         return exact_quantities.conditional_entropy(self.xy)
 
     @cached_property
@@ -195,7 +195,7 @@ class FiniteWorld(Displayed):
 
     @property
     def gap(self) -> float:
-        """mmse(T | X) - mmse(T | Y), Definition 3 with its sign."""
+        """mmse(T | X) - mmse(T | Y), D4 with its sign."""
         return self.lost_without_y - self.lost_without_x
 
     @cached_property
@@ -232,7 +232,7 @@ class FiniteWorld(Displayed):
 
     @property
     def geometric(self) -> float:
-        """E d(X, Y), Definition 1."""
+        """E d(X, Y), D2."""
         return float((self.xy * self.distances).sum())
 
     @cached_property
@@ -242,7 +242,7 @@ class FiniteWorld(Displayed):
 
     @cached_property
     def p_far(self) -> float:
-        """P_t = P(d > t), Definition 2."""
+        """P_t = P(d > t), D3."""
         return float(min(1.0, self.xy[self.far].sum()))
 
     @cached_property

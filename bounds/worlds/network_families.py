@@ -50,7 +50,7 @@ def softmaxes(keys: int, dim: int) -> Variant:
     return Variant(0, keys * (dim + 2), build)
 
 
-SOFTMAX = Family("a softmax law with changed scores", SoftmaxWorld, (softmaxes(2, 1), softmaxes(4, 3)))
+SOFTMAX = Family("a softmax distribution with changed scores", SoftmaxWorld, (softmaxes(2, 1), softmaxes(4, 3)))
 
 
 def residual(depth: int, dim: int) -> Variant:

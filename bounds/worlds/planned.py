@@ -71,12 +71,12 @@ class PlannedWorld(Displayed):
         return np.array([deviation(self.before, term) for term in self.terms])
 
 
-def centred(law: FloatArray, change: FloatArray) -> FloatArray:
+def centred(distribution: FloatArray, change: FloatArray) -> FloatArray:
     """The change of the logits less its mean under the distribution."""
-    out: FloatArray = change - law @ change
+    out: FloatArray = change - distribution @ change
     return out
 
 
-def deviation(law: FloatArray, change: FloatArray) -> float:
+def deviation(distribution: FloatArray, change: FloatArray) -> float:
     """Standard deviation of a change of the logits under a distribution."""
-    return float(np.sqrt(law @ centred(law, change) ** 2))
+    return float(np.sqrt(distribution @ centred(distribution, change) ** 2))

@@ -26,6 +26,8 @@ ROOMS = (*PACKAGES, "bounds.confidence", *(f"vlm.{room}" for room in PUBLIC_ROOM
 
 # A constant has no docstring: what each holds is said here.
 CONSTANTS = {
+    "bounds.confidence.METHODS": "The methods, by name.",
+    "bounds.confidence.Method": "The name of a method, as a type.",
     "bounds.THEOREMS": "All theorem objects, in the order of the theory pages.",
     "vlm.FAMILIES": "The model families that are declared, by `config.model_type`.",
     "vlm.datasets.DATASETS": "The declared benchmarks, by name.",

@@ -1,1 +1,1 @@
-"""Geometric and proximal redundancy: distances between the paired states of two layers (Definitions 1 and 2)."""
+"""Geometric and proximal redundancy: distances between the paired states of two layers (D2 and D3)."""

@@ -1,4 +1,4 @@
-"""Definition 1: two layers are geometrically redundant when the mean distance of their states is small."""
+"""D2: two layers are geometrically redundant when the mean distance of their states is small."""
 
 from __future__ import annotations
 
@@ -62,7 +62,8 @@ def geometric(
 
     References
     ----------
-    *Skip-It? Theoretical Conditions for Layer Skipping in Vision-Language Models* (2025), arXiv:2509.25584.
+    Hartman et al. (2025), *Skip-It? Theoretical Conditions for Layer Skipping in Vision-Language Models*,
+    arXiv:2509.25584.
 
     Examples
     --------

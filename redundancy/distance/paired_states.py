@@ -1,4 +1,4 @@
-"""The part that Definitions 1 and 2 share: distances of paired rows, averaged over images, beside unrelated pairs."""
+"""The part that D2 and D3 share: distances of paired rows, averaged over images, beside unrelated pairs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Definition 2: two layers are proximally redundant when their states are close with high probability."""
+"""D3: two layers are proximally redundant when their states are close with high probability."""
 
 from __future__ import annotations
 
@@ -67,7 +67,8 @@ def proximal(
 
     References
     ----------
-    *Skip-It? Theoretical Conditions for Layer Skipping in Vision-Language Models* (2025), arXiv:2509.25584.
+    Hartman et al. (2025), *Skip-It? Theoretical Conditions for Layer Skipping in Vision-Language Models*,
+    arXiv:2509.25584.
 
     Examples
     --------

@@ -1,1 +1,1 @@
-"""Informational redundancy: entropies and mutual informations of states and codes (Definition 4)."""
+"""Informational redundancy: entropies and mutual informations of states and codes (D5)."""

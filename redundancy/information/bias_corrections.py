@@ -1,6 +1,13 @@
 """Entropy of a finite alphabet from counts: the plug-in and five bias corrections. None of them is a bound.
 
 Each function takes the positive counts (k,) of the symbols that were seen and returns nats.
+
+References
+----------
+Miller (1955), *Note on the bias of information estimates*; Zahl (1977), *Jackknifing an index of diversity*;
+Grassberger (2003), *Entropy estimates from insufficient samplings*, arXiv:physics/0307138; Chao and Shen (2003),
+*Nonparametric estimation of Shannon's index of diversity*; Chao, Wang and Jost (2013), *Entropy and the species
+accumulation curve*.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ class Codebook(Displayed):
 
     References
     ----------
-    Jegou, Douze and Schmid (2011), *Product quantization for nearest neighbor search*.
+    Jégou, Douze and Schmid (2011), *Product quantization for nearest neighbor search*.
 
     Examples
     --------

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from redundancy import checks
 from redundancy.array_types import FloatArray, IntArray, Rng
-from redundancy.estimate import Estimate, Quantity
+from redundancy.estimate import Estimate, Quantity, unit_of_sampling
 from redundancy.information.canonical_critic import CanonicalCritic, canonical_critics
 from redundancy.information.copula_critics import (
     Copula,
@@ -29,9 +29,10 @@ from redundancy.information.critic_pairs import (
     donsker_varadhan,
     pair_scores,
 )
-from redundancy.information.knn_checks import OnDoubt, doubt
+from redundancy.information.knn_checks import doubt
 from redundancy.information.neighbour_critic import neighbour_critic
 from redundancy.information.network_critic import network_critic
+from redundancy.information.sampling_doubts import OnDoubt
 from redundancy.prediction.cross_fitting import fold_of_rows
 
 Member = Literal["gaussian", "student", "canonical", "neighbours", "network"]
@@ -200,7 +201,7 @@ def critic_information(
         "members": {name: {"value": value[name], "held_out_bound": bound[name]} for name in names},
         "per_fold": per_fold,
         "pairs": tuple(r.pairs for r in results),
-        "unit_of_sampling": "row" if groups is None else "image",
+        "unit_of_sampling": unit_of_sampling(groups),
         "units": int(sizes.size),
         "n": n,
         "doubts": tuple(doubts),

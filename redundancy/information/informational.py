@@ -1,4 +1,4 @@
-"""Definition 4: a layer is informationally redundant when its codeword is determined by the next layer's codeword."""
+"""D5: a layer is informationally redundant when its codeword is determined by the next layer's codeword."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def informational(
     References
     ----------
     Duchi and Wainwright (2013), *Distance-based and continuum Fano inequalities*, arXiv:1311.2669; Braun and
-    Pokutta (2014), *An information diffusion Fano inequality*, arXiv:1504.05556.
+    Pokutta (2015), *An information diffusion Fano inequality*, arXiv:1504.05556.
 
     Examples
     --------

@@ -16,9 +16,9 @@ from scipy.stats import rankdata
 from redundancy import checks
 from redundancy.array_types import FloatArray, Rng
 from redundancy.information.knn_search import Images
+from redundancy.information.sampling_doubts import OnDoubt
 from redundancy.standard_columns import StandardColumns, standard_columns
 
-OnDoubt = Literal["warn", "raise", "ignore"]
 Scale = Literal["standard", "rank"]
 SPHERE_SPREAD = 1e-2  # distance from the fitted sphere, in units of the narrowest spread (half precision: 2e-3)
 FEW_VALUES = 0.5  # distinct values per row outside the largest atom, below which a column is called low-precision

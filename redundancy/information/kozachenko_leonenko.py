@@ -11,9 +11,8 @@ from scipy.special import betainc, digamma, gammaln
 
 from redundancy import checks
 from redundancy.array_types import FloatArray, Rng
-from redundancy.estimate import Estimate, Quantity
+from redundancy.estimate import Estimate, Quantity, unit_of_sampling
 from redundancy.information.knn_checks import (
-    OnDoubt,
     doubt,
     fitted_sphere,
     images_of,
@@ -27,6 +26,7 @@ from redundancy.information.knn_checks import (
 )
 from redundancy.information.knn_search import Images, Neighborhoods, Norm, neighborhoods
 from redundancy.information.kraskov import total_term
+from redundancy.information.sampling_doubts import OnDoubt
 from redundancy.prediction.cross_fitting import fold_of_rows, ridge_predict
 from redundancy.standard_columns import constant_columns
 
@@ -175,7 +175,7 @@ def knn_entropy(
     return Estimate(
         value=value,
         quantity=Quantity.ENTROPY,
-        unit_of_sampling="row" if groups is None else "image",
+        unit_of_sampling=unit_of_sampling(groups),
         unit="nats",
         settings=settings,
         details=details,

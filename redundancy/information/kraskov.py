@@ -14,7 +14,6 @@ from redundancy import checks
 from redundancy.array_types import FloatArray, Rng
 from redundancy.estimate import Estimate, Quantity
 from redundancy.information.knn_checks import (
-    OnDoubt,
     Scale,
     doubt,
     images_of,
@@ -27,6 +26,7 @@ from redundancy.information.knn_checks import (
     threads,
 )
 from redundancy.information.knn_search import Images, Neighborhoods, Norm, Subset, backend, neighborhoods
+from redundancy.information.sampling_doubts import OnDoubt
 
 Variant = Literal[1, 2]
 ATOM = 0.02  # share of copies of one value that variant 2 does not bear

@@ -15,9 +15,10 @@ from scipy.special import digamma, polygamma
 
 from redundancy import checks
 from redundancy.array_types import FloatArray, IntArray, Rng
-from redundancy.estimate import Estimate, Quantity
-from redundancy.information.knn_checks import OnDoubt, doubt, neighbors
+from redundancy.estimate import Estimate, Quantity, unit_of_sampling
+from redundancy.information.knn_checks import doubt, neighbors
 from redundancy.information.kraskov import ksg
+from redundancy.information.sampling_doubts import OnDoubt
 from redundancy.prediction.cross_fitting import fold_of_rows, ridge_predict
 from redundancy.standard_columns import constant_columns, independent_basis, standard_columns
 
@@ -163,7 +164,7 @@ def summary_information(
     return Estimate(
         value=value,
         quantity=Quantity.MUTUAL_INFORMATION,
-        unit_of_sampling="row" if groups is None else "image",
+        unit_of_sampling=unit_of_sampling(groups),
         unit="nats",
         settings=settings,
         details=details,
@@ -320,7 +321,7 @@ def gaussian_information(
     return Estimate(
         value=value,
         quantity=Quantity.MUTUAL_INFORMATION,
-        unit_of_sampling="row" if groups is None else "image",
+        unit_of_sampling=unit_of_sampling(groups),
         unit="nats",
         settings={"method": "gaussian"},
         details={

@@ -10,9 +10,8 @@ from scipy.special import digamma
 
 from redundancy import checks
 from redundancy.array_types import FloatArray
-from redundancy.estimate import Estimate, Quantity
+from redundancy.estimate import Estimate, Quantity, unit_of_sampling
 from redundancy.information.knn_checks import (
-    OnDoubt,
     Scale,
     doubt,
     images_of,
@@ -23,6 +22,7 @@ from redundancy.information.knn_checks import (
 )
 from redundancy.information.knn_search import Images, Norm, Subset, neighborhoods
 from redundancy.information.kraskov import out_of_range, total_term
+from redundancy.information.sampling_doubts import OnDoubt
 
 SUBSETS: tuple[Subset, ...] = ((0,), (1,), (0, 1))
 Stratum = tuple[FloatArray, list[str]]
@@ -101,7 +101,7 @@ def mixed_information(
     References
     ----------
     Gao, Kannan, Oh and Viswanath (2017), *Estimating mutual information for discrete-continuous mixtures*,
-    arXiv:1709.06212. Ross (2014), *Mutual information between discrete and continuous data sets*.
+    arXiv:1709.06212; Ross (2014), *Mutual information between discrete and continuous data sets*.
 
     Examples
     --------
@@ -159,7 +159,7 @@ def mixed_information(
     return Estimate(
         value=float(local.mean()),
         quantity=quantity,
-        unit_of_sampling="row" if groups is None else "image",
+        unit_of_sampling=unit_of_sampling(groups),
         unit="nats",
         settings={"method": method, "k": k, "norm": norm, "scale": scale},
         details={"local": local, "n": n, "atoms": float(copied.mean()), "doubts": tuple(doubts)},

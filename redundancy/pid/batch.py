@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from redundancy import checks
 from redundancy.array_types import FloatArray, IntArray
 from redundancy.pid.binary_sources import propose
-from redundancy.pid.duality_gap import certify
+from redundancy.pid.duality_gap import bound_gap
 from redundancy.pid.interior_point import Solution, solve
 from redundancy.pid.newton_system import DENSE_LIMIT
 from redundancy.pid.result import PIDTable
@@ -87,7 +87,7 @@ def _solve_together(a: FloatArray, b: FloatArray, solution: Solution, tol: float
     if size_x == size_y == 2:
         for i in _chunks(np.flatnonzero(positive), step):
             proposed, u, v, iterations = propose(a[i], b[i], tol=tol)
-            q, u, gap = certify(proposed, u, v, a[i], b[i])
+            q, u, gap = bound_gap(proposed, u, v, a[i], b[i])
             solution.put(i, Solution(q, u, v, gap, np.full(i.size, iterations)))
     if size_t * (size_x + size_y) <= DENSE_LIMIT:
         for i in _chunks(np.flatnonzero(positive & (solution.gap > tol)), step):

@@ -2,7 +2,7 @@
 
 One corner determines a slice of the coupling with given margins: the other three cells move by the same amount, up or
 down. Since the exponent is u + v, the signed sum of its change over the four cells is zero, and the system reduces to
-one scalar equation per distribution. The result is only a proposal; `duality_gap.certify` decides how good it is.
+one scalar equation per distribution. The result is only a proposal; `duality_gap.bound_gap` decides how good it is.
 """
 
 from __future__ import annotations

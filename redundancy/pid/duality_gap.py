@@ -28,7 +28,7 @@ def _fraction(target: FloatArray, present: FloatArray) -> FloatArray:
     return np.divide(target, present, out=np.ones_like(present), where=present > target)
 
 
-def certify(
+def bound_gap(
     q: FloatArray, u: FloatArray, v: FloatArray, a: FloatArray, b: FloatArray
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Round q, repair (u, v), and bound the duality gap of each distribution by weak duality (theory, section 9.5).

@@ -12,15 +12,14 @@ from scipy.optimize import minimize
 
 from redundancy import checks
 from redundancy.array_types import FloatArray
-from redundancy.display import Displayed
-from redundancy.pid.result import ATOMS, Atom
+from redundancy.information.sampling_doubts import LARGEST_BIAS
+from redundancy.pid.result import Atoms
 
 RANK = 1e-10  # directions with less than this share of the largest variance do not exist
-LARGEST_BIAS = 0.1  # nats
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class GaussianPID(Displayed):
+class GaussianPID(Atoms):
     """A decomposition of I(Z; X, Y) of jointly Gaussian variables, in nats.
 
     Parameters
@@ -57,24 +56,10 @@ class GaussianPID(Displayed):
     (0.0472, 0.176, 0.0, True)
     """
 
-    redundant: float
-    unique_x: float
-    unique_y: float
-    synergistic: float
     gap: float
     exact: bool
     coupling: FloatArray = field(repr=False)
     n: int = 0
-
-    @property
-    def total(self) -> float:
-        """I(Z; X, Y) in nats, the sum of the atoms."""
-        return self.redundant + self.unique_x + self.unique_y + self.synergistic
-
-    @property
-    def bits(self) -> dict[Atom, float]:
-        """The four atoms in bits."""
-        return {name: getattr(self, name) / math.log(2.0) for name in ATOMS}
 
 
 def gaussian_broja(covariance: ArrayLike, dims: tuple[int, int, int], *, tol: float = 1e-7) -> GaussianPID:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from redundancy.array_types import BoolArray, FloatArray, IntArray
-from redundancy.pid.duality_gap import certify
+from redundancy.pid.duality_gap import bound_gap
 from redundancy.pid.newton_system import Solve, factor, hessian_product
 
 ABSENT = -1e4  # log of a pair of probability zero: exp gives exactly 0, arithmetic stays finite
@@ -125,7 +125,7 @@ def _start(a: FloatArray, b: FloatArray) -> _State:
 def _certify(state: _State, q: FloatArray, near: BoolArray, best: Solution, iteration: int, tol: float) -> BoolArray:
     """Certify the distributions near the end, keep the better certificates, and return which are finished."""
     i = slice(None) if near.all() else np.flatnonzero(near)
-    rounded, u, gap = certify(q[i], state.u[i], state.v[i], state.a[i], state.b[i])
+    rounded, u, gap = bound_gap(q[i], state.u[i], state.v[i], state.a[i], state.b[i])
     law = state.law[i]
     better = gap < best.gap[law]
     chosen = law[better]

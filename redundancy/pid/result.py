@@ -17,7 +17,27 @@ ATOMS: tuple[Atom, ...] = get_args(Atom)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class PID(Displayed):
+class Atoms(Displayed):
+    """The four atoms of a decomposition of I(Z; X, Y), in nats."""
+
+    redundant: float
+    unique_x: float
+    unique_y: float
+    synergistic: float
+
+    @property
+    def total(self) -> float:
+        """I(Z; X, Y) in nats, the sum of the atoms."""
+        return self.redundant + self.unique_x + self.unique_y + self.synergistic
+
+    @property
+    def bits(self) -> dict[Atom, float]:
+        """The four atoms in bits."""
+        return {name: getattr(self, name) / math.log(2.0) for name in ATOMS}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class PID(Atoms):
     """A decomposition of I(Z; X, Y) in nats, with the certificate of its accuracy.
 
     Parameters
@@ -76,10 +96,6 @@ class PID(Displayed):
     (True, True)
     """
 
-    redundant: float
-    unique_x: float
-    unique_y: float
-    synergistic: float
     gap: float
     tol: float
     status: Literal["converged", "stalled"]
@@ -106,16 +122,6 @@ class PID(Displayed):
     def converged(self) -> bool:
         """Whether the certified gap is at most the one that was asked for."""
         return self.status == "converged"
-
-    @property
-    def total(self) -> float:
-        """I(Z; X, Y) in nats, the sum of the atoms."""
-        return self.redundant + self.unique_x + self.unique_y + self.synergistic
-
-    @property
-    def bits(self) -> dict[Atom, float]:
-        """The four atoms in bits."""
-        return {name: getattr(self, name) / math.log(2.0) for name in ATOMS}
 
     def interval(self, atom: Atom) -> tuple[float, float]:
         """Interval (low, high) in nats that certainly contains the atom of this very distribution."""

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from redundancy import checks
 from redundancy.array_types import FloatArray
 from redundancy.pid.binary_sources import propose
-from redundancy.pid.duality_gap import certify
+from redundancy.pid.duality_gap import bound_gap
 from redundancy.pid.interior_point import Solution, solve
 from redundancy.pid.presolve import Block, blocks, forced_solution, put_back
 from redundancy.pid.result import PID, PIDTable, table
@@ -91,7 +91,7 @@ def pair_tables(p: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 
 def solve_one(a: FloatArray, b: FloatArray, tol: float) -> Solution:
-    """Presolve, solve and certify one distribution with pair tables a (x, t) and b (t, y); a Solution of length 1."""
+    """Presolve, solve and bound_gap one distribution with pair tables a (x, t) and b (t, y); a Solution of length 1."""
     q = np.zeros((*a.shape, b.shape[1]))
     u, v = np.full(a.shape, -np.inf), np.full(b.shape, -np.inf)
     iterations = 0
@@ -105,7 +105,7 @@ def solve_one(a: FloatArray, b: FloatArray, tol: float) -> Solution:
             q, u, v = solution
             break
         put_back(block, solution, (a, b), (q, u, v))
-    rounded, shifted, gap = certify(q[None], u[None], v[None], a[None], b[None])
+    rounded, shifted, gap = bound_gap(q[None], u[None], v[None], a[None], b[None])
     return Solution(rounded, shifted, v[None], gap, np.array([iterations]))
 
 
@@ -125,7 +125,7 @@ def as_table(p: FloatArray, solution: Solution, *, tol: float) -> PIDTable:
 def _solve_block(block: Block, tol: float) -> tuple[tuple[FloatArray, FloatArray, FloatArray], int]:
     if block.a.shape[0] == block.b.shape[1] == 2 and block.a.all() and block.b.all():
         q, u, v, used = propose(block.a[None], block.b[None], tol=0.9 * tol)
-        if certify(q, u, v, block.a[None], block.b[None])[2][0] <= 0.9 * tol:
+        if bound_gap(q, u, v, block.a[None], block.b[None])[2][0] <= 0.9 * tol:
             return (q[0], u[0], v[0]), used
     # the Schur complement has the size of the y side: make it the smaller one
     swap = block.a.shape[0] < block.b.shape[1]

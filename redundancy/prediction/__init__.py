@@ -1,1 +1,1 @@
-"""Functional redundancy: how well a layer's states predict a target, by cross-fitted regressors (Definition 3)."""
+"""Functional redundancy: how well a layer's states predict a target, by cross-fitted regressors (D4)."""

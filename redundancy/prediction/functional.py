@@ -1,4 +1,4 @@
-"""Definition 3: two layers are functionally redundant when they predict a target equally well."""
+"""D4: two layers are functionally redundant when they predict a target equally well."""
 
 from __future__ import annotations
 
@@ -172,7 +172,8 @@ def functional(
 
     References
     ----------
-    *Skip-It? Theoretical Conditions for Layer Skipping in Vision-Language Models* (2025), arXiv:2509.25584.
+    Hartman et al. (2025), *Skip-It? Theoretical Conditions for Layer Skipping in Vision-Language Models*,
+    arXiv:2509.25584.
 
     Examples
     --------

@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -215,6 +216,16 @@ def _spread(z: FloatArray) -> FloatArray:
     return np.asarray(np.where(spread > 0, spread, 1.0))
 
 
+def _on_all_rows(fit: Callable[[FloatArray, FloatArray], Predict], f: Features) -> Callable[[FloatArray], Member]:
+    """How a member is fitted to all rows by the function that fitted it to the inner folds."""
+
+    def refit(full: FloatArray) -> Member:
+        predict = fit(f.narrow, full)
+        return lambda rows: predict(rows.narrow)
+
+    return refit
+
+
 def fit_boosting(f: Features, z: FloatArray, splits: Splits, seed: int) -> Tuned:
     """Gradient-boosted trees, one ensemble per column of the target."""
     from sklearn.ensemble import HistGradientBoostingRegressor
@@ -230,11 +241,7 @@ def fit_boosting(f: Features, z: FloatArray, splits: Splits, seed: int) -> Tuned
 
     held_out = [fit(f.narrow[train], z[train])(f.narrow[test]) for train, test in splits]
 
-    def refit(full: FloatArray) -> Member:
-        predict = fit(f.narrow, full)
-        return lambda rows: predict(rows.narrow)
-
-    return Tuned(np.concatenate(held_out), refit)
+    return Tuned(np.concatenate(held_out), _on_all_rows(fit, f))
 
 
 def fit_network(f: Features, z: FloatArray, splits: Splits, seed: int) -> Tuned:
@@ -262,11 +269,7 @@ def fit_network(f: Features, z: FloatArray, splits: Splits, seed: int) -> Tuned:
 
     held_out = [fit(f.narrow[train], z[train])(f.narrow[test]) for train, test in splits]
 
-    def refit(full: FloatArray) -> Member:
-        predict = fit(f.narrow, full)
-        return lambda rows: predict(rows.narrow)
-
-    return Tuned(np.concatenate(held_out), refit)
+    return Tuned(np.concatenate(held_out), _on_all_rows(fit, f))
 
 
 def fit_residual_network(f: Features, z: FloatArray, splits: Splits, seed: int) -> Tuned:
@@ -295,11 +298,7 @@ def fit_residual_network(f: Features, z: FloatArray, splits: Splits, seed: int) 
 
     held_out = [fit(f.narrow[train], z[train])(f.narrow[test]) for train, test in splits]
 
-    def refit(full: FloatArray) -> Member:
-        predict = fit(f.narrow, full)
-        return lambda rows: predict(rows.narrow)
-
-    return Tuned(np.concatenate(held_out), refit)
+    return Tuned(np.concatenate(held_out), _on_all_rows(fit, f))
 
 
 def fit_logistic(f: Features, z: FloatArray, splits: Splits, seed: int) -> Tuned:
@@ -327,8 +326,4 @@ def fit_logistic(f: Features, z: FloatArray, splits: Splits, seed: int) -> Tuned
     truth = np.concatenate([z[test] for _, test in splits])
     best = int(np.argmin([np.square(p - truth).sum() for p in held_out]))
 
-    def refit(full: FloatArray) -> Member:
-        predict = fit(f.narrow, full, LOGISTIC_STRENGTHS[best])
-        return lambda rows: predict(rows.narrow)
-
-    return Tuned(held_out[best], refit)
+    return Tuned(held_out[best], _on_all_rows(partial(fit, strength=LOGISTIC_STRENGTHS[best]), f))

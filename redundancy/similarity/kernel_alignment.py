@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from redundancy import checks
 from redundancy.array_types import FloatArray, IntArray
-from redundancy.estimate import Estimate, Quantity
+from redundancy.estimate import Estimate, Quantity, unit_of_sampling
 
 
 def cka(x: ArrayLike, y: ArrayLike, *, debiased: bool = True, groups: ArrayLike | None = None) -> Estimate:
@@ -48,8 +48,9 @@ def cka(x: ArrayLike, y: ArrayLike, *, debiased: bool = True, groups: ArrayLike 
 
     References
     ----------
-    Kornblith, Norouzi, Lee, Hinton 2019, "Similarity of Neural Network Representations Revisited", arXiv 1905.00414.
-    Song, Smola, Gretton, Bedo, Borgwardt 2012, "Feature Selection via Dependence Maximization", JMLR 13.
+    Kornblith, Norouzi, Lee and Hinton (2019), *Similarity of Neural Network Representations Revisited*,
+    arXiv:1905.00414; Song, Smola, Gretton, Bedo and Borgwardt (2012), *Feature Selection via Dependence
+    Maximization*, JMLR 13.
 
     Examples
     --------
@@ -81,7 +82,7 @@ def cka(x: ArrayLike, y: ArrayLike, *, debiased: bool = True, groups: ArrayLike 
     return Estimate(
         value=float(hsic(a, b, index, sizes) / np.sqrt(own_x * own_y)),
         quantity=Quantity.CENTRED_KERNEL_ALIGNMENT,
-        unit_of_sampling="row" if groups is None else "image",
+        unit_of_sampling=unit_of_sampling(groups),
         settings={"debiased": debiased},
         details={"n": int(sizes.size)},
     )

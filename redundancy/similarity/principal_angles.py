@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from redundancy.array_types import FloatArray
-from redundancy.estimate import Estimate, Quantity
+from redundancy.estimate import Estimate, Quantity, unit_of_sampling
 from redundancy.similarity.kernel_alignment import centred_on_images, paired_matrices
 
 
@@ -43,7 +43,7 @@ def subspace_angles(
 
     References
     ----------
-    Bjorck, Golub 1973, "Numerical methods for computing angles between linear subspaces", Math. Comp. 27.
+    Björck and Golub (1973), *Numerical methods for computing angles between linear subspaces*, Math. Comp. 27.
 
     Examples
     --------
@@ -76,7 +76,7 @@ def subspace_angles(
         value=angles,
         quantity=Quantity.SUBSPACE_ANGLES,
         unit="radians",
-        unit_of_sampling="row" if groups is None else "image",
+        unit_of_sampling=unit_of_sampling(groups),
         settings={"rank_tolerance": rank_tolerance},
         details={"n": int(sizes.size), "rank": ranks},
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from redundancy.estimate import Estimate, Quantity
+from redundancy.estimate import Estimate, Quantity, unit_of_sampling
 from redundancy.similarity.kernel_alignment import centred_on_images, paired_matrices
 
 
@@ -42,8 +42,8 @@ def procrustes(x: ArrayLike, y: ArrayLike, *, groups: ArrayLike | None = None) -
 
     References
     ----------
-    Schoenemann 1966, "A generalized solution of the orthogonal Procrustes problem", Psychometrika 31.
-    Ding, Denain, Steinhardt 2021, "Grounding Representation Similarity with Statistical Testing", arXiv 2108.01661.
+    Schönemann (1966), *A generalized solution of the orthogonal Procrustes problem*, Psychometrika 31; Ding, Denain
+    and Steinhardt (2021), *Grounding Representation Similarity with Statistical Testing*, arXiv:2108.01661.
 
     Examples
     --------
@@ -71,6 +71,6 @@ def procrustes(x: ArrayLike, y: ArrayLike, *, groups: ArrayLike | None = None) -
         value=float(2.0 - 2.0 * nuclear),
         quantity=Quantity.PROCRUSTES_DISTANCE,
         support=(0.0, 2.0),
-        unit_of_sampling="row" if groups is None else "image",
+        unit_of_sampling=unit_of_sampling(groups),
         details={"n": int(sizes.size)},
     )

@@ -26,7 +26,7 @@ from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForCon
 import vlm
 
 IMAGE, VISION, TEXT = 7, 576, 64
-WAYS = ("plain", "probe", "attention", "probe + attention", "usual way")
+WAYS = ("plain", "probe", "attention", "attention, answer token", "probe + attention", "usual way")
 
 
 def build(layers: int = 16, width: int = 512) -> tuple[Any, Any, dict[str, torch.Tensor]]:
@@ -63,7 +63,7 @@ def run(way: str, fast: Any, eager: Any, batch: dict[str, torch.Tensor]) -> None
             return
         with (
             vlm.probe(fast) if "probe" in way else nullcontext(),
-            vlm.attention(fast) if "attention" in way else nullcontext(),
+            vlm.attention(fast, tokens="answer" if "answer" in way else "all") if "attention" in way else nullcontext(),
         ):
             fast(**batch, logits_to_keep=1, use_cache=False)
 
@@ -116,10 +116,10 @@ def main() -> None:
                 taken[way].append(clock() - start)
     kind = "processor time" if given.processor_time else "wall-clock time"
     print(machine_line(), f"{kind}, {given.rounds} rounds")
-    print(f"{'way':<20}{'median s':>10}{'ratio to plain':>16}{'peak growth MiB':>18}")
+    print(f"{'way':<26}{'median s':>10}{'ratio to plain':>16}{'peak growth MiB':>18}")
     for way, values in taken.items():
         print(
-            f"{way:<20}{statistics.median(values):>10.3f}{ratio(values, taken['plain']):>16.3f}{memory_of(way):>18.1f}"
+            f"{way:<26}{statistics.median(values):>10.3f}{ratio(values, taken['plain']):>16.3f}{memory_of(way):>18.1f}"
         )
 
 

@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bounds import confidence
+from bounds.confidence import betting_limits
+from bounds.confidence.capital import anytime_stakes, fixed_n_stakes, log_capital
 from tests.oracles import limits_reference
 
 GENERAL = [name for name in confidence.METHODS if name != "clopper-pearson"]
@@ -118,7 +120,7 @@ def test_vectorised_over_layers_equals_one_column_at_a_time(name):
 def test_blocks_of_columns_do_not_change_betting(monkeypatch):
     d = np.random.default_rng(1).random((40, 9))
     whole = confidence.betting(d, alpha=0.05)
-    monkeypatch.setattr(confidence, "COLUMN_BLOCK", 100)
+    monkeypatch.setattr(betting_limits, "COLUMN_BLOCK", 100)
     np.testing.assert_array_equal(confidence.betting(d, alpha=0.05), whole)
 
 
@@ -141,8 +143,8 @@ def test_capital_is_a_martingale_of_mean_one_so_that_no_bet_looks_ahead():
     ones = np.ones_like(histories)
     for mu in (0.1, 0.5, 0.8):
         weight = np.prod(np.where(histories == 1, mu, 1 - mu), axis=1)
-        stake = confidence._stakes(histories, ones, alpha)
-        capital = np.exp(confidence._log_capital(histories, ones, stake, np.full(len(histories), mu)))
+        stake = fixed_n_stakes(histories, ones, alpha)
+        capital = np.exp(log_capital(histories, ones, stake, np.full(len(histories), mu)))
         np.testing.assert_allclose(weight @ capital, 1.0, rtol=1e-12)
         # Ville, and the limit that follows from it: exact error of the whole procedure.
         assert weight @ (capital.max(axis=1) >= 1 / alpha) <= alpha
@@ -155,17 +157,17 @@ def test_weighted_capital_is_a_martingale_when_size_and_value_depend():
     theta = sum(p * w * d for w, d, p in kinds) / sum(p * w for w, d, p in kinds)
     rows = list(itertools.product(kinds, repeat=6))
     w, d, p = (np.array([[unit[i] for unit in row] for row in rows]) for i in range(3))
-    stake = confidence._stakes(d, w, 0.05)
-    capital = np.exp(confidence._log_capital(d, w, stake, np.full(len(rows), theta)))
+    stake = fixed_n_stakes(d, w, 0.05)
+    capital = np.exp(log_capital(d, w, stake, np.full(len(rows), theta)))
     np.testing.assert_allclose(p.prod(axis=1) @ capital, 1.0, rtol=1e-12)
 
 
 def test_capital_grows_with_the_candidate_mean():
     rng = np.random.default_rng(2)
     d, w = rng.random((1, 30)), rng.random((1, 30))
-    stake = confidence._stakes(d, w, 0.05)
+    stake = fixed_n_stakes(d, w, 0.05)
     grid = np.linspace(0, 1, 200)
-    capital = [confidence._log_capital(d, w, stake, np.array([m])).max() for m in grid]
+    capital = [log_capital(d, w, stake, np.array([m])).max() for m in grid]
     assert (np.diff(capital) >= -1e-12).all()
 
 
@@ -192,12 +194,12 @@ def test_the_anytime_capital_is_a_martingale_and_knows_no_length():
     histories = np.array(list(itertools.product([0.0, 1.0], repeat=n)))
     ones = np.ones_like(histories)
     for horizon in (None, 3, 20):
-        stake = confidence._stakes_anytime(histories, ones, alpha, horizon)
-        short = confidence._stakes_anytime(histories[:, :4], ones[:, :4], alpha, horizon)
+        stake = anytime_stakes(histories, ones, alpha, horizon)
+        short = anytime_stakes(histories[:, :4], ones[:, :4], alpha, horizon)
         np.testing.assert_array_equal(stake[:, :4], short)
         for mu in (0.1, 0.5, 0.8):
             weight = np.prod(np.where(histories == 1, mu, 1 - mu), axis=1)
-            capital = np.exp(confidence._log_capital(histories, ones, stake, np.full(len(histories), mu)))
+            capital = np.exp(log_capital(histories, ones, stake, np.full(len(histories), mu)))
             np.testing.assert_allclose(weight @ capital, 1.0, rtol=1e-12)
             assert weight @ (capital.max(axis=1) >= 1 / alpha) <= alpha
 

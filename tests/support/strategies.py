@@ -36,7 +36,7 @@ KINDS = {
     "real": "inner mean_image mean_text values_image values_text terms",
     "count": "size n_min n_max n_codes classes heads",
     "++": "d_max share t_positive",
-    "law": "law joint product",
+    "distribution": "distribution joint product",
 }
 KIND = {name: kind for kind, names in KINDS.items() for name in names.split()}
 PROBABILITIES = (1e-300, 1e-20, 1e-3, 0.3, 0.5, 0.8, NEAR_ONE)
@@ -79,7 +79,7 @@ def draw_arguments(theorem: Theorem, rng: np.random.Generator) -> dict[str, obje
         shape = shapes.get(name, ())
         cells = [scalar(theorem, name, rng) for _ in range(math.prod(shape))]
         out[name] = np.array(cells).reshape(shape) if shape else cells[0]
-        if kind(theorem, name) == "law":
+        if kind(theorem, name) == "distribution":
             out[name] = rng.dirichlet(np.ones(shape[-1]))
         if name == "thresholds":
             out[name] = np.sort(rng.uniform(0.0, 2.0, shape))

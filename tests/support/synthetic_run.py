@@ -94,7 +94,8 @@ def measured() -> tuple[Table, Table]:
             near.append({**place, "modality": "vision", "images": 60, **row})
             far.append({**place, "modality": "text", "images": 60, **row, "distance": 2 * distance})
             ratio = 0.04 if i < 4 or i >= 20 else 0.3
-            seen.append({**place, "images": 60, "ratio": ratio, "ratio_low": ratio - 0.02, "ratio_high": ratio + 0.02})
+            row = {"ratio": ratio, "ratio_low": ratio - 0.02, "ratio_high": ratio + 0.02, "largest": ratio + 0.05}
+            seen.append({**place, "images": 60, **row})
     return Table.from_rows(near + far), Table.from_rows(seen)
 
 

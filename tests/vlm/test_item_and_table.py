@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from vlm.item import Failure, Item
@@ -35,3 +38,31 @@ def test_an_item_shows_its_question_and_no_pixels():
     assert item.to_dict()["images"] == ["RGB 4x3"]
     assert json.loads(item.to_json())["answers"] == ["blue"]
     assert "image: broken" in repr(Failure("gqa", "8", "image: broken"))
+
+
+def test_row_14_no_cell_of_a_csv_is_a_formula(tmp_path):
+    cells = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "  =1", "'=1", "plain", "a=b", "'quoted'", "\uff1d1"]
+    table = Table({"text": np.array(cells), "number": -np.arange(len(cells), dtype=float)})
+    path = table.save(tmp_path / "table.csv")
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))[1:]
+    assert not [text for text, _ in rows if text.strip()[:1] in set("=+-@\uff1d")]
+    assert rows[1][1] == "-1.0"
+    assert Table.load(path)["text"].tolist() == cells
+
+
+def test_tables_saved_to_one_path_at_once_do_not_meet(tmp_path):
+    table = Table({"layer": np.arange(200)})
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: table.save(tmp_path / "table.csv"), range(40)))
+    assert len(Table.load(tmp_path / "table.csv")) == 200
+    assert [path.name for path in tmp_path.iterdir()] == ["table.csv"]
+
+
+def test_row_12_an_empty_table_is_written_and_read(tmp_path):
+    assert len(Table.load(Table({}).save(tmp_path / "empty.csv"))) == 0
+    (tmp_path / "nothing.csv").write_text("")
+    assert len(Table.load(tmp_path / "nothing.csv")) == 0
+    (tmp_path / "latin.csv").write_bytes(b"name\ncaf\xe9\n")
+    with pytest.raises(ValueError, match=r"path: expected a table as Table\.save writes it"):
+        Table.load(tmp_path / "latin.csv")

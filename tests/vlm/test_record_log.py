@@ -120,3 +120,15 @@ def test_a_folder_that_cannot_be_written_says_so(tmp_path):
     for call in (lambda p: appending(p).__enter__(), lambda p: write_atomically(p, "text")):
         with pytest.raises(OSError, match=r"cannot write .*choose another --out"):
             call(tmp_path / "file" / "runs" / "records.jsonl")
+
+
+def test_row_14_a_link_in_place_of_a_file_of_records_is_refused_and_its_target_kept(tmp_path):
+    target = tmp_path / "elsewhere.txt"
+    target.write_text("a line without an end")
+    (tmp_path / "records.jsonl").symlink_to(target)
+    with (
+        pytest.raises(RuntimeError, match="is a symbolic link; expected a file of its own"),
+        appending(tmp_path / "records.jsonl"),
+    ):
+        raise AssertionError
+    assert target.read_text() == "a line without an end"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from vlm.commands.arguments import Commands, positive, print_written
+from vlm.commands.arguments import Commands, HelpFormatter, positive, print_written
 
 
 def add(commands: Commands) -> None:
@@ -12,10 +12,12 @@ def add(commands: Commands) -> None:
     demo = commands.add_parser(
         "demo",
         help="the whole loop on the embedded model",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
         epilog="example: python -m vlm demo --out runs/demo (writes tables, figures, index.html and report.json there)",
     )
-    demo.add_argument("--model", default="tiny", choices=["tiny", "tiny-plain", "tiny-scaled"])
+    demo.add_argument(
+        "--model", default="tiny", choices=["tiny", "tiny-plain", "tiny-scaled", "tiny-priced", "tiny-late"]
+    )
     demo.add_argument("--out", default="runs/demo", help="folder for the results")
     demo.add_argument("--questions", type=positive, default=1000, help="questions to measure on, and to validate on")
     demo.add_argument("--seed", type=int, default=0, help="seed of the images and questions")

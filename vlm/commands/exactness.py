@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from vlm.commands.arguments import Commands
+from vlm.commands.arguments import Commands, HelpFormatter
 
 
 def add(commands: Commands) -> None:
@@ -13,7 +13,7 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser(
         "exactness",
         help="how exactly skipping agrees with a masked reference, family by family, with the installed transformers",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
         epilog="example: python -m vlm exactness --family llava gemma3 (random models; needs no checkpoint)",
     )
     parser.add_argument("--family", nargs="+", metavar="NAME", help="only these families; default: all")

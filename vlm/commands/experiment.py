@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Literal, TypedDict
 
-from vlm.commands.arguments import Commands, positive, print_written
+from vlm.commands.arguments import Commands, HelpFormatter, positive, print_written
 from vlm.commands.merge import merge_records
 
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from vlm.experiments.shards import Shard
     from vlm.experiments.spec import Spec
+    from vlm.plans.plan_file import PlanFile
 
 _EXPERIMENT = """examples:
   python -m vlm {name} --model tiny --data tiny --limit 200{plans} --out runs
@@ -22,7 +23,7 @@ _EXPERIMENT = """examples:
   torchrun --nproc-per-node 8 -m vlm {name} experiment.toml --out runs
 
 Killed or crashed: start the same command again. Flags override the file. Recipes for clusters:
-docs/tutorials/experiment.md."""
+docs/how-to/cluster.md."""
 
 
 def add_measure(commands: Commands) -> None:
@@ -40,7 +41,7 @@ def _add(commands: Commands, name: str, text: str, run: Callable[[argparse.Names
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
         help=text,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
         epilog=_EXPERIMENT.format(name=name, plans=plans),
     )
     parser.set_defaults(run=run)
@@ -50,7 +51,9 @@ def _add(commands: Commands, name: str, text: str, run: Callable[[argparse.Names
     experiment.add_argument("--dtype", help="float32, bfloat16, ...; default: the checkpoint's own")
     add_data(experiment)
     if name == "sweep":
-        experiment.add_argument("--plan", nargs="+", dest="plans", metavar="PLAN", help='such as "vision:0-4+24-32"')
+        experiment.add_argument(
+            "--plan", nargs="+", dest="plans", metavar="PLAN", help='such as "vision:0-4+24-32", or plan.json'
+        )
         experiment.add_argument("--late-entry", nargs="+", type=int, metavar="K", help="vision tokens enter at layer K")
         experiment.add_argument("--early-exit", nargs="+", type=int, metavar="K", help="vision tokens leave at layer K")
         experiment.add_argument(
@@ -71,9 +74,10 @@ def add_data(group: argparse._ArgumentGroup) -> None:
     """Add the flags that name data sets and how they are asked."""
     group.add_argument("--data", nargs="+", metavar="DATA", help="NAME, NAME=SOURCE or LABEL:NAME=SOURCE")
     group.add_argument("--limit", type=positive, help="items of each data set, drawn with its seed")
+    group.add_argument("--data-seed", type=int, metavar="SEED", help="chooses the items; default: 0")
     group.add_argument("--protocol", help="skip-it or lmms-eval; default: skip-it")
     group.add_argument("--batch-size", type=positive, help="items per call; default: 8")
-    group.add_argument("--seed", type=int, help="random seed set before every call; default: 0")
+    group.add_argument("--seed", type=int, help="random seed of the model, set before every call; default: 0")
 
 
 def add_worker(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
@@ -84,6 +88,7 @@ def add_worker(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     worker.add_argument("--device", help="cpu, cuda:0, ...; default: this process's GPU if there is one")
     worker.add_argument("--device-map", help='"auto" spreads a large model over all visible GPUs')
     worker.add_argument("--retry-failed", action="store_true", help="try failed items again")
+    worker.add_argument("--dry-run", action="store_true", help="print items, tokens, requests, memory, hours, and stop")
     worker.add_argument("--quiet", action="store_true", help="no progress bar")
     return worker
 
@@ -91,10 +96,15 @@ def add_worker(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
 def _measure(options: argparse.Namespace) -> int:
     from vlm.experiments.measure_run import measure_run
     from vlm.experiments.measurement_tables import write_tables
+    from vlm.experiments.worker import nothing_done
 
     spec, worker = spec_from(options), worker_options(options)
+    if options.dry_run:
+        return _print_forecast(spec, options, "measurement")
     folder = measure_run(spec, options.out, **worker)
     print(f"measurement: {folder}")
+    if (reason := nothing_done(folder, worker["part"])) is not None:
+        raise RuntimeError(f"measure: nothing could be measured in {folder}; the first reason: {reason}")
     if worker["part"].count > 1:
         return _print_part_done(folder)
     return print_written(write_tables(folder, confidence=spec.confidence))
@@ -102,23 +112,74 @@ def _measure(options: argparse.Namespace) -> int:
 
 def _sweep(options: argparse.Namespace) -> int:
     from vlm.experiments.sweep_run import sweep
+    from vlm.experiments.worker import nothing_done
 
     spec, worker = spec_from(options), worker_options(options)
+    if options.dry_run:
+        return _print_forecast(spec, options, "sweep")
     folder = sweep(spec, options.out, **worker)
     print(f"run: {folder}")
     if worker["part"].count > 1:
+        if (reason := nothing_done(folder, worker["part"])) is not None:
+            raise RuntimeError(f"sweep: nothing could be scored in {folder}; the first reason: {reason}")
         return _print_part_done(folder)
     return merge_records(folder, partial=False)
+
+
+def _print_forecast(spec: Spec, options: argparse.Namespace, purpose: Literal["sweep", "measurement"]) -> int:
+    from vlm.experiments.forecast import forecast
+    from vlm.experiments.run import Run
+
+    run = Run.open(spec, options.out, purpose=purpose, device=options.device, device_map=options.device_map)
+    found = forecast(run, purpose)
+    print(found.table.fitted())
+    print(
+        f"\n{found.records:,} records in {run.folder}; weights {found.weights:.3g} GB, with a batch's cache "
+        f"{found.memory:.3g} GB; at most {found.hours:.3g} hours on one accelerator"
+    )
+    for assumption in found.assumptions:
+        print(f"assumed: {assumption}")
+    return 0
 
 
 def spec_from(options: argparse.Namespace) -> Spec:
     """The experiment that the flags and the TOML file describe."""
     from vlm.experiments.spec import read_spec
+    from vlm.plans.plan_file import PlanFile
 
-    names = ("model", "revision", "dtype", "attention", "protocol", "judge", "batch_size", "seed", "confidence")
+    names = (
+        "model",
+        "revision",
+        "dtype",
+        "attention",
+        "protocol",
+        "judge",
+        "batch_size",
+        "seed",
+        "confidence",
+        "data_seed",
+    )
     flags = {name: getattr(options, name, None) for name in (*names, "plans", "late_entry", "early_exit", "limit")}
+    files = {path: PlanFile.load(path) for path in getattr(options, "plans", None) or () if path.endswith(".json")}
+    if files:
+        flags["plans"] = [str(files[text].plan) if text in files else text for text in options.plans]
     data = None if options.data is None else [_data(text) for text in options.data]
-    return read_spec(options.spec, **flags, data=data)
+    spec = read_spec(options.spec, **flags, data=data)
+    for path, file in files.items():
+        _check_plan_file(path, file, spec)
+    return spec
+
+
+def _check_plan_file(path: str, file: PlanFile, spec: Spec) -> None:
+    """Refuse a plan file that was made for other weights."""
+    from vlm.models.fingerprint import model_identity
+
+    identity = model_identity(spec.model, spec.revision)
+    if identity != file.identity:
+        raise ValueError(
+            f"--plan {path}: expected the model {file.model} ({file.identity}), got {spec.model} ({identity}); the "
+            f"promise holds for those weights only. Give the plan's text {str(file.plan)!r} to try it on this model"
+        )
 
 
 def _data(text: str) -> dict[str, str]:

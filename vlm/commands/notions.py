@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from vlm.commands.arguments import Commands, positive, print_written
+from vlm.commands.arguments import Commands, HelpFormatter, positive, print_written
 
 if TYPE_CHECKING:
     from vlm.notions.profile_result import Profile
@@ -22,7 +22,7 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser(
         "notions",
         help="what two layers share: four notions, information, PID, with intervals",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
         epilog=_EPILOG,
     )
     source = parser.add_argument_group("what is measured")

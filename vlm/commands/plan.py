@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from vlm.commands.arguments import Commands, print_written
+from vlm.commands.arguments import Commands, HelpFormatter, print_written
 
 if TYPE_CHECKING:
     from vlm.decisions.conditions import Decision
@@ -17,7 +17,7 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser(
         "plan",
         help="late entry and early exit that the conditions allow, from a measurement",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
         epilog="example: python -m vlm plan runs/measure-0123456789ab --t 0.05 --attention-limit 0.1",
     )
     parser.add_argument("measurement", help="directory printed by `measure`")
@@ -26,6 +26,15 @@ def add(commands: Commands) -> None:
     parser.add_argument("--delta", type=float, default=0.05, help="fraction of vision tokens that may be far")
     parser.add_argument(
         "--attention-limit", type=float, default=0.1, help="visual attention ratio up to which attention is small"
+    )
+    parser.add_argument(
+        "--tokens", choices=("all", "answer"), default="all", help="text tokens whose attention must be small"
+    )
+    parser.add_argument(
+        "--heads",
+        choices=("largest", "mean"),
+        default="largest",
+        help="of the largest head or their mean (the paper: --tokens answer --heads mean)",
     )
     parser.add_argument("--accumulated", action="store_true", help="judge by the distance from state 0")
     parser.add_argument("--confidence", type=float, default=0.95, help="of all intervals together")
@@ -46,6 +55,8 @@ def _plan(options: argparse.Namespace) -> int:
         t=options.t,
         delta=options.delta,
         attention_limit=options.attention_limit,
+        tokens=options.tokens,
+        heads=options.heads,
         accumulated=options.accumulated,
         confidence=options.confidence,
     )
@@ -57,5 +68,5 @@ def _plan(options: argparse.Namespace) -> int:
     print(INDEX_CONVENTION + "\n")
     for line in outcome.reasons():
         print(line)
-    print(f"\nimages: {outcome.settings['images']}\nplan by the conditions: {outcome.plan}")
+    print(f"\nimages: {outcome.settings['images']}\njudged: {decision.reading}\nplan by the conditions: {outcome.plan}")
     return print_written([outcome.layers.save(options.out)] if options.out else [])

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
-from vlm.commands.arguments import Commands, print_written
+from vlm.commands.arguments import Commands, HelpFormatter, print_written
 
 
 def add(commands: Commands) -> None:
@@ -13,6 +14,7 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser(
         "report",
         help="tables, figures and one HTML page of a merged run",
+        formatter_class=HelpFormatter,
         epilog="example: python -m vlm report runs/0123456789ab --tolerance 0.02",
     )
     parser.add_argument("run_directory", metavar="RUN", help="directory printed by `sweep`, merged")
@@ -28,9 +30,18 @@ def add(commands: Commands) -> None:
 def _report(options: argparse.Namespace) -> int:
     from vlm.experiments.run_directory import spec_of
     from vlm.reports import write
+    from vlm.reports.merged_records import answers
+    from vlm.reports.writer import of_pictures
 
     folder = Path(options.run_directory)
     beside = folder.resolve().parent / spec_of(folder).measurement
     measurement = options.measurement or (beside if beside.is_dir() else None)
+    if measurement is beside and not of_pictures(beside):
+        print(f"note: {beside} has no prompt with a picture, so the conditions are not judged")
+        measurement = None
     settings = {"measurement": measurement, "tolerance": options.tolerance, "t": options.t}
-    return print_written(write(folder, options.out or folder / "report", **settings))
+    print_written(write(folder, options.out or folder / "report", **settings))
+    scored = any(columns.scored for columns in answers(folder).sets.values())
+    if not scored:
+        print(f"error: nothing could be scored in {folder}; the page lists the reasons", file=sys.stderr)
+    return 0 if scored else 1

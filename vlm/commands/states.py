@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from vlm.commands.arguments import Commands
+from vlm.commands.arguments import Commands, HelpFormatter
 from vlm.commands.experiment import add_data, add_model, add_worker, spec_from, worker_options
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def add(commands: Commands) -> None:
     parser: argparse.ArgumentParser = commands.add_parser(
         "states",
         help="store hidden states of every layer, to be read by vlm.read_states",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
         epilog=_EPILOG,
     )
     parser.set_defaults(run=_run)
@@ -35,7 +35,13 @@ def add(commands: Commands) -> None:
     add_model(experiment)
     experiment.add_argument("--dtype", help="of the model: float32, bfloat16, ...; default: the checkpoint's own")
     add_data(experiment)
-    experiment.add_argument("--views", nargs="+", default=["last", "vision-mean"], metavar="VIEW", help="see below")
+    experiment.add_argument(
+        "--views",
+        nargs="+",
+        default=["last", "vision-mean"],
+        metavar="VIEW",
+        help="see below; default: last vision-mean",
+    )
     experiment.add_argument("--layers", nargs="+", type=int, metavar="L", help="states to store; default: all, 0..L")
     experiment.add_argument(
         "--store-as",
@@ -43,7 +49,9 @@ def add(commands: Commands) -> None:
         help="how states are stored: float16, bfloat16, float32 or float64; default: as the model computes them, and "
         "means as float32",
     )
-    experiment.add_argument("--plan", default="none", help='skip plan of the model, such as "vision:0-4"')
+    experiment.add_argument(
+        "--plan", default="none", help='skip plan of the model, such as "vision:0-4"; default: none'
+    )
     worker = add_worker(parser)
     worker.add_argument("--yes", action="store_true", help="store more than 20 GB")
 

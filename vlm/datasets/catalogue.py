@@ -24,6 +24,10 @@ class Place(Displayed):
     configs : tuple of str or None
         None is the default configuration.
 
+    See Also
+    --------
+    vlm.datasets.Dataset : Lists its places.
+
     Examples
     --------
     >>> from vlm.datasets import Place
@@ -63,6 +67,11 @@ class Dataset(Displayed):
         Takes a row and returns the parts of an item.
     image_config : str or None
         A further configuration with columns `id` and `image`, joined on `image_key`.
+
+    See Also
+    --------
+    vlm.datasets.read : Reads its items.
+    vlm.datasets.Place : Where its table is.
 
     Examples
     --------

@@ -11,9 +11,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from PIL import Image
 
+_WHITE = 200  # of 255: lighter colours do not stand out from white
+
 
 def rgb_image(stored: object, folder: Path | None = None) -> Image.Image:
-    """Decode an image to RGB, turned upright by its EXIF orientation.
+    """Decode an image to RGB, upright by its EXIF orientation.
+
+    Grey values of 16 bits are scaled to 8. A transparent picture stands on white, or on black where it is drawn in
+    white.
 
     Parameters
     ----------
@@ -36,21 +41,65 @@ def rgb_image(stored: object, folder: Path | None = None) -> Image.Image:
     >>> from PIL import Image
     >>> rgb_image(Image.new("L", (3, 2))).mode
     'RGB'
+    >>> rgb_image(Image.new("I;16", (1, 1), 32768)).getpixel((0, 0))
+    (128, 128, 128)
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
-    if isinstance(stored, Image.Image):
-        return stored.convert("RGB")
     try:
+        if isinstance(stored, Image.Image):
+            return _rgb(ImageOps.exif_transpose(stored))
         with Image.open(io.BytesIO(encoded(stored, folder))) as opened:
-            upright = ImageOps.exif_transpose(opened)
-            return (opened if upright is None else upright).convert("RGB")
+            return _rgb(ImageOps.exif_transpose(opened))
     except ValueError:
         raise
     except UnidentifiedImageError as error:  # its message names an address in memory
         raise ValueError("image: expected a readable image, got bytes of no known format") from error
     except Exception as error:  # a decoder may raise anything on hostile bytes: SyntaxError, struct.error, ...
         raise ValueError(f"image: expected a readable image, got {type(error).__name__}: {error}") from error
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """The colours that a viewer shows."""
+    from PIL import Image
+
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return _eight_bits(image).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        # The colour below a transparent pixel is arbitrary, often black: text on it would vanish.
+        seen = image.convert("RGBA")
+        ground = "black" if _drawn_in_white(seen) else "white"
+        return Image.alpha_composite(Image.new("RGBA", seen.size, ground), seen).convert("RGB")
+    return image.convert("RGB")
+
+
+def _drawn_in_white(image: Image.Image) -> bool:
+    """Whether nothing would be left of a transparent image on white."""
+    import numpy as np
+
+    values = np.asarray(image)
+    opacity = values[..., 3]
+    drawn = opacity > 0
+    return bool(drawn.any()) and not bool(drawn.all()) and int(values[..., :3][drawn].min()) > _WHITE
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Grey of 16 or 32 bits, which `convert` would clip at 255, scaled by the range of its type.
+
+    Integers stand for 0 to 65535, floating-point numbers for 0 to 1 or, where they are larger, to 255; a ValueError
+    where the values fit neither, because then no scale is known.
+    """
+    import numpy as np
+    from PIL import Image
+
+    values = np.asarray(image, dtype=np.float64)
+    top = 65535.0 if image.mode != "F" else 1.0 if values.size and values.max() <= 1 else 255.0
+    if not np.isfinite(values).all() or values.min(initial=0) < 0 or values.max(initial=0) > top:
+        raise ValueError(
+            f"image: expected grey values from 0 to {top:g}, got {values.min(initial=0):g} to "
+            f"{values.max(initial=0):g} in mode {image.mode}; save it with 8 or 16 bits per value"
+        )
+    return Image.fromarray(np.rint(values * (255 / top)).astype(np.uint8))
 
 
 def encoded(stored: object, folder: Path | None = None) -> bytes:
@@ -60,6 +109,8 @@ def encoded(stored: object, folder: Path | None = None) -> bytes:
     if isinstance(stored, bytes) and stored:
         return stored
     if isinstance(stored, str | Path) and str(stored):
+        if "\0" in str(stored):
+            raise ValueError("image: expected the name of a file, got one with a NUL character")
         path = Path(stored) if folder is None else folder / stored
         if not path.is_file():
             raise ValueError(f"image: expected a file, got {str(stored)!r}, which does not exist")
@@ -71,6 +122,8 @@ def content_id(stored: Iterable[object], folder: Path | None = None) -> str:
     """A digest of 16 hexadecimal digits of the images' content, the same for all questions about one image."""
     digest = hashlib.sha256()
     for image in stored:
+        if hasattr(image, "tobytes"):  # a PIL image; two sizes may have the same bytes
+            digest.update(f"{getattr(image, 'mode', '')} {getattr(image, 'size', '')}".encode())
         data = image.tobytes() if hasattr(image, "tobytes") else encoded(image, folder)
         digest.update(len(data).to_bytes(8, "little") + data)
     return digest.hexdigest()[:16]

@@ -26,8 +26,9 @@ def visual7w_rows(source: Path | None, split: str) -> list[Row]:
     file = source if source.is_file() else source / "dataset_v7w_telling.json"
     if not file.is_file():
         raise FileNotFoundError(f"visual7w: expected {file.name} in {source}, found none")
+    text = utf8(file)
     try:
-        entries = json.loads(file.read_text(encoding="utf-8"))["images"]
+        entries = json.loads(text)["images"]
         pairs: list[Row] = [
             {**pair, "filename": entry["filename"], "image": _beside(file.parent, entry["filename"])}
             for entry in entries
@@ -56,12 +57,12 @@ def own_rows(source: Path | None) -> list[Row]:
     FileNotFoundError
         No such file.
     ValueError
-        Two lines have the same id.
+        Two lines have the same id, or the file is not UTF-8.
     """
     if source is None or not source.is_file():
         raise FileNotFoundError(f"jsonl: expected source=, a file with one JSON object per line, got {source}")
     rows: list[Row] = []
-    for number, line in enumerate(source.read_text(encoding="utf-8-sig").split("\n"), 1):
+    for number, line in enumerate(utf8(source).split("\n"), 1):
         if not line.strip():
             continue
         try:
@@ -71,8 +72,22 @@ def own_rows(source: Path | None) -> list[Row]:
         if not isinstance(row, dict):
             row = {"broken": f"line {number}: expected a JSON object, got {type(row).__name__}"}
         rows.append({**row, "id": str(row.get("id", f"line {number}"))})
-    ids = [row["id"] for row in rows]
-    if len(set(ids)) < len(ids):
-        twice = next(name for name in ids if ids.count(name) > 1)
-        raise ValueError(f"jsonl: expected ids that differ, got {twice!r} more than once in {source}")
+    seen: set[str] = set()
+    for row in rows:
+        if row["id"] in seen:
+            raise ValueError(f"jsonl: expected ids that differ, got {row['id']!r} more than once in {source}")
+        seen.add(row["id"])
     return rows
+
+
+def utf8(file: Path) -> str:
+    """The text of a file; a ValueError that names the line if it is in another encoding."""
+    data = file.read_bytes()
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ValueError(
+            f"source: expected UTF-8 in {file}, got byte 0x{data[error.start]:02x} in line {line}; convert it, for "
+            "example with iconv -f latin1 -t utf-8"
+        ) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import cast
@@ -11,6 +12,7 @@ import numpy as np
 
 from vlm.datasets import row_readers
 from vlm.datasets.catalogue import DATASETS, OWN, Dataset, group_of
+from vlm.datasets.content_digests import item_digest, row_digest
 from vlm.datasets.hub_tables import hub_rows, local_rows
 from vlm.datasets.images import content_id, rgb_image
 from vlm.datasets.own_files import own_rows, visual7w_rows
@@ -145,33 +147,38 @@ def _entries(
 
 def _entry(dataset: Dataset, index: int, row: Row, folder: Path | None, decoded: bool) -> Item | Failure:
     name = str(index if dataset.key is None else row.get(dataset.key, index))
+    digest = ""
     try:
         if "broken" in row:
             raise ValueError(row["broken"])
         parts = dataset.read(row)
-        return Item(
+        # Of the stored bytes, whoever decodes them: workers that decode other items must see the same item.
+        pictures = content_id(parts.images, folder) if parts.images else ""
+        item = Item(
             dataset=dataset.name,
             id=name,
-            images=tuple(rgb_image(image, folder) for image in parts.images) if decoded else (),
-            image_id=_image_id(dataset, row, parts.images, folder, name),
+            images=(),
+            image_id=_image_id(dataset, row, pictures, name),
             question=parts.question,
             options=parts.options,
             answers=parts.answers,
             kind=parts.kind,
             details=parts.details,
         )
+        digest = item_digest(item, pictures)
+        images = tuple(rgb_image(image, folder) for image in parts.images) if decoded else ()
+        return replace(item, images=images, digest=digest)
     except KeyError as error:
-        return Failure(dataset.name, name, f"row: expected a column {error.args[0]!r}, got {', '.join(map(str, row))}")
+        reason = f"row: expected a column {error.args[0]!r}, got {', '.join(map(str, row))}"
+        return Failure(dataset.name, name, reason, digest or row_digest(row))
     except (ValueError, TypeError, AttributeError) as error:
-        return Failure(dataset.name, name, str(error))
+        return Failure(dataset.name, name, str(error), digest or row_digest(row))
 
 
-def _image_id(dataset: Dataset, row: Row, stored: tuple[object, ...], folder: Path | None, name: str) -> str:
-    """The table's own id of the image, or a digest of the images; without images the item's name."""
+def _image_id(dataset: Dataset, row: Row, pictures: str, name: str) -> str:
+    """The table's own id of the image, or the digest of the images; without images the item's name."""
     key = dataset.image_key
-    if key and row.get(key) is not None:
-        return str(row[key])
-    return content_id(stored, folder) if stored else name
+    return str(row[key]) if key and row.get(key) is not None else pictures or name
 
 
 def _subset(size: int, limit: int | None, seed: int) -> list[int]:
@@ -184,6 +191,8 @@ def _local(source: str | Path | None) -> Path | None:
     """The source as an existing path; None for a hub id or no source."""
     if source is None:
         return None
+    if "\0" in str(source):
+        raise ValueError(f"source: expected a file, a folder or a hub id, got {str(source)!r} with a NUL character")
     path = Path(source).expanduser()
     if path.exists():
         return path
@@ -202,14 +211,16 @@ def _embedded(split: str, limit: int, seed: int, decoded: Callable[[int], bool] 
         words = written.prompt.removeprefix("<image> ").removesuffix(" answer:")
         question, _, options = words.partition("?")
         assert written.image is not None
-        yield Item(
+        item = Item(
             dataset="tiny",
             id=f"{split}-{seed}-{number}",
             image_id=f"{split}-{seed}-{written.image_id}",
             question=question + "?",
-            images=(written.image,) if decoded is None or decoded(number) else (),
+            images=(),
             options=tuple(options.split()[1::2]),
             answers=(written.answer,),
             kind=kinds.get(written.kind, "open"),
             details={"kind": written.kind},
         )
+        images = (written.image,) if decoded is None or decoded(number) else ()
+        yield replace(item, images=images, digest=item_digest(item, content_id([written.image])))

@@ -106,7 +106,7 @@ def mmmu(row: Row) -> Parts:
         question=question,
         images=tuple(row.get(f"image_{k}") for k in marks or present),
         options=options,
-        answers=right_letter(answer, options) if options else references(answer),
+        answers=declared_letter(answer, options) if options else references(answer),
         kind="choice" if options else "open",
         details={"subject": re.sub(r"^[a-z]+_|_\d+$", "", str(row["id"]))},
     )
@@ -146,7 +146,7 @@ def mathvision(row: Row) -> Parts:
         question=text(row, "question"),
         images=(row["decoded_image"],),
         options=options,
-        answers=right_letter(answer, options) if options else (answer,),
+        answers=declared_letter(answer, options) if options else (answer,),
         kind="choice" if options else "math",
         details={"level": str(row["level"]), "subject": str(row["subject"])},
     )
@@ -170,9 +170,13 @@ def visual7w(row: Row) -> Parts:
 
 
 def own(row: Row) -> Parts:
-    """Your own JSONL: `question`, `answer` (one or a list), `image` (a path or a list of them), `options`, `kind`."""
+    """Your own JSONL: `question`, `answer` (one or a list), `image` (a path or a list of them), `options`, `kind`.
+
+    With options, `answer_index`, the position of the right one, may stand in place of the answer.
+    """
     options = texts(row["options"], "options", 2) if row.get("options") else ()
-    answer, image = row["answer"], row.get("image")
+    indexed = bool(options) and "answer_index" in row
+    answer, image = indexed_letter(row["answer_index"], options)[0] if indexed else row["answer"], row.get("image")
     answers = texts([answer] if isinstance(answer, str | int | float) else answer, "answer", 1)
     images = (image,) if isinstance(image, str) else tuple(image or ())
     kind = row.get("kind") or ("choice" if options else "yes/no" if _all_yes_or_no(answers) else "open")
@@ -188,7 +192,9 @@ def own(row: Row) -> Parts:
         question=text(row, "question"),
         images=images,
         options=options,
-        answers=tuple(letter for a in answers for letter in right_letter(a, options)) if options else answers,
+        answers=answers
+        if indexed or not options
+        else tuple(letter for a in answers for letter in right_letter(a, options)),
         kind=kind,
         details={name: str(value) for name, value in row.get("details", {}).items()},
     )
@@ -213,14 +219,40 @@ def texts(cell: object, column: str, least: int) -> tuple[str, ...]:
     return tuple(map(str, cell))
 
 
+def declared_letter(answer: str, options: Sequence[str]) -> tuple[str, ...]:
+    """The letter of the right option in a table whose answers are letters, whatever the options' texts are."""
+    letter = answer.strip().upper()
+    return (letter,) if letter in letters(len(options)) else right_letter(answer, options)
+
+
 def right_letter(answer: str, options: Sequence[str]) -> tuple[str, ...]:
-    """The letter of the right option, which is given as that letter or as the option's text."""
+    """The letter of the right option, which is given as that letter or as the option's text.
+
+    A ValueError where the two readings differ: with the options C, A, B the answer "A" is the first or the second.
+    """
     labels = letters(len(options))
-    if answer.strip().upper() in labels:
-        return (answer.strip().upper(),)
-    if list(options).count(answer) == 1:
-        return (labels[list(options).index(answer)],)
-    raise ValueError(f"answer: expected one of {', '.join(labels)} or an option's text, got {answer!r}")
+    letter = answer.strip().upper()
+    named = [label for label, option in zip(labels, options, strict=True) if option.strip() == answer.strip()]
+    # "b" is the letter B, unless an option is "b" or "B".
+    named = named or [label for label, option in zip(labels, options, strict=True) if option.strip().upper() == letter]
+    if letter in labels and (not named or named == [letter]):
+        return (letter,)
+    if letter in labels:
+        raise ValueError(
+            f"answer: {answer!r} is the letter of one option and the text of another; give the position of the right "
+            'option, counted from 0, as "answer_index"'
+        )
+    if len(named) == 1:
+        return (named[0],)
+    several = ", which several options have" if named else ""
+    raise ValueError(f"answer: expected one of {', '.join(labels)} or an option's text, got {answer!r}{several}")
+
+
+def indexed_letter(index: object, options: Sequence[str]) -> tuple[str, ...]:
+    """The letter of the option at a position, counted from 0."""
+    if type(index) is not int or not 0 <= index < len(options):
+        raise ValueError(f"answer_index: expected a whole number from 0 to {len(options) - 1}, got {index!r}")
+    return (letters(len(options))[index],)
 
 
 def yes_no_or(kind: str, answer: str) -> str:

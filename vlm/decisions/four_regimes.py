@@ -10,6 +10,7 @@ import numpy as np
 import bounds
 from redundancy.display import Displayed
 from vlm.decisions.conditions import Decision, Settings
+from vlm.measure.attention_reading import reading_words
 from vlm.plans.plan import SkipPlan
 from vlm.table import Table
 
@@ -70,7 +71,8 @@ class Regimes(Displayed):
     >>> batch = processor(images=images, text=prompts, return_tensors="pt", padding=True)
     >>> with vlm.probe(model, thresholds=0.2) as record, vlm.attention(model) as seen:
     ...     _ = model(**batch)
-    >>> result = vlm.regimes(vlm.decide(record, seen, t=0.2, delta=0.5, attention_limit=0.75))
+    >>> paper = {"tokens": "answer", "heads": "mean"}  # on this model no head of no token is always small
+    >>> result = vlm.regimes(vlm.decide(record, seen, t=0.2, delta=0.5, attention_limit=0.75, **paper))
     >>> result
     Regimes(plan vision:0-1+5-6+7-10/freeze:1-5+6-7: 5 remove, 5 freeze, 0 exit, 0 keep)
     >>> result.reasons()[0].split(";")[0]
@@ -91,22 +93,32 @@ class Regimes(Displayed):
     def reasons(self) -> list[str]:
         """One sentence per layer: its regime, the theorems behind it, both verdicts and their intervals."""
         s = self.settings
-        return [
-            f"layer {row['layer']}: {row['regime']} ({row['theorems'] or 'nothing allows more'}); redundancy "
-            f"{row['redundant']}, P(d <= {s['t']:g}) in [{row['close_low']:.3f}, {row['close_high']:.3f}] against "
-            f"{1 - s['delta']:g}; small attention {row['attention_small']}, ratio in [{row['ratio_low']:.3f}, "
-            f"{row['ratio_high']:.3f}] against {s['attention_limit']:g}"
-            for row in self.layers.rows()
-        ]
+        reading = reading_words(s["tokens"], s["heads"])
+        lines = []
+        for row in self.layers.rows():
+            line = (
+                f"layer {row['layer']}: {row['regime']} ({row['theorems'] or 'nothing allows more'}); redundancy "
+                f"{row['redundant']}, P(d <= {s['t']:g}) in [{row['close_low']:.3f}, {row['close_high']:.3f}] against "
+                f"{1 - s['delta']:g}; small attention {row['attention_small']} ({reading}), ratio in "
+                f"[{row['ratio_low']:.3f}, {row['ratio_high']:.3f}] against {s['attention_limit']:g}"
+            )
+            if "effect_small" in row:
+                line += (
+                    f"; small effect {row['effect_small']}, P(effect <= {s['effect_limit']:g}) in "
+                    f"[{row['effect_low']:.3f}, {row['effect_high']:.3f}] against {1 - s['delta']:g}"
+                )
+            lines.append(line)
+        return lines
 
 
 def regimes(decision: Decision, *, freeze: bool = True) -> Regimes:
     """Sort the layers into four regimes by what redundancy and small attention allow in each.
 
-    Verdicts and intervals are those of :func:`vlm.decide`: all of them hold together with its confidence, and
-    only a condition that holds allows anything. Late entry is the leading run of layers to remove; early exit is the
-    longest run of last layers that image tokens bypass. Like these, the regimes are sufficient conditions: the theorems
-    bound the error by measured quantities and by Lipschitz factors, which are not measured.
+    Verdicts and intervals are those of :func:`vlm.decide`, as is whose attention was judged (every text token and head
+    by default): all of them hold together with its confidence, and only a condition that holds allows anything. Late
+    entry is the leading run of layers to remove; early exit is the longest run of last layers that image tokens bypass.
+    Like these, the regimes are sufficient conditions: the theorems bound the error by measured quantities and by
+    Lipschitz factors, which are not measured.
 
     Parameters
     ----------
@@ -135,6 +147,11 @@ def regimes(decision: Decision, *, freeze: bool = True) -> Regimes:
     Removing rests on (9.4) and (9.6), freezing on Lemma 2 and (9.5), leaving on (9.4) and the recursion for early exit
     (theory, section 9.7). Adjacent distances chain by (8.2).
 
+    References
+    ----------
+    Hartman et al. (2025), *Skip-It? Theoretical Conditions for Layer Skipping in Vision-Language Models*,
+    arXiv:2509.25584; Theory, sections 9.6 and 9.7 (docs/explanation/theory).
+
     Examples
     --------
     >>> import vlm
@@ -145,7 +162,8 @@ def regimes(decision: Decision, *, freeze: bool = True) -> Regimes:
     >>> batch = processor(images=images, text=prompts, return_tensors="pt", padding=True)
     >>> with vlm.probe(model, thresholds=0.2) as record, vlm.attention(model) as seen:
     ...     _ = model(**batch)
-    >>> decision = vlm.decide(record, seen, t=0.2, delta=0.5, attention_limit=0.75)
+    >>> paper = {"tokens": "answer", "heads": "mean"}
+    >>> decision = vlm.decide(record, seen, t=0.2, delta=0.5, attention_limit=0.75, **paper)
     >>> vlm.regimes(decision).layers["regime"].tolist()
     ['remove', 'freeze', 'freeze', 'freeze', 'freeze', 'remove', 'freeze', 'remove', 'remove', 'remove']
     >>> str(vlm.regimes(decision, freeze=False).plan)
@@ -154,7 +172,8 @@ def regimes(decision: Decision, *, freeze: bool = True) -> Regimes:
     if not isinstance(decision, Decision):
         raise TypeError(f"decision: expected the result of vlm.decide, got {type(decision).__name__}")
     table = decision.layers
-    redundant, unread = table["redundant"] == "holds", table["attention_small"] == "holds"
+    judged = "effect_small" if decision.settings["condition"] == "effect" else "attention_small"
+    redundant, unread = table["redundant"] == "holds", table[judged] == "holds"
     if decision.settings["accumulated"]:
         # The column says "close to state 0 after the layer"; the layer changes little if that also holds before it.
         redundant = redundant & np.append(True, redundant[:-1])

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypedDict, TypeVar
 
 import torch
 from numpy.typing import ArrayLike
@@ -38,6 +38,37 @@ class Bar(Protocol):
         """The same items."""
 
 
+class Report(TypedDict):
+    """Contents of `report.json`; an interval is [low, high]."""
+
+    model: str
+    plan: str
+    late_entry: int | None
+    early_exit: int | None
+    accuracy_full: float
+    accuracy_full_interval: list[float]
+    accuracy_blank: float
+    accuracy_blank_interval: list[float]
+    accuracy_chance: float
+    accuracy_plan: float
+    accuracy_plan_interval: list[float]
+    accuracy_change: float
+    accuracy_change_interval: list[float]
+    operations_ratio: float
+    time_ratio: float
+    plan_certified: str
+    accuracy_certified: float
+    accuracy_certified_interval: list[float]
+    operations_ratio_certified: float
+    time_ratio_certified: float
+    questions: int
+    images: int
+    seed: int
+    conditions: Mapping[str, object]
+    versions: Mapping[str, str]
+    notions: list[dict[str, object]]
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Outcome(Displayed):
     """Everything the demo measured and decided.
@@ -52,7 +83,7 @@ class Outcome(Displayed):
         One row per late-entry and early-exit layer: accuracy and its change, both with intervals, and cost.
     comparison : Table
         No skip, the plan, and deliberately bad plans, side by side.
-    report : dict
+    report : Report
         Contents of `report.json`.
     notions : Profile
         What two layers share, in the four notions, on the measurement images.
@@ -63,7 +94,7 @@ class Outcome(Displayed):
     attention: AttentionRecord
     sweep: Table
     comparison: Table
-    report: dict[str, Any]
+    report: Report
     notions: Profile
 
 
@@ -81,7 +112,7 @@ def run_demo(
     Parameters
     ----------
     name : str
-        An embedded model: "tiny", "tiny-plain" or "tiny-scaled".
+        An embedded model: "tiny", "tiny-plain", "tiny-scaled", "tiny-priced" or "tiny-late".
     limit : int
         Questions in each of the two sets.
     seed : int
@@ -121,8 +152,7 @@ def run_demo(
     say(comparison.text() + "\n")
     notions = measure_notions(model, processor, limit=limit, seed=seed, batch_size=batch_size, progress=progress)
     say(summary(notions).text() + "\n")
-    report = _report(name, decision, accuracy_of, comparison, limit=limit, seed=seed)
-    report["notions"] = _numbers(notions)
+    report = _report(name, decision, accuracy_of, comparison, limit=limit, seed=seed, notions=_numbers(notions))
     say(_summary(report))
     return Outcome(decision, record, seen, sweep, comparison, report, notions)
 
@@ -148,15 +178,15 @@ def measure_notions(
         processor,
         items,
         notions=("geometric", "proximal", "functional", "next state", "informational", "usable information"),
-        predictors="ridge",
-        readers="linear",
+        predictors=("ridge",),
+        readers=("linear",),
         tokens=False,
         batch_size=batch_size,
         progress=progress,
     )
 
 
-def _numbers(notions: Profile) -> list[dict[str, Any]]:
+def _numbers(notions: Profile) -> list[dict[str, object]]:
     """The rows that have certified limits, for `report.json`."""
     names = ("layer", "later", "view", "notion", "method", "value", "low", "high", "images", "unit")
     rows = [row for row in notions.rows().rows() if row["guarantee"].startswith("certified")]
@@ -253,8 +283,15 @@ def _compare(accuracy_of: PlanAccuracy, plan: SkipPlan, certified: SkipPlan, dep
 
 
 def _report(
-    name: str, decision: Decision, accuracy_of: PlanAccuracy, comparison: Table, *, limit: int, seed: int
-) -> dict[str, Any]:
+    name: str,
+    decision: Decision,
+    accuracy_of: PlanAccuracy,
+    comparison: Table,
+    *,
+    limit: int,
+    seed: int,
+    notions: list[dict[str, object]],
+) -> Report:
     full, planned, certified = list(comparison.rows())[:3]
     blank, _ = accuracy_of.accuracy(SkipPlan(), blank=True)
     chance = tiny.chance_by_kind(accuracy_of.questions)
@@ -284,10 +321,11 @@ def _report(
         "seed": seed,
         "conditions": decision.settings,
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "machine": platform.machine()},
+        "notions": notions,
     }
 
 
-def _summary(report: dict[str, Any]) -> str:
+def _summary(report: Report) -> str:
     low, high = report["accuracy_change_interval"]
     entry = f"late entry at {report['late_entry']}" if report["late_entry"] else "no late entry"
     measured = (

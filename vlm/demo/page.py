@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vlm.atomic_files import write_atomically
 from vlm.demo.figures import demo_figures
@@ -18,7 +18,7 @@ from vlm.reports.html_parts import document, figure
 from vlm.reports.table_formats import html
 
 if TYPE_CHECKING:
-    from vlm.demo.loop import Outcome
+    from vlm.demo.loop import Outcome, Report
 
 _CAPTIONS = {
     "redundancy": "Mean cosine distance between a layer's input and output, and the fraction of tokens within t.",
@@ -57,11 +57,14 @@ def demo_page(outcome: Outcome, figures: Sequence[Path], notion_figures: Sequenc
         if report["late_entry"]
         else "The conditions allow <b>no late entry</b>: " + escape(_first_failure(outcome)) + "."
     )
+    plan = _interval(report["accuracy_plan"], report["accuracy_plan_interval"])
+    full = _interval(report["accuracy_full"], report["accuracy_full_interval"])
+    blank = _interval(report["accuracy_blank"], report["accuracy_blank_interval"])
     body = [
         f"<h1>Which layers can the image skip? Model {escape(report['model'])}</h1>",
-        f"<p class='lead'>Plan <b>{escape(report['plan'])}</b>: accuracy {_interval(report, 'accuracy_plan')} against "
-        f"{_interval(report, 'accuracy_full')} without skipping, {report['operations_ratio']:.1%} of the operations, "
-        f"{report['time_ratio']:.1%} of the prefill time. Blank image: {_interval(report, 'accuracy_blank')}, "
+        f"<p class='lead'>Plan <b>{escape(report['plan'])}</b>: accuracy {plan} against "
+        f"{full} without skipping, {report['operations_ratio']:.1%} of the operations, "
+        f"{report['time_ratio']:.1%} of the prefill time. Blank image: {blank}, "
         f"best constant answer {report['accuracy_chance']:.3f}.</p>",
         f"<p>{verdict} {_exit_verdict(outcome)}</p>",
         f"<p>{_certified(report)}</p>",
@@ -74,7 +77,7 @@ def demo_page(outcome: Outcome, figures: Sequence[Path], notion_figures: Sequenc
         "<p>“Change” is the paired difference to no skip. Operations are those of the decoder for one prompt; time "
         "includes the vision tower and what Python adds, which weighs heavily on a model this small.</p>",
         *(figure(path, _CAPTIONS.get(path.stem, path.stem)) for path in figures),
-        "<h2>Conditions per layer</h2>",
+        f"<h2>Conditions per layer</h2><p>Attention is judged by {outcome.decision.reading}.</p>",
         html(decision.layers),
         "<ol start='0'>" + "".join(f"<li>{escape(r)}</li>" for r in decision.reasons()) + "</ol>",
         "<h2>Every entry and exit layer</h2>",
@@ -85,17 +88,18 @@ def demo_page(outcome: Outcome, figures: Sequence[Path], notion_figures: Sequenc
     return document(f"skipit: {report['model']}", body)
 
 
-def _certified(report: dict[str, Any]) -> str:
+def _certified(report: Report) -> str:
     """What the accuracies on the measurement images certify, without the conditions."""
     if report["plan_certified"] == "none":
         return (
             f"Measured instead of concluded: on the measurement images no plan could be certified to cost at most "
-            f"{TOLERANCE:g} of accuracy at either end; more questions shorten the intervals."
+            f"{TOLERANCE:g} of accuracy; more questions shorten the intervals."
         )
+    reached = _interval(report["accuracy_certified"], report["accuracy_certified_interval"])
     return (
         "Measured instead of concluded: on the measurement images, skipping "
-        f"<b>{escape(report['plan_certified'])}</b> is certified to cost at most {TOLERANCE:g} of accuracy at each "
-        f"end, entry and exit. On the held-out images it reaches {_interval(report, 'accuracy_certified')} with "
+        f"<b>{escape(report['plan_certified'])}</b> is certified to cost at most {TOLERANCE:g} of accuracy. "
+        f"On the held-out images it reaches {reached} with "
         f"{report['operations_ratio_certified']:.1%} of the operations and {report['time_ratio_certified']:.1%} of the "
         "prefill time. The conditions are sufficient, not necessary: where this plan skips more than theirs, a layer "
         "looks at the image without needing it."
@@ -123,11 +127,11 @@ def _exit_verdict(outcome: Outcome) -> str:
     if last["attention_small"] == "undecided":
         return "They allow <b>no early exit</b>: whether the last layer's attention is small is undecided."
     return (
-        f"They allow <b>no early exit</b>: the last layer still puts {last['ratio']:.2f} of the last prompt "
-        "token's attention on the image, more than the limit."
+        f"They allow <b>no early exit</b>: in the last layer up to {last['ratio']:.2f} of the attention still falls on "
+        f"the image ({outcome.decision.reading}), more than the limit."
     )
 
 
-def _interval(report: dict[str, Any], key: str) -> str:
-    low, high = report[f"{key}_interval"]
-    return f"{report[key]:.3f} [{low:.3f}, {high:.3f}]"
+def _interval(value: float, ends: Sequence[float]) -> str:
+    low, high = ends
+    return f"{value:.3f} [{low:.3f}, {high:.3f}]"

@@ -27,6 +27,10 @@ class Active:
     valid: Tensor | None
     length: int
 
+    def to(self, device: torch.device) -> Active:
+        """The same tokens, with indices on another device."""
+        return Active(self.index.to(device), None if self.valid is None else self.valid.to(device), self.length)
+
     @property
     def rows(self) -> int:
         """Number of rows, filler included."""
@@ -70,6 +74,12 @@ class Roles:
     running: Active
     frozen: Active | None
     seen: Active
+
+    def to(self, device: torch.device) -> Roles:
+        """The same roles, with indices on another device."""
+        running = self.running.to(device)
+        seen = running if self.seen is self.running else self.seen.to(device)
+        return Roles(running, None if self.frozen is None else self.frozen.to(device), seen)
 
 
 def flattened_index(index: Tensor, length: int) -> Tensor:

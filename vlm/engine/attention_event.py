@@ -9,6 +9,7 @@ from torch import Tensor
 
 from vlm.engine.flash_layout import Mask
 from vlm.engine.forward_call import Call
+from vlm.models.precision import has_float64
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -31,6 +32,8 @@ class AttentionEvent:
         flash attention. None: attention is causal by row number.
     scaling : float
         Factor of the scores, usually d ** -0.5.
+    softcap : float or None
+        Scores x become softcap * tanh(x / softcap) before the mask; None where they do not.
     """
 
     call: Call
@@ -40,6 +43,20 @@ class AttentionEvent:
     value: Tensor
     mask: Mask
     scaling: float
+    softcap: float | None = None
+
+    def measurable(self) -> AttentionEvent:
+        """This event with its tensors where there is float64: itself on most devices."""
+        if has_float64(self.query.device):
+            return self
+        mask = self.mask if self.mask is None else self.mask.to("cpu")
+        call, query, key = self.call.measurable(), measurable(self.query), measurable(self.key)
+        return AttentionEvent(call, self.layer, query, key, measurable(self.value), mask, self.scaling, self.softcap)
+
+
+def measurable(tensor: Tensor) -> Tensor:
+    """A tensor where there is float64: itself on most devices, else a copy on the processor."""
+    return tensor if has_float64(tensor.device) else tensor.to("cpu")
 
 
 AttentionObserver = Callable[[AttentionEvent], None]

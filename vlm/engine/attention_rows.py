@@ -27,6 +27,8 @@ def attention_rows(event: AttentionEvent, rows: Tensor) -> Tensor:
     # Grouped queries: fold the group into the row axis instead of repeating the keys.
     q = q.reshape(batch, key.shape[1], -1, width)
     scores = (q @ key.to(torch.float32).transpose(2, 3)).view(batch, heads, count, keys) * event.scaling
+    if event.softcap is not None:
+        scores = event.softcap * torch.tanh(scores / event.softcap)
     if mask is not None:
         if isinstance(mask, Layout):
             lines = mask.lines(rows)

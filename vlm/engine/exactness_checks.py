@@ -17,7 +17,7 @@ from torch import Tensor
 
 from vlm.engine.masked_reference import planned_logits
 from vlm.engine.skipping import skipping
-from vlm.models.random_batches import Batch, batch_for, image_tokens, images_of, lengthened, row_of, with_positions
+from vlm.models.random_batches import Batch, batch_for, image_tokens, images_of, lengthened, single_row, with_positions
 from vlm.models.random_models import random_model
 from vlm.models.transformers_internals import attention_implementation
 from vlm.models.types import Model
@@ -103,7 +103,7 @@ def batch_as_singles(model: Model, plan: SkipPlan) -> float:
     with skipping(model, plan):
         together = model(**with_positions(batch)).logits[:, -1]
         for row in range(len(images)):
-            alone = with_positions(row_of(model, batch, images, row))
+            alone = with_positions(single_row(model, batch, images, row))
             worst = max(worst, relative(together[row], model(**alone).logits[0, -1]))
     return worst
 

@@ -67,6 +67,11 @@ class Layout:
     opened: Tensor | None
     runs_apart: bool
 
+    def to(self, device: torch.device | str) -> Layout:
+        """The same layout on another device."""
+        opened = None if self.opened is None else self.opened.to(device)
+        return Layout(self.own.to(device), self.keys.to(device), opened, self.runs_apart)
+
     @cached_property
     def _open(self) -> Tensor:
         return torch.ones_like(self.keys, dtype=torch.bool) if self.opened is None else self.opened

@@ -11,13 +11,20 @@ import torch
 from torch import Tensor
 
 from vlm.engine.flash_layout import Layout
-from vlm.engine.kv_cache import cache_in
+from vlm.engine.kv_cache import cache_in, is_static
 from vlm.engine.plan_state import PlanState
+from vlm.models.precision import has_float64
 from vlm.models.types import Arguments
 
 # Arguments that hold images, encoded or not; some earlier transformers encode those of Idefics3 and SmolVLM into
 # image_hidden_states, later ones into mm_encoder_outputs.
-_IMAGE_ARGUMENTS = ("pixel_values", "pixel_values_videos", "image_hidden_states", "mm_encoder_outputs")
+_IMAGE_ARGUMENTS = (
+    "pixel_values",
+    "pixel_values_images",
+    "pixel_values_videos",
+    "image_hidden_states",
+    "mm_encoder_outputs",
+)
 
 
 @dataclass(eq=False, repr=False)
@@ -34,6 +41,8 @@ class Call:
         Logical number of tokens already in the cache.
     images : bool
         Whether images came with the call. If False, the call has no image tokens, so `vision` need not be read.
+    static : bool
+        Whether masks have a column for every place of a static cache, from position 0 on.
     query_positions, key_positions : dict of layer -> (batch, rows)
         Under a plan, the index in this call of each query row and the logical position of each key of a layer
         (-1 for filler). Absent where a layer ran on the full sequence, and for decoded tokens.
@@ -47,6 +56,7 @@ class Call:
     real: Tensor
     past: int
     images: bool = True
+    static: bool = False
     query_positions: dict[int, Tensor] = field(default_factory=dict)
     key_positions: dict[int, Tensor] = field(default_factory=dict)
     planned: set[int] = field(default_factory=set)
@@ -61,6 +71,20 @@ class Call:
         """Whether the call continues a cache with text alone."""
         return self.past > 0 and not self.images
 
+    def measurable(self) -> Call:
+        """This call with its tensors where there is float64: itself on most devices, else a copy on the processor."""
+        if has_float64(self.real.device):
+            return self
+        return self._on_processor
+
+    @cached_property
+    def _on_processor(self) -> Call:
+        vision, real = self.vision.to("cpu"), self.real.to("cpu")
+        copy = Call(vision, real, self.past, self.images, self.static, planned=self.planned)
+        copy.query_positions = _Moved(self.query_positions)
+        copy.key_positions = _Moved(self.key_positions)
+        return copy
+
     @cached_property
     def plan_state(self) -> PlanState:
         """What the layers of this call share under a plan."""
@@ -70,6 +94,24 @@ class Call:
     def text(self) -> Tensor:
         """Which tokens (batch, sequence) are text: neither padding nor image."""
         return self.real & ~self.vision
+
+
+class _Moved(dict[int, Tensor]):
+    """Positions by layer, moved to the processor when they are asked for."""
+
+    def __init__(self, source: dict[int, Tensor]) -> None:
+        super().__init__()
+        self._source = source
+
+    def __contains__(self, layer: object) -> bool:
+        return layer in self._source
+
+    def __getitem__(self, layer: int) -> Tensor:
+        return self._source[layer].to("cpu")
+
+    def get(self, layer: int, default: Any = None) -> Any:
+        source = self._source.get(layer)
+        return default if source is None else source.to("cpu")
 
 
 def read_call(given: Arguments, placeholders: frozenset[int]) -> Call:
@@ -101,13 +143,25 @@ def read_call(given: Arguments, placeholders: frozenset[int]) -> Call:
         real = torch.ones_like(vision)
     elif isinstance(mask, Tensor) and mask.ndim == 2:
         real = mask[:, -ids.shape[1] :].to(torch.bool)
+    elif is_static(cache) and (whole := _whole_mask(mask)) is not None:
+        # generate makes the masks of a static cache itself; its columns are positions.
+        real = whole[:, 0, -1, past : past + ids.shape[1]].expand(len(ids), -1)
     else:
         got = f"{mask.ndim} dimensions" if isinstance(mask, Tensor) else type(mask).__name__
         raise ValueError(
-            f"attention_mask: expected a padding mask (batch, tokens), got {got}; a static cache makes such masks, use "
-            "the default dynamic cache"
+            f"attention_mask: expected a padding mask (batch, tokens), got {got}; masks of other kinds are read only "
+            "with a static cache"
         )
-    return Call(vision & real if has_image else vision, real, past, has_image)
+    return Call(vision & real if has_image else vision, real, past, has_image, is_static(cache))
+
+
+def _whole_mask(mask: Any) -> Tensor | None:
+    """bool (batch, 1, tokens, keys): what a mask of all layers, or of those without a window, leaves open."""
+    if isinstance(mask, Mapping):
+        mask = mask.get("full_attention")
+    if not isinstance(mask, Tensor) or mask.ndim != 4:
+        return None
+    return mask if mask.dtype == torch.bool else mask > 0.5 * torch.finfo(mask.dtype).min
 
 
 def _present(value: Any) -> bool:

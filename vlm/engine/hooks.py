@@ -4,34 +4,47 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn, cast
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from vlm.engine.attention_event import AttentionEvent, AttentionObserver
+from vlm.engine.attention_event import AttentionEvent, AttentionObserver, measurable
 from vlm.engine.flash_attention import attend as flash_attend
 from vlm.engine.flash_attention import check_causal, check_window, whole_layout
 from vlm.engine.flash_layout import Layout, Mask
 from vlm.engine.forward_call import Call, read_call
-from vlm.models.attention_kinds import attention_function, attention_module, is_flash
-from vlm.models.families import Anatomy, Family, anatomy
+from vlm.engine.frozen_attention import FrozenLayout
+from vlm.engine.frozen_attention import attend as frozen_attend
+from vlm.engine.kv_cache import cache_in
+from vlm.engine.row_plans import RowPlans
+from vlm.models.attention_kinds import attention_function, check_implementation, is_flash
+from vlm.models.families import Anatomy, Family, anatomy, generates_inside
+from vlm.models.layer_parts import find_attention
 from vlm.models.transformers_internals import (
     attention_implementation,
+    recomputing,
     register_attention,
     set_attention_implementation,
     unregister_attention,
 )
 from vlm.models.types import Arguments, Forward, Model
+from vlm.models.wrappers import unwrapped
 from vlm.plans.plan import SkipPlan
 
 # Serialises opening and closing of contexts across threads.
 _OPENING = threading.RLock()
+# Outside the models: what is in a module's dictionary is copied with the module.
+_ENGINES: WeakKeyDictionary[nn.Module, Engine] = WeakKeyDictionary()
+# What copies and pickles of a module ask for first, on the instance.
+_COPYING = ("__deepcopy__", "__reduce_ex__")
 # Options of transformers' attention functions that change the weights in a way that observers do not reproduce.
-_UNSUPPORTED_OPTIONS = ("position_bias", "s_aux", "softcap")
+_UNSUPPORTED_OPTIONS = ("position_bias", "s_aux")
 
 LayerObserver = Callable[[Call, int, Tensor, Tensor], None]
 StateRewriter = Callable[[Call, int, Tensor], Tensor]
@@ -47,7 +60,7 @@ class Engine:
     ----------
     parts : Anatomy
         The parts of the model.
-    plan : SkipPlan or None
+    plan : SkipPlan, RowPlans or None
         The active plan, with the model's depth written in.
     users : int
         Number of open contexts.
@@ -55,21 +68,31 @@ class Engine:
 
     def __init__(self, parts: Anatomy) -> None:
         self.parts = parts
-        self.plan: SkipPlan | None = None
+        self.plan: SkipPlan | RowPlans | None = None
         self.users = 0
         self._calls: dict[int, Call] = {}
         self._signature = inspect.signature(parts.inner.forward)
         self._openings: list[Callable[[Arguments], None]] = []
         self._endings: list[Callable[[Call], None]] = []
-        self._observers: list[AttentionObserver] = []
+        self._observers: list[tuple[AttentionObserver, bool]] = []
         self._routes = 0
         self._own_attention = ""
         self._routed_name = ""
         self._handles: list[RemovableHandle] = []
+        self._prompts: dict[int, Tensor | None] = {}
+        self._inside: set[int] = set()
+        self._sealed: Counter[nn.Module] = Counter()
+        # Classes of layers whose attention needs the queries of all heads.
+        self.whole_queries: set[type[nn.Module]] = set()
+        self._slots = {id(find_attention(layer)): i for i, layer in enumerate(parts.layers)}
 
     def __repr__(self) -> str:
         plan = "no plan" if self.plan is None else f"plan={str(self.plan)!r}"
         return f"Engine({self.parts.family.name}, {self.parts.depth} layers, {plan})"
+
+    @property
+    def _model(self) -> nn.Module:
+        return cast(nn.Module, self.parts.model)
 
     @property
     def call(self) -> Call | None:
@@ -78,8 +101,20 @@ class Engine:
 
     def install(self) -> None:
         """Register the hooks that read each call's arguments."""
+        check_implementation(self.attention_name)
         inner = self.parts.inner
-        self._handles = [
+        self._seal([self._model, inner, self.parts.decoder])
+        # Continuous batching runs in a thread of its own, where an error would only give empty answers.
+        self._model.__dict__["init_continuous_batching"] = _refuse_continuous_batching
+        if generates_inside(self.parts):
+            # BLIP-2's generate calls that of its language model, past the module that takes images.
+            decoder = self.parts.decoder
+            self._model.__dict__["generate"] = self._remember_prompt(cast(Forward, self._model.generate))
+            self._handles += [
+                decoder.register_forward_pre_hook(self._begin_inside, with_kwargs=True),
+                decoder.register_forward_hook(self._finish_inside, with_kwargs=True, always_call=True),
+            ]
+        self._handles += [
             inner.register_forward_pre_hook(self._begin, with_kwargs=True),
             inner.register_forward_hook(self._finish, with_kwargs=True, always_call=True),
         ]
@@ -89,6 +124,23 @@ class Engine:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
+        for name in ("init_continuous_batching", "generate"):
+            self._model.__dict__.pop(name, None)
+        self._unseal([self._model, self.parts.inner, self.parts.decoder])
+
+    def _seal(self, modules: Iterable[nn.Module]) -> None:
+        """Refuse copies of these modules: a copy would run the forwards and hooks of the original for ever."""
+        for module in modules:
+            self._sealed[module] += 1
+            module.__dict__.update(dict.fromkeys(_COPYING, _refuse_copies))
+
+    def _unseal(self, modules: Iterable[nn.Module]) -> None:
+        for module in modules:
+            self._sealed[module] -= 1
+            if not self._sealed[module]:
+                del self._sealed[module]
+                for name in _COPYING:
+                    module.__dict__.pop(name, None)
 
     def _begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: Arguments) -> None:
         given = kwargs
@@ -100,9 +152,13 @@ class Engine:
                 "the model's attention implementation was changed inside a context that goes through it; set it before "
                 "vlm.skipping or vlm.attention begin"
             )
+        self._start(given)
+
+    def _start(self, given: Arguments) -> None:
+        """Check a call and read its tokens."""
         for opening in self._openings:
             opening(given)
-        if self._endings and self._calls.keys() - {threading.get_ident()}:
+        if self._endings and not recomputing() and self._calls.keys() - {threading.get_ident()}:
             raise RuntimeError(
                 "probe, attention: another thread's call of this model is being measured; measure one call at a time"
             )
@@ -110,9 +166,44 @@ class Engine:
 
     def _finish(self, module: nn.Module, args: object, kwargs: object, output: object) -> None:
         call = self._calls.pop(threading.get_ident(), None)
-        if call is not None and output is not None:
+        if call is not None and output is not None and not recomputing():
             for ending in self._endings:
-                ending(call)
+                ending(call.measurable())
+
+    def _remember_prompt(self, generate: Forward) -> Forward:
+        """The model's generate, which keeps the token ids of its prompt for calls of the decoder that lack them."""
+
+        def remembering(*args: Any, **kwargs: Any) -> Any:
+            bound = inspect.signature(generate).bind_partial(*args, **kwargs).arguments
+            self._prompts[threading.get_ident()] = {**bound, **bound.get("generate_kwargs", {})}.get("input_ids")
+            try:
+                return generate(*args, **kwargs)
+            finally:
+                self._prompts.pop(threading.get_ident(), None)
+
+        return remembering
+
+    def _begin_inside(self, module: nn.Module, args: tuple[Any, ...], kwargs: Arguments) -> None:
+        prompt = self._prompts.get(threading.get_ident())
+        if self.call is not None or prompt is None:
+            return
+        cache, embedded = cache_in(kwargs), kwargs.get("inputs_embeds")
+        if embedded is None or (cache is not None and cache.get_seq_length()):
+            self._start(kwargs)
+        elif embedded.shape[1] != prompt.shape[1] or len(embedded) % len(prompt):
+            raise NotImplementedError(
+                f"the prompt has {prompt.shape[1]} tokens, but the decoder is given {embedded.shape[1]} states, so "
+                "that image tokens cannot be told from text"
+            )
+        else:
+            ids = prompt.repeat_interleave(len(embedded) // len(prompt), dim=0)
+            self._start({**kwargs, "input_ids": ids, "pixel_values": embedded})
+        self._inside.add(threading.get_ident())
+
+    def _finish_inside(self, module: nn.Module, args: object, kwargs: object, output: object) -> None:
+        if threading.get_ident() in self._inside:
+            self._inside.discard(threading.get_ident())
+            self._finish(module, args, kwargs, output)
 
     def current(self) -> Call:
         """The forward call under way.
@@ -131,7 +222,7 @@ class Engine:
         return call
 
     @contextmanager
-    def hold_plan(self, plan: SkipPlan) -> Iterator[SkipPlan]:
+    def hold_plan(self, plan: SkipPlan | RowPlans) -> Iterator[SkipPlan | RowPlans]:
         """Set the active plan and yield it with the model's depth written in.
 
         Raises
@@ -164,18 +255,24 @@ class Engine:
         """Call `observe(call, layer, state in, state out)` after each decoder layer, `finish(call)` after the model."""
 
         def hook(index: int) -> Callable[..., None]:
-            def after(module: nn.Module, args: tuple[Any, ...], kwargs: Arguments, out: Any) -> None:
+            def watch(module: nn.Module, args: tuple[Any, ...], kwargs: Arguments, out: Any) -> None:
+                if recomputing():
+                    return
                 before = args[0] if args else kwargs["hidden_states"]
-                observe(self.current(), index, before, out[0] if isinstance(out, tuple) else out)
+                with torch.no_grad():
+                    after = out[0] if isinstance(out, tuple) else out
+                    observe(self.current().measurable(), index, measurable(before), measurable(after))
 
-            return after
+            return watch
 
         handles = [layer.register_forward_hook(hook(i), with_kwargs=True) for i, layer in enumerate(self.parts.layers)]
+        self._seal(self.parts.layers)
         self._endings.append(finish)
         try:
             yield
         finally:
             self._endings.remove(finish)
+            self._unseal(self.parts.layers)
             for handle in handles:
                 handle.remove()
 
@@ -202,9 +299,11 @@ class Engine:
 
         handles = [layer.register_forward_pre_hook(entering(i), with_kwargs=True) for i, layer in enumerate(layers)]
         handles.append(layers[-1].register_forward_hook(leaving))
+        self._seal(layers)
         try:
             yield
         finally:
+            self._unseal(layers)
             for handle in handles:
                 handle.remove()
 
@@ -219,32 +318,37 @@ class Engine:
 
         def hook(key: Any) -> Callable[..., None]:
             def after(module: nn.Module, args: tuple[Any, ...], out: Any) -> None:
-                observe(self.call, key, args[0], out)
+                if not recomputing():
+                    call = self.call
+                    observe(None if call is None else call.measurable(), key, args[0], out)
 
             return after
 
         handles = [module.register_forward_hook(hook(key)) for key, module in modules.items()]
+        self._seal(modules.values())
         try:
             yield
         finally:
+            self._unseal(modules.values())
             for handle in handles:
                 handle.remove()
 
     @contextmanager
     def watch_attention(
-        self, observe: AttentionObserver, finish: Callable[[Call], None] | None = None
+        self, observe: AttentionObserver, finish: Callable[[Call], None] | None = None, *, anywhere: bool = False
     ) -> Iterator[None]:
         """Call `observe(event)` whenever a decoder layer has attended to a prompt.
 
         Calls that continue a cache with text alone, such as decoding steps, are left out.
 
         Goes through transformers' attention interface: a function registered under its own name runs the model's
-        attention and then the observers. An observer without `finish` keeps nothing beyond the call, so that several
+        attention and then the observers, which get their tensors where there is float64, or with `anywhere` where they
+        are. An observer without `finish` keeps nothing beyond the call, so that several
         threads may call the model at once.
         """
         with self.route_attention():
             with _OPENING:
-                self._observers.append(observe)
+                self._observers.append((observe, anywhere))
                 if finish is not None:
                     self._endings.append(finish)
             try:
@@ -253,7 +357,7 @@ class Engine:
                 with _OPENING:
                     if finish is not None:
                         self._endings.remove(finish)
-                    self._observers.remove(observe)
+                    self._observers.remove((observe, anywhere))
 
     @contextmanager
     def route_attention(self) -> Iterator[None]:
@@ -296,7 +400,7 @@ class Engine:
 
     def _routed(self, own_function: Forward) -> Forward:
         """The attention function that transformers calls: the model's own, then the observers."""
-        index_of = {id(attention_module(layer)): i for i, layer in enumerate(self.parts.layers)}
+        index_of = self._slots
 
         def attend(
             module: nn.Module,
@@ -312,14 +416,17 @@ class Engine:
                 check_window(call, kwargs.get("sliding_window"))
             if layout is None:
                 out = own_function(module, query, key, value, attention_mask, **kwargs)
+            elif isinstance(layout, FrozenLayout):
+                out = frozen_attend(own_function, layout, module, query, key, value, **kwargs)
             else:
                 out = flash_attend(own_function, layout, module, query, key, value, **kwargs)
-            if index is not None and self._observers and not (call is not None and call.decoding):
+            decoding = call is not None and call.decoding
+            if index is not None and self._observers and not decoding and not recomputing():
                 call = self.current()
                 mask = self._observed_mask(call, module, layout, attention_mask, query, key, kwargs)
                 scaling = kwargs.get("scaling")
                 scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-                self._observe(AttentionEvent(call, index, query, key, value, mask, scaling))
+                self._observe(AttentionEvent(call, index, query, key, value, mask, scaling, kwargs.get("softcap")))
             return out
 
         return attend
@@ -339,15 +446,15 @@ class Engine:
             if options.get(unusual) is not None:
                 raise NotImplementedError(f"visual attention: layers with {unusual!r} are not supported")
         if not self.flash:
-            return mask
+            return mask if layout is None else layout
         check_window(call, options.get("sliding_window"))
         check_causal(module, options.get("is_causal"))
         return layout or whole_layout(call, mask, query.shape[2], key.shape[2])
 
     def _observe(self, event: AttentionEvent) -> None:
         with torch.no_grad():
-            for observe in self._observers:
-                observe(event)
+            for observe, anywhere in self._observers:
+                observe(event if anywhere else event.measurable())
 
     @contextmanager
     def replace_forwards(self, forwards: Mapping[nn.Module, Forward]) -> Iterator[None]:
@@ -357,8 +464,10 @@ class Engine:
             for module, function in forwards.items():
                 saved.append((module, module.__dict__.get("forward")))
                 module.__dict__["forward"] = function
+                self._seal([module])
             yield
         finally:
+            self._unseal(module for module, _ in saved)
             for module, original in reversed(saved):
                 if original is None:
                     module.__dict__.pop("forward", None)
@@ -366,15 +475,30 @@ class Engine:
                     module.__dict__["forward"] = original
 
 
+def _refuse_copies(*_: object) -> NoReturn:
+    raise RuntimeError(
+        "model: a context (vlm.skipping, vlm.probe, ...) is open on it, and a copy would keep what belongs to the "
+        "context; copy or pickle the model before the context or after it"
+    )
+
+
+def _refuse_continuous_batching(*_: object, **__: object) -> NoReturn:
+    raise NotImplementedError(
+        "generate_batch: continuous batching packs prompts into one row, which plans and measurements cannot tell "
+        "apart; use generate on padded batches, or leave the context first"
+    )
+
+
 @contextmanager
 def attached(model: Model, family: Family | None = None) -> Iterator[Engine]:
     """The model's engine, created by the first open context and removed with the last."""
+    model = unwrapped(model)
     with _OPENING:
-        engine: Engine | None = getattr(model, "__dict__", {}).get("_skipit_engine")
+        engine = _ENGINES.get(model) if isinstance(model, nn.Module) else None
         if engine is None:
             engine = Engine(anatomy(model, family))
-            model.__dict__["_skipit_engine"] = engine
             engine.install()
+            _ENGINES[engine._model] = engine
         engine.users += 1
     try:
         yield engine
@@ -383,4 +507,4 @@ def attached(model: Model, family: Family | None = None) -> Iterator[Engine]:
             engine.users -= 1
             if engine.users == 0:
                 engine.remove()
-                del model.__dict__["_skipit_engine"]
+                del _ENGINES[engine._model]

@@ -8,12 +8,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer, StaticLayer
 
+from vlm.models.layer_parts import find_attention
 from vlm.models.types import Arguments, Forward
 
 # Names of the cache argument of models, layers and attention modules in transformers; `cache` from 5.24 on.
-CACHE_NAMES = ("cache", "past_key_values")
+CACHE_NAMES = ("cache", "layer_past", "past_key_values")
 
 
 def cache_in(arguments: Arguments) -> Any:
@@ -25,13 +26,17 @@ def cache_in(arguments: Arguments) -> Any:
 
 
 def cache_name(layer: Any) -> str:
-    """Name of the cache argument of a decoder layer's attention."""
-    return _cache_name(type(layer.self_attn).forward)
+    """Name of the cache argument of a decoder layer."""
+    attention = find_attention(layer)
+    # Layers that take any keyword pass it on to their attention.
+    forwards = [type(layer).forward] if attention is None else [type(layer).forward, type(attention).forward]
+    return next((name for name in map(_cache_name, forwards) if name is not None), CACHE_NAMES[-1])
 
 
 @cache
-def _cache_name(forward: Forward) -> str:
-    return next(name for name in CACHE_NAMES if name in inspect.signature(forward).parameters)
+def _cache_name(forward: Forward) -> str | None:
+    names = inspect.signature(forward).parameters
+    return next((name for name in CACHE_NAMES if name in names), None)
 
 
 class PartialLayer(DynamicLayer):  # type: ignore[misc]
@@ -78,6 +83,8 @@ class PartialLayer(DynamicLayer):  # type: ignore[misc]
         if isinstance(layer, PartialLayer):
             return layer
         _refuse_layer(layer)
+        if isinstance(layer, StaticLayer):
+            return PartialStaticLayer.from_static(layer)
         new = cls(getattr(layer, "sliding_window", None))
         new.record_past = getattr(layer, "record_past", False)
         length = layer.get_seq_length()
@@ -221,6 +228,51 @@ class PartialLayer(DynamicLayer):  # type: ignore[misc]
             self.positions = self.positions[indices]
 
 
+class PartialStaticLayer(PartialLayer):
+    """The same in the place of a static layer: it reports the static length, and holds no more than what is stored."""
+
+    is_compileable = True
+
+    def __init__(self, length: int) -> None:
+        super().__init__()
+        self.max_cache_len = length
+
+    @classmethod
+    def from_static(cls, layer: StaticLayer) -> PartialStaticLayer:
+        """A layer with the contents of a static one."""
+        new = cls(layer.max_cache_len)
+        length = int(layer.get_seq_length())
+        if length:
+            new.keys, new.values = layer.keys[:, :, :length].clone(), layer.values[:, :, :length].clone()
+            new.dtype, new.device, new.is_initialized = layer.keys.dtype, layer.keys.device, True
+            new.logical = length
+            new.positions = torch.arange(length, device=layer.keys.device).repeat(len(layer.keys), 1)
+        return new
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Store new keys and values; refuses more tokens than the static cache was made for."""
+        length = 0 if self._incoming is None else self._incoming[1]
+        if self.logical + length > self.max_cache_len:
+            raise ValueError(
+                f"cache: {self.logical + length} tokens exceed the {self.max_cache_len} of this static cache"
+            )
+        return super().update(key_states, value_states, *args, **kwargs)
+
+    def get_max_length(self) -> int:
+        """Length of the static cache."""
+        return self.max_cache_len
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """Keys of a mask, which has a column for every place of the static cache."""
+        return self.max_cache_len, 0
+
+
+def is_static(cache: Any) -> bool:
+    """Whether masks have a column for every place of this cache, filled or not."""
+    layers = getattr(cache, "layers", None) or ()
+    return any(isinstance(layer, StaticLayer | PartialStaticLayer) for layer in layers)
+
+
 def refuse_cache(cache: Any) -> None:
     """Refuse caches that cannot be used under a plan, before anything has run."""
     if cache is None:
@@ -234,8 +286,8 @@ def refuse_cache(cache: Any) -> None:
 
 
 def _refuse_layer(layer: Any) -> None:
-    if type(layer) not in (PartialLayer, DynamicLayer, DynamicSlidingWindowLayer):
+    if type(layer) not in (PartialLayer, PartialStaticLayer, DynamicLayer, DynamicSlidingWindowLayer, StaticLayer):
         raise NotImplementedError(
             f"skipping: the cache layer {type(layer).__name__} is not supported; use the default dynamic cache "
-            "(no static, quantised or offloaded cache)"
+            "or a static one (no static sliding windows, quantised or offloaded cache)"
         )

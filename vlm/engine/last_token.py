@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from vlm.models.precision import wide
 from vlm.models.types import Arguments, Model
 
 
@@ -31,4 +32,4 @@ def last_logits(model: Model, batch: Arguments) -> Tensor:
     logits = model(**batch, use_cache=False, logits_to_keep=1 if aligned else 0).logits
     row = torch.zeros_like(last) if aligned else last
     picked: Tensor = logits[torch.arange(len(row), device=row.device), row]
-    return picked.to(torch.float64)
+    return wide(picked)

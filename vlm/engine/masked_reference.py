@@ -56,7 +56,7 @@ def planned_logits(
     """
     decoder = next(m for m in model.modules() if hasattr(m, "layers") and hasattr(m, "embed_tokens"))
     image = next(getattr(model.config, name) for name in _IMAGE_TOKEN if hasattr(model.config, name))
-    vision = (batch["input_ids"] == image) & ("pixel_values" in batch)
+    vision = (batch["input_ids"] == image) & bool({"pixel_values", "pixel_values_images"} & set(batch))
     last = (prompt or vision.shape[1]) - 1
     run = _MaskedRun(text, len(decoder.layers), vision, last, {} if maps is None else maps)
     with ExitStack() as stack:
@@ -69,7 +69,8 @@ def planned_logits(
             stack.enter_context(patch.object(layer, "forward", run.layer(index, layer.forward)))
             stack.enter_context(patch.object(attention, "forward", run.attention(index, attention.forward)))
             if index in run.layers.get("mlp", ()):
-                branch = layer.mlp if hasattr(layer, "mlp") else layer.feed_forward
+                names = ("mlp", "feed_forward", "block_sparse_moe")
+                branch = next(getattr(layer, n) for n in names if hasattr(layer, n))
                 stack.enter_context(patch.object(branch, "forward", _zero(branch.forward)))
         logits: torch.Tensor = model(**batch, use_cache=False).logits
         return logits

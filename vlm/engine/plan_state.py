@@ -6,6 +6,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
 
+import torch
 from torch import Tensor
 
 from vlm.engine.active_tokens import Roles
@@ -34,13 +35,15 @@ class Entry(NamedTuple, Generic[T]):
 class PlanState:
     """Caches of one forward call under a plan; dropped with the call.
 
-    The keys of `keys`, `masks`, `rotary`, `layouts`, `whole_layouts` and `orders` contain object ids; their entries
-    hold those objects.
+    The keys of `moved`, `keys`, `masks`, `rotary`, `layouts`, `whole_layouts` and `orders` contain object ids; their
+    entries hold those objects.
 
     Attributes
     ----------
     roles : dict
         Who runs, is frozen or is seen, by what the plan does in a layer.
+    moved : dict
+        Roles on other devices than the call's.
     keys : dict
         Logical positions of a layer's keys, and whether any of them is filler.
     masks : dict
@@ -60,6 +63,7 @@ class PlanState:
     """
 
     roles: dict[Hashable, Roles] = field(default_factory=dict)
+    moved: dict[tuple[int, torch.device], Entry[Roles]] = field(default_factory=dict)
     keys: dict[tuple[int, int, int], Entry[tuple[Tensor, bool]]] = field(default_factory=dict)
     masks: dict[tuple[int, int, int], Entry[Tensor]] = field(default_factory=dict)
     rotary: dict[tuple[int, int], Entry[Tensor]] = field(default_factory=dict)

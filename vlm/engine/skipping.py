@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
+
+import torch
 
 from vlm.engine.flash_attention import refuse_packed
 from vlm.engine.hooks import Engine, attached
 from vlm.engine.kv_cache import PartialLayer, cache_in, refuse_cache
 from vlm.engine.layer_forward import shortened
+from vlm.engine.row_plans import RowPlans, RowStep, Steps, prunings
 from vlm.engine.sublayers import replacements
 from vlm.engine.token_pruning import ranking
-from vlm.models.attention_kinds import check_attention
+from vlm.models.attention_kinds import check_implementation
 from vlm.models.families import Family, exact_length
+from vlm.models.layer_parts import cache_slot, find_attention
+from vlm.models.transformers_internals import checkpointed, reentrant
 from vlm.models.types import Arguments, Model
 from vlm.plans.plan import LayerPlan, SkipPlan
+from vlm.plans.plan_file import Plan, plan_for
 from vlm.plans.ranges import EVERYTHING
 
 
 @contextmanager
-def skipping(model: Model, plan: SkipPlan | str, *, family: Family | None = None) -> Iterator[SkipPlan]:
+def skipping(model: Model, plan: Plan | Sequence[Plan], *, family: Family | None = None) -> Iterator[Any]:
     """Run a model with some tokens skipping some decoder layers.
 
     Inside the context the model's own forward and `generate` run unchanged, but each layer of the plan receives
@@ -31,24 +37,27 @@ def skipping(model: Model, plan: SkipPlan | str, *, family: Family | None = None
     ----------
     model : PreTrainedModel
         A vision-language model with eager, sdpa or flash attention.
-    plan : SkipPlan or str
-        What to skip, or its text form; the empty plan changes nothing.
+    plan : SkipPlan, str, Path or PlanFile, or a sequence of them
+        What to skip, its text form, or a plan file that `vlm.optimize` wrote for these weights; the empty plan changes
+        nothing. A sequence gives every row of the batch a plan of its own; a batch of m times as many rows repeats
+        each m times, as beams do. Rows must agree on the halves of layers that they drop.
     family : Family, optional
         For a model that is not of a known family.
 
     Yields
     ------
     SkipPlan
-        The plan with the model's depth written in.
+        The plan with the model's depth written in; for a sequence, an object that holds them as `.plans`.
 
     Raises
     ------
     TypeError
-        `plan` is neither a SkipPlan nor text, or the model is not a vision-language model.
+        `plan` is neither a SkipPlan, nor text, nor a plan file, or the model is not a vision-language model.
     ValueError
-        The plan names layers beyond the last, or another plan is already active on this model.
+        The plan names layers beyond the last, another plan is already active on this model, or a plan file was made
+        for other weights.
     NotImplementedError
-        A cache or attention implementation that is not supported, or layers on several devices.
+        A cache or attention implementation that is not supported, or a layer that cannot do its part of the plan.
 
     See Also
     --------
@@ -75,69 +84,127 @@ def skipping(model: Model, plan: SkipPlan | str, *, family: Family | None = None
     >>> plan, processor.decode(logits[0, -1].argmax())
     (SkipPlan('vision:8-10'), '2')
     """
-    plan = SkipPlan.parse(plan) if isinstance(plan, str) else plan
-    if not isinstance(plan, SkipPlan):
-        raise TypeError(f"plan: expected a SkipPlan or its text form, got {type(plan).__name__}")
-    with attached(model, family) as engine, engine.hold_plan(plan) as resolved:
+    with attached(model, family) as engine, engine.hold_plan(_given(model, plan)) as resolved:
         steps = resolved.steps(engine.parts.depth)
+        pruned = prunings(resolved.plans if isinstance(resolved, RowPlans) else [resolved])
         layers = engine.parts.layers
+        inside, own = replacements(engine, steps)
         forwards = {
-            i: shortened(engine, i, layers[i].forward, step) for i, step in enumerate(steps) if _fewer_tokens(step)
+            i: shortened(engine, i, own.get(layers[i], layers[i].forward), step)
+            for i, step in enumerate(steps)
+            if _fewer_tokens(step)
         }
-        replaced = {layers[i]: forward for i, forward in forwards.items()} | replacements(engine, steps)
-        _refuse_unsupported(engine, forwards)
-        limit = exact_length(engine.parts.text_config, frozenset(forwards))
+        replaced = inside | own | {layers[i]: forward for i, forward in forwards.items()}
+        slots = _refuse_unsupported(engine, steps, forwards)
+        limit = exact_length(engine.parts.text_config, frozenset(slots))
         with (
-            engine.check_calls(lambda given: _check_call(given, engine, forwards, limit)),
+            engine.check_calls(lambda given: _check_call(given, engine, steps, slots, limit)),
             engine.replace_forwards(replaced),
-            engine.route_attention() if forwards and engine.flash else nullcontext(),
-            engine.watch_attention(ranking(resolved.pruned)) if resolved.pruned else nullcontext(),
+            engine.route_attention() if _routed(engine, steps, forwards) else nullcontext(),
+            engine.watch_attention(ranking(pruned), anywhere=True) if pruned else nullcontext(),
         ):
             yield resolved
 
 
-def _fewer_tokens(step: LayerPlan) -> bool:
+def _given(model: Model, plan: Plan | Sequence[Plan]) -> SkipPlan | RowPlans:
+    """The plan, or one per row, from what the user gave."""
+    if not isinstance(plan, list | tuple):
+        return plan_for(model, plan)  # type: ignore[arg-type]
+    if not plan:
+        raise TypeError("plan: expected a plan, or a list with one for each row, got an empty list")
+    return RowPlans(tuple(plan_for(model, one) for one in plan))
+
+
+def _routed(engine: Engine, steps: Steps, forwards: Mapping[int, Any]) -> bool:
+    """Whether attention must be told which keys are no queries, or which remain."""
+    return bool(forwards) and (engine.flash or (engine.attention_name == "sdpa" and _frozen(steps)))
+
+
+def _frozen(steps: Steps) -> bool:
+    return any(step.vision == "frozen" for step in steps)
+
+
+def _fewer_tokens(step: LayerPlan | RowStep) -> bool:
     """Whether a token may not attend in this layer, so that its sequence or its cache is shorter."""
     everybody = step.vision == "run" and step.text and step.kept == EVERYTHING and not step.pruned
     return not (everybody and step.attention)
 
 
-def _refuse_unsupported(engine: Engine, forwards: Mapping[int, Any]) -> None:
-    for index in forwards:
-        layer = engine.parts.layers[index]
-        if layer.training and getattr(layer, "gradient_checkpointing", False):
+def _refuse_unsupported(engine: Engine, steps: Steps, forwards: Mapping[int, Any]) -> Mapping[int, int]:
+    """Refuse models on which this plan would be wrong; returns the index of each shortened layer by cache slot."""
+    check_implementation(engine.attention_name)
+    layers = engine.parts.layers
+    slots: dict[int, int] = {}
+    for index, layer in enumerate(layers):
+        if index in forwards and find_attention(layer) is None:
             raise NotImplementedError(
-                "skipping: gradient checkpointing is not supported in the layers of a plan; turn it off first"
+                f"skipping: layer {index}, a {type(layer).__name__}, has no attention but a recurrent state, which "
+                "holds all tokens before; take it out of the plan"
             )
-    devices = sorted({str(weight.device) for layer in engine.parts.layers for weight in layer.parameters()})
-    if forwards and len(devices) > 1:
-        raise NotImplementedError(
-            f"skipping: expected all decoder layers on one device, got {', '.join(devices)}; "
-            "a model split over devices or offloaded (device_map) runs only without a plan, so load it on one device"
-        )
-    check_attention(engine.attention_name)
+        if forwards and getattr(find_attention(layer), "is_kv_shared_layer", False):
+            raise NotImplementedError(
+                f"skipping: layer {index} attends to the keys of an earlier layer, which under this plan may be those "
+                "of other tokens; only plans of mlp: are possible on this model"
+            )
+        slot = cache_slot(layer, index)
+        if forwards and slot in slots:
+            raise ValueError(
+                f"skipping: layers {slots[slot]} and {index} have the same layer_idx {slot}, so that they would "
+                "overwrite each other's part of the cache; number them anew (layer.self_attn.layer_idx)"
+            )
+        slots[slot] = index
+    return {slot: index for slot, index in slots.items() if index in forwards}
 
 
-def _check_call(given: Arguments, engine: Engine, forwards: Mapping[int, Any], limit: int | None) -> None:
+def _check_call(
+    given: Arguments,
+    engine: Engine,
+    steps: Steps,
+    slots: Mapping[int, int],
+    limit: int | None,
+) -> None:
     """Refuse, before anything has run, calls whose results would be wrong under this plan."""
     maps = given.get("output_attentions")
-    if forwards and (maps or (maps is None and getattr(engine.parts.text_config, "output_attentions", False))):
+    if slots and (maps or (maps is None and getattr(engine.parts.text_config, "output_attentions", False))):
         raise NotImplementedError(
             "skipping: output_attentions is not supported under a plan, since skipped layers have smaller maps or "
             "none; measure with vlm.attention"
         )
-    if forwards and engine.flash:
+    if slots and engine.flash:
         refuse_packed(given)
+    if isinstance(engine.plan, RowPlans) and given.get("input_ids") is not None:
+        engine.plan.check(len(given["input_ids"]))
     if engine.plan:
         refuse_cache(cache_in(given))
-    if forwards:
+        _check_checkpointing(engine, steps)
+    if slots:
         _check_length(given, limit)
-    for index, layer in enumerate(getattr(cache_in(given), "layers", ())):
-        if isinstance(layer, PartialLayer) and index not in forwards and layer.logical:
+    for slot, layer in enumerate(getattr(cache_in(given), "layers", ())):
+        if isinstance(layer, PartialLayer) and slot not in slots and layer.logical:
             raise RuntimeError(
-                f"skipping: layer {index} of this cache was filled under a skip plan that the plan {engine.plan} does "
+                f"skipping: layer {slot} of this cache was filled under a skip plan that the plan {engine.plan} does "
                 "not include; continue with the same plan, or start a new cache"
             )
+
+
+def _check_checkpointing(engine: Engine, steps: Steps) -> None:
+    """Refuse plans whose layers cannot be recomputed in backward; checked in each call, since training turns it on."""
+    if not torch.is_grad_enabled():
+        return
+    for index, (layer, step) in enumerate(zip(engine.parts.layers, steps, strict=True)):
+        repeated = checkpointed(layer)
+        if repeated == "no" or step == LayerPlan():
+            continue
+        if repeated == "call":
+            why = "needs a later transformers, which repeats a layer's forward alone"
+        elif step.vision == "frozen" and reentrant(layer):
+            why = (
+                "with frozen image tokens needs gradient_checkpointing_kwargs={'use_reentrant': False}: the older "
+                "checkpoint would run backward twice through the frozen tokens' keys"
+            )
+        else:
+            continue
+        raise NotImplementedError(f"skipping: gradient checkpointing in layer {index} {why}; or turn it off")
 
 
 def _check_length(given: Arguments, limit: int | None) -> None:

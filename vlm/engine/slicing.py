@@ -43,6 +43,7 @@ def shorter_mask(call: Call, mask: Tensor | None, tokens: Roles, keys: Tensor, f
 
 def _gathered_mask(mask: Tensor | None, tokens: Roles, keys: Tensor, filler: bool, call: Call) -> Tensor:
     active = tokens.running
+    mask = None if mask is None else mask.to(keys.device)
     if mask is None:
         queries = torch.where(active.places >= 0, active.places + call.past, -1)
         seen = (keys.unsqueeze(1) <= queries.unsqueeze(2)) & (keys >= 0).unsqueeze(1)
@@ -53,8 +54,9 @@ def _gathered_mask(mask: Tensor | None, tokens: Roles, keys: Tensor, filler: boo
     heads = mask.shape[1]
     if not active.everything:
         mask = mask.gather(2, active.index[:, None, :, None].expand(-1, heads, -1, mask.shape[3]))
-    # Under a sliding window the mask's first column is not position 0.
-    keys = torch.where(keys < 0, keys, keys - (call.past + call.real.shape[1] - mask.shape[3]))
+    if not call.static:
+        # Under a sliding window the mask's first column is not position 0.
+        keys = torch.where(keys < 0, keys, keys - (call.past + call.real.shape[1] - mask.shape[3]))
     if keys.shape[1] != mask.shape[3] or filler:
         mask = mask.gather(3, keys.clamp(min=0)[:, None, None, :].expand(-1, heads, mask.shape[2], -1))
     if filler:
@@ -75,7 +77,7 @@ def rows_of(call: Call, value: Any, active: Active) -> Any:
     entry = cached.get(key)
     if entry is None:
         features = value.is_floating_point() or value.is_complex()
-        flat = value if features else value.unsqueeze(-1)
+        flat = (value if features else value.unsqueeze(-1)).to(active.index.device)
         batch, rows = active.index.shape
         lead = flat.shape[:-3]
         flat = flat.expand(*lead, batch, *flat.shape[-2:])

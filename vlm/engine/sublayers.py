@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,69 +12,78 @@ from torch import Tensor, nn
 
 from vlm.engine.active_tokens import Active, Roles, flattened_index
 from vlm.engine.forward_call import Call
+from vlm.engine.half_layers import halves
 from vlm.engine.hooks import Engine
 from vlm.engine.kv_cache import cache_name
 from vlm.engine.plan_state import Entry
-from vlm.models.types import Cache, Forward
-from vlm.plans.plan import LayerPlan
+from vlm.engine.row_plans import Steps
+from vlm.models.layer_parts import QUERY_NAMES, find_attention
+from vlm.models.transformers_internals import checkpointed
+from vlm.models.types import Arguments, Cache, Forward
 
 
-def replacements(engine: Engine, steps: tuple[LayerPlan, ...]) -> dict[nn.Module, Forward]:
-    """Replacement forwards of the modules inside decoder layers that do less under the plan."""
-    out: dict[nn.Module, Forward] = {}
+def replacements(engine: Engine, steps: Steps) -> tuple[dict[nn.Module, Forward], dict[nn.Module, Forward]]:
+    """Replacement forwards of modules inside decoder layers that do less under the plan, and of layers with such."""
+    inside: dict[nn.Module, Forward] = {}
+    layers: dict[nn.Module, Forward] = {}
+    width, dtype = engine.parts.text_config.hidden_size, engine.parts.model.dtype
     for layer, step in zip(engine.parts.layers, steps, strict=True):
-        if step.vision == "frozen" and hasattr(part(layer, "self_attn"), "q_proj"):
-            module = part(layer, "self_attn")
-            out[module.q_proj] = _no_query_if_frozen(engine, module.q_proj)
-        if not step.attention:
-            out[part(layer, "input_layernorm")] = _unchanged
-            out[part(layer, "self_attn")] = _no_attention
-        if not step.mlp:
-            out[part(layer, "pre_feedforward_layernorm", "post_attention_layernorm")] = _unchanged
-            # Llama 4's experts also return their routing.
-            experts = getattr(layer, "is_moe_layer", False)
-            out[part(layer, "mlp", "feed_forward")] = _no_experts if experts else _zeros
-    return out
+        if step.vision == "frozen":
+            maps = query_maps(layer)
+            inside |= {module: _no_query_if_frozen(engine, layer, module, module is maps[-1]) for module in maps}
+        if not (step.attention and step.mlp):
+            parts = halves(layer, width, dtype)
+            dropped = parts.without(attention=not step.attention, feed_forward=not step.mlp)
+            inside |= dropped
+            layers[layer] = _repeated_alike(engine, layer, dropped)
+    return inside, layers
 
 
-def part(layer: nn.Module, *names: str) -> Any:
-    """The first of these modules that a decoder layer has."""
-    for name in names:
-        if hasattr(layer, name):
-            return getattr(layer, name)
-    raise NotImplementedError(
-        f"skipping: {type(layer).__name__} has no {' or '.join(names)}; freezing and dropping half a layer need a "
-        "decoder layer of norm, attention, norm and feed-forward"
-    )
+def _repeated_alike(engine: Engine, layer: nn.Module, dropped: dict[nn.Module, Forward]) -> Forward:
+    """The layer's forward, which backward repeats without the same branches even when the plan has ended by then."""
+    original = layer.forward
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        if checkpointed(layer) == "no":
+            return original(*args, **kwargs)
+        checkpoint = layer.__dict__["_gradient_checkpointing_func"]
+
+        def again(run: Forward, *given: Any, **options: Any) -> Any:
+            def repeated(*inputs: Any) -> Any:
+                with engine.replace_forwards(dropped):
+                    return run(*inputs)
+
+            return checkpoint(repeated, *given, **options)
+
+        layer.__dict__["_gradient_checkpointing_func"] = again
+        try:
+            return original(*args, **kwargs)
+        finally:
+            layer.__dict__["_gradient_checkpointing_func"] = checkpoint
+
+    return forward
 
 
-def _unchanged(hidden_states: Tensor) -> Tensor:
-    return hidden_states
+def query_maps(layer: nn.Module) -> list[Any]:
+    """The linear maps of a layer's attention that only queries need; none where queries and keys come from one map."""
+    parts = find_attention(layer)
+    named = [] if parts is None else [module for name, module in parts.named_children() if name in QUERY_NAMES]
+    return [module for module in named if isinstance(getattr(module, "out_features", None), int)]
 
 
-def _zeros(hidden_states: Tensor) -> Tensor:
-    """A broadcast view of a single zero (no allocation)."""
-    return hidden_states.new_zeros(()).expand_as(hidden_states)
-
-
-def _no_attention(hidden_states: Tensor, *_: object, **__: object) -> tuple[Tensor, None]:
-    """Output of an attention module that adds nothing, without weights."""
-    return _zeros(hidden_states), None
-
-
-def _no_experts(hidden_states: Tensor) -> tuple[Tensor, None]:
-    """Output of a mixture of experts that adds nothing, without routing."""
-    return _zeros(hidden_states), None
-
-
-def _no_query_if_frozen(engine: Engine, linear: Any) -> Callable[..., Tensor]:
+def _no_query_if_frozen(engine: Engine, layer: nn.Module, linear: Any, last: bool) -> Callable[..., Tensor]:
     """The forward of a query projection that returns zeros for frozen tokens."""
     original = linear.forward
+    attention = find_attention(layer)
+    head = getattr(attention, "qk_head_dim", None) or getattr(attention, "head_dim", None)
 
-    def forward(states: Tensor) -> Tensor:
-        if engine.current().plan_state.keys_only:
-            return states.new_zeros(linear.out_features).expand(*states.shape[:-1], -1)
-        out: Tensor = original(states)
+    def forward(states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        call = engine.call
+        if call is not None and call.plan_state.keys_only:
+            # One head, where the attention takes any number: it turns them all by their positions for nothing.
+            width = head if last and head and type(layer) not in engine.whole_queries else linear.out_features
+            return states.new_zeros(width).expand(*states.shape[:-1], -1)
+        out: Tensor = original(states, *args, **kwargs)
         return out
 
     return forward
@@ -92,25 +103,38 @@ class _Catch:
         return 0
 
 
-def keys_and_values(call: Call, layer: nn.Module, states: Tensor, rotary: Any) -> tuple[Tensor, Tensor]:
-    """Keys and values (batch, heads, rows, d) that the model's own attention computes from these states.
+def keys_and_values(
+    engine: Engine, layer: nn.Module, original: Forward, states: Tensor, arguments: Arguments
+) -> tuple[Tensor, Tensor]:
+    """What the layer's own attention would hand to its cache for these states: keys and values (batch, heads, rows, d).
 
-    The module runs up to the point where it would pass them to a cache, its query projection replaced by zeros.
+    The layer runs up to that point, with its query projections replaced by zeros, so that its norms are where they
+    are. `arguments` are those of the layer's forward, cut to these rows.
     """
-    call.plan_state.keys_only = True
+    if layer.training and getattr(layer, "gradient_checkpointing", False):
+        # Nothing of this run is recomputed: its result is an input of the layer.
+        original = partial(inspect.unwrap(type(layer).forward), layer)
+    arguments = {**arguments, "attention_mask": None, cache_name(layer): _Catch()}
+    state = engine.current().plan_state
+    state.keys_only = True
     try:
-        layer.self_attn.forward(  # type: ignore[union-attr]
-            hidden_states=part(layer, "input_layernorm").forward(states),
-            position_embeddings=rotary,
-            attention_mask=None,
-            **{cache_name(layer): _Catch()},
-        )
+        try:
+            original(states, **arguments)
+        except RuntimeError:
+            if type(layer) in engine.whole_queries:
+                raise
+            # Its norm of queries goes over all heads, for instance.
+            engine.whole_queries.add(type(layer))
+            original(states, **arguments)
     except _Caught as caught:
         keys, values = caught.args
         return keys, values
     finally:
-        call.plan_state.keys_only = False
-    raise NotImplementedError(f"skipping: {type(layer).__name__} hands no keys to its cache; freezing needs that")
+        state.keys_only = False
+    raise NotImplementedError(
+        f"skipping: {type(layer).__name__} hands no keys to its cache (it may use those of another layer), so that "
+        "image tokens cannot be frozen there; leave the layer out of the plan's freeze:"
+    )
 
 
 class WithFrozen:

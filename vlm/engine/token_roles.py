@@ -10,33 +10,60 @@ from torch import Tensor
 from vlm.engine.active_tokens import Active, Roles
 from vlm.engine.forward_call import Call
 from vlm.engine.kv_cache import PartialLayer
+from vlm.engine.plan_state import Entry
+from vlm.engine.row_plans import RowStep, plan_of_row
 from vlm.models.types import Cache
 from vlm.plans.plan import LayerPlan
 from vlm.plans.ranges import EVERYTHING
 
 
-def roles(call: Call, step: LayerPlan, cache: Cache | None) -> Roles:
-    """Roles of the tokens in a layer. Cached per call; layers with the same plan share the result."""
-    if not call.images and (call.past or step.kept == EVERYTHING):
+def roles(call: Call, step: LayerPlan | RowStep, cache: Cache | None, device: torch.device) -> Roles:
+    """Roles of the tokens in a layer, on its device. Cached per call; layers with the same plan share the result."""
+    found = _roles(call, step, cache)
+    if found.running.index.device == device:
+        return found
+    moved = call.plan_state.moved
+    entry = moved.get((id(found), device))
+    if entry is None:
+        entry = moved[id(found), device] = Entry(found.to(device), (found,))
+    return entry.value
+
+
+def _roles(call: Call, step: LayerPlan | RowStep, cache: Cache | None) -> Roles:
+    alike = isinstance(step, LayerPlan) or step.text or not any(row.text for row in step.rows)
+    if alike and not call.images and (call.past or step.kept == EVERYTHING):
         return _without_images(call, step)
-    cached, key = call.plan_state.roles, (step.vision, step.text, step.kept, step.pruned)
+    cached = call.plan_state.roles
+    key = step if isinstance(step, RowStep) else (step.vision, step.text, step.kept, step.pruned)
     result = cached.get(key)
     if result is None:
         result = cached[key] = _with_images(call, step, cache)
     return result
 
 
-def _with_images(call: Call, step: LayerPlan, cache: Cache | None) -> Roles:
-    images = _present(call, step, cache)
-    # Padding counts as text here: it must keep its place so that the rows of a batch stay aligned.
-    text = ~call.vision if step.text else torch.zeros_like(call.vision)
-    everybody = _gathered(text if step.vision == "skipped" else text | images)
-    if step.vision == "frozen" and bool(images.any()):
-        return Roles(_gathered(text), _gathered(images), everybody)
+def _with_images(call: Call, step: LayerPlan | RowStep, cache: Cache | None) -> Roles:
+    if isinstance(step, RowStep):
+        of_plans = [_running_and_frozen(call, row, cache) for row in step.rows]
+        rows = torch.arange(len(call.vision), device=call.vision.device)
+        which = plan_of_row(len(rows), len(step.rows), rows.device)
+        running, frozen = (torch.stack(masks)[which, rows] for masks in zip(*of_plans, strict=True))
+    else:
+        running, frozen = _running_and_frozen(call, step, cache)
+    if step.vision == "frozen" and bool(frozen.any()):
+        return Roles(_gathered(running), _gathered(frozen), _gathered(running | frozen))
+    everybody = _gathered(running)
     return Roles(everybody, None, everybody)
 
 
-def _without_images(call: Call, step: LayerPlan) -> Roles:
+def _running_and_frozen(call: Call, step: LayerPlan, cache: Cache | None) -> tuple[Tensor, Tensor]:
+    """Which tokens (batch, tokens) run and which are frozen."""
+    images, nobody = _present(call, step, cache), torch.zeros_like(call.vision)
+    # Padding counts as text here: it must keep its place so that the rows of a batch stay aligned.
+    text = ~call.vision if step.text else nobody
+    return (text | images if step.vision == "run" else text), (images if step.vision == "frozen" else nobody)
+
+
+def _without_images(call: Call, step: LayerPlan | RowStep) -> Roles:
     """Either all tokens or none run, so no device synchronisation is needed. This is the path of decoding steps."""
     cached = call.plan_state.roles
     result = cached.get(step.text)
@@ -68,7 +95,7 @@ def _present(call: Call, step: LayerPlan, cache: Cache | None) -> Tensor:
                     f"skipping: pruning at layer {layer} did not see layer {layer - 1} attend; leave the model's "
                     "attention implementation alone inside the context"
                 )
-            present = present & call.plan_state.pruned[layer]
+            present = present & call.plan_state.pruned[layer].to(present.device)
     if step.kept != EVERYTHING:
         number = _ordinals(call, cache)
         inside = [(number >= a) & (number < (inf if b is None else b)) for a, b in step.kept]
@@ -88,7 +115,7 @@ def _ordinals(call: Call, cache: Cache | None) -> Tensor:
         keeper = next((layer for layer in layers if layer.images is not None), layers[0] if layers else None)
         earlier = None if keeper is None or not call.past else keeper.images
         if earlier is not None:
-            before = earlier.sum(dim=1, keepdim=True)
+            before = earlier.sum(dim=1, keepdim=True).to(call.vision.device)
         elif call.past and bool(call.vision.any()):
             raise ValueError(
                 "skipping: the plan keeps image tokens by their number, but this cache was begun outside the plan, "
@@ -97,7 +124,7 @@ def _ordinals(call: Call, cache: Cache | None) -> Tensor:
         if keeper is not None and (not call.past or bool(call.vision.any())):
             held = call.vision.new_zeros(len(before), call.past)
             if earlier is not None:
-                held[:, : earlier.shape[1]] = earlier
+                held[:, : earlier.shape[1]] = earlier.to(held.device)
             keeper.images = torch.cat([held, call.vision], dim=1)
         state.ordinals = call.vision.cumsum(dim=1) - 1 + before
     return state.ordinals

@@ -104,6 +104,11 @@ def score_accuracy(
     The interval is that of :func:`bounds.certify_mean` (:func:`bounds.certify_token_mean` for questions): images are
     drawn independently, and nothing is supposed about the distribution of an image's scores within their range.
 
+    References
+    ----------
+    Theory, section 9.1 (docs/explanation/theory); Waudby-Smith and Ramdas (2024), *Estimating means of bounded
+    random variables by betting*, arXiv:2010.09686.
+
     Examples
     --------
     100 images, the first 50 with three questions each; all answers about 80 images are right:
@@ -177,6 +182,11 @@ def paired_difference(
     -----
     Pairing removes the variance that both scores share, which is most of it when few answers change.
     ``vlm.evaluation.accuracy.certified_layer`` applies it to one candidate after another.
+
+    References
+    ----------
+    Theory, sections 9.1 and 9.2 (docs/explanation/theory); Waudby-Smith and Ramdas (2024), *Estimating means of
+    bounded random variables by betting*, arXiv:2010.09686.
 
     Examples
     --------

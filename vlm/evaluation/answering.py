@@ -26,6 +26,7 @@ from vlm.models.types import Model, Processor
 from vlm.plans.plan import SkipPlan
 from vlm.record_types import Circumstances, Tokens
 from vlm.scoring import letter_probabilities
+from vlm.scoring.thoughts import opens_thought
 
 # What processors raise for images and texts that they cannot combine.
 _REFUSALS = (ValueError, TypeError, OSError, LookupError, RuntimeError)
@@ -113,7 +114,7 @@ class Answerer:
 
     def questions(self, items: Sequence[Item]) -> list[PreparedQuestion | Unusable]:
         """The prompts of a batch. Inputs prepared for earlier batches are dropped."""
-        self._inputs.clear()
+        self.forget_inputs()
         prompts = [self._question(item) for item in items]
         usable = [q for q in prompts if isinstance(q, PreparedQuestion)]
         try:
@@ -144,6 +145,10 @@ class Answerer:
             self._inputs[key] = inputs(self.model, self.processor, [q.text for q in questions], images)
         return self._inputs[key]
 
+    def forget_inputs(self) -> None:
+        """Drop the inputs of the current batch, to free their memory."""
+        self._inputs.clear()
+
     def _question(self, item: Item) -> PreparedQuestion | Unusable:
         try:
             text = wording(self.processor, self.protocol.prompt(item), len(item.images))
@@ -167,6 +172,12 @@ class Answerer:
                 call = self._letters(questions, batch)
             else:
                 call = self._generated(questions[0].max_new_tokens, batch)
+                # A chat template may have opened the thoughts; without the tag, endless ones could not be told.
+                call = call._replace(
+                    predictions=[
+                        opens_thought(q.text) + text for q, text in zip(questions, call.predictions, strict=True)
+                    ]
+                )
         vision, text = prompt_tokens(self.model, batch)
         tokens: list[Tokens] = [
             {"vision": v, "text": t, "new": n} for v, t, n in zip(vision, text, call.new_tokens, strict=True)

@@ -21,6 +21,7 @@ from vlm.evaluation.process_device import own_device
 from vlm.models.loading import Attention, load
 from vlm.models.prompts import MARK, inputs
 from vlm.plans.plan import SkipPlan
+from vlm.plans.plan_file import PlanFile
 
 optional_import("lmms_eval", extra="lmms-eval", purpose=__name__)
 from lmms_eval.api.model import lmms  # noqa: E402
@@ -40,7 +41,8 @@ class SkipIt(lmms):  # type: ignore[misc]
     pretrained : str
         What `vlm.load` takes: "tiny", a folder or a hub id.
     plan : str
-        A plan's text form, optionally with its digest to be checked: ``"vision:0-4+24-32@804bc65ee2aa"``.
+        A plan's text form, optionally with its digest to be checked: ``"vision:0-4+24-32@804bc65ee2aa"``; or a plan
+        file of `vlm.optimize`, which is refused for other weights.
     batch_size : int or str
         Prompts per call; halved where memory is insufficient.
     device : str, optional
@@ -73,7 +75,8 @@ class SkipIt(lmms):  # type: ignore[misc]
         revision: str | None = None,
         max_batch_size: int | str | None = None,
     ) -> None:
-        self.plan = read_plan(plan)
+        given = read_plan(plan)
+        self.plan = given.plan if isinstance(given, PlanFile) else given
         # lmms-eval names folders of its older cache after this.
         self.model_name = f"{pretrained}@{self.plan}"
         super().__init__()
@@ -89,7 +92,7 @@ class SkipIt(lmms):  # type: ignore[misc]
             revision=revision,
             **place,
         )
-        with skipping(self.model, self.plan):
+        with skipping(self.model, given):
             pass  # a plan for another model is refused now, not after the data sets are read
 
     @property
@@ -211,8 +214,10 @@ class SkipIt(lmms):  # type: ignore[misc]
         return tqdm(total=total, desc=f"skipit {self.plan}", disable=self.rank != 0)
 
 
-def read_plan(text: str) -> SkipPlan:
-    """A plan from its text form; a digest after ``@`` must match the plan."""
+def read_plan(text: str) -> SkipPlan | PlanFile:
+    """A plan from its text form or from a plan file; a digest after ``@`` must match the plan."""
+    if str(text).endswith(".json"):
+        return PlanFile.load(text)
     written, at, digest = str(text).partition("@")
     plan = SkipPlan.parse(written)
     if at and digest.strip() != plan.digest:

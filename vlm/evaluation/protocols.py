@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from redundancy.display import Displayed
 from vlm.item import Item
 from vlm.scoring import choice_labels
+from vlm.scoring.scorers import VERSIONS as SCORER_VERSIONS
 
 Reading = Literal["letter", "generate"]
 
@@ -41,7 +42,7 @@ class Protocol(Displayed):
     max_new_tokens : function -> int
         Limit of the generated text.
     scorer : function -> str
-        One of ``vlm.scoring.SCORERS``.
+        One of ``vlm.scoring.SCORERS``; `scorers` names their versions.
     judged : function -> bool
         Whether the published protocol has a language model judge the answer. The scorer is then the rule that is used
         when there is no judge.
@@ -52,7 +53,7 @@ class Protocol(Displayed):
     >>> from vlm.item import Item
     >>> protocol = PROTOCOLS["skip-it"]
     >>> protocol
-    Protocol(skip-it 1)
+    Protocol(skip-it 2)
     >>> item = Item("gqa", "0", "a", "What colour is the sky?", images=(), answers=("blue",))
     >>> print(protocol.prompt(item))
     What colour is the sky?
@@ -73,8 +74,13 @@ class Protocol(Displayed):
         return f"Protocol({self.name} {self.version})"
 
     def to_dict(self) -> dict[str, object]:
-        """Name and version; functions have no plain form."""
-        return {"name": self.name, "version": self.version}
+        """Name and versions; functions have no plain form."""
+        return {"name": self.name, "version": self.version, "scorers": self.scorers}
+
+    @property
+    def scorers(self) -> str:
+        """Names and versions of the scorers that the protocol chooses from, as records state them."""
+        return ", ".join(f"{name} {version}" for name, version in sorted(SCORER_VERSIONS.items()))
 
     def labels(self, item: Item) -> tuple[str, ...]:
         """The labels that one forward pass compares: the options' letters, or yes and no; () for other questions."""
@@ -83,6 +89,32 @@ class Protocol(Displayed):
         if item.kind == "yes/no":
             return ("yes", "no") if item.dataset == "tiny" else ("Yes", "No")
         return ()
+
+
+def customised(protocol: Protocol, instructions: Mapping[str, str], max_new_tokens: int | None) -> Protocol:
+    """A protocol with other instructions by kind of question, or another limit; its version says so.
+
+    Examples
+    --------
+    >>> from vlm.evaluation.protocols import PROTOCOLS, customised
+    >>> customised(PROTOCOLS["skip-it"], {"open": "Answer in one word."}, 8)
+    Protocol(skip-it 2, own instructions, at most 8 tokens)
+    """
+    version = protocol.version
+    if instructions:
+        version += ", own instructions"
+        ask = protocol.prompt
+        protocol = replace(protocol, prompt=lambda item: _with_instruction(item, ask, instructions))
+    if max_new_tokens is not None:
+        version += f", at most {max_new_tokens} tokens"
+        protocol = replace(protocol, max_new_tokens=lambda item: max_new_tokens)
+    return replace(protocol, version=version)
+
+
+def _with_instruction(item: Item, ask: Callable[[Item], str], instructions: Mapping[str, str]) -> str:
+    if item.kind not in instructions:
+        return ask(item)
+    return with_images(question(item, tail=instructions[item.kind]), len(item.images), inline=True)
 
 
 def scorer(item: Item) -> str:
@@ -150,7 +182,7 @@ def _skip_it_scorer(item: Item) -> str:
 
 SKIP_IT = Protocol(
     name="skip-it",
-    version="1",
+    version="2",
     prompt=_skip_it_prompt,
     reading=_skip_it_reading,
     max_new_tokens=lambda item: _TINY_TOKENS if item.dataset == "tiny" else 256,
@@ -192,7 +224,7 @@ _LMMS_EVAL_TOKENS = {
 
 LMMS_EVAL = Protocol(
     name="lmms-eval",
-    version="1",
+    version="2",
     prompt=_lmms_eval_prompt,
     reading=lambda item: "generate",
     max_new_tokens=lambda item: _LMMS_EVAL_TOKENS[item.dataset],

@@ -6,8 +6,9 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from vlm.experiments.item_identity import Items, Recorded
 from vlm.experiments.run import Run
-from vlm.experiments.run_directory import Items
+from vlm.experiments.run_directory import written_items
 from vlm.experiments.shards import Shard
 from vlm.experiments.spec import DataChoice
 from vlm.item import Failure, Item
@@ -37,11 +38,12 @@ class Batch:
         return [entry for entry in self.entries if isinstance(entry, Item)]
 
 
-def batches(run: Run, *, done: Done) -> Iterator[Batch]:
+def batches(run: Run, *, done: Done, recorded: Recorded | None = None, repair: bool = False) -> Iterator[Batch]:
     """The batches of the run's part in which something remains to be done.
 
-    Batches are numbered through all data sets and assigned in turn, so workers finish at about the same time. The list
-    of each data set's items is written into the run's directory.
+    Batches are numbered through all data sets and assigned in turn, so workers finish at about the same time. Every
+    data set is read to its end even where nothing remains to be done, without decoding a picture: only then is it known
+    that the records are about these items. The list of each data set's items is written into the run's directory.
 
     Parameters
     ----------
@@ -49,6 +51,10 @@ def batches(run: Run, *, done: Done) -> Iterator[Batch]:
         Its reader is called with the positions of the items whose images are needed.
     done : function
         From (label, item id) to whether nothing remains to be done for it.
+    recorded : Recorded, optional
+        What the records so far say about the items.
+    repair : bool
+        Accept another content of an item that could not be read before.
 
     Raises
     ------
@@ -57,13 +63,8 @@ def batches(run: Run, *, done: Done) -> Iterator[Batch]:
     """
     number, size, part = 0, run.spec.batch_size, run.part
     for choice in run.spec.data:
-        items = Items(run.folder, choice.label)
-        remaining = None
-        if items.ids is not None:
-            remaining = _remaining(choice.label, items.ids, number, size, part, done)
-            if not remaining:
-                number += -(-len(items.ids) // size)
-                continue  # no need to read the data set
+        items = Items(run.folder, choice, recorded, repair=repair)
+        remaining = None if items.ids is None else _remaining(choice.label, items.ids, number, size, part, done)
         entries: list[Item | Failure] = []
         for entry in run.reader(choice, partial(_is_own, number, size, part, remaining)):
             items.see(entry)
@@ -89,7 +90,7 @@ def expected(run: Run, *, size: Callable[[DataChoice], int | None]) -> int | Non
     """
     number, total = 0, 0
     for choice in run.spec.data:
-        ids = Items(run.folder, choice.label).ids
+        ids = written_items(run.folder, choice.label)
         count = size(choice) if ids is None else len(ids)
         if count is None:
             return None

@@ -113,6 +113,7 @@ def _layers(
         model(**batch, logits_to_keep=1)
     run = circumstances(model, (now(model) - start, 0.0), len(questions), attempt)
     table, ratios = record.table(), seen.ratios()  # ratios (samples, layers, heads)
+    largest, largest_mean, mean = seen.largest(), seen.largest_mean(), seen.mean()
     names = ["distance", "distance_from_entry", "norm_in", "norm_out", "moved", "undefined"]
     names += [name for name in table.columns if "within_" in name]
     shape = (len(questions), record.depth, len(MODALITIES))
@@ -128,6 +129,9 @@ def _layers(
             "failure": None,
             "tokens": {"vision": vision[i], "text": text[i], "new": 0},
             "attention": [_numbers(heads) for heads in ratios[i]],
+            "attention_largest": [_numbers(heads) for heads in largest[i]],
+            "attention_largest_mean": _numbers(largest_mean[i]),
+            "attention_mean": [_numbers(heads) for heads in mean[i]],
             "vision": along_layers(i, "vision"),
             "text": along_layers(i, "text"),
             "run": run,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypedDict, Unpack, cast
+from typing import Any, Literal, NamedTuple, TypedDict, Unpack, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from redundancy.array_types import FloatArray
 from redundancy.units import unit_means
 from vlm.decisions.conditions import Decision, decide
 from vlm.experiments.merging import each, merge
+from vlm.measure.attention_reading import Heads, TextTokens, check_reading, chosen_reading
 from vlm.record_log import read
 from vlm.record_types import MeasurementRecord, RunRecord
 from vlm.table import Table
@@ -54,6 +55,8 @@ class DecideOptions(TypedDict, total=False):
     t: float
     delta: float
     attention_limit: float
+    tokens: TextTokens
+    heads: Heads
     accumulated: bool
     confidence: float
     method: Method
@@ -119,7 +122,7 @@ def redundancy(records: Iterable[RunRecord], *, confidence: float = 0.95) -> Tab
 
 
 def attention_ratios(records: Iterable[RunRecord], *, confidence: float = 0.95) -> Table:
-    """Visual attention ratio of the last prompt token per data set and layer, with intervals over images.
+    """Visual attention ratio per data set and layer, with intervals over images.
 
     Blocks and intervals as for :func:`redundancy`; prompts without an image are left out.
 
@@ -127,11 +130,25 @@ def attention_ratios(records: Iterable[RunRecord], *, confidence: float = 0.95) 
     -------
     dataset, group, layer, images
     ratio, ratio_low, ratio_high
-        Mean over heads, in [0, 1].
+        Of the last prompt token, mean over heads, in [0, 1]: the paper's reading.
     head_least, head_most
-        The smallest and the largest mean of a single head.
+        The smallest and the largest mean of a single head of that token.
+    largest, largest_low, largest_high
+        Of all text tokens and heads the largest, in [0, 1]: what `vlm.decide` judges by default.
+    largest_mean, mean
+        Of all text tokens the largest mean over heads, and the mean over tokens and heads.
+
+    The last five are left out when a record was made before all text tokens were measured.
     """
     return _attention_ratios(_prompts(records), confidence)
+
+
+class TextRatios(NamedTuple):
+    """Ratios of all text tokens of a prompt: largest (layers, heads), largest mean (layers,), mean (layers, heads)."""
+
+    largest: FloatArray
+    largest_mean: FloatArray
+    mean: FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,6 +165,8 @@ class MeasuredPrompt:
         For each modality, arrays (layers,) by name of the quantity; NaN where there is no such token.
     attention : array (layers, heads)
         Visual attention ratio of the last prompt token.
+    texts : TextRatios or None
+        That of all text tokens; None in a record made before they were measured.
     """
 
     dataset: str
@@ -156,6 +175,7 @@ class MeasuredPrompt:
     tokens: Mapping[Modality, int]
     layers: Mapping[Modality, Mapping[str, FloatArray]]
     attention: FloatArray
+    texts: TextRatios | None = None
 
     @property
     def group(self) -> str:
@@ -220,6 +240,21 @@ class Measured:
         """As `AttentionRecord.ratios`: (samples, layers, heads)."""
         return np.array([prompt.attention for prompt in self.prompts])
 
+    def reading(self, *, tokens: TextTokens = "all", heads: Heads = "largest") -> FloatArray:
+        """As `AttentionRecord.reading`: (samples, layers); a ValueError if a record has the answer token's alone."""
+        check_reading(tokens, heads)
+        if tokens == "answer":
+            return chosen_reading(self.ratios(), None, heads)
+        texts = [prompt.texts for prompt in self.prompts if prompt.texts is not None]
+        if len(texts) < len(self.prompts):
+            raise ValueError(
+                f"measurement: expected what all text tokens attend to, got {len(self.prompts) - len(texts)} of "
+                f"{len(self.prompts)} records of the answer token alone, made by an earlier version; measure again "
+                "into a new directory, or judge by the answer token (tokens='answer', heads='mean')"
+            )
+        largest, joined = (np.array([text[k] for text in texts]) for k in (0, 1))
+        return chosen_reading(largest, joined, heads)
+
 
 def _prompts(records: Iterable[RunRecord]) -> list[MeasuredPrompt]:
     """Measured prompts; failures are left out."""
@@ -237,6 +272,17 @@ def _prompt(record: MeasurementRecord) -> MeasuredPrompt:
             for modality in _MODALITIES
         },
         attention=np.array(record["attention"], dtype=np.float64),
+        texts=_texts(record),
+    )
+
+
+def _texts(record: MeasurementRecord) -> TextRatios | None:
+    if "attention_largest" not in record:
+        return None
+    return TextRatios(
+        np.array(record["attention_largest"], dtype=np.float64),
+        np.array(record["attention_largest_mean"], dtype=np.float64),
+        np.array(record["attention_mean"], dtype=np.float64),
     )
 
 
@@ -267,6 +313,7 @@ def _redundancy(prompts: Sequence[MeasuredPrompt], confidence: float) -> Table:
 
 
 def _attention_ratios(prompts: Sequence[MeasuredPrompt], confidence: float) -> Table:
+    complete = all(prompt.texts is not None for prompt in prompts if prompt.tokens["vision"])
     rows: list[dict[str, str | int | float]] = []
     for dataset, task_group, block in _blocks(prompts):
         chosen = [prompt for prompt in block if prompt.tokens["vision"]]
@@ -276,6 +323,12 @@ def _attention_ratios(prompts: Sequence[MeasuredPrompt], confidence: float) -> T
         columns = _interval("ratio", ratios.mean(axis=2), 1.0, confidence)
         heads = ratios.mean(axis=0)
         columns |= {"head_least": heads.min(axis=1), "head_most": heads.max(axis=1)}
+        texts = [prompt.texts for prompt in chosen if prompt.texts is not None]
+        if complete:
+            largest = _per_image(chosen, [text.largest.max(axis=1) for text in texts])
+            columns |= _interval("largest", largest, 1.0, confidence)
+            columns["largest_mean"] = _per_image(chosen, [text.largest_mean for text in texts]).mean(axis=0)
+            columns["mean"] = _per_image(chosen, [text.mean.mean(axis=1) for text in texts]).mean(axis=0)
         rows += _by_layer({"dataset": dataset, "group": task_group, "images": len(ratios)}, columns)
     return Table.from_rows(rows)
 

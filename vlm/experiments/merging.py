@@ -11,6 +11,7 @@ from sys import intern
 from typing import TypeAlias, TypedDict, cast
 
 from vlm.atomic_files import write_atomically, writing
+from vlm.experiments.item_identity import NOT_READ, Recorded, same
 from vlm.experiments.run_directory import StoredRun, log_paths, placed_records, stored_run
 from vlm.record_log import line
 from vlm.record_types import RunRecord, TimeRecord
@@ -18,8 +19,8 @@ from vlm.record_types import RunRecord, TimeRecord
 Key: TypeAlias = tuple[str, str, str]
 # A worker's file, and the position of a record's line: of millions of records only these are kept in memory.
 Place: TypeAlias = tuple[Path, int]
-# All item ids of each data set by label; None while they are not known.
-ItemIds: TypeAlias = Mapping[str, list[str] | None]
+# The digests of all items of each data set by label and id; None while they are not known.
+ItemDigests: TypeAlias = Mapping[str, Mapping[str, str] | None]
 
 
 class MadeOf(TypedDict):
@@ -114,10 +115,10 @@ def merge(run_directory: str | Path, *, partial: bool = False) -> list[Path]:
 
 
 def stale(run_directory: str | Path) -> bool:
-    """Whether workers have written since the last merge."""
+    """Whether workers have written since the last merge. A directory without workers' files is as it was merged."""
     folder = Path(run_directory)
-    last = _last_merge(folder)
-    return _sizes(folder) != (last["logs"] if last else {})
+    last, sizes = _last_merge(folder), _sizes(folder)
+    return bool(sizes) and sizes != (last["logs"] if last else {})
 
 
 def coverage(run_directory: str | Path) -> str:
@@ -143,13 +144,13 @@ def _sizes(folder: Path) -> dict[str, int]:
 
 def _size(run: StoredRun) -> int | None:
     """Number of records of the whole run; None while the size of a data set is not known."""
-    counts = [None if ids is None else len(ids) for ids in run.item_ids().values()]
+    counts = [None if ids is None else len(ids) for ids in run.item_digests().values()]
     return None if None in counts else len(run.plans) * sum(count or 0 for count in counts)
 
 
 def _ordered(run: StoredRun, partial: bool) -> Iterator[RunRecord]:
-    ids = run.item_ids()
-    places = _places(run.folder)
+    ids = run.item_digests()
+    places = _places(run, ids)
     lacking = list(_lacking(run, ids, places))
     if lacking and not partial:
         raise RuntimeError(
@@ -159,12 +160,15 @@ def _ordered(run: StoredRun, partial: bool) -> Iterator[RunRecord]:
     return _read_at(places[key] for key in _keys(run, ids, places) if key in places)
 
 
-def _places(folder: Path) -> dict[Key, Place]:
+def _places(run: StoredRun, ids: ItemDigests) -> dict[Key, Place]:
     """Where the record of each item and plan is. One that succeeded replaces failed ones, and others must repeat it."""
     places: dict[Key, Place] = {}
-    for path in log_paths(folder):
+    recorded = Recorded()
+    for path in log_paths(run.folder):
         for start, record in placed_records(path):
             key = key_of(record)
+            run.refuse_foreign(record, path)
+            _refuse_changed(record, ids.get(key[0]), recorded, path)
             if key in places:
                 (old,) = _read_at([places[key]])
                 if not unsettled(old) and not unsettled(record) and _content(old) != _content(record):
@@ -177,6 +181,24 @@ def _places(folder: Path) -> dict[Key, Place]:
                     continue
             places[key] = path, start
     return places
+
+
+def _refuse_changed(record: RunRecord, known: Mapping[str, str] | None, recorded: Recorded, path: Path) -> None:
+    """Refuse a record of an item that the run does not have, or of another content under the same id."""
+    if known is None:
+        recorded.add(record)  # no list yet: the records must agree among themselves
+        return
+    item, digest = record["item"], record.get("item_digest")
+    if item not in known:
+        raise ValueError(
+            f"merge: {path} has a record of item {item!r}, which {record['dataset']} of this run does not have; move "
+            "the file to the run that it belongs to"
+        )
+    if digest and not same(known[item], digest) and not str(record["failure"] or "").startswith(NOT_READ):
+        raise ValueError(
+            f"merge: {path} has a record of item {item!r} of {record['dataset']} whose question, answers or picture "
+            "differ from the run's; move the file to the run that it belongs to"
+        )
 
 
 def _preference(record: RunRecord) -> tuple[bool, bool, str]:
@@ -192,7 +214,7 @@ def _read_at(places: Iterable[Place]) -> Iterator[RunRecord]:
                 yield cast(RunRecord, json.loads(file.readline()))
 
 
-def _keys(run: StoredRun, ids: ItemIds, places: Collection[Key]) -> Iterator[Key]:
+def _keys(run: StoredRun, ids: ItemDigests, places: Collection[Key]) -> Iterator[Key]:
     """All keys of the run in order. A data set that no worker has read to its end is ordered by item id."""
     for label, known in ids.items():
         for item in known or sorted({item for dataset, item, _ in places if dataset == label}):
@@ -200,7 +222,7 @@ def _keys(run: StoredRun, ids: ItemIds, places: Collection[Key]) -> Iterator[Key
                 yield label, item, plan
 
 
-def _lacking(run: StoredRun, ids: ItemIds, places: Collection[Key]) -> Iterator[str]:
+def _lacking(run: StoredRun, ids: ItemDigests, places: Collection[Key]) -> Iterator[str]:
     """What is missing, in one sentence per data set."""
     for label, known in ids.items():
         if known is None:

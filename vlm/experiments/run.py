@@ -12,13 +12,14 @@ import torch
 
 from vlm.evaluation.answering import Answerer
 from vlm.evaluation.process_device import own_device
-from vlm.evaluation.protocols import PROTOCOLS, Protocol
+from vlm.evaluation.protocols import PROTOCOLS, Protocol, customised
 from vlm.experiments.run_directory import StoredRun, versions
 from vlm.experiments.shards import Shard
 from vlm.experiments.spec import DataChoice, Spec
 from vlm.item import Failure, Item
 from vlm.judges import Judge
-from vlm.models.loading import ATTENTION, EMBEDDED, load
+from vlm.models.fingerprint import model_config
+from vlm.models.loading import ATTENTION, check_device, load
 
 Purpose = Literal["sweep", "measurement"]
 DType = Literal["float32", "bfloat16", "float16", "float64"]
@@ -108,6 +109,7 @@ class Run(StoredRun):
             A source or a file of verdicts does not exist.
         """
         protocol = _protocol(spec)
+        check_device(device)
         _check_data(spec)
         depth = _depth(spec)
         for plan in spec.skip_plans():
@@ -140,7 +142,7 @@ def _protocol(spec: Spec) -> Protocol:
         raise ValueError(f"dtype: expected one of {', '.join(n for n in _DTYPES if n)}, got {spec.dtype!r}")
     if spec.attention not in ATTENTION:
         raise ValueError(f"attention: expected one of {', '.join(ATTENTION)}, got {spec.attention!r}")
-    return PROTOCOLS[spec.protocol]
+    return customised(PROTOCOLS[spec.protocol], dict(spec.prompts), spec.max_new_tokens)
 
 
 def _check_data(spec: Spec) -> None:
@@ -164,13 +166,12 @@ def _judge(spec: Spec, cache: Path) -> Judge | None:
         return None
     from vlm.judges import from_name
 
-    return from_name(spec.judge, cache=cache)
+    return from_name(spec.judge, cache=cache, **spec.judge_options())
 
 
 def _depth(spec: Spec) -> int:
     """Number of decoder layers, from the configuration alone."""
-    from transformers import AutoConfig
-
-    source = EMBEDDED.get(spec.model, spec.model)
-    config = AutoConfig.from_pretrained(source, revision=spec.revision or "main", trust_remote_code=False)
-    return int(config.get_text_config().num_hidden_layers)
+    depth = getattr(model_config(spec.model, spec.revision).get_text_config(), "num_hidden_layers", None)
+    if depth is None:
+        raise ValueError(f"model: expected a vision-language model with decoder layers, got {spec.model!r}")
+    return int(depth)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 from collections.abc import Iterator, Mapping
@@ -16,13 +15,10 @@ from vlm.atomic_files import writing
 from vlm.evaluation.protocols import Protocol
 from vlm.experiments.shards import Shard
 from vlm.experiments.spec import Spec
-from vlm.item import Failure, Item
 from vlm.models.fingerprint import file_digest, model_identity
 from vlm.plans.plan import SkipPlan
 from vlm.record_log import busy, placed
 from vlm.record_types import RunRecord
-
-_FAILURE = "failure"
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,9 +51,26 @@ class StoredRun:
         """The digest of the spec."""
         return self.spec.digest
 
-    def item_ids(self) -> dict[str, list[str] | None]:
-        """All item ids of each data set in order, by label; None while no worker has read the data set to its end."""
-        return {choice.label: Items(self.folder, choice.label).ids for choice in self.spec.data}
+    @cached_property
+    def made_with(self) -> dict[str, str]:
+        """The versions that the run was begun with."""
+        return _spec_file(self.folder / "spec.json")["versions"]
+
+    def item_digests(self) -> dict[str, dict[str, str] | None]:
+        """The digests of all items by label and id, in order; None while no worker has read a data set to its end."""
+        return {choice.label: written_items(self.folder, choice.label) for choice in self.spec.data}
+
+    def refuse_foreign(self, record: RunRecord, path: Path) -> None:
+        """Refuse a record that another run has written: of another spec, other weights, another protocol or package."""
+        stated = cast(Mapping[str, Any], record)
+        differs = _difference(stated.get("versions", self.made_with), self.made_with)
+        if stated.get("spec", self.digest) != self.digest:
+            theirs = f"spec {stated['spec']}, protocol {stated.get('protocol')}"
+            differs = f"{theirs} (here: spec {self.digest}, protocol {self.made_with.get('protocol')})"
+        if differs:
+            raise RuntimeError(
+                f"run: {path} holds records of another run, made with {differs}; move them to that run's directory"
+            )
 
 
 class SpecFile(TypedDict):
@@ -88,12 +101,8 @@ def begin(folder: Path, content: Mapping[str, object], versions: Mapping[str, st
             file.write(json.dumps({"content": content, "versions": versions}, indent=2, sort_keys=True) + "\n")
     stored = _spec_file(path)
     before = stored["versions"]
-    changed = {name: before.get(name) for name in versions if before.get(name) != versions[name]}
-    if changed or set(before) - set(versions):
-        changes = ", ".join(f"{name} {was} (now {versions[name]})" for name, was in changed.items())
-        raise RuntimeError(
-            f"run: {folder} was begun with {changes or 'other packages'}; bring that back, or choose another --out"
-        )
+    if changes := _difference(before, versions, now="now"):
+        raise RuntimeError(f"run: {folder} was begun with {changes}; bring that back, or choose another --out")
     if stored["content"] != content:
         raise RuntimeError(f"run: {path} does not describe this experiment; choose another --out")
 
@@ -103,9 +112,27 @@ def spec_of(folder: str | Path) -> Spec:
     path = Path(folder) / "spec.json"
     if not path.is_file():
         raise FileNotFoundError(
-            f"run: no spec.json in {folder}; expected a directory made by `python -m vlm sweep`, which prints its name"
+            f"run directory: no spec.json in {folder}; expected a directory made by `python -m vlm measure` or "
+            "`sweep`, which print its name"
         )
     return Spec.from_content(_spec_file(path)["content"])
+
+
+def _difference(theirs: Mapping[str, str], ours: Mapping[str, str], now: str = "here:") -> str:
+    """In which entries they differ, in words; "" if in none."""
+    names = [name for name in {**ours, **theirs} if theirs.get(name) != ours.get(name)]
+    return ", ".join(f"{name} {theirs.get(name)} ({now} {ours.get(name)})" for name in names)
+
+
+def written_items(folder: Path, label: str) -> dict[str, str] | None:
+    """The digest of each item of a data set by id, in order; None while no worker has read it to its end."""
+    path = items_path(folder, label)
+    return dict(cast(list[tuple[str, str]], _json(path)["items"])) if path.exists() else None
+
+
+def items_path(folder: Path, label: str) -> Path:
+    """The file that lists a data set's items."""
+    return folder / "items" / f"{label}.json"
 
 
 def same_model(first: str | Path, second: str | Path) -> bool:
@@ -118,6 +145,7 @@ def same_model(first: str | Path, second: str | Path) -> bool:
 def versions(spec: Spec, protocol: Protocol) -> dict[str, str]:
     """What results may depend on besides the spec; with torchvision, transformers prepares images differently."""
     names = {"python": ".".join(platform.python_version_tuple()[:2]), "protocol": f"{protocol.name} {protocol.version}"}
+    names["scorers"] = protocol.scorers
     names["model"] = model_identity(spec.model, spec.revision)
     kind, _, path = spec.judge.partition(":")
     if kind == "recorded":
@@ -150,85 +178,17 @@ def refuse_other_division(folder: Path, part: Shard) -> None:
             )
 
 
-def known_records(folder: Path) -> Iterator[RunRecord]:
-    """What all workers have written so far, file by file."""
-    for path in log_paths(folder):
+def known_records(run: StoredRun) -> Iterator[RunRecord]:
+    """What all workers have written so far, file by file; a RuntimeError at a record of another run."""
+    for path in log_paths(run.folder):
         for _, record in placed_records(path):
+            run.refuse_foreign(record, path)
             yield record
 
 
 def placed_records(path: Path) -> Iterator[tuple[int, RunRecord]]:
     """The records of one worker's file, each with the position in bytes at which its line starts."""
     return cast(Iterator[tuple[int, RunRecord]], placed(path))
-
-
-class Items:
-    """The items of one data set in order, written down by the first worker that has read all of them.
-
-    Every worker reads every data set, so each can tell whether it sees the same items as the others. It decodes only
-    its own images, so an item that one worker could not read matches the same item elsewhere.
-
-    Parameters
-    ----------
-    folder : Path
-        The run's directory.
-    label : str
-        The data set's label in the spec.
-    """
-
-    def __init__(self, folder: Path, label: str) -> None:
-        self.path = folder / "items" / f"{label}.json"
-        self.label = label
-        self.known = self._written()
-        self.seen: list[list[str]] = []
-        self._ids: set[str] = set()
-
-    @property
-    def ids(self) -> list[str] | None:
-        """All ids in order, once they are known."""
-        return None if self.known is None else [entry[0] for entry in self.known]
-
-    def see(self, entry: Item | Failure) -> None:
-        """Note the next item; refuse a repeated id, and an item that differs from what other workers saw."""
-        place = len(self.seen)
-        if entry.id in self._ids:
-            raise ValueError(f"data: {self.label} has the id {entry.id!r} twice; expected ids that are unique")
-        self._ids.add(entry.id)
-        self.seen.append([entry.id, _fingerprint(entry)])
-        if self.known is not None and (place >= len(self.known) or not _same(self.known[place], self.seen[place])):
-            self._refuse(place)
-
-    def finish(self) -> None:
-        """Write the list down, or compare it with the list that another worker has written meanwhile."""
-        if self._written() is None:
-            with writing(self.path, replace=False) as file:
-                file.write(json.dumps({"items": self.seen}) + "\n")
-        known = self._written() or []
-        same = [_same(a, b) for a, b in zip(known, self.seen, strict=False)]
-        if len(known) != len(self.seen) or not all(same):
-            self._refuse([*same, False].index(False))
-
-    def _written(self) -> list[list[str]] | None:
-        return cast(list[list[str]], _json(self.path)["items"]) if self.path.exists() else None
-
-    def _refuse(self, place: int) -> None:
-        raise ValueError(
-            f"data: item {place} of {self.label} is not what it was when {self.path} was written; the data set has "
-            "changed, so choose another --out, or bring the old data back"
-        )
-
-
-def _fingerprint(entry: Item | Failure) -> str:
-    """Digest of question, options, answers and image id; a fixed word for a failure, whatever its reason."""
-    if not isinstance(entry, Item):
-        return _FAILURE
-    content = [entry.question, list(entry.options), list(entry.answers), entry.image_id]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
-
-
-def _same(first: list[str], second: list[str]) -> bool:
-    """Whether two workers saw the same item."""
-    return first[0] == second[0] and (first[1] == second[1] or _FAILURE in (first[1], second[1]))
 
 
 def _spec_file(path: Path) -> SpecFile:

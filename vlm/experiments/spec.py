@@ -5,8 +5,10 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import math
 import re
 import tomllib
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -18,7 +20,17 @@ from vlm.plans.plan import SkipPlan
 
 _FORMAT = 1  # of records and directories; part of every digest
 _FORBIDDEN = '<>:"/\\|?*'  # in file names on Windows
-_NO_FILE_NAME = re.compile(rf"[{re.escape(_FORBIDDEN)}\x00-\x1f]|^\.|\.$")
+_NO_FILE_NAME = re.compile(
+    rf"[{re.escape(_FORBIDDEN)}\x00-\x1f\x7f]|^[. ]|[. ]$|^(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|$)", re.IGNORECASE
+)
+_LONGEST = 120  # bytes of a label: file systems take 255 of a name, and a suffix follows
+_SEEDS = 2**63  # what torch and NumPy both take
+
+
+KINDS = ("choice", "yes/no", "open", "ocr", "math")
+_HOW = ("judge_timeout", "judge_retries", "judge_concurrency")
+_LATER = ("prompts", "max_new_tokens", "least_label_mass", "judge_parameters")
+_NOT_MEASURED = ("plans", "judge", "judge_parameters", "confidence", "least_label_mass", "max_new_tokens")
 
 
 @dataclass(frozen=True, repr=False)
@@ -68,13 +80,16 @@ class DataChoice(Displayed):
         _check_kinds(self, "data")
         if self.limit is not None and self.limit < 1:
             raise ValueError(f"data: expected a limit >= 1, got {self.limit} for {self.name!r}")
+        _check_seed(self.seed, "data: seed")
         if self.streaming and self.limit is not None and self.seed != 0:
             raise ValueError(f"data: expected seed 0, got {self.seed} for {self.name!r}; a stream is cut, not sampled")
-        object.__setattr__(self, "label", self.label or self.name)
-        if _NO_FILE_NAME.search(self.label):
+        # One form of accented letters: macOS stores another than it is given.
+        object.__setattr__(self, "label", unicodedata.normalize("NFC", self.label or self.name))
+        if _NO_FILE_NAME.search(self.label) or not 0 < len(self.label.encode(errors="replace")) <= _LONGEST:
+            shown = self.label if len(self.label) <= 40 else self.label[:40] + "..."
             raise ValueError(
-                f"data: expected a label that can name a file on every system, without {_FORBIDDEN} and without a dot "
-                f"at either end, got {self.label!r}"
+                f"data: expected a label that can name a file on every system, of at most {_LONGEST} bytes, without "
+                f"{_FORBIDDEN} and without a dot or space at either end, got {shown!r}"
             )
 
     def __repr__(self) -> str:
@@ -114,6 +129,18 @@ class Spec(Displayed):
         Set before every call.
     confidence : float
         Confidence of every interval, in (0, 1).
+    prompts : tuple of (str, str)
+        Another instruction by kind of question ("choice", "yes/no", "open", "ocr", "math"), in place of the protocol's;
+        a table in TOML.
+    max_new_tokens : int, optional
+        Limit of every generated answer, in place of the protocol's.
+    least_label_mass : float
+        An answer from one forward pass whose labels together have less probability is unparsed, in [0, 1].
+    judge_parameters : tuple of (str, value)
+        Parameters of a chat judge's calls, in place of its defaults; a table in TOML.
+    judge_timeout, judge_retries, judge_concurrency : float, int, int
+        How a chat judge is asked: seconds per attempt, attempts after a failure, requests in flight. They change no
+        result and no directory.
 
     Raises
     ------
@@ -148,13 +175,35 @@ class Spec(Displayed):
     batch_size: int = 8
     seed: int = 0
     confidence: float = 0.95
+    prompts: tuple[tuple[str, str], ...] = ()
+    max_new_tokens: int | None = None
+    least_label_mass: float = 0.0
+    judge_parameters: tuple[tuple[str, str | int | float | bool], ...] = ()
+    judge_timeout: float = 60.0
+    judge_retries: int = 4
+    judge_concurrency: int = 8
 
     def __post_init__(self) -> None:
         _check_kinds(self, "spec")
+        for name in ("prompts", "judge_parameters"):
+            object.__setattr__(self, name, tuple(sorted(getattr(self, name))))
+        unknown = sorted({kind for kind, _ in self.prompts} - set(KINDS))
+        if unknown:
+            raise ValueError(f"prompts: expected kinds of question ({', '.join(KINDS)}), got {', '.join(unknown)}")
+        if self.max_new_tokens is not None and self.max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens: expected a whole number >= 1, got {self.max_new_tokens}")
+        if not 0 <= self.least_label_mass <= 1:
+            raise ValueError(f"least_label_mass: expected a probability in [0, 1], got {self.least_label_mass}")
+        if not (0 < self.judge_timeout < math.inf and self.judge_retries >= 0 and self.judge_concurrency >= 1):
+            raise ValueError(
+                "judge: expected judge_timeout > 0, judge_retries >= 0 and judge_concurrency >= 1, got "
+                f"{self.judge_timeout}, {self.judge_retries}, {self.judge_concurrency}"
+            )
         plans = {SkipPlan(), *(SkipPlan.parse(text) for text in self.plans)}
         object.__setattr__(self, "plans", tuple(str(plan) for plan in sorted(plans, key=_order)))
-        labels = [choice.label for choice in self.data]
-        twice = sorted({label for label in labels if labels.count(label) > 1})
+        # Windows and macOS take labels that differ only in case for one file.
+        labels = [choice.label.casefold() for choice in self.data]
+        twice = sorted({choice.label for choice in self.data if labels.count(choice.label.casefold()) > 1})
         if not labels or twice:
             raise ValueError(
                 "data: expected at least one data set, each under its own label, got "
@@ -164,8 +213,12 @@ class Spec(Displayed):
             raise ValueError(f"batch_size: expected a whole number >= 1, got {self.batch_size}")
         if not 0 < self.confidence < 1:
             raise ValueError(f"confidence: expected a number in (0, 1), got {self.confidence}")
-        if not self.thresholds or min(self.thresholds) < 0:
-            raise ValueError(f"thresholds: expected cosine distances >= 0, got {list(self.thresholds)}")
+        named = {f"{t:g}" for t in self.thresholds}  # as columns of tables are
+        if not named or not all(0 <= t < math.inf for t in self.thresholds) or len(named) < len(self.thresholds):
+            raise ValueError(
+                f"thresholds: expected cosine distances >= 0 that differ in six digits, got {list(self.thresholds)}"
+            )
+        _check_seed(self.seed, "seed")
 
     def __repr__(self) -> str:
         labels = [choice.label for choice in self.data]
@@ -185,12 +238,30 @@ class Spec(Displayed):
         Specs that differ only in plans, judge or confidence share a measurement.
         """
         content = self.content()
-        return "measure-" + _digest({k: v for k, v in content.items() if k not in ("plans", "judge", "confidence")})
+        return "measure-" + _digest({k: v for k, v in content.items() if k not in _NOT_MEASURED})
 
     def content(self) -> dict[str, Any]:
-        """Every field, as JSON values, and the format of the records."""
+        """Every field that results depend on, as JSON values, and the format of the records.
+
+        Fields that came later are left out at their defaults, so that older runs keep their names.
+        """
         content: dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        return {**content, "format": _FORMAT}
+        for f in fields(self):
+            if f.name in _HOW or (f.name in _LATER and getattr(self, f.name) == f.default):
+                del content[f.name]
+        tables: dict[str, Any] = {
+            name: dict(content[name]) for name in ("prompts", "judge_parameters") if name in content
+        }
+        return {**content, **tables, "format": _FORMAT}
+
+    def judge_options(self) -> dict[str, Any]:
+        """How a chat judge is made, as keyword arguments of `vlm.judges.from_name`."""
+        return {
+            "timeout": self.judge_timeout,
+            "retries": self.judge_retries,
+            "concurrency": self.judge_concurrency,
+            "parameters": dict(self.judge_parameters) or None,
+        }
 
     def skip_plans(self) -> tuple[SkipPlan, ...]:
         """The plans as values, in order."""
@@ -210,9 +281,10 @@ def read_spec(path: str | Path | None = None, **values: object) -> Spec:
     Parameters
     ----------
     path : str or Path, optional
-        TOML file with the fields of `Spec`; without it, the defaults of `Spec` hold. Three keys are short forms:
-        `late_entry` and `early_exit` are lists of layers, each of which becomes a plan, and `limit` applies to every
-        data set without a limit of its own. `data` is a list of names, or of tables with the fields of `DataChoice`.
+        TOML file with the fields of `Spec`; without it, the defaults of `Spec` hold. Four keys are short forms:
+        `late_entry` and `early_exit` are lists of layers, each of which becomes a plan; `limit` and `data_seed` (which
+        chooses the items) apply to every data set without its own. `data` is a list of names, or of
+        tables with the fields of `DataChoice`.
     **values
         The same keys.
 
@@ -252,9 +324,10 @@ def read_spec(path: str | Path | None = None, **values: object) -> Spec:
         if not path.is_file():
             raise FileNotFoundError(f"spec: no file at {path}; expected a TOML file with keys {', '.join(_keys())}")
         try:
-            content = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"spec: expected TOML in {path}, but {error}") from error
+            content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        except (ValueError, RecursionError) as error:  # other text, another encoding, a number without end
+            reason = str(error).partition("\n")[0]
+            raise ValueError(f"spec: expected TOML in {path}, in UTF-8, but {reason}") from None
     return _from_mapping({**content, **{name: value for name, value in values.items() if value is not None}})
 
 
@@ -264,13 +337,20 @@ def _from_mapping(given: Mapping[str, Any]) -> Spec:
     plans = _texts(values.pop("plans", ()), "plans")
     plans += [str(SkipPlan.late_entry(k)) for k in _layers(values.pop("late_entry", ()), "late_entry")]
     plans += [str(SkipPlan.early_exit(k)) for k in _layers(values.pop("early_exit", ()), "early_exit")]
-    limit = values.pop("limit", None)
+    limit, data_seed = values.pop("limit", None), values.pop("data_seed", None)
+    for name in ("prompts", "judge_parameters"):
+        if isinstance(values.get(name), dict):
+            values[name] = tuple(values[name].items())
     entries = values.pop("data", ["tiny"])
     if not isinstance(entries, (list, tuple)):
         raise ValueError(f"data: expected a list of names or tables, got {entries!r}")
     data = tuple(_choice(entry) for entry in entries)
     if limit is not None:
         data = tuple(choice if choice.limit is not None else replace(choice, limit=limit) for choice in data)
+    if data_seed is not None:
+        data = tuple(choice if choice.seed else replace(choice, seed=data_seed) for choice in data)
+    if isinstance(values.get("judge_timeout"), int) and not isinstance(values["judge_timeout"], bool):
+        values["judge_timeout"] = float(values["judge_timeout"])
     if isinstance(values.get("thresholds"), list):
         values["thresholds"] = tuple(float(t) if type(t) is int else t for t in values["thresholds"])
     return Spec(**values, data=data, plans=tuple(plans))
@@ -288,7 +368,7 @@ def _choice(entry: object) -> DataChoice:
 
 
 def _keys() -> list[str]:
-    return [f.name for f in fields(Spec)] + ["late_entry", "early_exit", "limit"]
+    return [f.name for f in fields(Spec)] + ["late_entry", "early_exit", "limit", "data_seed"]
 
 
 def _check_names(given: Mapping[str, object], names: Sequence[str], place: str) -> None:
@@ -310,10 +390,20 @@ def _check_kinds(value: DataChoice | Spec, place: str) -> None:
 def _has_type(value: object, hint: Any) -> bool:
     """Whether a value has exactly a type, so that True is not an int; an int stands for a float that is a field."""
     if get_origin(hint) is tuple:
-        return isinstance(value, tuple) and all(type(part) is get_args(hint)[0] for part in value)
+        kinds = get_args(hint)
+        if not isinstance(value, tuple):
+            return False
+        if len(kinds) == 2 and kinds[1] is Ellipsis:
+            return all(_has_type(part, kinds[0]) for part in value)
+        return len(value) == len(kinds) and all(map(_has_type, value, kinds))
     if get_origin(hint) is UnionType:
         return any(_has_type(value, option) for option in get_args(hint))
     return type(value) is hint or (hint is float and type(value) is int)
+
+
+def _check_seed(seed: int, name: str) -> None:
+    if not 0 <= seed < _SEEDS:
+        raise ValueError(f"{name}: expected a whole number from 0 to {_SEEDS - 1}, got {seed}")
 
 
 def _texts(given: object, name: str) -> list[str]:

@@ -20,6 +20,7 @@ from vlm.plans.cost import operations
 from vlm.plans.plan import SkipPlan
 from vlm.record_types import AnswerFields, FailureFields, OperationCounts, failed
 from vlm.scoring import score
+from vlm.scoring.thoughts import spoken
 
 Fields: TypeAlias = AnswerFields | FailureFields
 
@@ -107,7 +108,7 @@ def _answering(run: Run) -> Callable[[Batch], Callable[[SkipPlan], Sequence[Fiel
                 if isinstance(answer, Answer):
                     vision, text = answer.tokens["vision"], answer.tokens["text"]
                     counts: OperationCounts = {"plan": cost(vision, text, plan), "full": cost(vision, text, SkipPlan())}
-                    outcomes.append(_scored(item, _fields(answer, counts), run.protocol))
+                    outcomes.append(_scored(item, _fields(answer, counts), run.protocol, run.spec.least_label_mass))
                 else:
                     outcomes.append(failed(answer.reason))
             if run.judge is not None:
@@ -135,13 +136,16 @@ def _fields(answer: Answer, counts: OperationCounts) -> AnswerFields:
     }
 
 
-def _scored(item: Item, answer: AnswerFields, protocol: Protocol) -> AnswerFields:
-    """Add the parsed answer and its score by the protocol's rule."""
+def _scored(item: Item, answer: AnswerFields, protocol: Protocol, least_label_mass: float) -> AnswerFields:
+    """Add the parsed answer and its score by the protocol's rule; labels without enough probability are unparsed."""
+    letters = answer["letter_probabilities"]
+    if letters is not None and sum(letters) < least_label_mass:
+        return {**answer, "score": 0.0, "thought": "none"}
     try:
         result = score(item, answer["prediction"], scorer=protocol.scorer(item))
     except ValueError as error:  # such as an item without reference answers, which is not the model's fault
         return {**answer, "failure": f"not scored: {error}"}
-    return {**answer, "parsed": result.parsed, "score": result.value}
+    return {**answer, "parsed": result.parsed, "score": result.value, "thought": result.thought}
 
 
 def _add_verdicts(items: Sequence[Item], outcomes: Sequence[Fields], protocol: Protocol, judge: Judge) -> None:
@@ -151,6 +155,8 @@ def _add_verdicts(items: Sequence[Item], outcomes: Sequence[Fields], protocol: P
         for item, outcome in zip(items, outcomes, strict=True)
         if not outcome["failure"] and outcome["prediction"] is not None and protocol.judged(item)
     ]
+    # Thoughts that never end hold no answer, and are not put to a judge who might find one in them.
+    judged = [(item, answer) for item, answer in judged if answer.get("thought") != "endless"]
     verdicts = judge([_request(item, answer["prediction"], protocol) for item, answer in judged])
     for (_, answer), verdict in zip(judged, verdicts, strict=True):
         # Whether the verdict was new or remembered may differ between two runs.
@@ -170,7 +176,7 @@ def _request(item: Item, prediction: str, protocol: Protocol) -> JudgeRequest:
         id=item.id,
         question=item.question,
         references=item.answers,
-        prediction=prediction,
+        prediction=spoken(prediction).answer or "",
         scorer=protocol.scorer(item),
         options=item.options,
         details=item.details,

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 from vlm.experiments.batches import Batch, batches, expected
+from vlm.experiments.item_identity import NOT_READ, Recorded, entry_digest
 from vlm.experiments.merging import Key, key_of, unsettled
 from vlm.experiments.run import Run
-from vlm.experiments.run_directory import begin, known_records, log_path, refuse_other_division
+from vlm.experiments.run_directory import begin, known_records, log_path, placed_records, refuse_other_division
+from vlm.experiments.shards import Shard
 from vlm.experiments.spec import DataChoice
 from vlm.item import Failure, Item
 from vlm.plans.plan import SkipPlan
@@ -44,32 +46,47 @@ def carry_out(run: Run, work: Work, *, retry_failed: bool = False, progress: boo
     with appending(log_path(run.folder, run.part)) as log:
         # Under the lock, so that of two workers that start together at least one sees the other.
         refuse_other_division(run.folder, run.part)
-        done, own = _done(run, retry_failed)
+        done, own, recorded = _done(run, retry_failed)
         with _bar(run, own, progress) as bar:
-            for records in _records(run, work, done):
+            for records in _records(run, work, done, recorded, repair=retry_failed):
                 log.append(records)
                 bar.update(len(records))
     return run.folder
 
 
-def _done(run: Run, retry_failed: bool) -> tuple[set[Key], int]:
-    """What need not be done again, and how many records this worker has written."""
+def nothing_done(folder: Path, part: Shard) -> str | None:
+    """Why a worker's records hold no result at all; None if one does, or if there are none."""
+    reason = None
+    for _, record in placed_records(log_path(folder, part)):
+        measured = not record["failure"] and "vision" in record
+        if measured or record.get("score") is not None:
+            return None
+        judgement = cast(Mapping[str, str], record.get("judge") or {})
+        reason = reason or str(record["failure"] or judgement.get("reason") or "no verdict")
+    return reason
+
+
+def _done(run: Run, retry_failed: bool) -> tuple[set[Key], int, Recorded]:
+    """What need not be done again, how many records this worker has written, and which items they are about."""
     done: set[Key] = set()
-    own = 0
-    for record in known_records(run.folder):
+    own, recorded = 0, Recorded()
+    for record in known_records(run):
         own += record["run"]["shard"] == str(run.part)
+        recorded.add(record)
         if not (retry_failed and unsettled(record)):
             done.add(key_of(record))
-    return done, own
+    return done, own, recorded
 
 
-def _records(run: Run, work: Work, done: Collection[Key]) -> Iterator[list[RunRecord]]:
+def _records(
+    run: Run, work: Work, done: Collection[Key], recorded: Recorded, *, repair: bool
+) -> Iterator[list[RunRecord]]:
     """The missing records, in lists that belong to one batch and one plan."""
 
     def finished(label: str, item: str) -> bool:
         return all((label, item, plan) in done for plan in run.plan_digests)
 
-    for batch in batches(run, done=finished):
+    for batch in batches(run, done=finished, recorded=recorded, repair=repair):
         under = work(batch)
         for plan in run.plans:
             missing = [e for e in batch.entries if (batch.choice.label, e.id, plan.digest) not in done]
@@ -87,6 +104,7 @@ def _record(
     names: RecordNames = {
         "dataset": choice.label,
         "item": entry.id,
+        "item_digest": entry_digest(entry),
         "image_id": None if isinstance(entry, Failure) else entry.image_id,
         "group": group_of(choice.name),
         "plan": str(plan),
@@ -97,7 +115,7 @@ def _record(
         "versions": dict(run.versions),
         "seed": run.spec.seed,
     }
-    outcome = failed(f"not read: {entry.reason}") if isinstance(entry, Failure) else outcomes[entry.id]
+    outcome = failed(f"{NOT_READ}{entry.reason}") if isinstance(entry, Failure) else outcomes[entry.id]
     return cast(RunRecord, {**names, **outcome, "run": {**outcome["run"], "shard": str(run.part)}})
 
 

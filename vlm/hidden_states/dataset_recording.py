@@ -7,14 +7,12 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from vlm.engine.skipping import skipping
 from vlm.evaluation.answering import PreparedQuestion, prompt_tokens
-from vlm.experiments.batches import expected
 from vlm.experiments.measure_run import measured_spec
 from vlm.experiments.run import Run
 from vlm.experiments.shards import Shard
@@ -27,12 +25,23 @@ from vlm.hidden_states.state_size import StatesSize, states_size
 from vlm.hidden_states.state_store import StateStore
 from vlm.hidden_states.views import View, Views, parse_views
 from vlm.item import Item
+from vlm.models.fingerprint import model_config
 from vlm.models.loading import EMBEDDED
 from vlm.plans.plan import SkipPlan
+from vlm.plans.plan_file import Plan, PlanFile, readable
 
 # Items whose prompts are counted to estimate the size of views of all tokens.
 _COUNTED = 8
-_UNUSED = ("plans", "judge", "confidence", "thresholds")
+# Fields of a spec that states do not depend on.
+_UNUSED = (
+    "plans",
+    "judge",
+    "judge_parameters",
+    "confidence",
+    "thresholds",
+    "least_label_mass",
+    "max_new_tokens",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +56,8 @@ class Recording:
         As for `vlm.states`.
     plan : SkipPlan
         With the model's depth written in.
+    given : SkipPlan, str, Path or PlanFile
+        The plan as it was given: a plan file is checked against the weights.
     """
 
     run: Run
@@ -54,6 +65,7 @@ class Recording:
     layers: tuple[int, ...]
     dtype: StateDType | None
     plan: SkipPlan
+    given: Plan
 
     @classmethod
     def open(
@@ -63,15 +75,20 @@ class Recording:
         views: Views,
         layers: Sequence[int] | None,
         dtype: StateDType | None,
-        plan: SkipPlan | str,
+        plan: Plan,
+        *,
+        part: Shard | None = None,
+        device: str | None = None,
+        device_map: str | None = None,
     ) -> Recording:
         """Look up everything that is named; the folder is called by its content."""
         wanted = parse_views(views)
         check_dtype(dtype)
-        run = Run.open(measured_spec(spec), out, purpose="measurement")
-        parsed = SkipPlan.parse(plan) if isinstance(plan, str) else plan
-        resolved = parsed.resolved(run.depth)
-        recording = cls(run, wanted, states_layers(layers, run.depth), dtype, resolved)
+        run = Run.open(measured_spec(spec), out, purpose="measurement", part=part, device=device, device_map=device_map)
+        given = readable(plan)
+        parsed = given.plan if isinstance(given, PlanFile) else given
+        resolved = (parsed if isinstance(parsed, SkipPlan) else SkipPlan.parse(str(parsed))).resolved(run.depth)
+        recording = cls(run, wanted, states_layers(layers, run.depth), dtype, resolved, given)
         digest = hashlib.sha256(json.dumps(recording.content(), sort_keys=True).encode()).hexdigest()[:12]
         return replace(recording, run=replace(run, folder=Path(out) / f"states-{digest}"))
 
@@ -81,44 +98,55 @@ class Recording:
         return spec | {"states": states_content(self.views, self.layers, self.run.depth, self.dtype, str(self.plan))}
 
     def size(self) -> StatesSize | None:
-        """Size of the whole run, all workers together; None while the number of items is not known."""
-        whole = replace(self.run, part=Shard())
-        prompts = expected(whole, size=partial(_counted, whole))
-        if prompts is None:
-            return None
+        """Size of the whole run, all workers together; None while the number of items is not known.
+
+        Numbers of tokens are those of the first prompts of each data set; for them the model is loaded, which the run
+        needs anyway.
+        """
         width, own = _width_and_dtype(self.run.spec)
-        # The model is loaded for them, which the run needs anyway.
-        vision, text = self._tokens() if any(view.which == "all" for view in self.views) else (0.0, 0.0)
-        return states_size(
-            self.views,
-            prompts=prompts,
-            width=width,
-            layers=len(self.layers),
-            vision_tokens=vision,
-            text_tokens=text,
-            dtype=self.dtype,
-            own=own,
-        )
+        everything = any(view.which == "all" for view in self.views)
+        parts = []
+        for choice in self.run.spec.data:
+            prompts = _counted(self.run, choice)
+            if prompts is None:
+                return None
+            vision, text = self._tokens(choice) if everything else (0.0, 0.0)
+            parts.append(
+                states_size(
+                    self.views,
+                    prompts=prompts,
+                    width=width,
+                    layers=len(self.layers),
+                    vision_tokens=vision,
+                    text_tokens=text,
+                    dtype=self.dtype,
+                    own=own,
+                )
+            )
+        return StatesSize.joined(parts)
 
     @contextmanager
     def begun(self, store: StateStore) -> Iterator[StatesRecord]:
         """The context in which prompts are recorded, under the plan."""
         model, sink = self.run.answerer.model, StoreSink(store)
         with (
-            skipping(model, self.plan),
+            skipping(model, self.given),
             record_states(model, views=self.views, layers=self.layers, dtype=self.dtype, sink=sink) as record,
         ):
             yield record
 
-    def _tokens(self) -> tuple[float, float]:
-        """Mean numbers of image and text tokens of the first prompts."""
-        first = islice(self.run.reader(self.run.spec.data[0], lambda place: place < _COUNTED), _COUNTED)
+    def _tokens(self, choice: DataChoice) -> tuple[float, float]:
+        """Mean numbers of image and text tokens of the first prompts of a data set."""
+        first = islice(self.run.reader(choice, lambda place: place < _COUNTED), _COUNTED)
         items = [entry for entry in first if isinstance(entry, Item)]
         answerer = self.run.answerer
         prepared = [q for q in answerer.questions(items) if isinstance(q, PreparedQuestion)]
         counts = [prompt_tokens(answerer.model, answerer.inputs([q])) for q in prepared]
         if not counts:
-            raise ValueError(f"data: expected a readable item among the first {_COUNTED}, got none; check the source")
+            raise ValueError(
+                f"data: expected a readable item among the first {_COUNTED} of {choice.label}, got none; check its "
+                "source"
+            )
         vision, text = (sum(numbers[0] for numbers in column) for column in zip(*counts, strict=True))
         return vision / len(counts), text / len(counts)
 
@@ -133,10 +161,7 @@ def _counted(run: Run, choice: DataChoice) -> int | None:
 
 def _width_and_dtype(spec: Spec) -> tuple[int, StateDType]:
     """Width of the states and type of the weights, from the configuration alone."""
-    from transformers import AutoConfig
-
-    source = EMBEDDED.get(spec.model, spec.model)
-    config = AutoConfig.from_pretrained(source, revision=spec.revision or "main", trust_remote_code=False)
+    config = model_config(spec.model, spec.revision)
     # The embedded models are stored in float16 and loaded in float32; so is a checkpoint that names no type.
     named = spec.dtype or str(None if spec.model in EMBEDDED else getattr(config, "dtype", None))
     own: list[StateDType] = [name for name in STATE_DTYPES if name == named.removeprefix("torch.")]

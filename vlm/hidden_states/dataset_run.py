@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ import torch
 from vlm.evaluation.answering import Answerer, PreparedQuestion, Unusable, alike
 from vlm.evaluation.batch_failures import Refused, TooLarge, in_halves, one_by_one
 from vlm.experiments.batches import Batch, batches, expected
+from vlm.experiments.item_identity import NOT_READ, Recorded, entry_digest
 from vlm.experiments.run import Run
 from vlm.experiments.run_directory import log_paths
 from vlm.experiments.shards import Shard
@@ -27,7 +27,7 @@ from vlm.hidden_states.state_size import StatesSize, readable
 from vlm.hidden_states.state_store import StateStore, chunk_lines, storing
 from vlm.hidden_states.views import Views
 from vlm.item import Failure
-from vlm.plans.plan import SkipPlan
+from vlm.plans.plan_file import Plan
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -43,7 +43,7 @@ def states_run(
     views: Views = ("last", "vision-mean"),
     layers: Sequence[int] | None = None,
     dtype: StateDType | None = None,
-    plan: SkipPlan | str = "none",
+    plan: Plan = "none",
     largest: float | None = LARGEST,
     before: Callable[[StatesSize | None], None] | None = None,
     part: Shard | None = None,
@@ -66,8 +66,8 @@ def states_run(
         The run's folder is made in it: ``out/states-<digest>``.
     views, layers, dtype
         As for `vlm.states`.
-    plan : SkipPlan or str
-        Skip plan under which the model runs.
+    plan : SkipPlan, str, Path or PlanFile
+        Skip plan under which the model runs; see `vlm.skipping`.
     largest : float or None
         Bytes above which the run is refused before it begins; None for no limit.
     before : function, optional
@@ -110,9 +110,8 @@ def states_run(
     >>> last.shape
     (10, 64)
     """
-    recording = Recording.open(spec, out, views, layers, dtype, plan)
-    run = replace(recording.run, part=part or Shard(), device=device, device_map=device_map)
-    recording = replace(recording, run=run)
+    recording = Recording.open(spec, out, views, layers, dtype, plan, part=part, device=device, device_map=device_map)
+    run = recording.run
     if not log_paths(run.folder):
         size = recording.size()
         if before is not None:
@@ -124,7 +123,11 @@ def states_run(
         own = sum(len(line.prompts) + len(line.failures) for line in chunk_lines(run.folder, store.log.path))
         bar = stack.enter_context(_bar(run, own, progress))
         record = None
-        for batch in batches(run, done=lambda label, item: (label, item) in store.done):
+
+        def done(label: str, item: str) -> bool:
+            return (label, item) in store.done
+
+        for batch in batches(run, done=done, recorded=_recorded(run.folder), repair=retry_failed):
             if record is None:
                 record = stack.enter_context(recording.begun(store))
             _record(run.answerer, record, store, batch)
@@ -137,16 +140,16 @@ def _record(answerer: Answerer, record: StatesRecord, store: StateStore, batch: 
     label = batch.choice.label
     for entry in batch.entries:
         if isinstance(entry, Failure):
-            store.fail(label, entry.id, f"not read: {entry.reason}")
+            store.fail(label, entry.id, f"{NOT_READ}{entry.reason}", entry_digest(entry))
     questions = answerer.questions(batch.items)
     for item, question in zip(batch.items, questions, strict=True):
         if isinstance(question, Unusable):
-            store.fail(label, item.id, question.reason)
+            store.fail(label, item.id, question.reason, entry_digest(item))
     for group in alike([q for q in questions if isinstance(q, PreparedQuestion)]):
         results = in_halves(partial(one_by_one, partial(_forward, answerer, record, label)), group)
         for question, result in zip(group, results, strict=True):
             if isinstance(result, (TooLarge, Refused)):
-                store.fail(label, question.item.id, result.reason)
+                store.fail(label, question.item.id, result.reason, entry_digest(question.item))
 
 
 def _forward(
@@ -154,10 +157,27 @@ def _forward(
 ) -> list[None]:
     batch = answerer.inputs(questions)
     items = [question.item for question in questions]
-    record.announce(tuple(Prompt(i.id, i.image_id, label, i.answers[0] if i.answers else "") for i in items))
+    answers = [item.answers[0] if item.answers else "" for item in items]
+    record.announce(
+        tuple(Prompt(i.id, i.image_id, label, a, entry_digest(i)) for i, a in zip(items, answers, strict=True))
+    )
     with torch.inference_mode():
         answerer.model(**batch, use_cache=False, logits_to_keep=1)
     return [None] * len(questions)
+
+
+def _recorded(folder: Path) -> Recorded:
+    """What the chunks say about the items, so that changed data is refused."""
+    recorded = Recorded()
+    for line in chunk_lines(folder):
+        for task, item, reason, digest in line.failures:
+            recorded.digests[task, item] = digest
+            if not reason.startswith(NOT_READ):
+                recorded.read.add((task, item))
+        for prompt in line.prompts:
+            recorded.digests[prompt.task, prompt.item] = prompt.digest
+            recorded.read.add((prompt.task, prompt.item))
+    return recorded
 
 
 def _refuse_large(size: StatesSize | None, largest: float | None) -> None:

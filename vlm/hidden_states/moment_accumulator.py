@@ -55,7 +55,7 @@ def add_exactly(high: Tensor, low: Tensor, part: Tensor) -> None:
     """high + low += part in place, keeping the rounding error of the addition in `low` (Knuth's sum)."""
     arrays = [high.reshape(-1), low.reshape(-1), part.reshape(-1)]  # views: all are contiguous
     size = _CPU_BLOCK if part.device.type == "cpu" else arrays[0].numel() or 1
-    for h, rest, p in zip(*(a.split(size) for a in arrays), strict=True):
+    for h, rest, p in zip(*(torch.split(a, size) for a in arrays), strict=True):
         total = h + p
         taken = total - h
         rest += p.sub_(taken).add_(h - (total - taken))

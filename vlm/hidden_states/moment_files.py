@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -30,9 +31,8 @@ def write_moments(path: str | Path, store: MomentStore) -> Path:
         arrays[f"images/{fold}"] = keys
     for (modality, state), pilot in store.pilots.items():
         arrays[f"pilot/{modality}/{state}"] = pilot
-    for key, sums in (*store.states.items(), *store.pairs.items()):
-        for place, part in enumerate(sums):
-            arrays[f"{_name(key)}/{place}/high"], arrays[f"{_name(key)}/{place}/low"] = part.high, part.low
+    arrays |= {n: a for key, sums in store.states.items() for n, a in _named(key, sums)}
+    arrays |= {n: a for key, sums in store.pairs.items() for n, a in _named(key, sums)}
     header = {"format": _FORMAT, "settings": asdict(store.settings), "images": store.images is not None}
     with writing_bytes(path) as file:
         file.write(save({n: np.ascontiguousarray(a) for n, a in arrays.items()}, {_HEADER: json.dumps(header)}))
@@ -86,13 +86,19 @@ def read_moments(path: str | Path) -> MomentStore:
     return MomentStore(settings, arrays["prompts"], arrays["tokens"], arrays["left_out"], images, pilots, states, pairs)
 
 
+def _named(key: StateKey | PairKey, sums: Sums) -> Iterator[tuple[str, FloatArray]]:
+    for place, part in enumerate(sums):
+        yield f"{_name(key)}/{place}/high", part.high
+        yield f"{_name(key)}/{place}/low", part.low
+
+
 def _name(key: StateKey | PairKey) -> str:
     modality, fold, item = key
     return f"{modality}/{fold}/" + (f"state/{item}" if isinstance(item, int) else f"pair/{item[0]}-{item[1]}")
 
 
 def _sums(key: StateKey | PairKey, arrays: Arrays) -> Sums:
-    parts = []
+    parts: list[ExactSum] = []
     while (name := f"{_name(key)}/{len(parts)}/high") in arrays:
         parts.append(ExactSum(arrays[name], arrays[name.removesuffix("high") + "low"]))
     return tuple(parts)

@@ -77,6 +77,11 @@ class ReconstructionLosses(GrowingRecord):
         """Number of prompts seen."""
         return len(self._labels)
 
+    @property
+    def measured(self) -> tuple[Key, ...]:
+        """(pair, modality, direction) of every map that has losses."""
+        return tuple(self._losses)
+
     def expect(self, groups: ArrayLike) -> None:
         """Say which image each row of the next forward call is about; see :meth:`vlm.MomentsRecord.expect`."""
         self._announced.expect(groups)

@@ -258,7 +258,8 @@ def normalised(rows: Tensor) -> Tensor:
     wide = rows.to(torch.float64)
     # Twice: squares of very small or large entries leave the range of float64 only before the first.
     wide = wide / wide.abs().amax(dim=-1, keepdim=True)
-    return wide / torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
+    unit: Tensor = wide / torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
+    return unit
 
 
 def _by_device(

@@ -20,8 +20,8 @@ from vlm.hidden_states.state_store import FORMAT, StateStore, storing
 from vlm.hidden_states.stored_states import StoredStates, read_states
 from vlm.hidden_states.views import View, Views, parse_views
 from vlm.models.families import Family
-from vlm.models.live_weights import weights_digest
 from vlm.models.types import Model
+from vlm.models.weights_fingerprint import weights_fingerprint
 
 
 @contextmanager
@@ -112,7 +112,7 @@ def states(
     >>> x.shape, len(set(groups))
     ((20, 64), 10)
     >>> print(f"{rd.geometric(x, y, groups=groups):.3f}")
-    0.032
+    0.008
     """
     wanted = parse_views(views)
     check_dtype(dtype)
@@ -215,7 +215,7 @@ def _versions(model: Model) -> dict[str, str]:
     """What states depend on besides: weights and packages."""
     packages = {name: version(name) for name in ("skipit", "torch", "transformers")}
     python = ".".join(platform.python_version_tuple()[:2])
-    return {"python": python, "model": f"{type(model).__name__}, weights {weights_digest(model)}", **packages}
+    return {"python": python, "model": f"{type(model).__name__}, weights {weights_fingerprint(model)}", **packages}
 
 
 def states_layers(layers: Sequence[int] | None, depth: int) -> tuple[int, ...]:

@@ -73,7 +73,7 @@ class StatesRecord(GrowingRecord, RecordedStates):
     >>> x.shape, groups.tolist()
     ((6, 64), ['a', 'a', 'a', 'a', 'a', 'a'])
     >>> states.index("vision-sample(3)").where(item="second")["token"].tolist()
-    [0, 2, 19]
+    [6, 12, 16]
     """
 
     views: tuple[View, ...]
@@ -173,7 +173,6 @@ class StatesRecord(GrowingRecord, RecordedStates):
         if not isinstance(ids, Tensor):
             return
         self._check_plan()
-        earlier, self._latest_ids = self._latest_ids, ids
         announced = self._announced
         past = cache is not None and int(cache.get_seq_length()) > 0
         if announced is not None and announced.done and not past:
@@ -183,6 +182,7 @@ class StatesRecord(GrowingRecord, RecordedStates):
             )
         if past and not (announced is not None and announced.done):
             return
+        earlier, self._latest_ids = self._latest_ids, ids
         if announced is not None and len(announced.prompts) != len(ids):
             raise ValueError(
                 f"states: expected {len(announced.prompts)} rows, as announced by expect, got {len(ids)}; beams and "

@@ -53,12 +53,15 @@ class Prompt:
         Id of the item, and of its image.
     task, answer : str
         Data set (or another name of the task) and reference answer; empty where none was given.
+    digest : str
+        Hash of the item's content, by which a run tells whether its data has changed; empty outside of runs.
     """
 
     item: str
     image: str
     task: str = ""
     answer: str = ""
+    digest: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +36,12 @@ class StatesSize(Displayed):
     def total(self) -> int:
         """Bytes of all views together."""
         return sum(self.sizes.values())
+
+    @classmethod
+    def joined(cls, parts: Sequence[StatesSize]) -> StatesSize:
+        """Size of several sets of prompts in the same views."""
+        rows = {view: sum(part.rows[view] for part in parts) for view in parts[0].rows}
+        return cls(rows, {view: sum(part.sizes[view] for part in parts) for view in rows})
 
     def __str__(self) -> str:
         parts = ", ".join(f"{view} {readable(size)}" for view, size in self.sizes.items())

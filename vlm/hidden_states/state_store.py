@@ -45,8 +45,8 @@ class ChunkLine(NamedTuple):
         Hash of its bytes.
     prompts : tuple of Prompt
         In the order of the file's rows.
-    failures : tuple of (task, item, reason)
-        Items that gave no states.
+    failures : tuple of (task, item, reason, digest)
+        Items that gave no states; the digest is that of `Prompt`.
     """
 
     number: int
@@ -54,7 +54,7 @@ class ChunkLine(NamedTuple):
     size: int
     sha256: str
     prompts: tuple[Prompt, ...]
-    failures: tuple[tuple[str, str, str], ...]
+    failures: tuple[tuple[str, str, str, str], ...]
 
 
 def chunk_lines(folder: Path, path: Path | None = None) -> Iterator[ChunkLine]:
@@ -62,7 +62,7 @@ def chunk_lines(folder: Path, path: Path | None = None) -> Iterator[ChunkLine]:
     for log in log_paths(folder) if path is None else [path]:
         for record in read(log) if log.exists() else ():
             prompts = tuple(Prompt(*entry) for entry in record["prompts"])
-            failures = tuple((task, item, reason) for task, item, reason in record["failures"])
+            failures = tuple((task, item, reason, digest) for task, item, reason, digest in record["failures"])
             yield ChunkLine(record["number"], record["file"], record["size"], record["sha256"], prompts, failures)
 
 
@@ -91,7 +91,7 @@ class StateStore:
     chunk_bytes: int = CHUNK
     chunks: int = 0
     _blocks: list[Block] = field(default_factory=list)
-    _failures: list[tuple[str, str, str]] = field(default_factory=list)
+    _failures: list[tuple[str, str, str, str]] = field(default_factory=list)
     _waiting: int = 0
 
     def add(self, block: Block) -> None:
@@ -104,10 +104,10 @@ class StateStore:
             self._waiting += sum(held.array.nbytes for rows in block.rows.values() for held in rows.values.values())
             self.done.update((prompt.task, prompt.item) for prompt in block.prompts)
 
-    def fail(self, task: str, item: str, reason: str) -> None:
+    def fail(self, task: str, item: str, reason: str, digest: str = "") -> None:
         """Note an item that gives no states, and why."""
         if (task, item) not in self.done:
-            self._failures.append((task, item, reason))
+            self._failures.append((task, item, reason, digest))
             self.done.add((task, item))
 
     def rest(self) -> None:
@@ -136,7 +136,7 @@ class StateStore:
             "file": file,
             "size": size,
             "sha256": sha256,
-            "prompts": [[prompt.item, prompt.image, prompt.task, prompt.answer] for prompt in prompts],
+            "prompts": [[p.item, p.image, p.task, p.answer, p.digest] for p in prompts],
             "failures": self._failures,
         }
         self.log.append([line])
@@ -190,7 +190,7 @@ def storing(
             check_whole(folder, line)
             done.update((prompt.task, prompt.item) for prompt in line.prompts)
             if not retry_failed:
-                done.update((task, item) for task, item, _ in line.failures)
+                done.update((task, item) for task, item, *_ in line.failures)
         number = max((line.number + 1 for line in chunk_lines(folder, path)), default=0)
         store = StateStore(folder, part, log, done, chunk_bytes, number)
         try:

@@ -15,7 +15,7 @@ import numpy as np
 
 from redundancy.array_types import IntArray
 from redundancy.display import Displayed
-from vlm.experiments.run_directory import Items
+from vlm.experiments.run_directory import written_items
 from vlm.hidden_states.state_rows import Block, Held, RecordedStates, StateDType, ViewRows, listed
 from vlm.hidden_states.state_store import FORMAT, ChunkLine, Key, check_whole, chunk_lines, tensor_name
 from vlm.hidden_states.tensor_file import TensorFile, open_tensors
@@ -175,7 +175,7 @@ def read_states(folder: str | Path) -> StoredStates:
             f"states: expected each item once, got {twice[1]!r} of {twice[0]!r} in {' and '.join(files)}; delete one "
             f"of these chunks' lines from the logs in {folder / 'records'}"
         )
-    failures = {(task, item): reason for line in lines for task, item, reason in line.failures}
+    failures = {(task, item): reason for line in lines for task, item, reason, _ in line.failures}
     failures = {key: reason for key, reason in failures.items() if key not in stored}
     ranks, missing = _item_order(folder, content, stored, failures)
     return StoredStates(
@@ -215,7 +215,7 @@ def _item_order(
 ) -> tuple[dict[Key, int], int | None]:
     """Place of each item in the data sets, and how many items are not there; nothing if an order is not known."""
     labels = [entry["label"] for entry in content.get("data", ())]
-    ids = {label: Items(folder, label).ids for label in labels}
+    ids = {label: written_items(folder, label) for label in labels}
     known = [(label, item) for label in labels for item in ids[label] or ()]
     ranks = {key: place for place, key in enumerate(known)}
     complete = bool(labels) and None not in ids.values()

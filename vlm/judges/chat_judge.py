@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from vlm.judges.judge_prompt import VERSION, key_of, parameters_for, prompt
-from vlm.judges.openai_client import Ask, conversation, server_from_environment
+from vlm.judges.openai_client import Ask, Patience, conversation, server_from_environment
 from vlm.judges.reply_errors import NoReplyError, shown
 from vlm.judges.verdict import Judge, JudgeRequest, Verdict, failed
 from vlm.judges.verdict_cache import VerdictCache, cache_file
@@ -87,7 +87,7 @@ def chat(
             f"judge: expected concurrency >= 1, retries >= 0 and timeout > 0, got {concurrency}, {retries}, {timeout}"
         )
     parameters = dict(parameters_for(model) if parameters is None else parameters)
-    server = server_from_environment()
+    server, patience = server_from_environment(), Patience()
     verdicts = VerdictCache(cache_file(cache, model, VERSION, parameters)) if cache is not None else None
 
     def settle(ask: Ask, key: str, request: JudgeRequest) -> Verdict:
@@ -108,7 +108,7 @@ def chat(
         new = {key: request for key, request in zip(keys, requests, strict=True) if key not in answers}
         if new:
             with (
-                conversation(server, model, parameters, retries=retries, timeout=timeout) as ask,
+                conversation(server, model, parameters, retries=retries, timeout=timeout, patience=patience) as ask,
                 ThreadPoolExecutor(min(concurrency, len(new))) as pool,
             ):
                 try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from vlm.judges.chat_judge import chat
@@ -11,15 +12,23 @@ from vlm.judges.rule_judge import rule
 from vlm.judges.verdict import Judge
 
 
-def from_name(name: str, *, cache: str | Path | None = None) -> Judge:
+def from_name(
+    name: str,
+    *,
+    cache: str | Path | None = None,
+    timeout: float = 60.0,
+    retries: int = 4,
+    concurrency: int = 8,
+    parameters: Mapping[str, object] | None = None,
+) -> Judge:
     """Make a judge from its text form, which specs and command lines use.
 
     Parameters
     ----------
     name : str
         ``"rule"``, ``"chat:MODEL"``, ``"composite:MODEL"`` or ``"recorded:FILE"``.
-    cache : str or Path, optional
-        Folder for the verdicts of a chat judge.
+    cache, timeout, retries, concurrency, parameters
+        Of a chat judge; see `chat`. Others have none.
 
     Returns
     -------
@@ -50,7 +59,14 @@ def from_name(name: str, *, cache: str | Path | None = None) -> Judge:
     if name == "rule":
         return rule()
     if kind in ("chat", "composite") and argument.strip():
-        judge = chat(argument.strip(), cache=cache)
+        judge = chat(
+            argument.strip(),
+            cache=cache,
+            timeout=timeout,
+            retries=retries,
+            concurrency=concurrency,
+            parameters=parameters,
+        )
         return judge if kind == "chat" else composite(rule(), judge)
     if kind == "recorded" and argument:
         return recorded(argument)

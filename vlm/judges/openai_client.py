@@ -2,26 +2,47 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from redundancy.optional_imports import optional_import
 from vlm.judges.reply_errors import NoReplyError, shown, words_of
 
 _HIDDEN = "[key]"
 # Servers quote part of a key: "Incorrect API key provided: sk-ab***yz".
-_KEY_LIKE = re.compile(r"\b(?:sk|Bearer)[- _][\w*.\-]{6,}")
+_KEY_LIKE = re.compile(r"\b(?:sk|Bearer|Basic)[- _][\w*.\-+/=]{6,}")
+_SHORTEST_KEY, _SHORTEST_PASSWORD = 8, 4
+# Nothing that is sent will be answered: no such key, no credit, no such model or path.
+_HOPELESS = (401, 402, 404)
+# So many requests in a row without a reply, and none with one: the rest would fail too.
+_PATIENCE = 12
 
 Ask = Callable[[str], str]
 
 
 class UselessServerError(RuntimeError):
     """Raised when every further request would fail in the same way."""
+
+
+@dataclass
+class Patience:
+    """How many requests in a row got no reply, over all conversations of one judge."""
+
+    silent: int = 0
+    heard: bool = False
+
+    def note(self, answer: str | Exception) -> bool:
+        """Note a reply or its absence; whether patience is over."""
+        if isinstance(answer, str):
+            self.heard = True
+        self.silent = 0 if isinstance(answer, str) else self.silent + 1
+        return self.silent >= _PATIENCE and not self.heard
 
 
 @dataclass(frozen=True)
@@ -68,18 +89,24 @@ def server_from_environment() -> Server:
 
 @contextmanager
 def conversation(
-    server: Server, model: str, parameters: Mapping[str, Any], *, retries: int, timeout: float
+    server: Server,
+    model: str,
+    parameters: Mapping[str, Any],
+    *,
+    retries: int,
+    timeout: float,
+    patience: Patience | None = None,
 ) -> Iterator[Ask]:
     """Connect, and give a function from a message to the reply that any number of threads may call.
 
     The client retries after status 429 and 5xx, timeouts and lost connections, and waits as long as a
     ``Retry-After`` of up to two minutes asks for. The function raises `NoReplyError` if there is no reply to this
-    message, and `UselessServerError` if no message will get one: a refused key (401), an unknown model or path
-    (404), an account without quota.
+    message, and `UselessServerError` if no message will get one: a refused key (401), an account without credit or
+    quota (402), an unknown model or path (404), or twelve requests in a row without a reply while none had one.
     """
     import openai
 
-    clean = cleaner(server)
+    clean, waiting = cleaner(server), patience or Patience()
 
     def cleaned(error: object) -> str:
         return shown(_KEY_LIKE.sub(_HIDDEN, clean(str(error))))
@@ -94,7 +121,7 @@ def conversation(
             return NoReplyError(_KEY_LIKE.sub(_HIDDEN, str(error)))
         except openai.APIStatusError as error:
             what = f"status {error.status_code} from {server.host}: {cleaned(_message(error))}"
-            if error.status_code not in (401, 404) and error.code != "insufficient_quota":
+            if error.status_code not in _HOPELESS and error.code != "insufficient_quota":
                 return NoReplyError(what)
             return UselessServerError(
                 f"judge: {what}; every question would fail so. Correct the key (OPENAI_API_KEY), the address "
@@ -109,6 +136,11 @@ def conversation(
 
     def ask(message: str) -> str:
         answer = reply(message)
+        if waiting.note(answer) and not isinstance(answer, UselessServerError):
+            answer = UselessServerError(
+                f"judge: {answer}; so ended each of {waiting.silent} requests, and none had a reply. Mend the "
+                "server or the judge's parameters and start again: the verdicts so far are kept"
+            )
         if isinstance(answer, Exception):
             raise answer  # outside the handlers, so that no traceback holds the client's error, which may quote a key
         return answer
@@ -125,7 +157,11 @@ def cleaner(server: Server) -> Callable[[str], str]:
     Placeholders of fewer than eight characters, such as "EMPTY", stay: they are not secret and may be words.
     """
     parts = urlsplit(server.address)
-    secrets = {s for s in (server.key, parts.password, parts.query) if s and len(s) >= 8}
+    secrets = {s for s in (server.key, parts.query) if s and len(s) >= _SHORTEST_KEY}
+    if parts.password and len(parts.password) >= _SHORTEST_PASSWORD:
+        password, user = unquote(parts.password), unquote(parts.username or "")
+        secrets |= {parts.password, password, f"{user}:{password}"}
+    secrets |= {code for secret in secrets for code in _encoded(secret)}
 
     def clean(text: str) -> str:
         for secret in sorted(secrets, key=len, reverse=True):
@@ -133,6 +169,18 @@ def cleaner(server: Server) -> Callable[[str], str]:
         return text
 
     return clean
+
+
+def _encoded(secret: str) -> set[str]:
+    """What a secret looks like within base64, at each of its three alignments, and in an address."""
+    found = {quote(secret, safe="")}
+    data = secret.encode()
+    for before in range(3):
+        code = base64.b64encode(b"\0" * before + data).decode().rstrip("=")
+        # The first characters mix with what comes before, the last one with what follows.
+        inner = code[-(-before * 8 // 6) : len(code) - (1 if (before + len(data)) % 3 else 0)]
+        found |= {inner, inner.translate(str.maketrans("+/", "-_"))}
+    return {code for code in found if len(code) >= _SHORTEST_PASSWORD}
 
 
 def _message(error: Any) -> str:

@@ -33,6 +33,11 @@ class JudgeRequest(Displayed):
     details : mapping str -> str
         Further facts that a rule may need, such as OCRBench's subset.
 
+    See Also
+    --------
+    vlm.judges.Verdict : The answer to it.
+    vlm.judges.from_name : Makes a judge.
+
     Examples
     --------
     >>> from vlm.judges import JudgeRequest
@@ -66,6 +71,10 @@ class Verdict(Displayed):
         A chat judge's reply, unchanged; the answer as a rule read it, "" if it read none.
     reason : str
         Why the judge failed; "" otherwise.
+
+    See Also
+    --------
+    vlm.judges.JudgeRequest : What a judge is asked.
 
     Examples
     --------

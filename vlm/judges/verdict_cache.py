@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from vlm.file_locks import locked
-from vlm.record_log import Log, Record
+from vlm.record_log import Log, Record, refuse_link
 
 
 class VerdictCache:
@@ -52,6 +52,7 @@ class VerdictCache:
         """
         with self._one_thread:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            refuse_link(self.path)
             with locked(self.path, wait=True), self.path.open("a+b", buffering=0) as file:
                 self._read_new_lines(file)
                 if key not in self._records:
@@ -75,7 +76,7 @@ class VerdictCache:
 def cache_file(folder: str | Path, model: str, prompt: str, parameters: Mapping[str, object]) -> Path:
     """The file of a judge's verdicts: one per model, prompt version and parameters."""
     content = json.dumps([model, prompt, dict(parameters)], sort_keys=True)
-    name = re.sub(r"[^\w.-]+", "-", model).strip("-.") or "judge"
+    name = re.sub(r"[^\w.-]+", "-", model).strip("-.")[:80] or "judge"
     return Path(folder) / f"{name}-{hashlib.sha256(content.encode()).hexdigest()[:8]}.jsonl"
 
 

@@ -1,10 +1,11 @@
-"""Visual attention ratio: the share of one text token's attention that falls on the image."""
+"""Visual attention ratio: the share of a text token's attention that falls on the image."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -15,26 +16,37 @@ from vlm.engine.attention_event import AttentionEvent
 from vlm.engine.attention_rows import attention_rows, row_of
 from vlm.engine.forward_call import Call
 from vlm.engine.hooks import attached
-from vlm.measure.records import GrowingRecord
+from vlm.measure.attention_reading import Heads, TextTokens, check_reading, chosen_reading
+from vlm.measure.records import BatchedRecord
+from vlm.measure.text_rows import TextAttention, TextRows, text_attention, text_rows, vision_keys
 from vlm.models.families import Family
 from vlm.models.types import Model
 from vlm.table import Table
 
 
+class _Layer(NamedTuple):
+    """One layer of a call: the answer token's ratio (batch, heads), and that of all text tokens if measured."""
+
+    answer: Tensor
+    text: TextAttention | None
+
+
 @dataclass(eq=False, repr=False)
-class AttentionRecord(GrowingRecord):
+class AttentionRecord(BatchedRecord):
     """The visual attention ratios that :func:`vlm.attention` measured; grows by one entry per forward call.
 
     Call the model once per prompt. Under `generate`, cached decoding steps are ignored, and repetitions of the
-    prompt (beams, decoding without a cache) are recorded as samples. The ratio is NaN in a layer that the query
-    token bypassed.
+    prompt (beams, decoding without a cache) are recorded as samples. A ratio is NaN in a layer that the query
+    token, or every text token, bypassed.
 
     Attributes
     ----------
     depth : int
         Number of decoder layers.
     token : int
-        Which token of each prompt was the query, as a Python index: -1 is the last prompt token.
+        Which token of each prompt was the query of :meth:`ratios`, as a Python index: -1 is the last prompt token.
+    tokens : {"all", "answer"}
+        Whether all text tokens were measured, or that one alone.
 
     See Also
     --------
@@ -51,61 +63,140 @@ class AttentionRecord(GrowingRecord):
     >>> with vlm.attention(model) as seen:
     ...     _ = model(**batch)
     >>> seen
-    AttentionRecord(samples=2, depth=10, token=-1)
-    >>> seen.ratios().shape
-    (2, 10, 4)
+    AttentionRecord(samples=2, depth=10, token=-1, tokens=all)
+    >>> seen.ratios().shape, seen.largest().shape, seen.mean().shape
+    ((2, 10, 4), (2, 10, 4), (2, 10, 4))
     >>> seen.table()
-    Table(80 rows: sample, layer, head, ratio)
+    Table(80 rows: sample, layer, head, ratio, largest, mean)
     """
 
     depth: int
     token: int
-    _rows: dict[int, Tensor] = field(default_factory=dict)
+    tokens: TextTokens = "all"
+    _rows: dict[int, _Layer] = field(default_factory=dict)
+    _sample_axis: ClassVar[int] = 1  # after the layers
     _done: list[Tensor] = field(default_factory=list)
+    _all: list[tuple[Tensor, Tensor, Tensor]] = field(default_factory=list)
     _call: Call | None = None
-
-    @property
-    def samples(self) -> int:
-        """Number of samples (rows of all batches) recorded."""
-        return sum(part.shape[1] for part in self._done)
+    _texts: TextRows | None = None
 
     def observe(self, event: AttentionEvent) -> None:
         """Take in one layer's queries and keys (called by the hooks)."""
         call = event.call
         if self._call is not call:
             # Rows left by an earlier call that failed do not belong to this one.
-            self._rows, self._call = {}, call
+            self._rows, self._call, self._texts = {}, call, None
         if not call.past:
-            self._rows[event.layer] = _ratio(event, self.token)
+            everybody = text_attention(event, self._text_rows(event)) if self.tokens == "all" else None
+            self._rows[event.layer] = _Layer(_ratio(event, self.token), everybody)
+
+    def _text_rows(self, event: AttentionEvent) -> TextRows:
+        if event.layer in event.call.query_positions:
+            return text_rows(event.call, event.layer)
+        if self._texts is None:  # finding them waits for the device, so once per call
+            self._texts = text_rows(event.call, event.layer)
+        return self._texts
 
     def finish(self, call: Call) -> None:
         """Store the samples of a forward call that has ended (called by the hooks)."""
-        rows, self._rows, self._call = self._rows, {}, None
-        if rows:
-            missing = torch.full_like(next(iter(rows.values())), torch.nan)
-            self._done.append(torch.stack([rows.get(i, missing) for i in range(self.depth)]).to("cpu"))
+        rows, self._rows, self._call, self._texts = self._rows, {}, None, None
+        if not rows:
+            return
+        self._done.append(self._layers({i: row.answer for i, row in rows.items()}))
+        texts = {i: row.text for i, row in rows.items() if row.text is not None}
+        if texts:
+            parts = [self._layers({i: text[k] for i, text in texts.items()}) for k in range(3)]
+            self._all.append((parts[0], parts[1], parts[2]))
+
+    def _layers(self, rows: dict[int, Tensor]) -> Tensor:
+        """Layers stacked and on the host, NaN where nobody attended."""
+        missing = torch.full_like(next(iter(rows.values())), torch.nan)
+        return torch.stack([rows.get(i, missing) for i in range(self.depth)]).to("cpu")
 
     def ratios(self) -> FloatArray:
-        """Visual attention ratio, shape (samples, layers, heads), in [0, 1]; ValueError before the first call."""
+        """Ratio of the query token, shape (samples, layers, heads), in [0, 1]; ValueError before the first call."""
         self._check_recorded("attention")
         return torch.cat(self._done, dim=1).permute(1, 0, 2).numpy().astype(np.float64)
 
+    def largest(self) -> FloatArray:
+        """Largest ratio of any text token, shape (samples, layers, heads), in [0, 1].
+
+        Raises
+        ------
+        ValueError
+            Before the first call, or the answer token alone was measured.
+        """
+        return self._text(0)
+
+    def largest_mean(self) -> FloatArray:
+        """Largest, over text tokens, of the mean over heads, shape (samples, layers); errors as for :meth:`largest`."""
+        return self._text(1)
+
+    def mean(self) -> FloatArray:
+        """Mean ratio of the text tokens after the image's first token, shape (samples, layers, heads), in [0, 1].
+
+        Raises
+        ------
+        ValueError
+            As for :meth:`largest`.
+        """
+        return self._text(2)
+
+    def _text(self, part: int) -> FloatArray:
+        self._check_recorded("attention")
+        if self.tokens != "all":
+            raise ValueError(
+                "attention: expected a record of all text tokens, got one of the answer token alone; measure with "
+                "vlm.attention(model), without tokens='answer'"
+            )
+        return torch.cat([parts[part] for parts in self._all], dim=1).transpose(0, 1).numpy().astype(np.float64)
+
+    def reading(self, *, tokens: TextTokens = "all", heads: Heads = "largest") -> FloatArray:
+        """One ratio per sample and layer, shape (samples, layers), as :func:`vlm.decide` judges it.
+
+        Parameters
+        ----------
+        tokens : {"all", "answer"}
+            The largest over all text tokens, or the query token's.
+        heads : {"largest", "mean"}
+            Of the largest head, or the mean over heads.
+
+        Raises
+        ------
+        ValueError
+            Before the first call; all tokens, of a record of the answer token alone.
+        """
+        check_reading(tokens, heads)
+        if tokens == "answer":
+            return chosen_reading(self.ratios(), None, heads)
+        return chosen_reading(self.largest(), self.largest_mean(), heads)
+
     def table(self) -> Table:
-        """Tidy table, one row per (sample, layer, head), column `ratio`."""
+        """Tidy table, one row per (sample, layer, head).
+
+        Its columns: `ratio` of the query token and, if all text tokens were measured, `largest` and `mean` over them.
+        """
         ratios = self.ratios()
         sample, layer, head = (a.reshape(-1) for a in np.indices(ratios.shape))
-        return Table({"sample": sample, "layer": layer, "head": head, "ratio": ratios.reshape(-1)})
+        columns = {"sample": sample, "layer": layer, "head": head, "ratio": ratios.reshape(-1)}
+        if self.tokens == "all":
+            columns |= {"largest": self.largest().reshape(-1), "mean": self.mean().reshape(-1)}
+        return Table(columns)
 
     def _measured(self) -> dict[str, object]:
         return {"table": self.table().columns}
 
 
 @contextmanager
-def attention(model: Model, *, token: int = -1, family: Family | None = None) -> Iterator[AttentionRecord]:
-    r"""Measure the visual attention ratio of one text token while the model runs.
+def attention(
+    model: Model, *, token: int = -1, tokens: TextTokens = "all", family: Family | None = None
+) -> Iterator[AttentionRecord]:
+    r"""Measure the visual attention ratio of the text tokens while the model runs.
 
-    The ratio is the share of its attention that the query token gives to image tokens. It is computed from one row
-    of scores per head, so memory is O(sequence) under eager, sdpa and flash attention alike.
+    The ratio is the share of its attention that a text token gives to image tokens. Per layer and head, the record
+    keeps that of the answer token, and the largest and the mean over all text tokens. They are computed from blocks of
+    rows of scores, so memory is O(sequence) under eager, sdpa and flash attention alike, and only the rows of text
+    tokens cost operations.
 
     Parameters
     ----------
@@ -114,19 +205,22 @@ def attention(model: Model, *, token: int = -1, family: Family | None = None) ->
     token : int
         Which real (not padding) token of each prompt is the query, as a Python index: -1 is the last prompt token,
         which predicts the first answer token.
+    tokens : {"all", "answer"}
+        "answer" measures that token alone, at the cost of one row per head. What other tokens read is then unknown, and
+        :func:`vlm.decide` refuses to judge by all of them.
     family : Family, optional
         For a model that is not of a known family.
 
     Yields
     ------
     AttentionRecord
-        `record.ratios()`, in [0, 1], after one or more forward calls.
+        `record.ratios()`, `record.largest()` and `record.mean()`, in [0, 1], after one or more forward calls.
 
     Raises
     ------
     ValueError, TypeError
-        During a forward call: `token` lies outside a prompt or is an image token. At once: a model that is not a
-        vision-language model of a known family.
+        During a forward call: `token` lies outside a prompt or is an image token. At once: unknown `tokens`, or a model
+        that is not a vision-language model of a known family.
 
     See Also
     --------
@@ -141,7 +235,7 @@ def attention(model: Model, *, token: int = -1, family: Family | None = None) ->
 
     References
     ----------
-    Jiang et al. 2025, "Devils in Middle Layers of Large Vision-Language Models", arXiv 2411.16724.
+    Jiang et al. (2025), *Devils in Middle Layers of Large Vision-Language Models*, arXiv:2411.16724.
 
     Examples
     --------
@@ -156,9 +250,12 @@ def attention(model: Model, *, token: int = -1, family: Family | None = None) ->
     >>> seen.ratios().mean(axis=2).round(2)  # mean over heads: one row per sample, one column per layer
     array([[0.56, 0.8 , 0.79, 0.78, 0.84, 0.69, 0.76, 0.67, 0.59, 0.52],
            [0.53, 0.64, 0.51, 0.64, 0.72, 0.61, 0.64, 0.7 , 0.65, 0.68]])
+    >>> seen.reading().round(2)[0]  # the largest over text tokens and heads
+    array([0.95, 0.95, 0.94, 1.  , 1.  , 1.  , 1.  , 0.97, 0.95, 0.95])
     """
+    check_reading(tokens)
     with attached(model, family) as engine:
-        record = AttentionRecord(engine.parts.depth, token)
+        record = AttentionRecord(engine.parts.depth, token, tokens)
         with engine.watch_attention(record.observe, record.finish):
             yield record
 
@@ -169,7 +266,7 @@ def _ratio(event: AttentionEvent, token: int) -> Tensor:
     queries = _query_tokens(call, token)
     row, present = row_of(call, layer, queries)
     weights = attention_rows(event, row.unsqueeze(1)).squeeze(2)
-    mass = (weights * _vision_keys(call, layer).unsqueeze(1)).sum(dim=-1)
+    mass = (weights * vision_keys(call, layer).unsqueeze(1)).sum(dim=-1)
     return torch.where(present.unsqueeze(1), mass, torch.nan)
 
 
@@ -185,11 +282,3 @@ def _query_tokens(call: Call, token: int) -> Tensor:
     if bool(call.vision.gather(1, positions.unsqueeze(1)).any()):
         raise ValueError(f"token: expected a text token in every prompt, but token {token} is an image token in one")
     return positions
-
-
-def _vision_keys(call: Call, layer: int) -> Tensor:
-    """(batch, keys) 1 for image keys of this layer, 0 for all others."""
-    if layer not in call.key_positions:
-        return call.vision.to(torch.float32)
-    keys = call.key_positions[layer]
-    return (call.vision.gather(1, keys.clamp(min=0)) & (keys >= 0)).to(torch.float32)

@@ -16,8 +16,11 @@ from vlm.engine.attention_event import AttentionEvent
 from vlm.engine.flash_layout import Layout
 from vlm.engine.forward_call import Call
 from vlm.engine.hooks import Engine, attached
+from vlm.measure.attention_reading import TextTokens, check_reading
 from vlm.measure.records import GrowingRecord
 from vlm.models.families import Family
+from vlm.models.layer_parts import device_of, output_map
+from vlm.models.linear_maps import matrix_of
 from vlm.models.types import Model
 from vlm.table import Table
 
@@ -56,6 +59,7 @@ class RemovalRecord(GrowingRecord):
     _rows: dict[int, list[dict[str, float]]] = field(default_factory=dict)
     _done: list[dict[int, list[dict[str, float]]]] = field(default_factory=list)
     _norms: dict[int, tuple[FloatArray, float]] = field(default_factory=dict)
+    _changes: list[FloatArray] = field(default_factory=list)
 
     @property
     def samples(self) -> int:
@@ -69,14 +73,18 @@ class RemovalRecord(GrowingRecord):
             return
         if self._engine.plan:
             raise RuntimeError("removal: measure without a plan; the bound is about the full model")
+        if event.softcap is not None:
+            raise NotImplementedError(
+                f"removal: the bound is about a softmax of scaled scores, and layer {layer} caps them (softcap)"
+            )
         if layer == 0:
             self._rows = {}
         lines = mask.lines() if isinstance(mask, Layout) else mask
-        output = output_matrix(self._engine, layer)
+        output = output_matrix(self._engine, layer, query.device)
         if layer not in self._norms:
             heads = torch.linalg.matrix_norm(_by_head(output, query.shape[1]), ord=2).cpu().numpy()
             self._norms[layer] = heads, float(torch.linalg.matrix_norm(output, ord=2))
-        self._rows[layer] = [
+        measured = [
             _sample(
                 call.vision[row],
                 call.text[row],
@@ -90,6 +98,36 @@ class RemovalRecord(GrowingRecord):
             )
             for row in range(len(query))
         ]
+        self._rows[layer] = [row for row, _ in measured]
+        self._changes = [changes for _, changes in measured]
+
+    def relate(self, call: Call, layer: int, before: Tensor, after: Tensor) -> None:
+        """Take in the state that entered the layer which has just attended (called by the hooks)."""
+        if call.past or layer not in self._rows:
+            return
+        for row, (values, changes) in enumerate(zip(self._rows[layer], self._changes, strict=True)):
+            norms = before.detach()[row][call.text[row]].to(torch.float64).norm(dim=-1).cpu().numpy()
+            # A state of norm 0 that changes is changed without measure.
+            relative = np.divide(changes, norms, out=np.where(changes > 0, np.inf, 0.0), where=norms > 0)
+            values["effect"], values["effect_largest"] = float(relative[-1]), float(relative.max())
+
+    def effects(self, *, tokens: TextTokens = "all") -> FloatArray:
+        """Change of attention output without the image over the norm of the state, shape (samples, layers).
+
+        Parameters
+        ----------
+        tokens : {"all", "answer"}
+            The largest over all text tokens, or that of the last token.
+
+        Raises
+        ------
+        ValueError
+            Nothing was recorded yet.
+        """
+        check_reading(tokens)
+        table = self.table()
+        values: FloatArray = table["effect_largest" if tokens == "all" else "effect"].astype(np.float64)
+        return values.reshape(self.samples, self.depth)
 
     def finish(self, call: Call) -> None:
         """Store the samples of a forward call that has ended (called by the hooks)."""
@@ -112,6 +150,9 @@ class RemovalRecord(GrowingRecord):
                 are removed in this layer, and the upper bound on it from (9.4): the least of the three forms below.
             change_text, bound_text
                 The same for all text tokens, stacked into one vector.
+            effect, effect_largest
+                The last token's change over the norm of the state that enters the layer, and the largest such ratio of
+                any text token. At least 0.
             heads, joint, mapped
                 The three forms of the bound for the last token (theory, section 9.6, Heads): a sum over heads, the
                 norm of the joint output matrix, and (9.4) for values that each head's output matrix has already
@@ -175,6 +216,10 @@ def removal(model: Model, *, family: Family | None = None) -> Iterator[RemovalRe
     With attention mass :math:`\alpha` on the image, the output o of one head and its output o' without image keys
     satisfy :math:`\|o - o'\| \le \alpha \max_{i \in image,\, j \in text} \|v_i - v_j\|` (9.4).
 
+    References
+    ----------
+    Theory, section 9.6 (docs/explanation/theory).
+
     Examples
     --------
     >>> import vlm
@@ -193,21 +238,21 @@ def removal(model: Model, *, family: Family | None = None) -> Iterator[RemovalRe
            11.48])
     """
     with attached(model, family) as engine:
-        output_matrix(engine, 0)
+        output_map(engine.parts.layers[0])
         record = RemovalRecord(engine, engine.parts.depth)
-        with engine.watch_attention(record.observe, record.finish):
+        # The layer's own hook comes after its attention; what ends a call is left to the observer of attention.
+        with (
+            engine.watch_attention(record.observe, record.finish),
+            engine.watch_layers(record.relate, lambda call: None),
+        ):
             yield record
 
 
-def output_matrix(engine: Engine, layer: int) -> Tensor:
+def output_matrix(engine: Engine, layer: int, device: torch.device) -> Tensor:
     """(width, heads * d) matrix that maps the heads' outputs of a layer to the residual stream, float64."""
-    projection = getattr(getattr(engine.parts.layers[layer], "self_attn", None), "o_proj", None)
-    if projection is None:
-        raise TypeError(
-            f"removal: expected an output matrix self_attn.o_proj in {type(engine.parts.layers[layer]).__name__}"
-        )
-    weight: Tensor = projection.weight.detach()
-    return weight.to(torch.float64)
+    module = engine.parts.layers[layer]
+    found = matrix_of(output_map(module), dtype=engine.parts.model.dtype, device=device_of(module) or device)
+    return found.to(device)
 
 
 def _sample(
@@ -221,11 +266,14 @@ def _sample(
     output: Tensor,
     head_norms: FloatArray,
     joint_norm: float,
-) -> dict[str, float]:
-    """One sample of one layer; query (heads, rows, d), key and value (key heads, keys, d)."""
+) -> tuple[dict[str, float], FloatArray]:
+    """One sample of one layer, and each text token's change.
+
+    query (heads, rows, d), key and value (key heads, keys, d).
+    """
     if not vision.any():
         names = ("ratio", "ratio_text", "change", "bound", "change_text", "bound_text", "heads", "joint", "mapped")
-        return dict.fromkeys(names, 0.0)
+        return dict.fromkeys(names, 0.0), np.zeros(int(text.sum()))
     heads = query.shape[0]
     key, value = (part.repeat_interleave(heads // part.shape[0], dim=0) for part in (key, value))
     scores = (query[:, text] @ key.transpose(1, 2)) * scaling  # (heads, text, keys)
@@ -247,7 +295,7 @@ def _sample(
     mapped = bounds.attention_removal_heads(alpha, np.broadcast_to(mapped_diameters, alpha.shape), np.ones(heads))
     least = np.minimum(np.minimum(summed, joint), mapped)
     moved_by = change.cpu().numpy()
-    return {
+    values = {
         "ratio": float(alpha[-1].mean()),
         "ratio_text": float(alpha.mean()),
         "change": float(moved_by[-1]),
@@ -258,6 +306,7 @@ def _sample(
         "joint": float(joint[-1]),
         "mapped": float(mapped[-1]),
     }
+    return values, moved_by
 
 
 def _by_head(output: Tensor, heads: int) -> Tensor:

@@ -43,8 +43,8 @@ class Noise(Displayed):
 
     References
     ----------
-    Meng et al. 2022, "Locating and Editing Factual Associations in GPT", arXiv 2202.05262 (noise of three standard
-    deviations on the subject's embeddings).
+    Meng et al. (2022), *Locating and Editing Factual Associations in GPT*, arXiv:2202.05262 (noise of three
+    standard deviations on the subject's embeddings).
 
     Examples
     --------
@@ -253,7 +253,7 @@ def trace(
 
     References
     ----------
-    Meng et al. 2022, "Locating and Editing Factual Associations in GPT", arXiv 2202.05262.
+    Meng et al. (2022), *Locating and Editing Factual Associations in GPT*, arXiv:2202.05262.
 
     Examples
     --------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 from redundancy import checks
 from vlm.engine.forward_call import Call
 from vlm.engine.hooks import attached
-from vlm.measure.records import GrowingRecord
+from vlm.measure.records import BatchedRecord
 from vlm.models.families import Family
 from vlm.models.types import Model
 from vlm.table import Table
@@ -25,7 +26,7 @@ _BLOCK = 2**17
 
 
 @dataclass(eq=False, repr=False)
-class ProbeRecord(GrowingRecord):
+class ProbeRecord(BatchedRecord):
     """The distances that :func:`vlm.probe` measured; grows by one entry per forward call.
 
     Call the model once per prompt. Under `generate`, the call that reads the prompt is recorded and cached decoding
@@ -64,15 +65,11 @@ class ProbeRecord(GrowingRecord):
 
     thresholds: tuple[float, ...]
     depth: int
+    _sample_axis: ClassVar[int] = 1  # after the layers
     _done: list[Tensor] = field(default_factory=list)
     _rows: list[Tensor] = field(default_factory=list)
     _first: Tensor | None = None
     _last: tuple[Tensor, Tensor] | None = None
-
-    @property
-    def samples(self) -> int:
-        """Number of samples (rows of all batches) recorded."""
-        return sum(part.shape[1] for part in self._done)
 
     @torch.no_grad()
     def observe(self, call: Call, layer: int, before: Tensor, after: Tensor) -> None:
@@ -194,7 +191,8 @@ def probe(
 
     References
     ----------
-    *Skip-It? Theoretical Conditions for Layer Skipping in Vision-Language Models*, 2025, arXiv 2509.25584.
+    Hartman et al. (2025), *Skip-It? Theoretical Conditions for Layer Skipping in Vision-Language Models*,
+    arXiv:2509.25584.
 
     Examples
     --------

@@ -22,6 +22,8 @@ from vlm.engine.last_token import last_logits, last_tokens
 from vlm.engine.skipping import skipping
 from vlm.measure.secant_gains import KINDS, Gains, Kind, secants, stacked_norm
 from vlm.models.families import Family
+from vlm.models.linear_maps import matrix_of
+from vlm.models.precision import wide
 from vlm.models.types import Model
 from vlm.plans.plan import SkipPlan
 from vlm.table import Table
@@ -207,6 +209,10 @@ def consequences(
     :math:`\beta_l`, :math:`f_m` are measured in the full run and whose Lipschitz factors are the gains (theory,
     section 9.7).
 
+    References
+    ----------
+    Theory, section 9.7 (docs/explanation/theory).
+
     Examples
     --------
     >>> import vlm
@@ -288,12 +294,12 @@ def _run(
 
     def rewrite(call: Call, state: int, value: Tensor) -> Tensor:
         calls[:] = [call]
-        states.append(value.to(torch.float64))
-        return value if given is None else given[state].to(value.dtype)
+        states.append(wide(value))
+        return value if given is None else given[state].to(value)
 
     with skipping(engine.parts.model, plan, family=engine.parts.family), engine.rewrite_states(rewrite):
         logits = last_logits(engine.parts.model, batch)
-    return states, logits, calls[0]
+    return states, logits, calls[0].measurable()
 
 
 def _full_run(engine: Engine, batch: Mapping[str, Tensor]) -> _FullRun:
@@ -307,7 +313,8 @@ def _full_run(engine: Engine, batch: Mapping[str, Tensor]) -> _FullRun:
 def _measure(engine: Engine, batch: Mapping[str, Tensor], runs: Sequence[tuple[Kind, int]]) -> dict[str, NDArray[Any]]:
     """Everything that one batch contributes, each array (samples, ...)."""
     full = _full_run(engine, batch)
-    diameter = _diameter(engine.parts.model.get_output_embeddings().weight)
+    head = engine.parts.model.get_output_embeddings()
+    diameter = _diameter(matrix_of(head, dtype=_norm_dtype(engine), device=engine.parts.model.device))
     changes, gains = zip(*(_change(engine, batch, full, kind, k, diameter) for kind, k in runs), strict=True)
     out = {name: torch.stack([change[name] for change in changes], dim=1) for name in changes[0]}
     top = full.logits.topk(2, dim=-1).values
@@ -330,8 +337,9 @@ def _change(
         mixed, _, _ = _run(engine, batch, "none", inputs)
     delta = logits - full.logits
     rows, last = torch.arange(len(vision), device=vision.device), last_tokens(full.call.real)
-    ends = [engine.parts.norm(s[-1][rows, last].to(_norm_dtype(engine))) for s in (full.states, states)]
-    gap = (ends[0].to(torch.float64) - ends[1].to(torch.float64)).norm(dim=1)
+    device, dtype = engine.parts.model.device, _norm_dtype(engine)
+    ends = [wide(engine.parts.norm(s[-1][rows, last].to(device, dtype))) for s in (full.states, states)]
+    gap = (ends[0] - ends[1]).norm(dim=1)
     change = {
         "error": stacked_norm(full.states[-1] - states[-1], text),
         "omega": delta.amax(dim=1) - delta.amin(dim=1),
@@ -388,7 +396,6 @@ def _predicted(kind: Kind, k: int, measured: Mapping[str, FloatArray], gains: Ga
 
 def _diameter(rows: Tensor) -> float:
     """Largest distance between two unembedding rows; for large vocabularies an upper bound: twice their radius."""
-    rows = rows.detach().to(torch.float64)
     if len(rows) <= _LARGEST_EXACT:
         return float(torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist").max())
     return 2.0 * float((rows - rows.mean(dim=0)).norm(dim=1).max())

@@ -228,8 +228,8 @@ def lens(model: Model, *, top: int = 5, family: Family | None = None) -> Iterato
 
     References
     ----------
-    nostalgebraist 2020, "interpreting GPT: the logit lens" (LessWrong); Neo et al. 2024, "Towards Interpreting Visual
-    Information Processing in Vision-Language Models", arXiv 2410.07149 (on image tokens).
+    nostalgebraist (2020), *Interpreting GPT: the logit lens*; Neo et al. (2024), *Towards Interpreting Visual
+    Information Processing in Vision-Language Models*, arXiv:2410.07149 (on image tokens).
 
     Examples
     --------
@@ -248,7 +248,7 @@ def lens(model: Model, *, top: int = 5, family: Family | None = None) -> Iterato
     head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
     if head is None:
         raise TypeError(f"model: expected a model with an output matrix (lm_head), got {type(model).__name__}")
-    vocabulary = head.weight.shape[0]
+    vocabulary = getattr(head, "out_features", None) or head.weight.shape[0]
     if not 1 <= top <= vocabulary:
         raise ValueError(f"top: expected a number of tokens in 1..{vocabulary}, got {top}")
     with attached(model, family) as engine:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from redundancy.array_types import FloatArray
 from redundancy.display import Displayed, plain
+from vlm.measure.attention_reading import Heads, TextTokens
 from vlm.table import Table
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @runtime_checkable
@@ -41,7 +45,18 @@ class AttentionMeasurement(Protocol):
     """
 
     def ratios(self) -> FloatArray:
-        """Visual attention ratio, shape (samples, layers, heads), in [0, 1]."""
+        """Visual attention ratio of the answer token, shape (samples, layers, heads), in [0, 1]."""
+
+    def reading(self, *, tokens: TextTokens, heads: Heads) -> FloatArray:
+        """The ratio that is judged, shape (samples, layers); a ValueError if those tokens were not measured."""
+
+
+@runtime_checkable
+class EffectMeasurement(Protocol):
+    """Relative effects of removing the image, as :func:`vlm.decide` reads them; :class:`vlm.RemovalRecord` is one."""
+
+    def effects(self, *, tokens: TextTokens) -> FloatArray:
+        """Change of attention output over the norm of the state, shape (samples, layers), at least 0."""
 
 
 def check_distances(record: object, name: str = "record") -> None:
@@ -58,6 +73,15 @@ def check_attention(record: object, name: str = "attention") -> None:
     if not isinstance(record, AttentionMeasurement):
         raise TypeError(
             f"{name}: expected visual attention ratios (the record of vlm.attention), got {type(record).__name__}"
+            f"{_hint(record)}"
+        )
+
+
+def check_effects(record: object, name: str = "removal") -> None:
+    """Raise a TypeError that names the argument unless `record` holds effects of removing the image."""
+    if not isinstance(record, EffectMeasurement):
+        raise TypeError(
+            f"{name}: expected effects of removing the image (the record of vlm.removal), got {type(record).__name__}"
             f"{_hint(record)}"
         )
 
@@ -97,3 +121,15 @@ class GrowingRecord(Displayed, ABC):
         """Settings, number of samples and, once something was recorded, the measured values, as JSON can hold them."""
         measured = self._measured() if self.samples else {}
         return {"samples": self.samples, **super().to_dict(), **plain(measured)}
+
+
+class BatchedRecord(GrowingRecord):
+    """A record that keeps one tensor of each call, with the samples along one axis."""
+
+    _done: list[Tensor]
+    _sample_axis: ClassVar[int] = 0
+
+    @property
+    def samples(self) -> int:
+        """Number of samples (rows of all batches) recorded."""
+        return sum(part.shape[self._sample_axis] for part in self._done)

@@ -9,6 +9,7 @@ from torch import nn
 from transformers import AttentionInterface
 
 from vlm.models.families import Anatomy
+from vlm.models.layer_parts import find_attention
 from vlm.models.transformers_internals import with_attention_implementation
 from vlm.models.types import Forward
 
@@ -18,18 +19,11 @@ def is_flash(implementation: str) -> bool:
     return "flash" in implementation
 
 
-def attention_module(layer: nn.Module) -> nn.Module:
-    """The attention module of a decoder layer."""
-    module = getattr(layer, "self_attn", None)
-    if not isinstance(module, nn.Module):
-        raise TypeError(f"{type(layer).__name__}: expected an attention module .self_attn, found none")
-    return module
-
-
 def attention_function(parts: Anatomy, implementation: str) -> Forward:
     """The function that the decoder's layers call under an attention implementation."""
-    check_attention(implementation)
-    home = sys.modules[type(attention_module(parts.layers[0])).__module__]
+    check_implementation(implementation)
+    attentions = [module for layer in parts.layers if (module := find_attention(layer)) is not None]
+    home = sys.modules[type(attentions[0]).__module__] if attentions else None
     default = getattr(home, "eager_attention_forward", None)
     function = AttentionInterface().get_interface(implementation, default)
     if function is None:
@@ -37,8 +31,13 @@ def attention_function(parts: Anatomy, implementation: str) -> Forward:
     return _called_by_name(function, implementation) if is_flash(implementation) else function
 
 
-def check_attention(implementation: str) -> None:
+def check_implementation(implementation: str) -> None:
     """Refuse attention implementations whose masks are of another kind."""
+    if implementation.startswith("paged"):
+        raise NotImplementedError(
+            f"attention implementation {implementation!r}: continuous batching is running on this model, which neither "
+            "plans nor measurements support; stop its manager, or use generate on padded batches"
+        )
     if implementation not in ("eager", "sdpa") and not is_flash(implementation):
         raise NotImplementedError(
             f"attention implementation {implementation!r} is not supported; load the model with "

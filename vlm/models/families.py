@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from dataclasses import dataclass
 from operator import attrgetter
@@ -11,7 +10,9 @@ from typing import Any, cast
 from torch import nn
 
 from redundancy.display import Displayed
+from vlm.models.layer_parts import find_attention, parameters_of
 from vlm.models.types import Model
+from vlm.models.wrappers import unwrapped
 
 
 @dataclass(frozen=True, repr=False)
@@ -28,6 +29,8 @@ class Family(Displayed):
         The language model, which has `.layers` and `.norm`.
     projector : str
         The module that maps image features to token states; "" if not known.
+    norm : str
+        The norm after the last layer; "" for the decoder's own `.norm`.
 
     See Also
     --------
@@ -45,6 +48,7 @@ class Family(Displayed):
     inner: str = "model"
     decoder: str = "model.language_model"
     projector: str = "model.multi_modal_projector"
+    norm: str = ""
 
 
 FAMILIES = (
@@ -63,6 +67,17 @@ FAMILIES = (
     Family("deepseek_vl_hybrid", projector="model.aligner"),
     Family("idefics3", decoder="model.text_model", projector="model.connector"),
     Family("smolvlm", decoder="model.text_model", projector="model.connector"),
+    Family("aria"),
+    Family("idefics2", decoder="model.text_model", projector="model.connector"),
+    Family("llava_next_video"),
+    Family("video_llava"),
+    Family("janus", projector="model.aligner"),
+    Family("ovis2", projector="model.visual_embeddings_table"),
+    Family("qwen3_vl_moe", projector="model.visual.merger"),
+    Family("glm4v", projector="model.visual.merger"),
+    Family("glm4v_moe", projector="model.visual.merger"),
+    Family("cohere2_vision"),
+    Family("aya_vision"),
     Family("llama4", inner="", decoder="language_model.model", projector="multi_modal_projector"),
 )
 """Families whose exactness is tested.
@@ -132,56 +147,177 @@ def anatomy(model: Model | nn.Module, family: Family | None = None) -> Anatomy:
     TypeError
         The model is not a vision-language model; the message says how to declare one.
     """
+    model = unwrapped(model)
     config = getattr(model, "config", None)
     kind = getattr(config, "model_type", None)
     if not isinstance(model, nn.Module) or config is None:
         raise TypeError(f"model: expected a vision-language model, got {type(model).__name__} without a config")
-    if family is None:
-        family = next((f for f in FAMILIES if f.name == kind), None) or discover(model)
+    declared = family or next((f for f in FAMILIES if f.name == kind), None)
+    if declared is not None and family is None and not _fits(model, declared):
+        # A model without its head has the same type and other paths.
+        declared = search(model)
+    family = declared or discover(model)
     try:
         inner, decoder = part(model, family.inner), part(model, family.decoder)
-        layers, norm = tuple(decoder.layers), decoder.norm
+        layers, norm = tuple(decoder.layers), part(model, family.norm) if family.norm else decoder.norm
     except AttributeError as error:
         raise TypeError(
             f"model: expected {family.inner!r} and {family.decoder!r} with .layers and .norm in "
             f"{type(model).__name__}, but {error}; pass a family= with the right paths"
         ) from error
+    _refuse_duplicates(layers)
     return Anatomy(family, cast(Model, model), inner, decoder, layers, norm, _placeholders(config))
 
 
-def part(model: nn.Module, path: str) -> Any:
+def _fits(model: nn.Module, family: Family) -> bool:
+    try:
+        return bool(part(model, family.inner) and part(model, family.decoder).layers)
+    except AttributeError:
+        return False
+
+
+def _refuse_duplicates(layers: tuple[nn.Module, ...]) -> None:
+    """Refuse a module that stands at several depths: it has one forward, one set of hooks and one part of the cache."""
+    first: dict[int, int] = {}
+    for index, layer in enumerate(layers):
+        if first.setdefault(id(layer), index) != index:
+            raise ValueError(
+                f"model: decoder layers {first[id(layer)]} and {index} are one and the same module, so that they "
+                "cannot be told apart; give each layer a module of its own (copy.deepcopy, with a layer_idx of its own)"
+            )
+
+
+def part(model: Any, path: str) -> Any:
     """The module at an attribute path, "" being the model itself."""
     return attrgetter(path)(model) if path else model
 
 
 def discover(model: nn.Module) -> Family:
-    """Search a model of an unknown family for its decoder and for the module around it that takes images.
+    """Search a model of an unknown family, as :func:`search`, and warn of what was found."""
+    family = search(model)
+    where = f"inner={family.inner!r}, decoder={family.decoder!r}" + (f", norm={family.norm!r}" if family.norm else "")
+    warnings.warn(
+        f"family {family.name!r} is not among the tested ones; taking {type(part(model, family.inner)).__name__} at "
+        f"inner={family.inner!r} and the decoder at decoder={family.decoder!r}. Run `python -m vlm check` on it, "
+        f"or say so yourself with family=vlm.Family({family.name!r}, {where})",
+        stacklevel=3,
+    )
+    return family
+
+
+def search(model: nn.Module) -> Family:
+    """Search a model for its decoder and for the module around it that takes images.
 
     Raises
     ------
     TypeError
-        There is not exactly one decoder, or no module around it that takes both `input_ids` and `pixel_values`.
+        There is not exactly one decoder, or no module around it that takes both `input_ids` and `pixel_values`; the
+        message names the nearest candidate and what it lacks.
     """
-    kind = getattr(model.config, "model_type", type(model).__name__)
-    decoders = [name for name, module in model.named_modules() if _is_decoder(module)]
-    prefixes = decoders[0].split(".")[:-1] if len(decoders) == 1 else []
-    around = [".".join(prefixes[:end]) for end in range(len(prefixes), -1, -1)] if decoders else []
-    inner = next((p for p in around if {"input_ids", "pixel_values"} <= _arguments(part(model, p))), None)
-    if len(decoders) != 1 or inner is None:
-        raise TypeError(
-            f"model: expected a vision-language model of a known family ({', '.join(f.name for f in FAMILIES)}), got "
-            f"{type(model).__name__} of type {kind!r}; found decoders with .layers and .norm at {decoders or 'none'}, "
-            "and no module around a single one that takes input_ids and pixel_values. If it has image tokens in its "
-            "sequence, declare it: family=vlm.Family(name, inner='model', decoder='model.language_model')"
+    kind = str(getattr(model.config, "model_type", type(model).__name__))
+    candidates = [_candidate(model, name, module) for name, module in model.named_modules() if _stack(module)]
+    decoders = [found for found in candidates if not found.lacks]
+    # A draft or a helper network may be a decoder too: the one inside the other modules is not it.
+    around = [found for found in decoders if found.inner is not None]
+    if len(around) == 1:
+        return Family(kind, str(around[0].inner), around[0].name, projector="", norm=around[0].norm)
+    if len(decoders) > 1 or len(around) > 1:
+        nearest = f"several decoders, {', '.join(repr(found.name) for found in decoders)}: say which with family="
+    elif candidates:
+        best = min(candidates, key=lambda found: (_TAKES_TEXT in found.lacks, len(found.missing()), -found.depth))
+        nearest = (
+            f"nearest is {best.name!r} ({best.kind}, {best.depth} layers), which lacks {' and '.join(best.missing())}"
         )
-    family = Family(str(kind), inner, decoders[0], projector="")
-    warnings.warn(
-        f"family {kind!r} is not among the tested ones; taking {type(part(model, inner)).__name__} at inner={inner!r} "
-        f"and the decoder at decoder={decoders[0]!r}. Check a plan against an early layer of your own, or say so "
-        f"yourself with family=vlm.Family({str(kind)!r}, inner={inner!r}, decoder={decoders[0]!r})",
-        stacklevel=2,
+    else:
+        nearest = "no module with a list of layers"
+    raise TypeError(
+        f"model: expected a vision-language model whose decoder runs over image and text tokens in one sequence, got "
+        f"{type(model).__name__} of type {kind!r}; {nearest}. If it has image tokens in its sequence, declare it: "
+        "family=vlm.Family(name, inner='model', decoder='model.language_model', norm='model.language_model.norm')"
     )
-    return family
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A module with a list of layers, and what it lacks to be the decoder of a vision-language model."""
+
+    name: str
+    kind: str
+    depth: int
+    norm: str
+    inner: str | None
+    lacks: tuple[str, ...]
+
+    def missing(self) -> tuple[str, ...]:
+        outside = "a module around it that takes input_ids and pixel_values"
+        return self.lacks + (() if self.inner is not None else (outside,))
+
+
+def _candidate(model: nn.Module, name: str, module: nn.Module) -> _Candidate:
+    lacks = []
+    layers = _stack(module)
+    assert layers is not None
+    if not isinstance(getattr(module, "layers", None), nn.ModuleList):
+        lacks.append("an attribute .layers")
+    norm = next((n for n in _NORMS if isinstance(getattr(module, n, None), nn.Module)), None)
+    if norm is None:
+        lacks.append("a final norm (.norm; say where it is with Family(norm=...))")
+    crossing = [index for index, layer in enumerate(layers) if _crosses(layer)]
+    without = [i for i, layer in enumerate(layers) if i not in crossing and find_attention(layer) is None]
+    if without:
+        kinds = sorted({type(layers[index]).__name__ for index in without})
+        parts = sorted({child for index in without for child, _ in layers[index].named_children()})
+        which = f"{', '.join(kinds)} with {', '.join(parts[:4])}"
+        lacks.append(f"attention in layers {_some(without)} ({which}), which keep a state of another kind")
+    if crossing:
+        lacks.append(
+            f"image tokens in its sequence: layers {_some(crossing)} reach the image by cross-attention, so there is "
+            "nothing to skip"
+        )
+    if not {"input_ids", "inputs_embeds"} <= parameters_of(module):
+        lacks.append(_TAKES_TEXT)
+    prefixes = name.split(".")[:-1]
+    outer = [".".join(prefixes[:end]) for end in range(len(prefixes), -1, -1)] if name else []
+    inner = next((p for p in outer if _takes_images(part(model, p))), None)
+    where = "" if norm in (None, "norm") else f"{name}.{norm}"
+    return _Candidate(name, type(module).__name__, len(layers), where, inner, tuple(lacks))
+
+
+_TAKES_TEXT = "a forward that takes input_ids and inputs_embeds"
+
+
+def _takes_images(module: nn.Module) -> bool:
+    names = parameters_of(module)
+    return "input_ids" in names and bool({"pixel_values", "pixel_values_images"} & names)
+
+
+# Names of the norm after the last layer.
+_NORMS = ("norm", "final_layernorm", "final_layer_norm", "embedding_norm", "ln_f")
+
+
+def _stack(module: nn.Module) -> nn.ModuleList | None:
+    """The list of layers of a module, None if it has none."""
+    for name in ("layers", "h", "blocks", "block", "layer"):
+        layers = getattr(module, name, None)
+        if isinstance(layers, nn.ModuleList) and len(layers):
+            return layers
+    return None
+
+
+def _crosses(layer: nn.Module) -> bool:
+    return any("cross" in name for name, _ in layer.named_children())
+
+
+def _some(numbers: list[int]) -> str:
+    return ", ".join(map(str, numbers[:4])) + (", ..." if len(numbers) > 4 else "")
+
+
+def generates_inside(parts: Anatomy) -> bool:
+    """Whether generation runs in a module between the one that takes images and the decoder (BLIP-2)."""
+    around = parts.family.decoder.rpartition(".")[0]
+    between = part(parts.model, around)
+    own = type(parts.model).__dict__.get("generate")
+    return bool(around) and hasattr(between, "generate") and between is not parts.model and own is not None
 
 
 def exact_length(config: Any, layers: frozenset[int]) -> int | None:
@@ -194,20 +330,6 @@ def exact_length(config: Any, layers: frozenset[int]) -> int | None:
     if not getattr(config, "attn_temperature_tuning", False) or rotary is None:
         return None
     return int(config.floor_scale) - 1 if any(not rotary[layer] for layer in layers) else None
-
-
-def _is_decoder(module: nn.Module) -> bool:
-    layers = getattr(module, "layers", None)
-    return (
-        isinstance(layers, nn.ModuleList)
-        and isinstance(getattr(module, "norm", None), nn.Module)
-        and {"input_ids", "inputs_embeds"} <= _arguments(module)
-        and all(isinstance(getattr(layer, "self_attn", None), nn.Module) for layer in layers)
-    )
-
-
-def _arguments(module: nn.Module) -> set[str]:
-    return set(inspect.signature(module.forward).parameters)
 
 
 def _placeholders(config: Any) -> frozenset[int]:

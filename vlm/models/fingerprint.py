@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
-from vlm.models.loading import EMBEDDED
+from vlm.models.loading import model_source
 from vlm.models.transformers_internals import commit_of
 from vlm.models.types import Model
 
@@ -37,13 +38,33 @@ def model_identity(name: str, revision: str | None = None) -> str:
     >>> model_identity("tiny")
     'digest 2ab74c45aab8'
     """
-    folder = Path(EMBEDDED.get(name, name)).expanduser()
-    if folder.is_dir():
-        return f"digest {folder_digest(folder)}"
+    source = model_source(name)
+    if isinstance(source, Path):
+        return f"digest {folder_digest(source)}"
+    return f"commit {commit_of(model_config(name, revision)) or 'unknown'}"
+
+
+def model_config(name: str, revision: str | None = None) -> Any:
+    """The configuration that a model name stands for, as transformers reads it; errors in one line.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        No such folder, or a folder or hub id without a configuration that transformers knows.
+    OSError
+        The hub does not know the id, or cannot be reached.
+    """
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(name, revision=revision or "main", trust_remote_code=False)
-    return f"commit {commit_of(config) or 'unknown'}"
+    source = model_source(name)
+    try:
+        return AutoConfig.from_pretrained(source, revision=revision or "main", trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())
+        kind: type[Exception] = OSError if isinstance(error, OSError) and not isinstance(source, Path) else ValueError
+        raise kind(
+            f"model: expected tiny, a folder or a hub id with a configuration, got {name!r}: {reason[:300]}"
+        ) from None
 
 
 def folder_digest(folder: Path) -> str:

@@ -11,6 +11,8 @@ from vlm.models.types import Model
 Batch = dict[str, Tensor]
 # Image tokens of one image in the LLaVA-like random models.
 PATCHES = 9
+# Families whose images are grids of patches.
+_ON_A_GRID = ("qwen", "glm4v")
 _ALONG_THE_SEQUENCE = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids")
 
 
@@ -32,21 +34,24 @@ def _image_arguments(model: Model, images: list[int], generator: torch.Generator
     def noise(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator)
 
-    if kind in ("llava_next", "llava_onevision"):
+    if kind == "video_llava":
+        return {"pixel_values_images": noise(total, 3, 12, 12)}
+    if kind in ("llava_next", "llava_onevision", "llava_next_video"):
         return {"pixel_values": noise(total, 5, 3, 12, 12), "image_sizes": torch.tensor([[24, 24]] * total)}
-    if kind.startswith("qwen"):
+    if kind.startswith(_ON_A_GRID):
         return {"pixel_values": noise(16 * total, 96), "image_grid_thw": torch.tensor([[1, 4, 4]] * total)}
-    if kind in ("idefics3", "smolvlm"):
+    if kind in ("idefics2", "idefics3", "smolvlm"):
         # Rows with fewer images are filled with empty ones.
-        pixels = torch.zeros(len(images), max(images), 3, 16, 16)
+        size = 12 if kind == "idefics2" else 16
+        pixels = torch.zeros(len(images), max(images), 3, size, size)
         for row, count in enumerate(images):
-            pixels[row, :count] = noise(count, 3, 16, 16)
+            pixels[row, :count] = noise(count, 3, size, size)
         return {"pixel_values": pixels}
     if kind == "mistral3":
         return {"pixel_values": noise(total, 3, 16, 16), "image_sizes": torch.tensor([[16, 16]] * total)}
     if kind == "deepseek_vl_hybrid":
         return {"pixel_values": noise(total, 3, 12, 12), "high_res_pixel_values": noise(total, 3, 16, 16)}
-    side = 16 if kind in ("internvl", "gemma3", "llama4") else 12
+    side = 16 if kind in ("internvl", "gemma3", "llama4", "ovis2", "cohere2_vision", "aya_vision") else 12
     return {"pixel_values": noise(total, 3, side, side)}
 
 
@@ -84,7 +89,7 @@ def batch_for(
 
 def _token_types(model: Model, ids: Tensor) -> Batch:
     kind = model.config.model_type
-    if kind.startswith("qwen"):
+    if kind.startswith(_ON_A_GRID):
         return {"mm_token_type_ids": (ids == IMAGE).to(torch.int32)}
     if kind == "gemma3":
         return {"token_type_ids": (ids == IMAGE).to(torch.int64)}
@@ -105,7 +110,7 @@ def lengthened(model: Model, batch: Batch, sequences: Tensor) -> Batch:
     return out
 
 
-def row_of(model: Model, batch: Batch, images: tuple[int, ...], row: int) -> Batch:
+def single_row(model: Model, batch: Batch, images: tuple[int, ...], row: int) -> Batch:
     """One row of a batch as its own batch, without padding."""
     real = batch["attention_mask"][row].bool()
     along = {name: value[row : row + 1, real] for name, value in batch.items() if name in _ALONG_THE_SEQUENCE}
@@ -114,6 +119,9 @@ def row_of(model: Model, batch: Batch, images: tuple[int, ...], row: int) -> Bat
 
 def images_of(batch: Batch, images: tuple[int, ...], row: int, start: int, count: int) -> Batch:
     """Image arguments of images start..start+count-1 of one row; `images` are the numbers of images of all rows."""
+    if "pixel_values_images" in batch:
+        first = sum(images[:row]) + start
+        return {"pixel_values_images": batch["pixel_values_images"][first : first + count]} if count else {}
     if not count or "pixel_values" not in batch:
         return {}
     pixels, first = batch["pixel_values"], sum(images[:row]) + start

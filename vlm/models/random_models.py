@@ -6,6 +6,7 @@ They check without a download that skipping is exact for a family: see :mod:`vlm
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import transformers as hf
@@ -32,7 +33,7 @@ _TOWER = dict(hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_att
 
 def _text(config: str, layers: int, width: int, **more: object) -> hf.PreTrainedConfig:
     sizes = dict(hidden_size=width, intermediate_size=2 * width, num_hidden_layers=layers)
-    return getattr(hf, config)(**_TEXT, **sizes, **more)
+    return getattr(hf, config)(**_TEXT | sizes | more)
 
 
 def _rotary(width: int) -> dict[str, object]:
@@ -47,12 +48,49 @@ def _siglip(image_size: int = 12, **more: object) -> hf.PreTrainedConfig:
     return hf.SiglipVisionConfig(**_TOWER, image_size=image_size, patch_size=4, **more)
 
 
+# What the text models of LLaVA below need beyond the common sizes.
+_LATENT: dict[str, object] = dict(
+    num_key_value_heads=4, kv_lora_rank=8, q_lora_rank=8, qk_rope_head_dim=4, qk_nope_head_dim=4, v_head_dim=8
+)
+_EXPERTS: dict[str, object] = dict(num_experts_per_tok=2, moe_intermediate_size=16)
+_TEXT_OPTIONS: dict[str, dict[str, object]] = {
+    "MistralConfig": {"sliding_window": None},
+    "MiniMaxM2Config": dict(head_dim=8, num_local_experts=2, num_experts_per_tok=1),
+    "DeepseekV2Config": _LATENT | _EXPERTS | dict(n_routed_experts=4, first_k_dense_replace=1, n_group=1, topk_group=1),
+    "DeepseekV3Config": _LATENT | _EXPERTS | dict(n_routed_experts=4, first_k_dense_replace=1, n_group=1, topk_group=1),
+    "Qwen2MoeConfig": _EXPERTS | dict(num_experts=4, shared_expert_intermediate_size=32),
+    "Qwen3MoeConfig": _EXPERTS | dict(num_experts=4, head_dim=8),
+    "MixtralConfig": dict(num_local_experts=4, num_experts_per_tok=2, head_dim=8),
+    "GraniteMoeConfig": dict(num_local_experts=4, num_experts_per_tok=2),
+    "GraniteConfig": dict(residual_multiplier=0.5, attention_multiplier=0.3),
+    "Gemma2Config": dict(head_dim=8, query_pre_attn_scalar=8, sliding_window=4096),
+    "Cohere2Config": dict(sliding_window=4096),
+    "Olmo3Config": dict(sliding_window=4096),
+    "Exaone4Config": dict(sliding_window=4096),
+    "StableLmConfig": dict(use_parallel_residual=True),
+    "Phi3Config": dict(sliding_window=None),
+    "GlmConfig": dict(head_dim=8),
+    "Glm4Config": dict(head_dim=8),
+    "HeliumConfig": dict(head_dim=8),
+    "Qwen3Config": dict(head_dim=8),
+}
+TEXT_MODELS = (
+    *("CohereConfig", "Cohere2Config", "StableLmConfig"),  # parallel branches
+    *("Olmo2Config", "Olmo3Config", "Exaone4Config"),  # norms after the branches
+    *("Gemma2Config", "Glm4Config"),  # norms before and after
+    *("OlmoConfig", "NemotronConfig", "Starcoder2Config", "ApertusConfig"),  # norms without weights, with biases
+    *("DeepseekV2Config", "DeepseekV3Config"),  # latent attention
+    *("Phi3Config", "GlmConfig"),  # fused projections
+    *("GraniteConfig", "GraniteMoeConfig", "HeliumConfig", "Qwen3Config", "BitNetConfig"),
+    *("MixtralConfig", "Qwen2MoeConfig", "Qwen3MoeConfig"),  # experts
+)
+"""Text models of LLaVA whose layers are built in other ways than Llama's; names of their configurations."""
+
+
 def _llava(layers: int, width: int, text: str = "LlamaConfig") -> hf.PreTrainedConfig:
-    per_config: dict[str, dict[str, object]] = {
-        "MistralConfig": {"sliding_window": None},
-        "MiniMaxM2Config": dict(head_dim=width // 4, num_local_experts=2, num_experts_per_tok=1),
-    }
-    more = per_config.get(text, {})
+    more = dict(_TEXT_OPTIONS.get(text, {}))
+    if "head_dim" in more:
+        more["head_dim"] = width // 4
     return hf.LlavaConfig(
         text_config=_text(text, layers, width, **more), vision_config=_clip(), image_token_index=IMAGE
     )
@@ -206,6 +244,117 @@ def _llama4(layers: int, width: int) -> hf.PreTrainedConfig:
     return hf.Llama4Config(text_config=text, vision_config=tower, image_token_index=IMAGE)
 
 
+_GRID = dict(depth=2, num_heads=2, patch_size=4, in_channels=3, spatial_merge_size=2, temporal_patch_size=2)
+_GRID |= dict(hidden_size=16, intermediate_size=32)
+_GRID_IDS = dict(image_token_id=IMAGE, video_token_id=6)
+
+
+def _aria(layers: int, width: int) -> hf.PreTrainedConfig:
+    experts = dict(moe_num_experts=4, moe_topk=2, moe_num_shared_experts=1)
+    return hf.AriaConfig(
+        text_config=_text("AriaTextConfig", layers, width, **experts, intermediate_size=32),
+        vision_config=hf.Idefics3VisionConfig(**_TOWER, image_size=12, patch_size=4),
+        image_token_index=IMAGE,
+        projector_patch_to_query_dict={9: 4},
+    )
+
+
+def _idefics2(layers: int, width: int) -> hf.PreTrainedConfig:
+    parts = hf.Idefics2Config.sub_configs
+    resampler = dict(resampler_n_latents=4, resampler_depth=1, resampler_n_heads=2, num_key_value_heads=1)
+    return hf.Idefics2Config(
+        text_config=_text("MistralConfig", layers, width, sliding_window=None),
+        vision_config=parts["vision_config"](**_TOWER, image_size=12, patch_size=4),
+        perceiver_config=parts["perceiver_config"](hidden_size=width, **resampler, resampler_head_dim=8),
+        image_token_id=IMAGE,
+    )
+
+
+def _llava_next_video(layers: int, width: int) -> hf.PreTrainedConfig:
+    return hf.LlavaNextVideoConfig(
+        text_config=_text("LlamaConfig", layers, width),
+        vision_config=_clip(),
+        image_token_index=IMAGE,
+        video_token_index=6,
+        image_grid_pinpoints=[[12, 24], [24, 12], [24, 24]],
+    )
+
+
+def _video_llava(layers: int, width: int) -> hf.PreTrainedConfig:
+    ids = dict(image_token_index=IMAGE, video_token_index=6)
+    return hf.VideoLlavaConfig(text_config=_text("LlamaConfig", layers, width), vision_config=_clip(), **ids)
+
+
+def _janus(layers: int, width: int) -> hf.PreTrainedConfig:
+    parts = hf.JanusConfig.sub_configs
+    tower = {name: size for name, size in _TOWER.items() if name != "intermediate_size"}
+    codes = dict(embed_dim=4, num_embeddings=8, base_channels=32, channel_multiplier=[1, 1], num_res_blocks=1)
+    return hf.JanusConfig(
+        text_config=_text("LlamaConfig", layers, width),
+        vision_config=parts["vision_config"](
+            **tower, image_size=12, patch_size=4, projection_dim=width, mlp_ratio=2.0, num_image_tokens=9
+        ),
+        vq_config=parts["vq_config"](**codes, num_patches=3, projection_dim=width, image_token_embed_dim=width),
+        image_token_id=IMAGE,
+    )
+
+
+def _ovis2(layers: int, width: int) -> hf.PreTrainedConfig:
+    tower = hf.Ovis2Config.sub_configs["vision_config"](
+        **_TOWER, image_size=16, patch_size=4, vocab_size=20, hidden_stride=2, num_visual_indicator_tokens=3
+    )
+    sizes = dict(vocab_size=VOCABULARY, hidden_size=width, visual_indicator_token_ids=[3, 4, 5])
+    return hf.Ovis2Config(
+        text_config=_text("Qwen2Config", layers, width), vision_config=tower, image_token_id=IMAGE, **sizes
+    )
+
+
+def _grid(name: str, layers: int, width: int, *, tower: dict[str, object], **more: object) -> hf.PreTrainedConfig:
+    config = getattr(hf, f"{name}Config")
+    return config(
+        text_config=_text(
+            f"{name}TextConfig", layers, width, rope_parameters=_rotary(width) | {"partial_rotary_factor": 1.0}, **more
+        ),
+        vision_config=config.sub_configs["vision_config"](**_GRID, out_hidden_size=width, **tower),
+        **_GRID_IDS,
+    )
+
+
+def _qwen3_vl_moe(layers: int, width: int) -> hf.PreTrainedConfig:
+    tower: dict[str, object] = dict(num_position_embeddings=16, deepstack_visual_indexes=[0, 1])
+    experts = dict(num_experts=4, num_experts_per_tok=2, moe_intermediate_size=16, head_dim=width // 4)
+    return _grid("Qwen3VLMoe", layers, width, tower=tower, **experts)
+
+
+def _glm4v(layers: int, width: int) -> hf.PreTrainedConfig:
+    return _grid("Glm4v", layers, width, tower=dict(image_size=16))
+
+
+def _glm4v_moe(layers: int, width: int) -> hf.PreTrainedConfig:
+    experts = dict(n_routed_experts=4, num_experts_per_tok=2, moe_intermediate_size=16, n_group=1, topk_group=1)
+    more = dict(head_dim=width // 4, first_k_dense_replace=1)
+    return _grid("Glm4vMoe", layers, width, tower=dict(image_size=16), **experts, **more)
+
+
+def _cohere2_vision(layers: int, width: int) -> hf.PreTrainedConfig:
+    return hf.Cohere2VisionConfig(
+        text_config=_text("Cohere2Config", layers, width, sliding_window=9),
+        vision_config=_siglip(16),
+        image_token_id=IMAGE,
+        downsample_factor=2,
+        alignment_intermediate_size=64,
+    )
+
+
+def _aya_vision(layers: int, width: int) -> hf.PreTrainedConfig:
+    return hf.AyaVisionConfig(
+        text_config=_text("Cohere2Config", layers, width, sliding_window=9),
+        vision_config=_siglip(16),
+        image_token_index=IMAGE,
+        downsample_factor=2,
+    )
+
+
 _BUILDERS: dict[str, tuple[str, Callable[[int, int], hf.PreTrainedConfig]]] = {
     "llava": ("Llava", _llava),
     "llava-mistral": ("Llava", lambda layers, width: _llava(layers, width, "MistralConfig")),
@@ -225,8 +374,20 @@ _BUILDERS: dict[str, tuple[str, Callable[[int, int], hf.PreTrainedConfig]]] = {
     "paligemma": ("PaliGemma", _paligemma),
     "mistral3": ("Mistral3", _mistral3),
     "llama4": ("Llama4", _llama4),
+    "aria": ("Aria", _aria),
+    "idefics2": ("Idefics2", _idefics2),
+    "llava_next_video": ("LlavaNextVideo", _llava_next_video),
+    "video_llava": ("VideoLlava", _video_llava),
+    "janus": ("Janus", _janus),
+    "ovis2": ("Ovis2", _ovis2),
+    "qwen3_vl_moe": ("Qwen3VLMoe", _qwen3_vl_moe),
+    "glm4v": ("Glm4v", _glm4v),
+    "glm4v_moe": ("Glm4vMoe", _glm4v_moe),
+    "cohere2_vision": ("Cohere2Vision", _cohere2_vision),
+    "aya_vision": ("AyaVision", _aya_vision),
 }
 FAMILY_NAMES = tuple(name for name in _BUILDERS if name != "llava-minimax")
+_BUILDERS |= {f"llava-{text}": ("Llava", partial(_llava, text=text)) for text in TEXT_MODELS}
 
 
 def absent(family: str) -> str | None:
@@ -254,7 +415,7 @@ def random_model(
     Parameters
     ----------
     family : str
-        One of :data:`FAMILY_NAMES`.
+        One of :data:`FAMILY_NAMES`, or "llava-" with one of :data:`TEXT_MODELS`.
     attention : str
         Attention implementation; of a flash attention only the name is set, without its kernel.
     layers, width : int

@@ -8,10 +8,55 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 from unittest.mock import patch
 
+import torch
+
 from vlm.models.types import Forward
+
+
+def recomputing() -> bool:
+    """Whether autograd runs backward in this thread: a forward in it repeats an earlier one (activation checkpointing).
+
+    `torch._C._current_graph_task_id`; torch offers no public way.
+    """
+    return bool(torch._C._current_graph_task_id() >= 0)
+
+
+def checkpointed(layer: Any) -> Literal["no", "forward", "call"]:
+    """Whether a layer drops its activations and recomputes them in backward, and what it repeats then.
+
+    Its forward, as from transformers 5.19 or so on, or its call, with hooks and a replaced forward, as before.
+    """
+    if not (layer.training and getattr(layer, "gradient_checkpointing", False)):
+        return "no"
+    return "forward" if "__call__" not in vars(_checkpointing_layer()) else "call"
+
+
+def _checkpointing_layer() -> Any:
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    return GradientCheckpointingLayer
+
+
+def reentrant(layer: Any) -> bool:
+    """Whether a checkpointed layer uses the older, reentrant checkpoint (`_gradient_checkpointing_func`)."""
+    function = getattr(layer, "_gradient_checkpointing_func", None)
+    return bool(getattr(function, "keywords", {}).get("use_reentrant", True))
+
+
+@contextmanager
+def read_again(layer: Any) -> Iterator[None]:
+    """Let a checkpointed layer keep a cache that it may read again in backward (`_can_checkpoint_with_cache`)."""
+    if checkpointed(layer) == "no":
+        yield
+        return
+    layer.__dict__["_can_checkpoint_with_cache"] = True
+    try:
+        yield
+    finally:
+        layer.__dict__.pop("_can_checkpoint_with_cache", None)
 
 
 def attention_implementation(config: Any) -> str | None:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from math import inf
-from typing import Any
 
 import numpy as np
-from torch import nn
 
 from redundancy.array_types import FloatArray
 from redundancy.display import Displayed
 from vlm.models.families import Family, anatomy
 from vlm.models.types import Model
+from vlm.plans.layer_shapes import LayerShape, layer_shape, map_size, stored
 from vlm.plans.plan import LayerPlan, SkipPlan
 from vlm.plans.ranges import size_below
 
@@ -113,8 +110,9 @@ def plan_cost(
 
     Attention is counted as the full rectangle of queries and keys, as kernels without a causal shortcut compute it.
     Norms, rotary embedding, softmax and moving tokens are left out (below 1%). If a keep follows a pruning, the number
-    of tokens in both depends on the image; the upper bound is used. All experts of a mixture-of-experts layer are
-    counted.
+    of tokens in both depends on the image; the upper bound is used. Of a mixture of experts, those are counted that
+    a token is routed to. Sizes come from the modules themselves: fused, adapted (LoRA) and quantised ones too, the
+    latter with the bytes of their own storage and the operations of their maps, without unpacking.
 
     Parameters
     ----------
@@ -141,6 +139,8 @@ def plan_cost(
     ------
     ValueError
         A number of tokens is out of range, or the plan does not fit the model's depth.
+    NotImplementedError
+        A layer with a part whose operations are not known.
 
     See Also
     --------
@@ -161,7 +161,9 @@ def plan_cost(
     plan = SkipPlan.parse(plan) if isinstance(plan, str) else plan or SkipPlan()
     steps = plan.steps(parts.depth)
     ranked = {layer - 1 for layer, _ in plan.resolved(parts.depth).pruned} if vision else set()
-    shapes = [_shape(layer, parts.text_config, index) for index, layer in enumerate(parts.layers)]
+    shapes = [layer_shape(layer, parts.text_config, index) for index, layer in enumerate(parts.layers)]
+    for index, (shape, step) in enumerate(zip(shapes, steps, strict=True)):
+        _refuse_unknown_maps(shape, step, index)
     counts = [_tokens(step, vision, text) for step in steps]
     new = [int(step.text) for step in steps]
     prompt = [
@@ -174,12 +176,14 @@ def plan_cost(
         for shape, step, (running, frozen), one in zip(shapes, steps, counts, new, strict=True)
     ]
     token = [_operations(s, p, n, n, h + 1) for s, p, n, h in zip(shapes, steps, new, held, strict=True)]
+    # A model without its head computes no logits.
     head = parts.model.get_output_embeddings()
-    head_bytes = _bytes(head.parameters())
-    size = model.dtype.itemsize
+    head_bytes = 0 if head is None else sum(map(stored, head.parameters()))
+    head_size = 0.0 if head is None else 2.0 * map_size(head) * batch
+    size = parts.model.dtype.itemsize
     return Cost(
-        Operations(batch * np.array(prompt), 2.0 * head.weight.numel() * head_tokens * batch),
-        Operations(batch * np.array(token), 2.0 * head.weight.numel() * batch),
+        Operations(batch * np.array(prompt), head_size * head_tokens),
+        Operations(batch * np.array(token), head_size),
         batch * size * np.array([s.cached * float(h) for s, h in zip(shapes, held, strict=True)]),
         head_bytes + sum(_touched(s, p, sum(c)) for s, p, c in zip(shapes, steps, counts, strict=True)),
         head_bytes + sum(_touched(*row) for row in zip(shapes, steps, new, strict=True)),
@@ -268,46 +272,6 @@ def operations_ratio(
     return short.total / full.total
 
 
-@dataclass(frozen=True)
-class _Shape:
-    """Sizes of one decoder layer: weights by the tokens they multiply, widths of attention, bytes of its halves."""
-
-    queries: float
-    keys: float
-    feed_forward: float
-    width: float
-    cached: int
-    window: float
-    attention_bytes: int
-    feed_forward_bytes: int
-
-    @property
-    def ranking(self) -> float:
-        """Operations per key for the scores of one query."""
-        return 2.0 * self.width
-
-
-def _shape(layer: nn.Module, config: Any, index: int) -> _Shape:
-    linear = {name: m.in_features * m.out_features for name, m in layer.named_modules() if isinstance(m, nn.Linear)}
-    experts = sum(p.numel() for p in layer.parameters() if p.ndim == 3)
-    attention = {name: size for name, size in linear.items() if name.startswith("self_attn.")}
-    keys = sum(size for name, size in attention.items() if name.endswith((".k_proj", ".v_proj")))
-    head_width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    kind = (getattr(config, "layer_types", None) or ["full_attention"] * (index + 1))[index]
-    window = {"sliding_attention": "sliding_window", "chunked_attention": "attention_chunk_size"}.get(kind)
-    first = ("self_attn.", "input_layernorm.")
-    return _Shape(
-        queries=float(sum(attention.values()) - keys),
-        keys=float(keys),
-        feed_forward=float(sum(linear.values()) - sum(attention.values()) + experts),
-        width=float(config.num_attention_heads * head_width),
-        cached=2 * config.num_key_value_heads * head_width,
-        window=inf if window is None else getattr(config, window) - 1,
-        attention_bytes=_bytes(p for name, p in layer.named_parameters() if name.startswith(first)),
-        feed_forward_bytes=_bytes(p for name, p in layer.named_parameters() if not name.startswith(first)),
-    )
-
-
 def _tokens(step: LayerPlan, vision: int, text: int) -> tuple[int, int]:
     """Number of prompt tokens that run through a layer, and of image tokens that are only keys and values there."""
     images = min([size_below(step.kept, vision)] + [round(fraction * vision) for _, fraction in step.pruned])
@@ -315,20 +279,26 @@ def _tokens(step: LayerPlan, vision: int, text: int) -> tuple[int, int]:
     return running, images * (step.vision == "frozen")
 
 
-def _operations(shape: _Shape, step: LayerPlan, rows: int, stored: int, seen: float) -> float:
-    """Queries of `rows` tokens, keys and values of `stored` tokens, attention over `seen` keys, feed-forward."""
+def _operations(shape: LayerShape, step: LayerPlan, rows: int, kept: int, seen: float) -> float:
+    """Queries of `rows` tokens, keys and values of `kept` tokens, attention over `seen` keys, feed-forward."""
     if rows == 0:
         # The keys of frozen tokens in a call without text are still stored, for later calls.
-        return 2.0 * shape.keys * stored
-    attention = 2.0 * (shape.queries * rows + shape.keys * stored) + 4.0 * shape.width * rows * seen
-    return step.attention * attention + step.mlp * 2.0 * shape.feed_forward * rows
+        return 2.0 * shape.keys * kept
+    maps = 2.0 * (shape.queries * rows + shape.keys * kept + shape.expanding * seen)
+    products = 2.0 * (shape.scored + shape.summed) * rows * seen
+    return step.attention * (maps + products) + step.mlp * 2.0 * shape.feed_forward * rows
 
 
-def _touched(shape: _Shape, step: LayerPlan, tokens: int) -> int:
+def _touched(shape: LayerShape, step: LayerPlan, tokens: int) -> int:
     """Bytes of the weights that are read for this number of tokens."""
-    halves = step.attention * shape.attention_bytes + step.mlp * shape.feed_forward_bytes
+    halves = step.attention * shape.attention_bytes + step.mlp * shape.feed_forward_read(tokens)
     return halves if tokens else 0
 
 
-def _bytes(parameters: Iterable[nn.Parameter]) -> int:
-    return sum(p.numel() * p.element_size() for p in parameters)
+def _refuse_unknown_maps(shape: LayerShape, step: LayerPlan, index: int) -> None:
+    """Refuse to count frozen tokens in a layer where it is not known which maps make their keys."""
+    if step.vision == "frozen" and shape.unknown:
+        raise NotImplementedError(
+            f"cost: layer {index}: which of its maps make keys and values of frozen tokens is not known: "
+            f"{', '.join(shape.unknown)}"
+        )

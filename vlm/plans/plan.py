@@ -10,12 +10,8 @@ from typing import Any, Literal
 
 from redundancy.display import Displayed
 from vlm.plans.ranges import EVERYTHING, Intervals, contains, intersection, merged, without
-from vlm.plans.text_form import parsed, plan_data, written_plan
+from vlm.plans.text_form import Fields, Keep, Prune, parsed, plan_data, written_plan
 
-# (start, stop, ordinals): layers start..stop-1 keep only the image tokens with these ordinals.
-Keep = tuple[int, int | None, Intervals]
-# (layer, fraction): from this layer on only this fraction of the image tokens is kept.
-Prune = tuple[int, float]
 Modality = Literal["vision", "text"]
 Kind = Literal["vision", "text", "frozen", "attention", "mlp"]
 VisionMode = Literal["run", "frozen", "skipped"]
@@ -206,8 +202,8 @@ class SkipPlan(Displayed):
 
         References
         ----------
-        Yuan et al. 2025, "ShortV: Efficient Multimodal Large Language Models by Freezing Visual Tokens in Ineffective
-        Layers", arXiv 2504.00502.
+        Yuan et al. (2025), *ShortV: Efficient Multimodal Large Language Models by Freezing Visual Tokens in
+        Ineffective Layers*, arXiv:2504.00502.
 
         Examples
         --------
@@ -263,7 +259,7 @@ class SkipPlan(Displayed):
 
         References
         ----------
-        Chen et al. 2024, "An Image is Worth 1/2 Tokens After Layer 2", arXiv 2403.06764.
+        Chen et al. (2024), *An Image is Worth 1/2 Tokens After Layer 2*, arXiv:2403.06764.
 
         Examples
         --------
@@ -286,7 +282,7 @@ class SkipPlan(Displayed):
         >>> SkipPlan.parse("vision:4-6+0-2/mlp:3-5")
         SkipPlan('vision:0-2+4-6/mlp:3-5')
         """
-        return cls(**parsed(text))
+        return cls._of(parsed(text))
 
     @classmethod
     def from_json(cls, text: str) -> SkipPlan:
@@ -297,7 +293,7 @@ class SkipPlan(Displayed):
         ValueError
             The text is not JSON of a plan.
         """
-        return cls(**plan_data(text))
+        return cls._of(plan_data(text))
 
     def to_json(self, *, indent: int | None = None) -> str:
         """JSON form, with the kinds other than vision and text where present.
@@ -317,6 +313,10 @@ class SkipPlan(Displayed):
         more = {**fields, "keep": self.kept, "prune": self.pruned}
         return {"vision": self.vision, "text": self.text, **{n: v for n, v in more.items() if v}}
 
+    @classmethod
+    def _of(cls, fields: Fields) -> SkipPlan:
+        return cls(**fields.ranges, kept=fields.kept, pruned=fields.pruned)
+
     def __or__(self, other: SkipPlan) -> SkipPlan:
         if not isinstance(other, SkipPlan):
             return NotImplemented
@@ -326,7 +326,7 @@ class SkipPlan(Displayed):
         return any(vars(self).values())
 
     def __str__(self) -> str:
-        return written_plan(vars(self))
+        return written_plan(vars(self), self.kept, self.pruned)
 
     def __repr__(self) -> str:
         return f"SkipPlan({str(self)!r})"

@@ -26,6 +26,11 @@ def inconsistencies() -> Table:
     --------
     bounds.geometric_from_proximal : Proposition 1.
 
+    References
+    ----------
+    Hartman et al. (2025), *Skip-It? Theoretical Conditions for Layer Skipping in Vision-Language Models*,
+    arXiv:2509.25584; Theory, section 2 (docs/explanation/theory).
+
     Examples
     --------
     >>> from vlm import published

@@ -31,6 +31,11 @@ class Cost(Displayed):
     hours : float
         On one accelerator, for all plans and all items.
 
+    See Also
+    --------
+    vlm.published.estimate : Returns one.
+    vlm.published.costs : All models as a table.
+
     Examples
     --------
     >>> from vlm import published
@@ -84,6 +89,11 @@ def estimate(
     --------
     vlm.published.costs : The same for all models and data sets.
 
+    References
+    ----------
+    Hartman et al. (2025), *Skip-It? Theoretical Conditions for Layer Skipping in Vision-Language Models*,
+    arXiv:2509.25584.
+
     Examples
     --------
     >>> from vlm import published
@@ -128,6 +138,11 @@ def costs(limit: int | None = 1000, models: Sequence[PublishedModel] = MODELS) -
     See Also
     --------
     vlm.published.estimate : One model.
+
+    References
+    ----------
+    Hartman et al. (2025), *Skip-It? Theoretical Conditions for Layer Skipping in Vision-Language Models*,
+    arXiv:2509.25584.
 
     Examples
     --------

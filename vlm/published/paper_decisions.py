@@ -30,6 +30,11 @@ def decisions(*, delta: float = 0.05) -> Table:
     --------
     vlm.decide : The full rule.
 
+    References
+    ----------
+    Hartman et al. (2025), *Skip-It? Theoretical Conditions for Layer Skipping in Vision-Language Models*,
+    arXiv:2509.25584.
+
     Examples
     --------
     >>> from vlm import published

@@ -33,6 +33,11 @@ class PublishedModel(Displayed):
         Shapes of the decoder and of the vision tower, as in the checkpoint's configuration; where empty, the defaults
         of the model type.
 
+    See Also
+    --------
+    vlm.published.estimate : What its plans cost.
+    vlm.published.skeleton : Its shapes, without weights.
+
     Examples
     --------
     >>> from vlm import published
@@ -113,6 +118,11 @@ def skeleton(model: PublishedModel) -> Model:
     See Also
     --------
     vlm.operations : Counts on such a model.
+
+    References
+    ----------
+    Hartman et al. (2025), *Skip-It? Theoretical Conditions for Layer Skipping in Vision-Language Models*,
+    arXiv:2509.25584.
 
     Examples
     --------

@@ -50,6 +50,11 @@ def late_entry() -> Table:
     --------
     vlm.published.cells : Both tables in one form.
 
+    References
+    ----------
+    Hartman et al. (2025), *Skip-It? Theoretical Conditions for Layer Skipping in Vision-Language Models*,
+    arXiv:2509.25584.
+
     Examples
     --------
     >>> from vlm import published
@@ -78,6 +83,11 @@ def early_exit() -> Table:
     See Also
     --------
     vlm.published.cells : Both tables in one form.
+
+    References
+    ----------
+    Hartman et al. (2025), *Skip-It? Theoretical Conditions for Layer Skipping in Vision-Language Models*,
+    arXiv:2509.25584.
 
     Examples
     --------
@@ -110,6 +120,11 @@ def cells(*, exit_reference: Literal["unskipped", "deepest exit"] = "unskipped")
     See Also
     --------
     vlm.published.late_entry, vlm.published.early_exit : The tables as printed.
+
+    References
+    ----------
+    Hartman et al. (2025), *Skip-It? Theoretical Conditions for Layer Skipping in Vision-Language Models*,
+    arXiv:2509.25584.
 
     Examples
     --------

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
+from redundancy.array_types import FloatArray, IntArray
 from vlm.evaluation.accuracy import Score, paired_difference, score_accuracy
 from vlm.plans.plan import SkipPlan
 from vlm.record_log import Record
+from vlm.reports.answer_columns import HALF, TOKENS, AnswerColumns, Answers, Reason, SetColumns, SetKey, shared
 from vlm.table import Table
 
+Cell = str | int | float
 NO_PLAN = str(SkipPlan())
 ALL = "all"
-NEEDED = ("dataset", "item", "image_id", "group", "plan", "parsed", "score", "failure", "judge", "tokens", "model")
 
 
 def summary(
-    records: Sequence[Record],
+    records: Iterable[Record] | AnswerColumns,
     *,
     confidence: float = 0.95,
     by: Literal["dataset", "group"] = "dataset",
@@ -31,8 +33,8 @@ def summary(
 
     Parameters
     ----------
-    records : sequence of dict
-        Merged records, one per item and plan (``python -m vlm merge``).
+    records : iterable of dict
+        Merged records, one per item and plan (``python -m vlm merge``); read once, so they may come from a file.
     confidence : float
         Confidence of each interval by itself, in (0, 1).
     by : {"dataset", "group"}
@@ -54,10 +56,17 @@ def summary(
             Counts: failed items were not answered (unreadable, too large); to unjudged ones the judge gave no verdict.
         unparsed
             Scored items whose answer could not be read; they count as wrong.
+        thoughts, endless
+            Answers after thoughts, and thoughts that never ended, which count as unparsed.
         accuracy, accuracy_low, accuracy_high
             Mean over images of an image's mean score over its scored items, in [0, 1], each image counting the same;
             betting interval over images, because items about one image are dependent. Items count the same where
             `max_rows` says how many an image can have: no record states that, and the sample does not tell.
+        accuracy_if_wrong, accuracy_if_right
+            Accuracy if every item without a score were wrong, or right.
+        label_mass, off_label
+            Mean probability of all labels together in answers from one forward pass, NaN without such answers; number
+            of those in which it is below one half. There the largest label is not what the model would say.
         change, change_low, change_high
             Paired difference to the same items without a plan; NaN where no item was scored under both.
         vision_tokens, text_tokens, new_tokens
@@ -90,17 +99,16 @@ def summary(
     none none 0.75 0.52 0.0
     vision:0-4 late entry 0.75 0.52 0.0
     """
-    _check(records)
     if by not in ("dataset", "group"):
         raise ValueError(f"by: expected 'dataset' or 'group', got {by!r}")
-    by_set = _by_set(records)
-    groups: dict[tuple[str, str], list[tuple[str, str, str]]] = {}
-    for model, group, dataset in by_set:
-        groups.setdefault((model, group), []).append((model, group, dataset))
+    answers = AnswerColumns.of(records)
+    groups: dict[tuple[str, str], list[SetKey]] = {}
+    for key in sorted(answers.sets):
+        groups.setdefault(key[:2], []).append(key)
     rows = []
     for (model, group), sets in groups.items():
         joint = confidence if by == "dataset" else 1 - (1 - confidence) / len(sets)
-        summaries = {key: _rows(by_set[key], joint, (max_rows or {}).get(key[2])) for key in sets}
+        summaries = {key: _rows(answers.sets[key], joint, (max_rows or {}).get(key[2])) for key in sets}
         if by == "dataset":
             rows += [
                 {"model": model, "group": group, "dataset": key[2], **row}
@@ -112,12 +120,12 @@ def summary(
     return Table.from_rows(rows)
 
 
-def failures(records: Sequence[Record]) -> Table:
+def failures(records: Iterable[Record] | AnswerColumns) -> Table:
     """Count the items that were not scored, by reason.
 
     Parameters
     ----------
-    records : sequence of dict
+    records : iterable of dict
         Merged records, one per item and plan.
 
     Returns
@@ -139,13 +147,7 @@ def failures(records: Sequence[Record]) -> Table:
     unjudged      gqa  none              no verdict      2
       failed      gqa  none  image: expected a file      1
     """
-    counts: Counter[tuple[str, str, str, str]] = Counter()
-    for r in records:
-        if r["failure"] is not None:
-            counts["failed", str(r["dataset"]), str(r["plan"]), str(r["failure"])] += 1
-        elif r["score"] is None:
-            judge = r["judge"] or {}
-            counts["unjudged", str(r["dataset"]), str(r["plan"]), str(judge.get("reason") or "no verdict")] += 1
+    counts = AnswerColumns.of(records).reasons if isinstance(records, AnswerColumns) else _reasons(records)
     names = ("kind", "dataset", "plan", "reason")
     ordered = sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))
     columns = {name: np.array([key[i] for key, _ in ordered], dtype=str) for i, name in enumerate(names)}
@@ -169,94 +171,129 @@ def plan_place(plan: str) -> tuple[int, int, str]:
     return ("none", "late entry", "early exit", "other").index(kind), layer, plan
 
 
-def _by_set(records: Sequence[Record]) -> dict[tuple[str, str, str], dict[str, dict[str, Record]]]:
-    """(model, task group, data set) -> plan -> item -> record, all sorted."""
-    by_set: dict[tuple[str, str, str], dict[str, dict[str, Record]]] = {}
+def _reasons(records: Iterable[Record]) -> Counter[Reason]:
+    counts: Counter[Reason] = Counter()
     for r in records:
-        # A data set without a task group forms a group of its own.
-        key = str(r["model"]), str(r["group"] or r["dataset"]), str(r["dataset"])
-        items = by_set.setdefault(key, {}).setdefault(str(r["plan"]), {})
-        if str(r["item"]) in items:
-            raise ValueError(
-                f"records: item {r['item']!r} of {r['dataset']} has two records under plan {r['plan']}; pass merged "
-                "records (`python -m vlm merge RUN`)"
-            )
-        items[str(r["item"])] = r
+        if r["failure"] is not None:
+            counts["failed", str(r["dataset"]), str(r["plan"]), str(r["failure"])] += 1
+        elif r["score"] is None:
+            judge = r["judge"] or {}
+            counts["unjudged", str(r["dataset"]), str(r["plan"]), str(judge.get("reason") or "no verdict")] += 1
+    return counts
+
+
+def _rows(dataset: SetColumns, confidence: float, max_rows: float | None) -> dict[str, dict[str, Cell]]:
+    full = Answers.of(dataset, NO_PLAN)
     return {
-        key: {plan: dict(sorted(by_set[key][plan].items())) for plan in sorted(by_set[key], key=plan_place)}
-        for key in sorted(by_set)
+        plan: _row(plan, answers, full, confidence, max_rows)
+        for plan in sorted(dataset.plans, key=plan_place)
+        if (answers := Answers.of(dataset, plan)) is not None
     }
 
 
-def _rows(plans: dict[str, dict[str, Record]], confidence: float, max_rows: float | None) -> dict[str, dict[str, Any]]:
-    full = _scored(plans.get(NO_PLAN, {}))
-    return {plan: _row(plan, items, full, confidence, max_rows) for plan, items in plans.items()}
-
-
 def _row(
-    plan: str, items: dict[str, Record], full: dict[str, Record], confidence: float, max_rows: float | None
-) -> dict[str, Any]:
+    plan: str, answers: Answers, full: Answers | None, confidence: float, max_rows: float | None
+) -> dict[str, Cell]:
     kind, layer = plan_kind(plan)
-    scored = _scored(items)
-    answered = [r for r in items.values() if r["failure"] is None]
-    both = [name for name in scored if name in full]
-    accuracy = _score([r["score"] for r in scored.values()], _images(scored.values()), confidence, max_rows)
-    change = _difference(scored, full, both, confidence, max_rows) if kind != "none" else _no_change(accuracy)
-    counted = [r["operations"] for r in answered if r.get("operations")]
+    scored, columns = answers.scored, answers.columns
+    accuracy = _score(answers.score[scored], answers.image[scored], confidence, max_rows)
+    change = _no_change(accuracy) if kind == "none" else _difference(answers, full, confidence, max_rows)
+    mass = columns["mass"][~np.isnan(columns["mass"])]
+    failed = int(columns["failed"].sum())
     return {
         "plan": plan,
         "kind": kind,
         "layer": layer,
-        "items": len(items),
+        "items": len(scored),
         "images": accuracy.images,
-        "failed": len(items) - len(answered),
-        "unjudged": len(answered) - len(scored),
-        "scored": len(scored),
-        "unparsed": sum(r["parsed"] is None and not _judged(r) for r in scored.values()),
+        "failed": failed,
+        "unjudged": len(scored) - failed - int(scored.sum()),
+        "scored": int(scored.sum()),
+        "unparsed": int(columns["unparsed"].sum()),
+        "thoughts": int(columns["thought"].sum()),
+        "endless": int(columns["endless"].sum()),
         **_columns("accuracy", accuracy),
+        "accuracy_if_wrong": _worst(answers, 0.0, max_rows),
+        "accuracy_if_right": _worst(answers, 1.0, max_rows),
         **_columns("change", change),
-        **{f"{name}_tokens": _mean(r["tokens"][name] for r in answered if r["tokens"]) for name in _TOKENS},
-        "operations_ratio": _ratio(counted),
+        "label_mass": float(mass.mean()) if len(mass) else np.nan,
+        "off_label": int((mass < HALF).sum()),
+        **{f"{name}_tokens": _mean(columns[f"{name}_tokens"]) for name in TOKENS},
+        "operations_ratio": _ratio(columns["operations"], columns["full"]),
     }
 
 
-_TOKENS = ("vision", "text", "new")
+def doubts(summary: Table) -> list[str]:
+    """What a reader of a summary must know before its numbers: one sentence per data set and plan in doubt.
+
+    Parameters
+    ----------
+    summary : Table
+        From :func:`summary`.
+    """
+    found = []
+    for row in summary.rows():
+        where = f"{row['group'] if row['dataset'] == ALL else row['dataset']} under {row['plan']}"
+        if row.get("off_label"):
+            found.append(
+                f"{where}: in {row['off_label']} of {row['items']} answers from one pass the labels have less than "
+                f"half of the probability ({row['label_mass']:.2g} on average); the model wants to say something else"
+            )
+        if row.get("endless"):
+            found.append(
+                f"{where}: {row['endless']} of {row['items']} answers are thoughts that never end; give more tokens"
+            )
+        if row["scored"] < row["items"]:
+            found.append(
+                f"{where}: {row['scored']} of {row['items']} items are scored; with the others accuracy lies in "
+                f"[{row['accuracy_if_wrong']:.3f}, {row['accuracy_if_right']:.3f}]"
+            )
+    return found
 
 
-def _averaged(model: str, task_group: str, sets: Sequence[dict[str, dict[str, Any]]]) -> list[dict[str, Any]]:
+def _averaged(model: str, task_group: str, sets: Sequence[dict[str, dict[str, Cell]]]) -> list[dict[str, Cell]]:
     """The rows of a task group: counts are summed, other numbers averaged over the data sets that have the plan."""
     plans = sorted({plan for summaries in sets for plan in summaries}, key=plan_place)
     rows = []
     for plan in plans:
         parts = [summaries[plan] for summaries in sets if plan in summaries]
-        row: dict[str, Any] = {"model": model, "group": task_group, "dataset": ALL}
+        row: dict[str, Cell] = {"model": model, "group": task_group, "dataset": ALL}
         for name, value in parts[0].items():
             if name in ("plan", "kind", "layer"):
                 row[name] = value
             elif isinstance(value, int):
-                row[name] = sum(part[name] for part in parts)
+                row[name] = sum(int(part[name]) for part in parts)
             else:
-                row[name] = float(np.mean([part[name] for part in parts]))
+                row[name] = float(np.mean([float(part[name]) for part in parts]))
         rows.append(row)
     return rows
 
 
-def _score(values: Sequence[float], images: Sequence[str], confidence: float, max_rows: float | None) -> Score:
-    if not values:
+def _score(values: FloatArray, images: IntArray, confidence: float, max_rows: float | None) -> Score:
+    if not len(values):
         return Score(np.nan, np.nan, np.nan, 0)
     return score_accuracy(values, images, confidence=confidence, weighting=_weighting(max_rows), max_rows=max_rows)
 
 
-def _difference(
-    scored: dict[str, Record], full: dict[str, Record], both: Sequence[str], confidence: float, max_rows: float | None
-) -> Score:
-    if not both:
+def _worst(answers: Answers, score: float, max_rows: float | None) -> float:
+    """Accuracy if every item without a score had this one."""
+    values = np.where(answers.scored, answers.score, score)
+    if max_rows is not None:
+        return float(values.mean())
+    _, index, sizes = np.unique(answers.image, return_inverse=True, return_counts=True)
+    return float((np.bincount(index, weights=values) / sizes).mean())
+
+
+def _difference(answers: Answers, full: Answers | None, confidence: float, max_rows: float | None) -> Score:
+    if full is None:
         return Score(np.nan, np.nan, np.nan, 0)
-    mine, theirs = ([float(side[name]["score"]) for name in both] for side in (scored, full))
+    mine, theirs = shared(answers, full)
+    if not len(mine):
+        return Score(np.nan, np.nan, np.nan, 0)
     return paired_difference(
-        mine,
-        theirs,
-        _images(scored[name] for name in both),
+        answers.score[mine],
+        full.score[theirs],
+        answers.image[mine],
         confidence=confidence,
         weighting=_weighting(max_rows),
         max_rows=max_rows,
@@ -274,40 +311,15 @@ def _no_change(accuracy: Score) -> Score:
     return Score(zero, zero, zero, accuracy.images)
 
 
-def _scored(items: dict[str, Record]) -> dict[str, Record]:
-    return {name: r for name, r in items.items() if r["failure"] is None and r["score"] is not None}
-
-
-def _judged(record: Record) -> bool:
-    """Whether a judge, which does not need a parsed answer, has given a verdict."""
-    return bool(record["judge"]) and record["judge"].get("status") == "ok"
-
-
-def _images(records: Iterable[Record]) -> list[str]:
-    return [str(r["image_id"]) for r in records]
-
-
 def _columns(name: str, score: Score) -> dict[str, float]:
     return {name: score.value, f"{name}_low": score.low, f"{name}_high": score.high}
 
 
-def _mean(values: Iterable[float]) -> float:
-    numbers = [float(v) for v in values]
-    return float(np.mean(numbers)) if numbers else np.nan
+def _mean(values: FloatArray) -> float:
+    numbers = values[~np.isnan(values)]
+    return float(numbers.mean()) if len(numbers) else np.nan
 
 
-def _ratio(counted: Sequence[Mapping[str, float]]) -> float:
-    full = sum(c["full"] for c in counted)
-    return sum(c["plan"] for c in counted) / full if full else np.nan
-
-
-def _check(records: Sequence[Record]) -> None:
-    if not records:
-        raise ValueError("records: expected merged records, got none; run `python -m vlm sweep` first")
-    for place, r in enumerate(records):
-        lacking = [name for name in NEEDED if name not in r]
-        if lacking:
-            raise ValueError(f"records: record {place} lacks {', '.join(lacking)}; pass merged records of a sweep")
-        value = r["score"]
-        if value is not None and not (isinstance(value, (int, float)) and 0 <= value <= 1):
-            raise ValueError(f"records: expected a score in [0, 1] or null, got {value!r} for item {r['item']!r}")
+def _ratio(plan: FloatArray, full: FloatArray) -> float:
+    total = float(np.nansum(full))
+    return float(np.nansum(plan)) / total if total else np.nan

@@ -65,6 +65,12 @@ class Prediction(Displayed):
     ranking : Table
         predictor, statistic, value, low, high, cells, units, undefined: how well the size of a measurement orders
         the change of accuracy (Spearman, Kendall tau-b) and separates degraded from harmless (AUC).
+    licences : Table
+        criterion, licensed, harmless, degraded, worst: what each criterion would have allowed, and the worst change of
+        accuracy among those cells (NaN without any).
+    calibration : Table
+        Cells in groups of growing predicted damage: damage, damage_low, damage_high (its range), change, change_low,
+        change_high (mean and range of the measured change), cells. Empty where no damage was predicted.
     settings : PredictionSettings
         Tolerance, thresholds, confidence, resamples, seed.
     assumptions : tuple of str
@@ -90,6 +96,8 @@ class Prediction(Displayed):
     confusion: Table
     rates: Table
     ranking: Table
+    licences: Table
+    calibration: Table
     settings: PredictionSettings
     assumptions: tuple[str, ...] = field(repr=False)
 
@@ -108,6 +116,9 @@ class Prediction(Displayed):
                 f"{row['predictor']}, {row['statistic']}: {value} [{row['low']:.2f}, {row['high']:.2f}] "
                 f"({row['cells']} cells in {row['units']} units)"
             )
+        for row in self.licences.rows():
+            worst = f", the worst change {row['worst']:+.3f}" if row["licensed"] else ""
+            out.append(f"{row['criterion']}: licenses {row['licensed']}, {row['degraded']} of them degraded{worst}")
         return out
 
 
@@ -131,8 +142,9 @@ def prediction(
     ----------
     cells : Table
         One row per model, data set (or task group) and plan: model, dataset, closeness, attention, change;
-        change_low, change_high (may be NaN); and optionally distance_from_entry, which is then ranked
-        too. See `vlm.reports.condition_cells` and `vlm.published.cells`.
+        change_low, change_high (may be NaN). Optionally distance_from_entry and damage, which are then ranked too,
+        attention_answer, which is then judged as the paper does, and reading, which says whose attention it is. See
+        `vlm.reports.condition_cells` and `vlm.published.cells`.
     tolerance : float
         Largest loss of accuracy that counts as harmless, in [0, 1].
     delta, attention_limit : float
@@ -197,6 +209,8 @@ def prediction(
         predictors["both (smaller slack)"] = slack
     if "distance_from_entry" in cells.columns:
         predictors["distance from entry"] = -cells["distance_from_entry"].astype(np.float64)
+    if "damage" in cells.columns:
+        predictors["predicted damage"] = -cells["damage"].astype(np.float64)
     rows = []
     for name, values in predictors.items():
         measured = ~np.isnan(values)
@@ -211,6 +225,8 @@ def prediction(
         confusion=_confusion(met, degraded, interval),
         rates=_rates(met, degraded, interval),
         ranking=Table.from_rows(rows),
+        licences=_licences(cells, met, change, degraded, delta, attention_limit),
+        calibration=_calibration(cells, change),
         settings=PredictionSettings(
             tolerance=tolerance,
             delta=delta,
@@ -286,6 +302,49 @@ def _rates(met: BoolArray, degraded: BoolArray, interval: Interval) -> Table:
         for (rate, says), (happened, among) in zip(RATES.items(), pairs, strict=True)
     ]
     return Table.from_rows(rows)
+
+
+def _licences(
+    cells: Table, met: BoolArray, change: FloatArray, degraded: BoolArray, delta: float, attention_limit: float
+) -> Table:
+    """What the judged conditions, the paper's reading of them and redundancy alone would have allowed."""
+    readings = sorted(set(cells["reading"].tolist())) if "reading" in cells.columns else ["attention as measured"]
+    criteria = {f"conditions ({'; '.join(readings)})": met}
+    near = ~(cells["closeness"].astype(np.float64) < 1 - delta - 1e-12)
+    if "attention_answer" in cells.columns:
+        answer = ~(cells["attention_answer"].astype(np.float64) > attention_limit + 1e-12)
+        criteria["conditions (answer token, mean over heads)"] = near & answer
+    criteria["redundancy alone"] = near & ~np.isnan(cells["closeness"].astype(np.float64))
+    return Table.from_rows(
+        [
+            {
+                "criterion": name,
+                "licensed": int(allowed.sum()),
+                "harmless": int((allowed & ~degraded).sum()),
+                "degraded": int((allowed & degraded).sum()),
+                "worst": float(change[allowed].min()) if allowed.any() else np.nan,
+            }
+            for name, allowed in criteria.items()
+        ]
+    )
+
+
+def _calibration(cells: Table, change: FloatArray, groups: int = 8) -> Table:
+    """Measured change against predicted damage, in groups of about equal size."""
+    if "damage" not in cells.columns:
+        return Table({})
+    damage = cells["damage"].astype(np.float64)
+    order = np.argsort(damage, kind="stable")
+    rows = []
+    for part in np.array_split(order[~np.isnan(damage[order])], groups):
+        if len(part):
+            names = {"damage": damage[part], "change": change[part]}
+            row: dict[str, float | int] = {"cells": len(part)}
+            for name, values in names.items():
+                row |= {name: float(values.mean()), f"{name}_low": float(values.min())}
+                row[f"{name}_high"] = float(values.max())
+            rows.append(row)
+    return Table.from_rows(rows) if rows else Table({})
 
 
 def _share(

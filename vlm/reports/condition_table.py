@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 
+from vlm.measure.attention_reading import Heads, TextTokens, check_reading, reading_words
+from vlm.measure.damage_record import Damage
 from vlm.plans.plan import SkipPlan
 from vlm.reports.accuracy_table import ALL
 from vlm.table import Table
 
 
-def condition_cells(summary: Table, redundancy: Table, attention: Table, *, t: float = 0.05) -> Table:
+def condition_cells(
+    summary: Table,
+    redundancy: Table,
+    attention: Table,
+    *,
+    t: float = 0.05,
+    tokens: TextTokens = "all",
+    damage: Damage | None = None,
+) -> Table:
     """Join the conditions that were measured with the summary, for every plan that skips vision tokens only.
 
     Parameters
@@ -20,6 +30,11 @@ def condition_cells(summary: Table, redundancy: Table, attention: Table, *, t: f
         From `python -m vlm measure`: one row per task group, data set, layer (and modality).
     t : float
         Distance up to which two states are close; one of the thresholds that were measured.
+    tokens : {"all", "answer"}
+        Whose attention the column `attention` holds: of all text tokens and heads the largest, or the answer token's
+        mean over heads, which is the paper's reading and all that measurements of earlier versions have.
+    damage : Damage, optional
+        From :func:`vlm.damage` on the same model; predicts a damage for every plan.
 
     Returns
     -------
@@ -35,8 +50,12 @@ def condition_cells(summary: Table, redundancy: Table, attention: Table, *, t: f
             redundancy hold. NaN when they do not come back (early exit).
         distance_from_entry
             Mean distance between state 0 and the state that late entry replaces by it; NaN for other plans.
-        attention
-            Largest visual attention ratio of the bypassed layers.
+        attention, attention_answer
+            Largest visual attention ratio of the bypassed layers, as `tokens` says and of the answer token.
+        reading
+            Whose attention that is, in words.
+        damage
+            Predicted damage of the plan, if `damage` was given.
         accuracy, change, change_low, change_high
             From the summary.
 
@@ -45,7 +64,7 @@ def condition_cells(summary: Table, redundancy: Table, attention: Table, *, t: f
     Raises
     ------
     ValueError
-        A threshold that was not measured.
+        A threshold that was not measured; all text tokens, of a measurement of the answer token alone.
 
     See Also
     --------
@@ -59,15 +78,23 @@ def condition_cells(summary: Table, redundancy: Table, attention: Table, *, t: f
     >>> change = {"accuracy": 0.8, "change": 0.0, "change_low": -0.02, "change_high": 0.02}
     >>> plans = Table.from_rows([{**name, "plan": "vision:0-1", "kind": "late entry", "layer": 1, **change}])
     >>> layers = [{**name, "layer": i, "modality": "vision"} for i in (0, 1)]
-    >>> numbers = {"distance": 0.01, "within_0.05": 0.99, "distance_from_entry": 0.01, "ratio": 0.03}
+    >>> numbers = {"distance": 0.01, "within_0.05": 0.99, "distance_from_entry": 0.01, "ratio": 0.03, "largest": 0.09}
     >>> measured = Table.from_rows([{**layer, **numbers} for layer in layers])
     >>> (row,) = condition_cells(plans, measured, measured).rows()
     >>> {name: row[name] for name in ("plan", "closeness", "attention", "change")}
-    {'plan': 'vision:0-1', 'closeness': 0.99, 'attention': 0.03, 'change': 0.0}
+    {'plan': 'vision:0-1', 'closeness': 0.99, 'attention': 0.09, 'change': 0.0}
     """
     if f"within_{t:g}" not in redundancy.columns:
         thresholds = [name for name in redundancy.columns if name.startswith("within_") and name.count("_") == 1]
         raise ValueError(f"t: expected a measured threshold ({', '.join(thresholds)}), got {t:g}")
+    check_reading(tokens)
+    if tokens == "all" and len(attention) and "largest" not in attention.columns:
+        raise ValueError(
+            "attention: expected a measurement of all text tokens (column largest), got one of the answer token alone; "
+            "measure again with this version, or judge by the answer token (tokens='answer')"
+        )
+    judged = "largest" if tokens == "all" else "ratio"
+    heads: Heads = "largest" if tokens == "all" else "mean"
     vision = redundancy.where(modality="vision")
     rows = []
     for row in summary.rows():
@@ -78,7 +105,9 @@ def condition_cells(summary: Table, redundancy: Table, attention: Table, *, t: f
         names = ("model", "group", "dataset", "kind", "layer", "plan")
         rows.append(
             {name: row[name] for name in names}
-            | _measured(plan, row["kind"], near, attended, t)
+            | _measured(plan, row["kind"], near, attended, t, judged)
+            | {"reading": reading_words(tokens, heads)}
+            | ({} if damage is None else {"damage": damage.of(plan)})
             | {name: row[name] for name in ("accuracy", "change", "change_low", "change_high")}
         )
     return Table.from_rows(rows)
@@ -95,9 +124,11 @@ def _by_layer(table: Table) -> Table:
     return Table({name: values[order] for name, values in table.columns.items()})
 
 
-def _measured(plan: SkipPlan, kind: str, redundancy: Table, attention: Table, t: float) -> dict[str, float]:
+def _measured(
+    plan: SkipPlan, kind: str, redundancy: Table, attention: Table, t: float, judged: str
+) -> dict[str, float]:
     """The conditions of one plan from the rows of its data set, which are sorted by layer."""
-    names = ("distance", "within", "closeness", "distance_from_entry", "attention")
+    names = ("distance", "within", "closeness", "distance_from_entry", "attention", "attention_answer")
     values: dict[str, float] = dict.fromkeys(names, np.nan)
     depth = max(len(redundancy), len(attention))
     if not depth:
@@ -113,5 +144,6 @@ def _measured(plan: SkipPlan, kind: str, redundancy: Table, attention: Table, t:
         if kind == "late entry":
             values["distance_from_entry"] = float(redundancy["distance_from_entry"][boundary])
     if len(attention):
-        values["attention"] = float(attention["ratio"].astype(np.float64)[skipped].max())
+        for name, column in (("attention", judged), ("attention_answer", "ratio")):
+            values[name] = float(attention[column].astype(np.float64)[skipped].max())
     return values

@@ -10,6 +10,7 @@ from html import escape
 from vlm.experiments.spec import Spec
 from vlm.plans.plan import INDEX_CONVENTION
 from vlm.record_log import Record
+from vlm.reports.accuracy_table import doubts
 from vlm.reports.condition_prediction import Prediction
 from vlm.reports.html_parts import Figure, bullets, document, figures, paragraph
 from vlm.reports.table_formats import html
@@ -27,7 +28,7 @@ class Findings:
     ----------
     spec : Spec
     records : sequence of dict
-        Merged records, reduced to the fields that tables need.
+        One for each set of versions that made the run.
     by_set, by_group : Table
         Summaries by data set and by task group.
     results, groups : Table
@@ -78,6 +79,7 @@ def page(findings: Findings, images: Sequence[Figure], problem: str = "") -> str
         f"<h1>Skipping layers: {escape(', '.join(names))}</h1>",
         f"<p class='lead'>{escape(_lead(findings))}</p>",
         *([f"<p><strong>{escape(findings.partial)}</strong></p>"] if findings.partial else []),
+        *([bullets(found)] if (found := doubts(findings.by_set)) else []),
         "<h2>Task groups</h2>",
         html(findings.groups),
         paragraph(
@@ -172,8 +174,9 @@ def _predicted(findings: Findings) -> list[str]:
     judged = (
         f"A cell is a data set and a plan. The conditions are met when at least {1 - s.delta:g} of the vision tokens "
         f"are within {findings.t:g} in every bypassed layer after which they come back, and the visual attention ratio "
-        f"of every bypassed layer is at most {s.attention_limit:g} (point estimates). A cell is degraded when accuracy "
-        f"fell by more than {s.tolerance:g}; for {s.undecided} cells the interval of the change lies on both sides of "
+        f"of every bypassed layer is at most {s.attention_limit:g} (point estimates; {_reading(findings.cells)}). A "
+        f"cell is degraded when accuracy fell by more than {s.tolerance:g}; for {s.undecided} cells the interval of "
+        "the change lies on both sides of "
         "that."
     )
     return [
@@ -181,12 +184,20 @@ def _predicted(findings: Findings) -> list[str]:
         html(chosen.confusion),
         html(chosen.rates),
         html(chosen.ranking),
+        paragraph("What each criterion would have licensed, and what it cost:"),
+        html(chosen.licences),
+        *([html(chosen.calibration)] if len(chosen.calibration) else []),
         bullets(chosen.assumptions),
         paragraph(
             "The theory makes both conditions sufficient, up to Lipschitz factors of the frozen network; it makes "
             "neither of them necessary. So “harmless when met” is the share that tests it."
         ),
     ]
+
+
+def _reading(cells: Table) -> str:
+    """Whose attention was judged, in words."""
+    return "; ".join(sorted(set(cells["reading"].tolist()))) if "reading" in cells.columns else "attention as measured"
 
 
 def _named(images: Sequence[Figure], *names: str) -> list[Figure]:

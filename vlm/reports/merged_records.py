@@ -1,4 +1,4 @@
-"""The merged records that reports read: merged again if workers wrote since, reduced to the fields that tables need."""
+"""The merged records that reports read: merged again if workers wrote since."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from pathlib import Path
 from vlm.experiments.merging import merge, stale
 from vlm.experiments.run_directory import spec_of
 from vlm.record_log import Record, read
-from vlm.reports.accuracy_table import NEEDED, summary
+from vlm.reports.accuracy_table import summary
+from vlm.reports.answer_columns import AnswerColumns
 from vlm.table import Table
 
 
 def summarised(run: Path, *, partial: bool = False) -> tuple[list[Path], Table]:
     """Merge a sweep and write `merged/summary.csv`; the paths written, and that table."""
     written = merge(run, partial=partial)
-    table = summary(light(read(written[0])), confidence=spec_of(run).confidence)
+    table = summary(read(written[0]), confidence=spec_of(run).confidence)
     return [*written, table.save(run / "merged" / "summary.csv")], table
 
 
@@ -39,15 +40,6 @@ def merged_lines(run: Path, name: str) -> Iterable[Record]:
     return read(path)
 
 
-def light(records: Iterable[Record]) -> list[Record]:
-    """Reduce records to the fields that tables need; equal values share memory, as there may be millions."""
-    values: dict[str, object] = {}
-    columns = (*NEEDED, "operations", "versions")
-    return [
-        {name: values.setdefault(repr(r[name]), r[name]) for name in columns if name in r} for r in map(_short, records)
-    ]
-
-
-def _short(record: Record) -> Record:
-    """The record without the text of a judge's reply."""
-    return {**record, "judge": {**record["judge"], "raw": ""}} if record.get("judge") else record
+def answers(run: Path) -> AnswerColumns:
+    """The merged records of a run, read once."""
+    return AnswerColumns.of(merged_lines(run, "records"))

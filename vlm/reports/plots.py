@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from redundancy.array_types import FloatArray
 from redundancy.optional_imports import optional_import
 from vlm.table import Table
 
@@ -90,7 +91,9 @@ def plot_redundancy(ax: Axes, record: ProbeRecord | Table, *, t: float = 0.05) -
 
 
 def plot_attention(ax: Axes, record: AttentionRecord | Table, *, limit: float | None = None) -> None:
-    """Draw the visual attention ratio of each layer: the mean over heads and the range of the heads.
+    """Draw the visual attention ratio of each layer: the answer token's, and the largest of all text tokens.
+
+    The answer token is drawn as the mean over heads and the range of the heads.
 
     Parameters
     ----------
@@ -98,7 +101,8 @@ def plot_attention(ax: Axes, record: AttentionRecord | Table, *, limit: float | 
         Axes to draw on.
     record : AttentionRecord or Table
         A record, or a measurement's table with one row per layer: columns layer, ratio, ratio_low and ratio_high. For
-        a table the interval takes the place of the range of the heads.
+        a table the interval takes the place of the range of the heads. The largest ratio of all text tokens and heads
+        is drawn where it was measured (column largest).
     limit : float, optional
         Largest ratio that the condition on attention allows, drawn as a line.
 
@@ -131,11 +135,21 @@ def plot_attention(ax: Axes, record: AttentionRecord | Table, *, limit: float | 
         shade = "range of heads"
     ax.fill_between(layers, low, high, alpha=0.2, color="#0b6e99", label=shade)
     ax.plot(layers, mean, "o-", color="#0b6e99", label="mean over heads")
+    largest = _largest_ratio(record)
+    if largest is not None:
+        ax.plot(layers, largest, "^--", ms=4, color="#b5651d", label="largest, all text tokens")
     if limit is not None:
         ax.axhline(limit, ls=":", color="k", label=f"limit {limit:g}")
     ax.set(xlabel="decoder layer", ylabel="visual attention ratio", ylim=(0, 1))
     layer_ticks(ax, layers.tolist())
     ax.legend(fontsize=8, frameon=False)
+
+
+def _largest_ratio(record: AttentionRecord | Table) -> FloatArray | None:
+    """Per layer the largest ratio of all text tokens and heads, mean over prompts; None where it was not measured."""
+    if isinstance(record, Table):
+        return record["largest"].astype(np.float64) if "largest" in record.columns else None
+    return np.nanmean(record.reading(), axis=0) if record.tokens == "all" else None
 
 
 def plot_sweep(

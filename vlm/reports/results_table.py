@@ -26,8 +26,10 @@ def results(summary: Table, cells: Table | None = None, *, t: float = 0.05) -> T
     -------
     Table
         data, plan; distance and P(d <= t) of the layer at the plan's boundary, VAR (largest visual attention ratio
-        of the bypassed layers); accuracy and change with intervals; operations saved; items, unparsed, failed (not
-        answered), unjudged.
+        of the bypassed layers); accuracy and change with intervals; operations saved; scored and asked items, and
+        accuracy if the others were wrong or right; the labels' probability in one-pass answers; unparsed, endless
+        thoughts,
+        failed (not answered), unjudged.
 
     See Also
     --------
@@ -41,7 +43,7 @@ def results(summary: Table, cells: Table | None = None, *, t: float = 0.05) -> T
     >>> row = {"group": "General VQA", "dataset": "gqa", "plan": "vision:0-4", "kind": "late entry"}
     >>> row |= {"accuracy": 0.8, "accuracy_low": 0.7, "accuracy_high": 0.9, "operations_ratio": 0.82}
     >>> row |= {"change": -0.01, "change_low": -0.04, "change_high": 0.02}
-    >>> row |= {"items": 200, "unparsed": 3, "failed": 0, "unjudged": 0}
+    >>> row |= {"items": 200, "scored": 200, "unparsed": 3, "failed": 0, "unjudged": 0}
     >>> (line,) = results(Table.from_rows([row])).rows()
     >>> line["accuracy"], line["change"], line["operations saved"], line["VAR"]
     ('0.800 [0.700, 0.900]', '-0.010 [-0.040, +0.020]', '18.0%', '–')
@@ -65,5 +67,10 @@ def _row(row: dict[str, Any], cell: dict[str, Any], t: float, by_set: bool) -> d
         if row["kind"] == "none"
         else with_interval(row["change"], row["change_low"], row["change_high"], sign=True),
         "operations saved": MISSING if math.isnan(saved) else f"{saved:.1%}",
-        **{name: str(row[name]) for name in ("items", "unparsed", "failed", "unjudged")},
+        "scored/asked": f"{row['scored']}/{row['items']}",
+        "if the others were wrong or right": MISSING
+        if row["scored"] == row["items"]
+        else f"[{row['accuracy_if_wrong']:.3f}, {row['accuracy_if_right']:.3f}]",
+        "label mass": shown(row.get("label_mass", math.nan)),
+        **{name: str(row.get(name, 0)) for name in ("unparsed", "endless", "failed", "unjudged")},
     }

@@ -35,7 +35,7 @@ def share(count: int, of: int, confidence: float = 0.95) -> tuple[float, float, 
 
     References
     ----------
-    Clopper and Pearson, "The use of confidence or fiducial limits illustrated in the case of the binomial", 1934.
+    Clopper and Pearson (1934), *The use of confidence or fiducial limits illustrated in the case of the binomial*.
 
     Examples
     --------

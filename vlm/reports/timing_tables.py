@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
+from redundancy.array_types import FloatArray
 from vlm.record_log import Record
 from vlm.reports.accuracy_table import NO_PLAN, plan_place
+from vlm.reports.answer_columns import AnswerColumns
 from vlm.reports.table_formats import shown
 from vlm.table import Table
 
 
-def times(records: Sequence[Record], lines: Iterable[Record]) -> Table:
+def times(records: Iterable[Record] | AnswerColumns, lines: Iterable[Record]) -> Table:
     """Compute the seconds per item of each plan, and the paired ratios to no plan.
 
     Parameters
     ----------
-    records : sequence of dict
+    records : iterable of dict
         Merged records, for their task groups and failures.
     lines : iterable of dict
         `merged/times.jsonl`: dataset, item, plan and run; the seconds of a run are those of a call that `batch`
@@ -37,7 +39,8 @@ def times(records: Sequence[Record], lines: Iterable[Record]) -> Table:
     Examples
     --------
     >>> from vlm.reports import times
-    >>> record = {"dataset": "gqa", "group": "", "item": "1", "failure": None}
+    >>> record = {"dataset": "gqa", "group": "", "item": "1", "failure": None, "image_id": "a", "model": "tiny"}
+    >>> record |= {"parsed": "yes", "score": 1.0, "judge": None, "tokens": None}
     >>> run = {"seconds_decode": 0.1, "batch": 2}
     >>> seconds = {"none": 0.4, "vision:0-4": 0.3}
     >>> records = [{**record, "plan": plan} for plan in seconds]
@@ -46,24 +49,38 @@ def times(records: Sequence[Record], lines: Iterable[Record]) -> Table:
     >>> [(row["plan"], row["prefill_seconds"], round(row["prefill_ratio"], 2)) for row in table.rows()]
     [('none', 0.2, 1.0), ('vision:0-4', 0.15, 0.75)]
     """
-    good = {
-        (r["dataset"], r["item"], r["plan"]): str(r["group"] or r["dataset"]) for r in records if r["failure"] is None
-    }
-    seconds: dict[tuple[str, str], dict[str, dict[str, tuple[float, float]]]] = {}
+    answers = AnswerColumns.of(records)
+    groups = {dataset: (group, columns) for (_, group, dataset), columns in answers.sets.items()}
+    # By data set and plan, an array (items, 2) of seconds; NaN where an item failed or was not timed.
+    seconds: dict[tuple[str, str], dict[str, FloatArray]] = {}
     for line in lines:
-        key, run = (line["dataset"], line["item"], line["plan"]), line["run"]
-        if key in good and run.get("seconds_prefill") is not None:
-            each = tuple(float(run[f"seconds_{part}"] or 0.0) / run["batch"] for part in ("prefill", "decode"))
-            place = seconds.setdefault((good[key], key[0]), {}).setdefault(key[2], {})
-            place[key[1]] = each[0], each[1]
+        dataset, run = line["dataset"], line["run"]
+        if dataset not in groups or run.get("seconds_prefill") is None:
+            continue
+        group, columns = groups[dataset]
+        item, plan = columns.items.get(str(line["item"])), line["plan"]
+        if item is None or plan not in columns.plans:
+            continue
+        table = seconds.setdefault((group, dataset), {})
+        if plan not in table:
+            table[plan] = np.full((len(columns.items), 2), np.nan)
+        table[plan][item] = [float(run[f"seconds_{part}"] or 0.0) / run["batch"] for part in ("prefill", "decode")]
     rows = []
     for (group, dataset), plans in sorted(seconds.items()):
-        for plan, items in sorted(plans.items(), key=lambda entry: plan_place(entry[0])):
-            per_item, paired = np.array(list(items.values())), _paired(items, plans.get(NO_PLAN, {}))
-            row: dict[str, Any] = {"group": group, "dataset": dataset, "plan": plan, "items": len(items)}
+        for plan, table_of_plan in plans.items():
+            raw = groups[dataset][1].plans[plan]
+            table_of_plan[np.array(raw.item)[np.array(raw.failed, dtype=bool)]] = np.nan
+        for plan, values in sorted(plans.items(), key=lambda entry: plan_place(entry[0])):
+            timed = ~np.isnan(values[:, 0])
+            if not timed.any():
+                continue
+            row: dict[str, Any] = {"group": group, "dataset": dataset, "plan": plan, "items": int(timed.sum())}
+            full = plans.get(NO_PLAN, np.full_like(values, np.nan))
             for column, part in enumerate(("prefill", "decode")):
-                row[f"{part}_seconds"] = float(np.median(per_item[:, column]))
-                row[f"{part}_ratio"] = float(np.median(paired[column])) if paired[column] else np.nan
+                both = timed & (full[:, column] > 0)
+                row[f"{part}_seconds"] = float(np.median(values[timed, column]))
+                ratios = values[both, column] / full[both, column]
+                row[f"{part}_ratio"] = float(np.median(ratios)) if len(ratios) else np.nan
             rows.append(row)
     return Table.from_rows(rows)
 
@@ -107,11 +124,3 @@ def timing(times: Table) -> Table:
             cells[f"{part} ratio"] = shown(row[f"{part}_ratio"], 2)
         rows.append(cells)
     return Table.from_rows(rows)
-
-
-def _paired(
-    items: dict[str, tuple[float, float]], full: dict[str, tuple[float, float]]
-) -> tuple[list[float], list[float]]:
-    both = [name for name in items if name in full]
-    first, second = ([items[n][i] / full[n][i] for n in both if full[n][i] > 0] for i in (0, 1))
-    return first, second

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from vlm.atomic_files import write_atomically
+from vlm.experiments.item_identity import refuse_other_items
 from vlm.experiments.measurement_tables import write_tables
 from vlm.experiments.merging import coverage, stale
-from vlm.experiments.run_directory import same_model, spec_of
+from vlm.experiments.run_directory import same_model, spec_of, stored_run
+from vlm.measure.attention_reading import TextTokens
 from vlm.reports.accuracy_table import failures, summary
 from vlm.reports.condition_prediction import Prediction, prediction
 from vlm.reports.condition_table import condition_cells
 from vlm.reports.html_page import Findings, page
 from vlm.reports.html_parts import Figure
-from vlm.reports.merged_records import light, merge_again, merged_lines
+from vlm.reports.merged_records import answers, merge_again, merged_lines
 from vlm.reports.plots import plot_attention, plot_redundancy, plot_sweep, require_matplotlib, save_figures
 from vlm.reports.results_table import results
 from vlm.reports.run_figures import plot_cost, plot_prediction
@@ -123,20 +126,25 @@ def _findings(
     spec = spec_of(run)
     t = min(spec.thresholds, key=lambda threshold: abs(threshold - _T)) if t is None else t
     merge_again(run)
-    records = light(merged_lines(run, "records"))
+    records = answers(run)
     if measurement is not None and not same_model(run, measurement):
         raise ValueError(
             f"measurement: {measurement} was made with other weights than {run}, under the same name; measure again "
             "with another --out, and give that directory as --measurement"
         )
+    if measurement is not None and (measurement / "spec.json").is_file():
+        refuse_other_items(stored_run(run), stored_run(measurement))
     measured = None if measurement is None else _measurement(measurement, spec.confidence)
     by_set, by_group = (summary(records, confidence=spec.confidence, by=by) for by in ("dataset", "group"))
+    # A measurement of an earlier version knows the answer token alone; the page then says that it was judged by it.
+    tokens: TextTokens = "all" if measured is None or "largest" in measured.attention.columns else "answer"
     cells, group_cells = (
-        None if measured is None else condition_cells(table, *measured, t=t) for table in (by_set, by_group)
+        None if measured is None else condition_cells(table, *measured, t=t, tokens=tokens)
+        for table in (by_set, by_group)
     )
     findings = Findings(
         spec=spec,
-        records=records,
+        records=[{"versions": json.loads(text)} for text in records.versions],
         by_set=by_set,
         by_group=by_group,
         results=results(by_set, cells, t=t),
@@ -190,7 +198,19 @@ def _measurement(folder: Path, confidence: float) -> MeasurementTables:
                 f"report: no {name}.csv in {folder}; expected a directory made by `python -m vlm measure`, which "
                 "prints its name"
             )
-    return MeasurementTables(Table.load(folder / "redundancy.csv"), Table.load(folder / "attention.csv"))
+    tables = MeasurementTables(Table.load(folder / "redundancy.csv"), Table.load(folder / "attention.csv"))
+    if not all(map(len, tables)):
+        raise ValueError(
+            f"measurement: {folder} has no prompt with a picture, and the conditions are about pictures; write the "
+            "report without it"
+        )
+    return tables
+
+
+def of_pictures(measurement: str | Path) -> bool:
+    """Whether a measurement has a prompt with a picture, so that it says something about the conditions."""
+    path = Path(measurement) / "attention.csv"
+    return not path.is_file() or len(Table.load(path)) > 0
 
 
 def _partial(run: Path, measurement: Path | None) -> str:
@@ -215,6 +235,7 @@ def _tables(findings: Findings) -> dict[str, Table]:
     if findings.cells is not None and len(findings.cells):
         tables["conditions"] = findings.cells
     if findings.prediction is not None:
+        tables["licences"] = findings.prediction.licences
         tables["verdicts"] = findings.prediction.cells
         tables["confusion"] = findings.prediction.confusion
         tables["rates"] = findings.prediction.rates
@@ -236,7 +257,8 @@ def _drawings(findings: Findings, measured: MeasurementTables | None) -> dict[st
         )
         drawings["attention"] = Drawing(
             partial(plot_attention, record=attention, limit=0.1),
-            "Share of the last prompt token's attention on the image (VAR), over all data sets.",
+            "Share of attention on the image (VAR) of the last prompt token and, where it was measured, the largest of "
+            "all text tokens and heads, over all data sets.",
         )
     groups = list(dict.fromkeys(findings.by_group["group"].tolist()))
     for number, group in enumerate(groups, 1):

@@ -1,24 +1,53 @@
-"""Exact match, the rule of GQA: lower case, without punctuation."""
+"""Exact match, the rule of GQA: lower case, without punctuation, except where a mark is part of a number."""
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Sequence
+
+from vlm.scoring.unicode_folding import VULGAR_FRACTIONS, folded
 
 _MARKS = str.maketrans("", "", string.punctuation)
 _WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 DIGITS = {word: str(number) for number, word in enumerate(_WORDS)}
 
+_THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
+_FRACTIONS = str.maketrans({sign: f" {above}/{below}" for sign, (above, below) in VULGAR_FRACTIONS.items()})
+# Marks between two digits (1.5, 1/2, 2:30, 10-12, 1e-5), with the blanks that some write around a single one.
+_BETWEEN = re.compile(r"(?<=\d)[ \t]*([/:*+=-])[ \t]*(?=\d)|(?:(?<=\d)|(?<=\de))([!-/:-@\[-`{-~]+)(?=\d)")
+# A point that begins a number, and a minus before a number or its currency sign: .5, -5, -$5, $-5.
+_LEADING = re.compile(r"(?<![\w.)\]}%])(-?)([$€£¥]?)(\.?)(?=\d)")
+_KEPT = {mark: chr(0xE000 + ord(mark)) for mark in string.punctuation}  # private characters while marks are removed
+_RESTORED = str.maketrans({stand_in: mark for mark, stand_in in _KEPT.items()})
+
 
 def plain(text: str) -> str:
     """Lower case, without the 32 ASCII punctuation marks, with single spaces between words.
+
+    The published rule also removes the marks within numbers, so that 15 equals 1.5, 5 equals -5 and 12 equals 1/2. Here
+    a minus before a number, a point that begins one, and any mark between two digits stay; only the commas of thousands
+    go.
 
     Examples
     --------
     >>> plain("  The  Cat. ")
     'the cat'
+    >>> plain("-1,000.5"), plain("1/2"), plain("2:30 p.m.")
+    ('-1000.5', '1/2', '2:30 pm')
     """
-    return " ".join(text.lower().translate(_MARKS).split())
+    text = folded(text).translate(_FRACTIONS)
+    if not any(character.isdigit() for character in text):
+        return " ".join(text.lower().translate(_MARKS).split())
+    text = _THOUSANDS.sub(lambda match: match[0].replace(",", ""), text)
+    text = _LEADING.sub(_leading, text)
+    text = _BETWEEN.sub(lambda match: "".join(_KEPT[mark] for mark in match[1] or match[2]), text.lower())
+    return " ".join(text.lower().translate(_MARKS).translate(_RESTORED).split())
+
+
+def _leading(match: re.Match[str]) -> str:
+    sign, currency, point = match.groups()
+    return (_KEPT["-"] if sign else "") + currency + (_KEPT["."] if point else "")
 
 
 def exact_match(prediction: str, references: Sequence[str]) -> float:

@@ -12,13 +12,15 @@ import math
 import re
 from fractions import Fraction
 
+from vlm.scoring.unicode_folding import VULGAR_FRACTIONS, folded
+
 Number = Fraction | float
 
 LENGTH = 200  # characters
 DEPTH = 16  # nested groups
 BITS = 1_000  # of a numerator or denominator: below 1e302, so that every number is also a float
 
-_NUMBER = re.compile(r"\d+(?:\.\d*)?|\.\d+")
+_NUMBER = re.compile(r"(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d{1,3}(?![\d.]))?", re.ASCII)
 _SPELLINGS = {
     "−": "-",
     "–": "-",
@@ -27,8 +29,9 @@ _SPELLINGS = {
     "÷": "/",
     "π": r"\pi",
     "√": r"\sqrt",
-    "²": "^2",
-    "³": "^3",
+    "⁄": "/",
+    **{sign: rf"\frac{{{above}}}{{{below}}}" for sign, (above, below) in VULGAR_FRACTIONS.items()},
+    **{power: f"^{digit}" for digit, power in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")},
     r"\dfrac": r"\frac",
     r"\tfrac": r"\frac",
     r"\cdot": "*",
@@ -36,7 +39,10 @@ _SPELLINGS = {
     r"\div": "/",
     "**": "^",
 }
-_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+_THOUSANDS = re.compile(r"(?<![\d,])\d{1,3}(?:,\d{3})+(?![\d,])|(?<![\d ])\d{1,3}(?: \d{3})+(?![\d ])")
+# "1 1/2" and "1 \\frac{1}{2}" are one and a half; TeX takes "\\frac 1 2" for one half.
+_MIXED = re.compile(r"(?<![\d.,])(\d{1,9}) +(\d{1,9}) ?/ ?(\d{1,9})(?![\d.])")
+_FRAC_OF_DIGITS = re.compile(r"\\frac\s*(\d|\{[^{}]*\})\s*(\d|\{[^{}]*\})")
 
 
 def value(text: str) -> Number | None:
@@ -56,17 +62,40 @@ def value(text: str) -> Number | None:
     --------
     >>> value(r"1\frac{1}{2}"), value("2^10"), value("1,000 + 1")
     (Fraction(3, 2), Fraction(1024, 1), Fraction(1001, 1))
+    >>> value("1 1/2"), value("1{,}234"), value("1e3"), value("(1,200)") is None
+    (Fraction(3, 2), Fraction(1234, 1), Fraction(1000, 1), True)
     >>> value("two") is None
     True
     """
-    if len(text) > LENGTH or re.search(r"\d\s+[\d.]", text):
+    if len(text) > LENGTH:
         return None
+    text = folded(text).replace("{,}", ",").replace("E", "e")
     for spelling, standard in _SPELLINGS.items():
         text = text.replace(spelling, standard)
+    text = _FRAC_OF_DIGITS.sub(lambda match: rf"\frac{_braced(match[1])}{_braced(match[2])}", " ".join(text.split()))
+    text = _MIXED.sub(r"\1\\frac{\2}{\3}", text)
+    if not _listing(text):
+        text = _THOUSANDS.sub(lambda match: re.sub("[, ]", "", match[0]), text)
+    if "," in text or re.search(r"\d [\d.]", text):
+        return None
     try:
-        return _Reader("".join(_THOUSANDS.sub("", text).split())).whole()
+        return _Reader("".join(text.split())).whole()
     except (ValueError, ZeroDivisionError, OverflowError):
         return None
+
+
+def _braced(argument: str) -> str:
+    return argument if argument.startswith("{") else f"{{{argument}}}"
+
+
+def _listing(text: str) -> bool:
+    """Whether a comma stands within brackets: a tuple or an interval such as (1,200), not a number."""
+    depth = 0
+    for character in text:
+        depth += (character in "([") - (character in ")]")
+        if depth > 0 and character == ",":
+            return True
+    return False
 
 
 def close(a: Number, b: Number) -> bool:
@@ -134,7 +163,10 @@ class _Reader:
     def atom(self) -> Number:
         if number := _NUMBER.match(self.text, self.at):
             self.at = number.end()
-            result = Fraction(number[0].rstrip(".") if not number[0].startswith(".") else "0" + number[0])
+            digits, _, exponent = number[0].partition("e")
+            result: Number = Fraction(digits.rstrip(".") if not digits.startswith(".") else "0" + digits)
+            if exponent:
+                result = limited(result * raised(Fraction(10), Fraction(int(exponent))))
             if number[0].isdigit() and self.text.startswith(r"\frac", self.at):
                 return limited(result + self.atom())
             return result
@@ -160,6 +192,7 @@ class _Reader:
         if self.at < len(self.text) and self.text[self.at].isdigit():
             number = _NUMBER.match(self.text, self.at) if signed else None  # "2^10" means 2^{10} in plain text
             digits = number[0] if number else self.text[self.at]
+            digits = digits.partition("e")[0]
             self.at += len(digits)
             return Fraction(digits.rstrip("."))
         return self.atom()

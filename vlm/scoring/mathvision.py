@@ -7,24 +7,24 @@ from collections.abc import Sequence
 
 from vlm.scoring.math_expressions import LENGTH, close, value
 from vlm.scoring.option_letters import letters, read_letter
+from vlm.scoring.unicode_folding import folded
+from vlm.scoring.units_of_answers import agree, without_unit
 
 _SHORT = 60  # characters of an answer that stands alone, with at most two words
 _WORD = re.compile(r"(?<!\\)\b[A-Za-z]{2,}")
 _TAIL = 20_000  # characters read from the end: where an answer is
 _CUE = re.compile(r"\banswer(?: is| should be| would be|:)[\s:*]*", re.IGNORECASE)
-_WRAPPERS = re.compile(r"\\(?:left|right|displaystyle|[!,;: ]|\$|%)|\^\\circ|\^\{\\circ\}|°|[$%]|\\[()\[\]]")
-_TEXT = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mbox)\s?\{([^{}]*)\}")
-_UNITS = re.compile(
-    r"\s*(?:square|sq\.?|cubic)?\s*\b(?:units?|degrees?|cm|mm|dm|km|m|meters?|metres?|inch(?:es)?|feet|ft|miles?|g|kg"
-    r"|dollars?|cents?|euros?|percent|seconds?|minutes?|hours?|days?|weeks?|months?|years?)(?:\s*\^\s*\{?[23]\}?|²|³)?\.?$",
-    re.IGNORECASE,
+_WRAPPERS = re.compile(r"\\(?:left|right|displaystyle|[!,;: ]|\$)|\$|\\[()]|\\\[|\\\]|\*\*|__|`|[~]")
+_TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox)\s?\{([^{}]*)\}")
+# "5 (five)", "5 (apples)": a remark. A number word that says another number is none.
+_REMARK = re.compile(r"(?<=[\d}])\s*\(([a-z][a-z -]*)\)$")
+_NUMBER_WORDS = (
+    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"),
+    *("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"),
 )
-# A word set as text after a number names the things counted, unless it is a number itself: 5 \text{ apples}.
-_COUNTED = re.compile(
-    r"(?<=\d)\s*\\(?:text|mathrm|mbox)\s?\{\s*(?!hundred|thousand|[a-z]*illion|dozen|half|halves|third|quarter)[a-z]{3,}"
-    r"\s*\}$"
-)
-_UNIT_AFTER_DIGIT = re.compile(r"(?<=\d)(?=(?:cm|mm|dm|km|m|kg|g|ft)\b)", re.IGNORECASE)
+_RELATION = re.compile(r"=|\\approx|≈")
+_NEXT = re.compile(r",|;|\\quad|\\text\{\s*(?:and|or)\s*\}|\band\b|\bor\b|\\\\|\n")
+_NAME = re.compile(r"[a-z](?:_\{?\w\}?)?|\\(?:theta|alpha|beta|gamma|lambda)|[a-z]{1,2}\([a-z]\)")
 
 
 def final_answer(text: str) -> str | None:
@@ -78,47 +78,122 @@ def canonical(text: str) -> str:
     >>> canonical("$x = 12$ cm")
     '12'
     """
-    text = text.strip().rstrip(".").lower()
-    text = _COUNTED.sub("", _WRAPPERS.sub("", text)).replace(r"\{", "{").replace(r"\}", "}")
-    text = _TEXT.sub(r" \1", text)
-    text = re.split(r"=|\\approx|≈", text)[-1]
-    return _UNITS.sub("", _UNIT_AFTER_DIGIT.sub(" ", text)).strip() or text.strip()
+    return _TEXT.sub(r" \1", without_unit(_said(text))[0]).strip()
 
 
 def equal(a: str, b: str) -> bool:
-    """Whether two answers are the same text, number or tuple of numbers.
+    r"""Whether two answers are the same text, number, tuple of numbers, or set of numbers in any order.
 
-    Numbers are compared by :func:`vlm.scoring.math_expressions.close`.
+    Numbers are compared by :func:`vlm.scoring.math_expressions.close`. A unit that only one of them names does not
+    count; two different ones differ.
 
     Examples
     --------
-    >>> equal("0.75", r"\\frac{3}{4}"), equal("(1, 2)", "(2, 1)")
-    (True, False)
+    >>> equal("0.75", r"\frac{3}{4}"), equal("(1, 2)", "(2, 1)"), equal(r"\{1, 2\}", r"\{2, 1\}")
+    (True, False, True)
+    >>> equal("1 1/2", "11/2"), equal("5 km", "5 m"), equal("x = 1, y = 2", "2")
+    (False, False, False)
     """
     if max(len(a), len(b)) > LENGTH:
         return False
-    a, b = canonical(a), canonical(b)
-    if not a or not b:
+    a, b = _said(a), _said(b)
+    values, others = _equations(a), _equations(b)
+    if values or others:
+        return _same_equations(a, b, values, others)
+    (a, unit), (b, other) = without_unit(a), without_unit(b)
+    a, b = (_TEXT.sub(r" \1", side).strip() for side in (a, b))
+    if not a or not b or not agree(unit, other):
         return False
-    if a.replace(" ", "") == b.replace(" ", ""):
+    if _squeezed(a) == _squeezed(b):
         return True
     parts_a, parts_b = _entries(a), _entries(b)
-    if parts_a and parts_b:
-        same_kind = len(parts_a) == len(parts_b) and (a[0], a[-1]) == (b[0], b[-1])
-        return same_kind and all(map(_same_number, parts_a, parts_b))
+    if parts_a or parts_b:
+        if _ends(a) != _ends(b):
+            return False
+        if _ends(a) == "⦃⦄":
+            return _same_set(parts_a, parts_b)
+        return len(parts_a) == len(parts_b) and all(map(_same_number, parts_a, parts_b))
     return _same_number(a, b)
 
 
+def _said(text: str) -> str:
+    """Lower case, without layout; the braces of a set are marks of their own, unlike those of TeX."""
+    text = folded(text).strip().lower()
+    text = _WRAPPERS.sub("", text.replace(r"\lbrace", r"\{").replace(r"\rbrace", r"\}")).strip().rstrip(".").strip()
+    text = text.replace(r"\{", "⦃").replace(r"\}", "⦄")
+    if text.startswith("{") and text.endswith("}") and "," in text and text.count("{") == 1 and "{,}" not in text:
+        text = f"⦃{text[1:-1]}⦄"  # a set as plain text writes it
+    if remark := _REMARK.search(text):
+        number = value(text[: remark.start()])
+        word = remark[1].strip()
+        if word not in _NUMBER_WORDS or number == _NUMBER_WORDS.index(word):
+            text = text[: remark.start()].strip()
+    if not _equations(text):
+        sides = [side.strip() for side in _RELATION.split(text)]
+        # "5 = x" states x as "x = 5" does.
+        stated = len(sides) > 1 and _NAME.fullmatch(sides[-1]) and not _NAME.fullmatch(sides[-2])
+        text = sides[-2] if stated else sides[-1]
+    return text.strip()
+
+
+def _equations(text: str) -> list[tuple[str, str]]:
+    """Name and value of each of several equations, "x = 1, y = 2"; [] where there are fewer than two."""
+    pieces = [_RELATION.split(piece) for piece in _NEXT.split(text) if piece.strip()]
+    if len(pieces) < 2 or any(len(piece) < 2 for piece in pieces):
+        return []
+    pairs = [(piece[0].strip(), piece[-1].strip()) for piece in pieces]
+    return pairs if all(_NAME.fullmatch(name) for name, _ in pairs) else []
+
+
+def _same_equations(a: str, b: str, values: list[tuple[str, str]], others: list[tuple[str, str]]) -> bool:
+    """Two systems by name; solutions of one name as a set; a system and a tuple in the order of the system."""
+    if values and others:
+        left, right = sorted(values), sorted(others)
+        of = [{name: [v for n, v in side if n == name] for name, _ in side} for side in (left, right)]
+        return set(of[0]) == set(of[1]) and all(_same_set(of[0][name], of[1][name]) for name in of[0])
+    system, other = (values, b) if values else (others, a)
+    parts = _entries(other)
+    found = [v for _, v in system]
+    if len({name for name, _ in system}) == 1:
+        return bool(parts) and _same_set(found, parts)
+    return len(parts) == len(found) and _ends(other) in ("", "()") and all(map(_same_number, found, parts))
+
+
+def _same_set(first: Sequence[str], second: Sequence[str]) -> bool:
+    """Whether each entry of one is in the other; how often does not count."""
+    pairs = ((first, second), (second, first))
+    return all(any(_same_number(entry, other) for other in theirs) for ours, theirs in pairs for entry in ours)
+
+
 def _same_number(a: str, b: str) -> bool:
+    (a, unit), (b, other) = without_unit(a.strip()), without_unit(b.strip())
     x, y = value(a), value(b)
-    return a.strip() == b.strip() if x is None or y is None else close(x, y)
+    return agree(unit, other) and (_squeezed(a) == _squeezed(b) if x is None or y is None else close(x, y))
+
+
+def _squeezed(text: str) -> str:
+    """Without the blanks that say nothing: those between two numbers or words say something."""
+    return re.sub(r"(?<![^\W_]) +| +(?![^\W_])", "", " ".join(text.split()))
+
+
+def _ends(text: str) -> str:
+    """The brackets around a list; "" for none."""
+    return text[0] + text[-1] if text[0] in "([⦃" and text[-1] in ")]⦄" else ""
 
 
 def _entries(text: str) -> list[str]:
-    """The entries of "(1, 2)" or "[0, 1)"; [] if the text is not a tuple."""
-    if len(text) < 3 or text[0] not in "([" or text[-1] not in ")]" or "," not in text:
-        return []
-    return text[1:-1].split(",")
+    """The entries of "(1, 2)", "[0, 1)", a set, or "1, 2" without brackets; [] if the text is no list."""
+    bare = text[1:-1] if _ends(text) else text
+    if "," not in bare.replace("{,}", "") or (not _ends(text) and value(text) is not None):
+        return [bare] if _ends(text) == "⦃⦄" else []
+    entries, depth, start = [], 0, 0
+    for place, character in enumerate(bare):
+        depth += (character in "([{⦃") - (character in ")]}⦄")
+        if character == "," and depth == 0:
+            entries.append(bare[start:place])
+            start = place + 1
+    entries.append(bare[start:])
+    return entries if len(entries) > 1 or _ends(text) == "⦃⦄" else []
 
 
 def read_answer(text: str, options: Sequence[str]) -> str | None:
@@ -144,9 +219,7 @@ def mathvision_match(text: str, options: Sequence[str], references: Sequence[str
     >>> mathvision_match(r"So the area is \\boxed{12}.", (), ["12.0"])
     1.0
     """
-    answer = read_answer(text, options)
-    if answer is None:
-        return 0.0
     if options:
-        return float(answer in {reference.strip().strip("()").upper() for reference in references})
-    return float(any(equal(answer, reference) for reference in references))
+        return float(read_answer(text, options) in {reference.strip().strip("()").upper() for reference in references})
+    answer = final_answer(text)  # with its unit, which the parsed answer no longer shows
+    return float(answer is not None and any(equal(answer, reference) for reference in references))

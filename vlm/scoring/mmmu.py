@@ -22,11 +22,11 @@ _NUMBERS = (
 def read_choice(text: str, options: Sequence[str]) -> str | None:
     """The letter that a generated answer to a multiple choice names; None where the official code draws at random.
 
-    Candidates are letters in brackets; without any, letters between spaces; without any, and in an answer of more
-    than five words, options whose text the answer contains. The last candidate in the text wins. Two changes to
-    the official code: the article "A" ("A cat") is not a candidate, and where there is no candidate
-    :func:`vlm.scoring.option_letters.read_letter` tries ("b", "B:", "answer:B") before the answer counts as
-    unparsed.
+    Candidates are letters in brackets; without any, letters between spaces; without any, and in an answer of more than
+    five words, options whose text the answer contains. The last candidate in the text wins. Three changes to the
+    official code: the article "A" ("A cat") is not a candidate, "-5" does not contain the option 5, and where there
+    is no candidate :func:`vlm.scoring.option_letters.read_letter` tries ("b", "B:", "answer:B") before the answer
+    counts as unparsed.
 
     Examples
     --------
@@ -42,10 +42,19 @@ def read_choice(text: str, options: Sequence[str]) -> str | None:
     if max(places.values(), default=-1) < 0:
         places = {label: _last_bare(answer, label, option) for label, option in zip(labels, options, strict=True)}
     if max(places.values(), default=-1) < 0 and len(answer.split()) > 5:
-        places = {k: answer.lower().rfind(o.lower()) if o else -1 for k, o in zip(labels, options, strict=True)}
+        places = {k: _last_contained(answer.lower(), o.lower()) for k, o in zip(labels, options, strict=True)}
     if max(places.values(), default=-1) < 0:
         return read_letter(text, labels, options)
     return max(places, key=lambda label: places[label])
+
+
+def _last_contained(answer: str, option: str) -> int:
+    """Where the answer last contains an option's text; a number counts only where it is not part of another."""
+    if not option.strip():
+        return -1
+    before = r"(?<![\w.,/:-])" if option.lstrip()[:1].isdigit() else ""
+    after = r"(?![\w]|[.,/:]\d)" if option.rstrip()[-1:].isdigit() else ""
+    return max((m.start() for m in re.finditer(before + re.escape(option) + after, answer)), default=-1)
 
 
 def _last_bare(answer: str, label: str, option: str) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 
 from vlm.scoring.exact import plain
+from vlm.scoring.unicode_folding import folded
 
 _LETTERS = string.ascii_uppercase
 # The letter after one of these is the decision of the text. "answer is (B)", "Answer: b", "\boxed{B}".
@@ -107,7 +108,7 @@ def read_letter(text: str, labels: Sequence[str], options: Sequence[str] = ()) -
     [None, None]
     """
     # Runs of spaces become one, so that no pattern below can match them in several ways.
-    text = "\n".join(" ".join(line.split()) for line in text.splitlines() if line.strip())
+    text = "\n".join(" ".join(line.split()) for line in folded(text).splitlines() if line.strip())
     if match := _ALONE.fullmatch(text):
         return _among(match[1], labels)
     named = _named(text, labels, options)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from redundancy.display import Displayed
 from vlm.item import Item
@@ -13,9 +13,11 @@ from vlm.scoring.exact import exact_match, exact_match_of_numbers, plain
 from vlm.scoring.mathvision import mathvision_match, read_answer
 from vlm.scoring.ocrbench import contains_match
 from vlm.scoring.option_letters import letters, listed_letters, read_letter
+from vlm.scoring.thoughts import Thought, spoken
 from vlm.scoring.vqa import normalised, vqa_accuracy
 
 LIMIT = 100_000  # characters; a longer answer is a generation that never ended
+_KEPT = 2_000_000  # characters read of an answer with its thoughts, from the end
 _LISTED = re.compile(r"^\s*([A-Z])\.\s+(\S[^\n]*)$", re.MULTILINE)
 
 
@@ -30,6 +32,13 @@ class Scored(Displayed):
     parsed : str or None
         The answer as the scorer read it. None if it found no answer; then the value is 0, and how often that
         happens should be reported.
+    thought : {"none", "ended", "endless"}
+        Whether the model thought before it answered. Thoughts are never scored; where they do not end, there is no
+        answer.
+
+    See Also
+    --------
+    vlm.scoring.score : Returns one.
 
     Examples
     --------
@@ -43,6 +52,7 @@ class Scored(Displayed):
 
     value: float
     parsed: str | None
+    thought: Thought = field(default="none", repr=False)
 
 
 def choice_labels(item: Item) -> tuple[str, ...]:
@@ -62,6 +72,11 @@ def choice_labels(item: Item) -> tuple[str, ...]:
     --------
     label_probabilities : Probabilities of these letters as first tokens.
     score : Scores an answer.
+
+    References
+    ----------
+    Hartman et al. (2025), *Skip-It? Theoretical Conditions for Layer Skipping in Vision-Language Models*,
+    arXiv:2509.25584.
 
     Examples
     --------
@@ -105,6 +120,14 @@ def score(item: Item, prediction: str, *, scorer: str) -> Scored:
     choice_labels : The letters of a multiple choice.
     vlm.judges.rule : The same rules as a judge.
 
+    References
+    ----------
+    Antol et al. (2015), *VQA: visual question answering*, arXiv:1505.00468; Yue et al. (2023), *MMMU*,
+    arXiv:2311.16502; Chen et al. (2024), *Are we on the right way for evaluating large vision-language models?*
+    (MMStar), arXiv:2403.20330; Wang et al. (2024), *Measuring multimodal mathematical reasoning with MATH-Vision
+    dataset*, arXiv:2402.14804; Liu et al. (2023), *OCRBench: on the hidden mystery of OCR in large multimodal
+    models*, arXiv:2305.07895.
+
     Examples
     --------
     >>> from vlm.item import Item
@@ -129,7 +152,10 @@ def score(item: Item, prediction: str, *, scorer: str) -> Scored:
         )
     if not item.answers:
         raise ValueError(f"item {item.dataset}/{item.id}: expected at least one reference answer, got none")
-    return Scored(0.0, None) if len(prediction) > LIMIT else SCORERS[scorer](item, prediction)
+    answer, thought = spoken(prediction[-_KEPT:])
+    if answer is not None and len(answer) > LIMIT:
+        answer = None
+    return Scored(0.0, None, thought) if answer is None else replace(SCORERS[scorer](item, answer), thought=thought)
 
 
 def _scored(value: float, parsed: str | None) -> Scored:
@@ -175,7 +201,18 @@ def _mathvision(item: Item, prediction: str) -> Scored:
     return _scored(mathvision_match(prediction, item.options, item.answers), read_answer(prediction, item.options))
 
 
-# Each scorer maps an item and a prediction to a Scored.
+# A change that can alter a score gives a scorer a new version. Runs that name none were scored by version 1.
+VERSIONS: Mapping[str, str] = {
+    "letter": "2",
+    "exact": "2",
+    "vqa": "2",
+    "ocrbench": "2",
+    "mmmu": "2",
+    "realworldqa": "2",
+    "mathvision": "2",
+}
+
+# Each scorer maps an item and an answer without thoughts to a Scored.
 SCORERS: Mapping[str, Callable[[Item, str], Scored]] = {
     "letter": _letter,
     "exact": _exact,

@@ -86,6 +86,11 @@ def label_probabilities(logits: torch.Tensor, processor: object, labels: Sequenc
     --------
     letter_probabilities : The same from a model and a batch.
 
+    References
+    ----------
+    Hartman et al. (2025), *Skip-It? Theoretical Conditions for Layer Skipping in Vision-Language Models*,
+    arXiv:2509.25584.
+
     Examples
     --------
     >>> import torch
@@ -147,6 +152,11 @@ def letter_probabilities(
     See Also
     --------
     label_probabilities : The same from logits.
+
+    References
+    ----------
+    Hartman et al. (2025), *Skip-It? Theoretical Conditions for Layer Skipping in Vision-Language Models*,
+    arXiv:2509.25584.
 
     Examples
     --------

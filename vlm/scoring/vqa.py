@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from vlm.scoring.exact import DIGITS
+from vlm.scoring.unicode_folding import folded
 
 _DIGITS = {"none": "0"} | DIGITS
 _ARTICLES = frozenset(("a", "an", "the"))
@@ -49,17 +50,18 @@ CONTRACTIONS: dict[str, str] = (
 def normalised(text: str) -> str:
     """Normalise a text as the EvalAI server does before it compares.
 
-    In this order: lower case; remove commas and question marks; put a space before ``'s``; replace line breaks and
-    tabs by spaces; remove each punctuation mark that stands next to a space somewhere in the text, and replace the
-    others by a space; remove full stops that no digit follows; write zero to ten and none as digits; remove a, an
-    and the; restore the apostrophes of contractions.
+    In this order: one form of full-width letters, dashes and digits, which the server does not fold; lower case; remove
+    commas and question marks; put a space before ``'s``; replace line breaks and tabs by spaces; remove each
+    punctuation mark that stands next to a space somewhere in the text, and replace the others by a space; remove
+    full stops that no digit follows; write zero to ten and none as digits; remove a, an and the; restore the
+    apostrophes of contractions.
 
     Examples
     --------
     >>> normalised("The dont-walk sign, two of them.")
     "don't walk sign 2 of them"
     """
-    text = text.lower().replace(",", "").replace("?", "").replace("'s", " 's").strip()
+    text = folded(text, dashes=False).lower().replace(",", "").replace("?", "").replace("'s", " 's").strip()
     text = text.replace("\n", " ").replace("\t", " ").strip()
     bare = text
     for mark in _MARKS:

@@ -32,8 +32,8 @@ def late_insertion(depth: int) -> Ranking:
 
     References
     ----------
-    Choraria et al. 2025, "DeepInsert: Early Layer Bypass for Efficient and Performant Multimodal Understanding",
-    arXiv 2504.19327.
+    Choraria et al. (2025), *DeepInsert: Early Layer Bypass for Efficient and Performant Multimodal Understanding*,
+    arXiv:2504.19327.
 
     Examples
     --------
@@ -74,6 +74,11 @@ def random_order(depth: int, *, rng: np.random.Generator | int | None = None) ->
     See Also
     --------
     vlm.selectors.late_insertion : A second rule that does not depend on the data.
+
+    References
+    ----------
+    Choraria et al. (2025), *DeepInsert: early layer bypass for efficient and performant multimodal understanding*,
+    arXiv:2504.19327.
 
     Examples
     --------

@@ -174,6 +174,11 @@ def token_scores(model: Model, layers: Sequence[int] = (1,), *, family: Family |
     --------
     vlm.selectors.fastv_plan, vlm.selectors.sparsevlm_plan : Plans that use the scores.
 
+    References
+    ----------
+    Chen et al. (2024), *An image is worth 1/2 tokens after layer 2*, arXiv:2403.06764; Zhang et al. (2024),
+    *SparseVLM: visual token sparsification for efficient vision-language model inference*, arXiv:2410.04417.
+
     Examples
     --------
     >>> import vlm
@@ -228,7 +233,7 @@ def fastv_plan(removed: float = 0.5, *, layer: int = 2) -> SkipPlan:
 
     References
     ----------
-    Chen et al. 2024, "An Image is Worth 1/2 Tokens After Layer 2", arXiv 2403.06764.
+    Chen et al. (2024), *An Image is Worth 1/2 Tokens After Layer 2*, arXiv:2403.06764.
 
     Examples
     --------
@@ -255,6 +260,11 @@ def sparse_stages(depth: int) -> tuple[int, ...]:
     See Also
     --------
     vlm.selectors.sparsevlm_plan : Takes the stages.
+
+    References
+    ----------
+    Zhang et al. (2024), *SparseVLM: visual token sparsification for efficient vision-language model inference*,
+    arXiv:2410.04417.
 
     Examples
     --------
@@ -298,8 +308,8 @@ def sparsevlm_plan(scores: Sequence[ArrayLike], stages: Sequence[int], budget: f
 
     References
     ----------
-    Zhang et al. 2024, "SparseVLM: Visual Token Sparsification for Efficient Vision-Language Model Inference",
-    arXiv 2410.04417.
+    Zhang et al. (2024), *SparseVLM: Visual Token Sparsification for Efficient Vision-Language Model Inference*,
+    arXiv:2410.04417.
 
     Examples
     --------

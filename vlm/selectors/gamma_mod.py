@@ -14,7 +14,7 @@ from vlm.engine.attention_event import AttentionEvent
 from vlm.engine.attention_rows import attention_rows
 from vlm.engine.forward_call import Call
 from vlm.engine.hooks import attached
-from vlm.measure.records import GrowingRecord
+from vlm.measure.records import BatchedRecord
 from vlm.models.families import Family
 from vlm.models.types import Model
 from vlm.plans.plan import SkipPlan
@@ -22,7 +22,7 @@ from vlm.selectors.ranking import Ranking, Units, by_layer
 
 
 @dataclass(eq=False, repr=False)
-class RankRecord(GrowingRecord):
+class RankRecord(BatchedRecord):
     """What :func:`vlm.selectors.attention_rank` measured: the rank, mean over heads, per sample and layer.
 
     Attributes
@@ -53,11 +53,6 @@ class RankRecord(GrowingRecord):
     depth: int
     _rows: list[Tensor] = field(default_factory=list)
     _done: list[Tensor] = field(default_factory=list)
-
-    @property
-    def samples(self) -> int:
-        """Number of samples recorded."""
-        return sum(len(part) for part in self._done)
 
     @torch.no_grad()
     def observe(self, event: AttentionEvent) -> None:
@@ -121,6 +116,11 @@ def attention_rank(model: Model, *, family: Family | None = None) -> Iterator[Ra
     --------
     vlm.selectors.attention_map_rank : The ranking by it.
 
+    References
+    ----------
+    Luo et al. (2024), *gamma-MoD: exploring mixture-of-depth adaptation for multimodal large language models*,
+    arXiv:2410.13859.
+
     Examples
     --------
     >>> import vlm
@@ -165,8 +165,8 @@ def attention_map_rank(record: RankRecord) -> Ranking:
 
     References
     ----------
-    Luo et al. 2024, "gamma-MoD: Exploring Mixture-of-Depth Adaptation for Multimodal Large Language Models",
-    arXiv 2410.13859.
+    Luo et al. (2024), *gamma-MoD: Exploring Mixture-of-Depth Adaptation for Multimodal Large Language Models*,
+    arXiv:2410.13859.
 
     Examples
     --------

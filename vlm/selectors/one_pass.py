@@ -85,6 +85,18 @@ def observing(
     --------
     vlm.probe, vlm.attention : Two of the measurements alone.
 
+    References
+    ----------
+    Hartman et al. (2025), *Skip-It? Theoretical Conditions for Layer Skipping in Vision-Language Models*,
+    arXiv:2509.25584; Men et al. (2024), *ShortGPT: layers in large language models are more redundant than you
+    expect*, arXiv:2403.03853; Gromov et al. (2024), *The unreasonable ineffectiveness of the deeper layers*,
+    arXiv:2403.17887; He et al. (2024), *What matters in transformers? Not all attention is needed*,
+    arXiv:2406.15786; He et al. (2025), *AdaSkip: adaptive sublayer skipping for accelerating long-context LLM
+    inference*, arXiv:2501.02336; Luo et al. (2024), *gamma-MoD: exploring mixture-of-depth adaptation for
+    multimodal large language models*, arXiv:2410.13859; Chen et al. (2024), *An image is worth 1/2 tokens after
+    layer 2*, arXiv:2403.06764; Zhang et al. (2024), *SparseVLM: visual token sparsification for efficient
+    vision-language model inference*, arXiv:2410.04417.
+
     Examples
     --------
     >>> import vlm

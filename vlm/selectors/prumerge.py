@@ -15,14 +15,14 @@ from torch import Tensor, nn
 from redundancy.array_types import FloatArray
 from vlm.engine.forward_call import Call
 from vlm.engine.hooks import attached
-from vlm.measure.records import GrowingRecord
+from vlm.measure.records import BatchedRecord
 from vlm.models.families import Anatomy, Family
 from vlm.models.types import Model
 from vlm.plans.plan import SkipPlan
 
 
 @dataclass(eq=False, repr=False)
-class EncoderRecord(GrowingRecord):
+class EncoderRecord(BatchedRecord):
     """What :func:`vlm.selectors.encoder_attention` measured: one score per patch of every encoded image.
 
     See Also
@@ -47,11 +47,6 @@ class EncoderRecord(GrowingRecord):
 
     _query: Tensor | None = None
     _done: list[Tensor] = field(default_factory=list)
-
-    @property
-    def samples(self) -> int:
-        """Number of images encoded."""
-        return sum(len(part) for part in self._done)
 
     @torch.no_grad()
     def observe(self, call: Call | None, key: object, _: Tensor, out: Tensor) -> None:
@@ -102,6 +97,11 @@ def encoder_attention(model: Model, *, family: Family | None = None) -> Iterator
     --------
     vlm.selectors.prumerge_plan : The plan by these scores.
 
+    References
+    ----------
+    Shang et al. (2024), *LLaVA-PruMerge: adaptive token reduction for efficient large multimodal models*,
+    arXiv:2403.15388.
+
     Examples
     --------
     >>> import vlm
@@ -138,6 +138,11 @@ def outlier_count(scores: ArrayLike) -> int:
     See Also
     --------
     vlm.selectors.prumerge_plan : Keeps so many patches.
+
+    References
+    ----------
+    Shang et al. (2024), *LLaVA-PruMerge: adaptive token reduction for efficient large multimodal models*,
+    arXiv:2403.15388.
 
     Examples
     --------
@@ -185,8 +190,8 @@ def prumerge_plan(scores: ArrayLike, keep: int | None = None) -> SkipPlan:
 
     References
     ----------
-    Shang et al. 2024, "LLaVA-PruMerge: Adaptive Token Reduction for Efficient Large Multimodal Models",
-    arXiv 2403.15388.
+    Shang et al. (2024), *LLaVA-PruMerge: Adaptive Token Reduction for Efficient Large Multimodal Models*,
+    arXiv:2403.15388.
 
     Examples
     --------

@@ -154,6 +154,11 @@ def first_within(
     --------
     vlm.operations_ratio : The cost of one plan.
 
+    References
+    ----------
+    Chen et al. (2024), *An image is worth 1/2 tokens after layer 2*, arXiv:2403.06764; Zhang et al. (2024),
+    *SparseVLM: visual token sparsification for efficient vision-language model inference*, arXiv:2410.04417.
+
     Examples
     --------
     >>> import vlm

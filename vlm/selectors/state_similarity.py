@@ -154,6 +154,14 @@ def similarity(model: Model, *, family: Family | None = None) -> Iterator[Simila
     --------
     vlm.selectors.block_influence, vlm.selectors.adaskip : Rankings by it.
 
+    References
+    ----------
+    Men et al. (2024), *ShortGPT: layers in large language models are more redundant than you expect*,
+    arXiv:2403.03853; Gromov et al. (2024), *The unreasonable ineffectiveness of the deeper layers*,
+    arXiv:2403.17887; He et al. (2024), *What matters in transformers? Not all attention is needed*,
+    arXiv:2406.15786; He et al. (2025), *AdaSkip: adaptive sublayer skipping for accelerating long-context LLM
+    inference*, arXiv:2501.02336.
+
     Examples
     --------
     >>> import vlm
@@ -201,7 +209,8 @@ def block_influence(record: SimilarityRecord) -> Ranking:
 
     References
     ----------
-    Men et al. 2024, "ShortGPT: Layers in Large Language Models are More Redundant Than You Expect", arXiv 2403.03853.
+    Men et al. (2024), *ShortGPT: Layers in Large Language Models are More Redundant Than You Expect*,
+    arXiv:2403.03853.
 
     Examples
     --------
@@ -247,7 +256,7 @@ def angular_distance(record: SimilarityRecord) -> Ranking:
 
     References
     ----------
-    Gromov et al. 2024, "The Unreasonable Ineffectiveness of the Deeper Layers", arXiv 2403.17887.
+    Gromov et al. (2024), *The Unreasonable Ineffectiveness of the Deeper Layers*, arXiv:2403.17887.
 
     Examples
     --------
@@ -304,7 +313,7 @@ def sublayer_similarity(record: SimilarityRecord, sublayer: Sublayer = "attentio
 
     References
     ----------
-    He et al. 2024, "What Matters in Transformers? Not All Attention is Needed", arXiv 2406.15786.
+    He et al. (2024), *What Matters in Transformers? Not All Attention is Needed*, arXiv:2406.15786.
 
     Examples
     --------
@@ -348,8 +357,8 @@ def adaskip(record: SimilarityRecord) -> Ranking:
 
     References
     ----------
-    He et al. 2025, "AdaSkip: Adaptive Sublayer Skipping for Accelerating Long-Context LLM Inference",
-    arXiv 2501.02336.
+    He et al. (2025), *AdaSkip: Adaptive Sublayer Skipping for Accelerating Long-Context LLM Inference*,
+    arXiv:2501.02336.
 
     Examples
     --------

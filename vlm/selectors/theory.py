@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from vlm.measure.attention_reading import Heads, TextTokens, reading_words
 from vlm.measure.records import AttentionMeasurement, DistanceMeasurement, check_attention, check_distances
 from vlm.selectors.gamma_mod import without_vision
 from vlm.selectors.ranking import Ranking, by_layer
@@ -44,6 +45,11 @@ def redundancy(
     --------
     vlm.decide : The same measurement with intervals and thresholds.
 
+    References
+    ----------
+    Hartman et al. (2025), *Skip-It? Theoretical Conditions for Layer Skipping in Vision-Language Models*,
+    arXiv:2509.25584.
+
     Examples
     --------
     >>> import vlm
@@ -77,15 +83,18 @@ def redundancy(
     return by_layer(name, action, scores, build, usual=0.5)
 
 
-def small_attention(record: AttentionMeasurement) -> Ranking:
-    r"""Rank layers by the visual attention ratio of the last prompt token, the smallest first.
+def small_attention(record: AttentionMeasurement, *, tokens: TextTokens = "answer", heads: Heads = "mean") -> Ranking:
+    r"""Rank layers by the visual attention ratio, the smallest first; by default as published, of the answer token.
 
-    Small attention is the theory's second condition beside redundancy; image tokens bypass the chosen layers.
+    Small attention is the theory's second condition beside redundancy; image tokens bypass the chosen layers. What the
+    theory asks for is small attention of every text token and head: ``tokens="all", heads="largest"``.
 
     Parameters
     ----------
     record : AttentionRecord
         From :func:`vlm.attention`, of prompts with an image.
+    tokens, heads
+        Whose attention, as in :func:`vlm.decide`.
 
     Returns
     -------
@@ -106,8 +115,8 @@ def small_attention(record: AttentionMeasurement) -> Ranking:
 
     References
     ----------
-    Jiang et al. 2025, "Devils in Middle Layers of Large Vision-Language Models", arXiv 2411.16724 ("visual attention
-    ratio").
+    Jiang et al. (2025), *Devils in Middle Layers of Large Vision-Language Models*, arXiv:2411.16724 ("visual
+    attention ratio").
 
     Examples
     --------
@@ -123,5 +132,7 @@ def small_attention(record: AttentionMeasurement) -> Ranking:
     (9, 0, 7, 8, 5, 6, 2, 1, 3, 4)
     """
     check_attention(record, "record")
-    ratios = record.ratios().mean(axis=2)
-    return by_layer("small attention", "remove image tokens", ratios, without_vision, usual=0.5)
+    ratios = record.reading(tokens=tokens, heads=heads)
+    published = (tokens, heads) == ("answer", "mean")
+    name = "small attention" if published else f"small attention ({reading_words(tokens, heads)})"
+    return by_layer(name, "remove image tokens", ratios, without_vision, usual=0.5)

@@ -54,6 +54,12 @@ def prediction_divergence(
     -----
     :math:`KL(p_{plan} \| p_{full})`, computed in float64 from the logits.
 
+    References
+    ----------
+    Lin et al. (2024), *Boosting multimodal large language models with visual tokens withdrawal for rapid
+    inference*, arXiv:2405.05803; Yuan et al. (2025), *ShortV: efficient multimodal large language models by
+    freezing visual tokens in ineffective layers*, arXiv:2504.00502.
+
     Examples
     --------
     >>> import vlm
@@ -114,8 +120,8 @@ def withdrawal(divergence: FloatArray, *, eta: float = 0.003, first: int | None 
 
     References
     ----------
-    Lin et al. 2024, "Boosting Multimodal Large Language Models with Visual Tokens Withdrawal for Rapid Inference",
-    arXiv 2405.05803 (about 20 samples; the README uses layer 15 for the 7B model).
+    Lin et al. (2024), *Boosting Multimodal Large Language Models with Visual Tokens Withdrawal for Rapid
+    Inference*, arXiv:2405.05803 (about 20 samples; the README uses layer 15 for the 7B model).
 
     Examples
     --------
@@ -157,6 +163,11 @@ def withdrawal_plans(depth: int) -> list[SkipPlan]:
     --------
     vlm.selectors.withdrawal : The ranking by their divergence.
 
+    References
+    ----------
+    Lin et al. (2024), *Boosting multimodal large language models with visual tokens withdrawal for rapid
+    inference*, arXiv:2405.05803.
+
     Examples
     --------
     >>> from vlm import selectors
@@ -191,8 +202,8 @@ def layer_contribution(divergence: FloatArray) -> Ranking:
 
     References
     ----------
-    Yuan et al. 2025, "ShortV: Efficient Multimodal Large Language Models by Freezing Visual Tokens in Ineffective
-    Layers", arXiv 2504.00502.
+    Yuan et al. (2025), *ShortV: Efficient Multimodal Large Language Models by Freezing Visual Tokens in Ineffective
+    Layers*, arXiv:2504.00502.
 
     Examples
     --------
@@ -219,6 +230,11 @@ def contribution_plans(depth: int) -> list[SkipPlan]:
     See Also
     --------
     vlm.selectors.layer_contribution : The ranking by their divergence.
+
+    References
+    ----------
+    Yuan et al. (2025), *ShortV: efficient multimodal large language models by freezing visual tokens in ineffective
+    layers*, arXiv:2504.00502.
 
     Examples
     --------

@@ -4,7 +4,8 @@ Stages: ``tower`` (the vision tower learns the digit under each patch), ``text``
 questions about scenes in words), ``projector`` (only the projector, on describing images), ``joint`` (all
 weights, on questions about images). The variants differ from the projector stage on: ``plain`` keeps the projector as
 it is initialised; ``scaled`` rescales it so that image tokens enter the decoder with norm 400, as large relative to a
-layer's update as in LLaVA.
+layer's update as in LLaVA. ``priced`` and ``late`` continue the embedded ``scaled`` model instead
+(``continued_training.py``).
 
 The batch of a step depends only on the seed, the stage and the step, so that an interrupted run continues
 with the same batches.
@@ -22,39 +23,26 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from tqdm import tqdm
 
+from vlm.models.loading import load
 from vlm.models.types import Model, Processor
 from vlm.tiny.architecture import new_model, new_processor
+from vlm.tiny.continued_training import RECIPES, Recipe, continued_loss
 from vlm.tiny.evaluate import accuracy_by_kind, correct
+from vlm.tiny.losses import answer_loss, patch_loss
 from vlm.tiny.muon import Muon
 from vlm.tiny.question_writer import IMAGE_KINDS, KINDS, questions
 from vlm.tiny.scenes import draw_scene, scans
-from vlm.tiny.training_batches import IGNORE, make_batch
+from vlm.tiny.training_batches import make_batch
 
 Stage = Literal["tower", "text", "projector", "joint"]
-Variant = Literal["plain", "scaled"]
+Variant = Literal["plain", "scaled", "priced", "late"]
+VARIANTS: tuple[Variant, ...] = get_args(Variant)
 STAGES: tuple[Stage, ...] = get_args(Stage)
 STEPS: dict[Stage, int] = {"tower": 1200, "text": 1400, "projector": 400, "joint": 1400}
 MUON_RATE: dict[Stage, float] = {"tower": 0.005, "text": 0.007, "joint": 0.003}
 SCALED_NORM = 400.0
-
-
-def answer_loss(model: Model, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Cross-entropy (nats) of the answers. Right padding needs no mask under causal attention."""
-    inputs = {name: batch[name] for name in ("input_ids", "pixel_values") if name in batch}
-    hidden = model.model(**inputs, use_cache=False).last_hidden_state[:, :-1]
-    labels = batch["labels"][:, 1:]
-    counted = labels != IGNORE
-    return F.cross_entropy(model.lm_head(hidden[counted]), labels[counted])
-
-
-def patch_loss(model: Model, head: torch.nn.Linear, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Cross-entropy (nats) of each patch's digit, from the tower's patch tokens and a temporary linear head."""
-    states = model.model.vision_tower(batch["pixel_values"]).last_hidden_state[:, 1:]
-    digits = batch["digits"].view(-1, 3, 1, 3, 1).expand(-1, 3, 2, 3, 2).reshape(len(states), -1)
-    return F.cross_entropy(head(states).flatten(0, 1), digits.flatten())
 
 
 def optimisers(stage: Stage, model: Model, head: torch.nn.Linear, variant: Variant) -> list[torch.optim.Optimizer]:
@@ -65,7 +53,7 @@ def optimisers(stage: Stage, model: Model, head: torch.nn.Linear, variant: Varia
     matrices: list[torch.nn.Parameter] = []
     groups: list[dict[str, Any]] = []
     # The scaled projector's last matrix is large; relative to it, its steps are as large as the plain projector's.
-    last_rate = 0.1 if variant == "scaled" else 3e-3
+    last_rate = 3e-3 if variant == "plain" else 0.1
 
     def adamw(parameters: Iterable[torch.nn.Parameter], rate: float) -> None:
         groups.append({"params": list(parameters), "lr": rate})
@@ -135,8 +123,12 @@ def train_stage(
     resume: bool,
     report: Callable[[int, float], None],
     every: int = 200,
+    recipe: Recipe | None = None,
 ) -> None:
-    """Train one stage in place; checkpoint to ``path`` every ``every`` steps and at the end."""
+    """Train one stage in place; checkpoint to ``path`` every ``every`` steps and at the end.
+
+    With a ``recipe`` the joint stage is continued, with batches of its own.
+    """
     steppers = optimisers(stage, model, head, variant)
     first = 0
     if resume and path.exists():
@@ -151,9 +143,14 @@ def train_stage(
     mean_loss = None
     bar = tqdm(range(first, steps), initial=first, total=steps, desc=stage, mininterval=5.0)
     for step in bar:
-        rng = np.random.default_rng([seed, STAGES.index(stage), step])
-        batch = make_batch(stage, rng, early=step < steps // 4)
-        loss = patch_loss(model, head, batch) if stage == "tower" else answer_loss(model, batch)
+        if recipe is not None:
+            rng = np.random.default_rng([seed, len(STAGES) + VARIANTS.index(variant), step])
+            batch = make_batch(stage, rng)
+            loss = continued_loss(model, batch, recipe, step=step, steps=steps, rng=rng)
+        else:
+            rng = np.random.default_rng([seed, STAGES.index(stage), step])
+            batch = make_batch(stage, rng, early=step < steps // 4)
+            loss = patch_loss(model, head, batch) if stage == "tower" else answer_loss(model, batch)
         for optimiser in steppers:
             for group in optimiser.param_groups:
                 group["lr"] = group["peak"] * rate_factor(step, steps)
@@ -221,12 +218,12 @@ def train(
     out : Path
         Folder for the stages' checkpoints, ``log.jsonl`` and the model. The tower and text stages are shared
         by the variants: with ``resume``, a finished stage found here is reused.
-    variant : {"plain", "scaled"}
-        Whether the projector is rescaled.
+    variant : {"plain", "scaled", "priced", "late"}
+        Whether the projector is rescaled, or how the embedded ``scaled`` model is continued.
     resume : bool
         Continue from the checkpoints in ``out``; otherwise start anew.
     steps : dict, optional
-        Steps per stage, ``STEPS`` by default.
+        Steps per stage, ``STEPS`` by default. Of "priced" and "late" only "joint" counts, by default the recipe's.
     every, limit : int
         Steps between checkpoints, each of which is validated, and number of validation questions.
 
@@ -235,14 +232,21 @@ def train(
     Path
         The folder of the finished model, float16 safetensors with its processor.
     """
-    if variant not in ("plain", "scaled"):
-        raise ValueError(f"variant must be 'plain' or 'scaled', got {variant!r}")
-    steps = STEPS if steps is None else steps
+    if variant not in VARIANTS:
+        raise ValueError(f"variant must be one of {', '.join(VARIANTS)}, got {variant!r}")
+    recipe = RECIPES.get(variant)
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
     model, processor = new_model(), new_processor()
+    if recipe is None:
+        steps = STEPS if steps is None else steps
+    else:
+        steps = {**STEPS, "joint": recipe.steps} if steps is None else steps
+        # Where "scaled" ended: a repeat needs the minutes of this stage, not the half hour before them.
+        model.load_state_dict(load("tiny-scaled")[0].state_dict())
+        model.set_attn_implementation("eager")
     head = torch.nn.Linear(model.config.vision_config.hidden_size, 10)
-    for stage in STAGES:
+    for stage in STAGES if recipe is None else STAGES[-1:]:
         shared = stage in ("tower", "text")
         name = stage if shared else f"{stage}-{variant}"
         path = out / f"{name}.pt"
@@ -263,6 +267,7 @@ def train(
         train_stage(
             stage, model, head,
             steps=steps[stage], seed=seed, variant=variant, path=path, resume=resume, report=report, every=every,
+            recipe=recipe,
         )  # fmt: skip
     model.eval()
     folder = out / variant
@@ -289,7 +294,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints, log and model")
-    parser.add_argument("--variant", choices=("plain", "scaled"), default="plain")
+    parser.add_argument("--variant", choices=VARIANTS, default="plain")
     parser.add_argument("--resume", action="store_true", help="continue from the checkpoints in --out")
     parser.add_argument("--threads", type=int, choices=(1, 2), default=2)
     options = parser.parse_args(arguments)

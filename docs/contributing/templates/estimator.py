@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from redundancy import checks
-from redundancy.estimate import Estimate
+from redundancy.estimate import Estimate, unit_of_sampling
 from redundancy.units import unit_means
 
 
@@ -50,7 +50,7 @@ def mean_norm_change(x: ArrayLike, y: ArrayLike, groups: ArrayLike | None = None
         per_unit=per_unit,
         rows=sizes.astype(np.float64),
         support=(0.0, float("inf")),
-        unit_of_sampling="row" if groups is None else "image",
+        unit_of_sampling=unit_of_sampling(groups),
         unit="norm",
         settings={"distance": "norm change"},
     )

@@ -1,4 +1,4 @@
-"""An upper confidence limit for the mean of units in [0, 1]. Copy into bounds/confidence.py."""
+"""An upper confidence limit for the mean of units in [0, 1]. Copy into a file of bounds/confidence."""
 
 from __future__ import annotations
 

@@ -9,8 +9,10 @@ import pytest
 
 import bounds
 import redundancy as rd
-from bounds.implication_map.rules import RULES
+from bounds.implication_map.rules import RULES, STATED_BY_RULE
 from bounds.worlds import exact_quantities, gallery
+
+BY_NAME = {theorem.name: theorem for theorem in bounds.THEOREMS}
 
 
 def certificate(quantity, low, high, confidence=0.95):
@@ -248,3 +250,59 @@ def test_bad_types_and_names():
         result["unique_x"]
     with pytest.raises(KeyError, match="expected one of"):
         result["entropy"]
+
+
+EVERYTHING = {
+    "t": 0.05,
+    "p_far": 0.02,
+    "independent_close": 0.2,
+    "size": 1000,
+    "n_min": 1,
+    "n_max": 1,
+    "entropy_x": 3.0,
+    "radius": 1.0,
+    "lipschitz_x": 1.0,
+    "lipschitz_y": 1.0,
+    "lipschitz_head": 1.0,
+    "lipschitz_logits": 1.0,
+    "delta_x": 0.1,
+    "delta_y": 0.1,
+}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        EVERYTHING,
+        {**EVERYTHING, "size": 100, "n_max": 3, "chain": "T-X-Y"},
+        {"entropy_x_given_y": 0.1, "entropy_y_given_x": 0.2, "radius": 1.0, "chain": "X-Y-T"},
+        {"information_tx_given_y": 0.1, "radius": 1.0},
+        {"unique_x": 0.1, "unique_y": 0.1, "radius": 1.0},
+        {"decoding_error": 0.1, "radius": 1.0},
+    ],
+    ids=["everything", "label chain", "entropies", "information", "unique", "decoding"],
+)
+def test_every_assumption_of_every_theorem_on_a_route_is_stated(given):
+    result = bounds.implications(**given)
+    stated = {assumption.words for assumption in STATED_BY_RULE}
+    followed = set()
+    for name, derived in result.derived.items():
+        for theorem in (BY_NAME[step] for step in derived.route if step in BY_NAME):
+            followed.add(theorem.name)
+            needed = {assumption.words for assumption in theorem.assumes} - stated
+            if theorem.name == "functional_from_entropy":  # its limit B^2 holds for any state
+                needed.discard("a discrete earlier state X with finite entropy")
+            assert needed <= set(derived.assumptions), (name, theorem.name)
+    assert followed
+
+
+def test_a_codebook_fixed_in_advance_is_said_where_fano_is_used():
+    derived = bounds.implications(t=0.05, p_far=0.02, size=1000, n_min=1, n_max=3)["entropy_x_given_y"]
+    assert "fano" in derived.route[-1]
+    assert "X in a finite codebook V fixed in advance" in derived.assumptions
+    assert "X in a finite codebook V fixed in advance" in derived.guarantee
+
+
+def test_a_target_within_its_radius_needs_nothing_of_the_state():
+    functional = bounds.implications(radius=1.0)["functional"]
+    assert functional.assumptions == ("a target with ||T - c|| <= B for some fixed c",)

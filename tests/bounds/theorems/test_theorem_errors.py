@@ -43,7 +43,7 @@ def test_numbers_out_of_range_are_refused_by_name(theorem):
             continue
         with pytest.raises(ValueError, match=name):
             theorem(**spoilt(theorem, name, -0.5))
-        if kind in ("p", "law"):
+        if kind in ("p", "distribution"):
             with pytest.raises(ValueError, match=name):
                 theorem(**spoilt(theorem, name, 1.5))
         if kind == "++":
@@ -91,7 +91,7 @@ def test_shapes_that_do_not_broadcast_are_refused(theorem):
         (lambda: bounds.normalisation(1.0, 0.0, 0.0), "non-zero norm"),
         (lambda: bounds.attention_removal(0.1, np.ones((2, 3)), np.ones((2, 4))), "one dimension d"),
         (lambda: bounds.attention_removal(0.1, np.ones((0, 3)), np.ones((2, 3))), "value vectors"),
-        (lambda: arguments.law(0.5, name="law"), "along the last axis"),
+        (lambda: arguments.distribution(0.5, name="distribution"), "along the last axis"),
     ],
 )
 def test_the_message_says_what_was_expected(call, words):

@@ -14,6 +14,7 @@ import redundancy as rd
 from bounds import confidence
 from bounds.__main__ import main
 from bounds.certificates import clustered
+from bounds.confidence.capital import fixed_n_stakes, log_capital
 from bounds.verification import coverage
 from bounds.worlds.clustered_images import MAX_TOKENS, draw_images, exact_mean, exact_survival
 from bounds.worlds.distributions import DISTRIBUTIONS
@@ -357,8 +358,8 @@ def test_betting_may_be_watched_while_the_data_come_in():
     rng = np.random.default_rng(6)
     d = distribution.draw(rng, (100, 400))
     ones = np.ones_like(d.T)
-    stake = confidence._stakes(d.T, ones, ALPHA)
-    capital = confidence._log_capital(d.T, ones, stake, np.full(400, distribution.mean))
+    stake = fixed_n_stakes(d.T, ones, ALPHA)
+    capital = log_capital(d.T, ones, stake, np.full(400, distribution.mean))
     ever = int((capital.max(axis=1) >= np.log(1 / ALPHA)).sum())
     assert_covers(ever, 400, 1)
     assert ever > (capital[:, -1] >= np.log(1 / ALPHA)).sum()  # watching does find more

@@ -1,4 +1,4 @@
-"""Definitions 1 and 2: distances against exact references, groups, baselines, torch and NumPy alike, clear errors."""
+"""D2 and D3: distances against exact references, groups, baselines, torch and NumPy alike, clear errors."""
 
 from __future__ import annotations
 

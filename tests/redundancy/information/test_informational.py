@@ -1,4 +1,4 @@
-"""Definition 4 on codewords: direction, bounds, held-out losses; BROJA from samples and its stability."""
+"""D5 on codewords: direction, bounds, held-out losses; BROJA from samples and its stability."""
 
 from __future__ import annotations
 

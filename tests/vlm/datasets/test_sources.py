@@ -261,3 +261,110 @@ def test_a_declaration_shows_itself_without_its_function() -> None:
     facts = gqa.to_dict()
     assert "read" not in facts
     assert (facts["task_group"], facts["places"][0]["id"]) == ("General VQA", "lmms-lab-encoder/GQA")
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I;16B", "I"])
+def test_row_6_grey_of_16_bits_is_scaled_and_not_clipped(mode: str) -> None:
+    ramp = PILImage.new("I", (4, 1))
+    ramp.putdata([0, 257, 32896, 65535])
+    stored = ramp if mode == "I" else PILImage.frombytes("I;16", (4, 1), b"\0\0\1\1\x80\x80\xff\xff")
+    stored = PILImage.frombytes("I;16B", (4, 1), b"\0\0\1\1\x80\x80\xff\xff") if mode == "I;16B" else stored
+    assert [rgb_image(stored).getpixel((i, 0)) for i in range(4)] == [(v, v, v) for v in (0, 1, 128, 255)]
+    buffer = io.BytesIO()
+    PILImage.frombytes("I;16", (4, 1), b"\0\0\1\1\x80\x80\xff\xff").save(buffer, "PNG")
+    assert [rgb_image(buffer.getvalue()).getpixel((i, 0))[0] for i in range(4)] == [0, 1, 128, 255]
+
+
+def test_row_6_grey_without_a_known_range_fails() -> None:
+    for value in (-1, 70_000):
+        with pytest.raises(ValueError, match="image: expected grey values from 0 to 65535, got"):
+            rgb_image(PILImage.new("I", (1, 1), value))
+    with pytest.raises(ValueError, match="image: expected grey values from 0 to 255"):
+        rgb_image(PILImage.new("F", (1, 1), 300.0))
+    assert rgb_image(PILImage.new("F", (1, 1), 0.5)).getpixel((0, 0)) == (128, 128, 128)
+    assert rgb_image(PILImage.new("F", (1, 1), 200.0)).getpixel((0, 0)) == (200, 200, 200)
+
+
+def test_row_6_a_pil_image_is_turned_as_its_file_is() -> None:
+    stored = PILImage.new("RGB", (4, 2))
+    stored.getexif()[0x0112] = 6
+    assert rgb_image(stored).size == (2, 4)
+
+
+@pytest.mark.parametrize(("ink", "ground"), [((0, 0, 0), 255), ((250, 250, 250), 0), ((200, 30, 30), 255)])
+def test_row_6_what_is_drawn_on_transparent_ground_is_seen(ink: tuple[int, int, int], ground: int) -> None:
+    stored = PILImage.new("RGBA", (3, 1), (0, 0, 0, 0))
+    stored.putpixel((1, 0), (*ink, 255))
+    seen = rgb_image(stored)
+    assert [seen.getpixel((i, 0)) for i in range(3)] == [(ground,) * 3, ink, (ground,) * 3]
+    palette = PILImage.new("P", (2, 1), 0)
+    palette.putpalette([0, 0, 0, 200, 30, 30])
+    palette.putpixel((1, 0), 1)
+    palette.info["transparency"] = 0
+    assert rgb_image(palette).getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_row_9_an_answer_that_is_a_letter_and_another_option_is_refused(tmp_path: Path) -> None:
+    lines: list[dict[str, Any]] = [
+        {"question": "Which vertex?", "options": ["C", "A", "B"], "answer": "A"},
+        {"question": "Which vertex?", "options": ["C", "A", "B"], "answer_index": 1},
+        {"question": "Which vertex?", "options": ["A", "B", "C"], "answer": "B"},
+        {"question": "Which vertex?", "options": ["c", "a"], "answer": "a"},
+        {"question": "Which vertex?", "options": ["C", "A", "B"], "answer_index": 3},
+        {"question": "Which?", "options": ["red", "red"], "answer": "red"},
+        {"question": "Which?", "options": ["Blue", "red"], "answer": "blue"},
+    ]
+    path = tmp_path / "mine.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines)))
+    found = list(read("jsonl", source=path))
+    assert [e.answers if isinstance(e, Item) else e.reason.partition(":")[0] for e in found] == [
+        "answer",
+        ("B",),
+        ("B",),
+        "answer",
+        "answer_index",
+        "answer",
+        ("A",),
+    ]
+    assert isinstance(found[0], Failure)
+    assert 'position of the right option, counted from 0, as "answer_index"' in found[0].reason
+
+
+def test_row_3_the_digest_of_an_item_follows_texts_and_pictures(tmp_path: Path) -> None:
+    row = {"id": "1", "image": "a.png", "image_id": "n", "question": "What?", "answer": "x", "details": {"page": 1}}
+
+    def digest(**changes: Any) -> str:
+        (tmp_path / "mine.jsonl").write_text(json.dumps({**row, **changes}))
+        (entry,) = read("jsonl", source=tmp_path / "mine.jsonl", decoded=lambda _: False)
+        return entry.digest
+
+    (tmp_path / "a.png").write_bytes(png(1))
+    first = digest()
+    assert digest() == first
+    changes: list[dict[str, Any]] = [
+        {"question": "Which?"},
+        {"answer": "y"},
+        {"image_id": "m"},
+        {"details": {"page": 2}},
+    ]
+    assert len({first, *(digest(**change) for change in changes)}) == 5
+    (tmp_path / "a.png").write_bytes(png(2))
+    assert digest() != first
+    broken = {digest(answer=None), digest(answer=None, question="Which?"), digest(image="b.png")}
+    assert len(broken) == 3
+
+
+def test_row_14_a_file_in_another_encoding_is_named_by_line(tmp_path: Path) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_bytes('{"question": "a", "answer": "b"}\n{"question": "caf\u00e9"}'.encode("latin-1"))
+    with pytest.raises(ValueError, match=r"expected UTF-8 in .*mine.jsonl, got byte 0xe9 in line 2; convert it"):
+        read("jsonl", source=path)
+    with pytest.raises(ValueError, match="NUL character"):
+        read("jsonl", source="a\0b")
+
+
+def test_row_14_repeated_ids_are_found_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_text("".join(f'{{"id": {i % 200_000}}}\n' for i in range(200_001)))
+    with pytest.raises(ValueError, match="got '0' more than once"):  # in quadratic time this would take minutes
+        read("jsonl", source=path)

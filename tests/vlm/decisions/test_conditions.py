@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from vlm import SkipPlan, attention, decide, probe
-from vlm.experiments.measurement_tables import Measured, MeasuredPrompt
+from vlm.experiments.measurement_tables import Measured, MeasuredPrompt, TextRatios
 from vlm.measure.attention_ratio import AttentionRecord
 from vlm.measure.distances import ProbeRecord
 from vlm.measure.records import AttentionMeasurement, DistanceMeasurement
@@ -32,7 +33,9 @@ def made(close, ratio, samples=400, entry=None, seed=0):
     record._done.append(sums)
     seen = AttentionRecord(depth, -1)
     noise = rng.uniform(-0.02, 0.02, size=(depth, samples, 4))
-    seen._done.append(torch.from_numpy(np.clip(np.array(ratio)[:, None, None] + noise, 0, 1)))
+    by_head = torch.from_numpy(np.clip(np.array(ratio)[:, None, None] + noise, 0, 1))
+    seen._done.append(by_head)
+    seen._all.append((by_head, by_head.mean(dim=2), by_head))
     return record, seen
 
 
@@ -81,6 +84,66 @@ def test_the_interval_decides_and_not_the_estimate():
     row = next(decide(record, seen, delta=0.05).layers.rows())
     assert row["close"] > 0.95 > row["close_low"]
     assert row["redundant"] == "undecided"
+
+
+def test_every_token_and_head_counts_unless_the_paper_is_asked():
+    record, seen = made([1.0, 1.0], [0.02, 0.02])
+    largest, joined, mean = (part.clone() for part in seen._all[0])
+    largest[1, :, 2] = 0.5  # one head of one token reads the image in layer 1
+    seen._all[0] = (largest, joined, mean)
+    assert decide(record, seen).plan == SkipPlan.parse("vision:0-1")
+    assert decide(record, seen, heads="mean").plan == SkipPlan.parse("vision:0-2")
+    joined[1] = 0.3
+    assert decide(record, seen, heads="mean").plan == SkipPlan.parse("vision:0-1")
+    paper = decide(record, seen, tokens="answer", heads="mean")
+    assert paper.plan == SkipPlan.parse("vision:0-2")
+    assert (paper.settings["tokens"], paper.settings["heads"]) == ("answer", "mean")
+    seen._done[0][0, :, 1] = 0.5
+    assert decide(record, seen, tokens="answer").layers["attention_small"].tolist() == ["fails", "holds"]
+    with pytest.raises(ValueError, match="tokens: expected 'all' or 'answer', got 'last'"):
+        decide(record, seen, tokens="last")
+
+
+def test_a_record_of_the_answer_token_says_how_to_get_the_others():
+    record, seen = made([1.0], [0.02])
+    alone = AttentionRecord(1, -1, "answer")
+    alone._done.extend(seen._done)
+    with pytest.raises(ValueError, match=r"got one of the answer token alone; measure with vlm.attention\(model\)"):
+        decide(record, alone)
+    assert decide(record, alone, tokens="answer").plan
+
+
+class Effects:
+    """Removal effects as decide reads them."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def effects(self, *, tokens):
+        return self.values[tokens]
+
+
+def test_the_effect_stands_beside_attention_and_decides_when_asked():
+    record, seen = made([1.0, 1.0], [0.4, 0.02])
+    small = Effects({"all": np.tile([0.01, 0.3], (400, 1)), "answer": np.tile([0.01, 0.01], (400, 1))})
+    beside = decide(record, seen, removal=small)
+    assert beside.plan == decide(record, seen).plan == SkipPlan.parse("vision:1-2")
+    assert beside.layers["effect_small"].tolist() == ["holds", "fails"]
+    assert "small effect fails (P(effect <= 0.1) in [0.000" in beside.reasons()[1]
+    judged = decide(record, seen, removal=small, condition="effect")
+    assert judged.plan == SkipPlan.parse("vision:0-1")
+    assert repr(judged).endswith("judged by removal effect, all text tokens)")
+    assert decide(record, seen, removal=small, condition="effect", tokens="answer").late_entry == 2
+    # Three families of intervals share the error probability.
+    assert (beside.layers["ratio_high"] > decide(record, seen).layers["ratio_high"]).all()
+    with pytest.raises(ValueError, match=r"condition='effect' needs the record of vlm\.removal"):
+        decide(record, seen, condition="effect")
+    with pytest.raises(ValueError, match="record, removal: expected the same calls, got 400 and 3 samples"):
+        decide(record, seen, removal=Effects({"all": np.zeros((3, 2))}))
+    with pytest.raises(TypeError, match="removal: expected effects of removing the image"):
+        decide(record, seen, removal=seen)
+    with pytest.raises(ValueError, match="effect_limit: expected a number >= 0"):
+        decide(record, seen, removal=small, effect_limit=float("nan"))
 
 
 def test_reasons_name_both_conditions_and_the_thresholds():
@@ -139,8 +202,9 @@ def test_swapped_or_wrong_arguments_are_named(arguments, message):
 def test_the_record_of_a_measurement_on_disk_is_accepted_too():
     vision = {name: np.ones(2) for name in ("within_0.05", "entry_within_0.05")}
     vision |= {name: np.zeros(2) for name in ("distance", "distance_from_entry")}
+    texts = TextRatios(np.zeros((2, 3)), np.zeros(2), np.zeros((2, 3)))
     prompts = [
-        MeasuredPrompt("d", "g", str(number), {"vision": 4, "text": 2}, {"vision": vision}, np.zeros((2, 3)))
+        MeasuredPrompt("d", "g", str(number), {"vision": 4, "text": 2}, {"vision": vision}, np.zeros((2, 3)), texts)
         for number in range(200)
     ]
     measured = Measured(tuple(prompts))
@@ -149,9 +213,25 @@ def test_the_record_of_a_measurement_on_disk_is_accepted_too():
     assert decide(measured, measured, groups=measured.groups).late_entry == 2
 
 
+def test_a_record_of_the_answer_token_alone_is_not_read_as_one_of_all_tokens():
+    vision = {name: np.ones(2) for name in ("within_0.05", "entry_within_0.05")}
+    vision |= {name: np.zeros(2) for name in ("distance", "distance_from_entry")}
+    texts = TextRatios(np.zeros((2, 3)), np.zeros(2), np.zeros((2, 3)))
+    new = MeasuredPrompt("d", "g", "new", {"vision": 4, "text": 2}, {"vision": vision}, np.zeros((2, 3)), texts)
+    old = [replace(new, image_id=str(number), texts=None) for number in range(199)]
+    measured = Measured((new, *old))
+    with pytest.raises(ValueError, match=r"got 199 of 200 records of the answer token alone.*measure again"):
+        decide(measured, measured)
+    decision = decide(measured, measured, tokens="answer", heads="mean")
+    assert decision.late_entry == 2
+    assert "judged by answer token, mean over heads" in repr(decision)
+
+
 def test_a_decision_shows_itself():
     decision = decide(*made([1.0, 0.2], [0.02, 0.4]))
-    assert repr(decision) == "Decision(plan vision:0-1: late entry at 1, no early exit)"
+    assert repr(decision) == (
+        "Decision(plan vision:0-1: late entry at 1, no early exit; judged by all text tokens, largest head)"
+    )
     assert "late_entry" in decision._repr_html_()
     saved = json.loads(decision.to_json())
     assert saved["settings"]["images"] == 400

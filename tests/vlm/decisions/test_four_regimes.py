@@ -55,7 +55,7 @@ def test_undecided_conditions_allow_nothing():
     assert regimes(few).layers["regime"].tolist() == ["keep"] * 3
     assert not regimes(few).plan
     # Undecided attention: redundancy alone allows freezing and nothing else.
-    close = decide(*made([1.0], [0.1]))
+    close = decide(*made([1.0], [0.1]), tokens="answer", heads="mean")
     assert close.layers["attention_small"].tolist() == ["undecided"]
     assert regimes(close).layers["regime"].tolist() == ["freeze"]
 

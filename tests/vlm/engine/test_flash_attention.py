@@ -154,7 +154,7 @@ def test_leaving_undoes_everything(kernel):
         assert model.config.text_config._attn_implementation != NAME
         raise RuntimeError("stop")
     assert model.config.text_config._attn_implementation == NAME
-    assert "_skipit_engine" not in model.__dict__
+    assert "__deepcopy__" not in model.__dict__
 
 
 def test_a_full_sliding_window_is_refused(kernel):

@@ -49,6 +49,9 @@ def test_records_equal_those_of_a_probe(folder, direct):
             expected = np.asarray(table[name]).reshape(len(items), 10)
             np.testing.assert_allclose([r[modality][name] for r in records], expected, rtol=2e-4, atol=2e-4)
     np.testing.assert_allclose([r["attention"] for r in records], seen.ratios(), atol=1e-5)
+    np.testing.assert_allclose([r["attention_largest"] for r in records], seen.largest(), atol=1e-5)
+    np.testing.assert_allclose([r["attention_largest_mean"] for r in records], seen.largest_mean(), atol=1e-5)
+    np.testing.assert_allclose([r["attention_mean"] for r in records], seen.mean(), atol=1e-5)
     assert {r["tokens"]["vision"] for r in records} == {36}
     assert folder.name == SPEC.measurement
 
@@ -67,6 +70,8 @@ def test_tables_are_means_over_images_inside_their_intervals(folder):
     for row in small.rows():
         assert row["head_least"] <= row["ratio"] <= row["head_most"]
         assert row["ratio_low"] <= row["ratio"] <= row["ratio_high"]
+        assert row["largest_low"] <= row["largest"] <= row["largest_high"]
+        assert max(row["mean"], row["ratio"]) <= row["largest_mean"] <= row["largest"]
     # Five questions per scene, so the mean over images is the mean over questions.
     mean = np.mean([r["vision"]["distance"] for r in records], axis=0)
     means = [r["distance"] for r in near.rows() if r["group"] == "all" and r["modality"] == "vision"]
@@ -76,7 +81,7 @@ def test_tables_are_means_over_images_inside_their_intervals(folder):
 def test_the_plan_is_that_of_the_records(folder, direct):
     items, record, seen = direct
     labels = [f"{'tiny' if i < 30 else 'other'}/{item.image_id}" for i, item in enumerate(items)]
-    settings = dict(t=0.1, delta=0.9, attention_limit=0.95)
+    settings = dict(t=0.1, delta=0.9, attention_limit=1.0)
     expected = vlm.decide(record, seen, groups=labels, **settings)
     decision = decided(folder, **settings)
     assert decision.plan == expected.plan != vlm.SkipPlan()
@@ -87,6 +92,16 @@ def test_the_plan_is_that_of_the_records(folder, direct):
     assert decided(folder, task_group="other", **settings).settings["images"] == 4
     with pytest.raises(ValueError, match="expected a task group or data set that was measured"):
         decided(folder, task_group="nothing")
+
+
+def test_records_of_an_earlier_version_lack_columns_and_are_not_judged_by_all_tokens(folder):
+    names = ("attention_largest", "attention_largest_mean", "attention_mean")
+    old = [{k: v for k, v in r.items() if k not in names} for r in merged(folder)]
+    assert "largest" not in attention_ratios(old).columns
+    assert attention_ratios(old)["ratio"].tolist() == attention_ratios(merged(folder))["ratio"].tolist()
+    with pytest.raises(ValueError, match="of the answer token alone, made by an earlier version"):
+        Measured.from_records(old).reading()
+    assert Measured.from_records(old).reading(tokens="answer", heads="mean").shape == (50, 10)
 
 
 def test_parts_give_the_same_tables(folder, tmp_path):

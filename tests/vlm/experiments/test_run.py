@@ -18,7 +18,9 @@ SPEC = Spec(plans=("vision:0-2",), judge="chat:some-model")
 def loads(monkeypatch):
     calls = []
     monkeypatch.setattr(module, "load", lambda name, **how: calls.append((name, how)) or ("model", "processor"))
-    monkeypatch.setattr("vlm.judges.from_name", lambda name, *, cache: SimpleNamespace(name=name, cache=cache))
+    monkeypatch.setattr(
+        "vlm.judges.from_name", lambda name, *, cache, **options: SimpleNamespace(name=name, cache=cache)
+    )
     return calls
 
 
@@ -27,7 +29,7 @@ def test_opening_a_run_looks_everything_up_and_writes_nothing(tmp_path, loads):
     assert (run.folder, run.part, run.depth) == (tmp_path / SPEC.digest, Shard(2, 3), 10)
     assert [str(plan) for plan in run.plans] == ["none", "vision:0-2"]
     assert (run.judge.name, run.judge.cache) == ("chat:some-model", tmp_path / "verdicts")
-    assert run.versions["protocol"] == "skip-it 1"
+    assert run.versions["protocol"] == "skip-it 2"
     assert Run.open(SPEC, tmp_path, purpose="measurement").folder == tmp_path / SPEC.measurement
     assert list(tmp_path.iterdir()) == []
     assert loads == []

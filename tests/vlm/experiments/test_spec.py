@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 
@@ -98,7 +99,7 @@ def test_experiments_on_other_plans_share_a_measurement():
         ("data = [{ name = 'gqa', limit = 9, seed = 1, streaming = true }]", "expected seed 0, got 1 for 'gqa'"),
         ("data = [{ name = 'tiny', label = '../up' }]", "a label that can name a file"),
         ("data = [{ name = 'tiny', label = 'a:b' }]", "a label that can name a file on every system"),
-        ("data = [{ name = 'tiny', label = 'ends.' }]", "without a dot at either end, got 'ends.'"),
+        ("data = [{ name = 'tiny', label = 'ends.' }]", "without a dot or space at either end, got 'ends.'"),
         ("thresholds = []", "thresholds: expected cosine distances >= 0"),
         ("model = ", "spec: expected TOML in"),
     ],
@@ -120,3 +121,43 @@ def test_a_spec_shows_itself_in_one_line():
     assert repr(spec.data[1]) == "DataChoice(jsonl, source='mine.jsonl', label='mine')"
     assert spec.to_dict()["plans"] == ["none", "vision:0-4"]
     assert "<table>" in spec._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (dict(thresholds=(math.nan,)), "thresholds: expected"),
+        (dict(thresholds=(math.inf,)), "thresholds: expected"),
+        (dict(thresholds=(0.05, 0.05)), "thresholds: expected"),
+        (dict(seed=10**23), "seed: expected a whole number from 0 to"),
+        (dict(seed=-1), "seed: expected a whole number from 0 to"),
+        (dict(confidence=math.nan), "confidence: expected"),
+    ],
+)
+def test_row_14_numbers_without_a_meaning_are_refused(values, words):
+    with pytest.raises(ValueError, match=words):
+        Spec(**values)
+
+
+@pytest.mark.parametrize(
+    "label", ["a\0b", "x" * 300, "\u00e9" * 100, "con", "LPT1.x", "a ", " a", "a.", "a/b", "a\x7f"]
+)
+def test_row_14_a_label_that_cannot_name_a_file_everywhere_is_refused(label):
+    with pytest.raises(ValueError, match="data: expected a label that can name a file on every system") as caught:
+        DataChoice("tiny", label=label)
+    assert len(str(caught.value)) < 300
+
+
+def test_labels_that_one_file_system_takes_for_one_are_refused():
+    with pytest.raises(ValueError, match="more than once"):
+        Spec(data=(DataChoice("tiny", label="Mine"), DataChoice("tiny", label="mine")))
+    assert DataChoice("tiny", label="e\u0301") == DataChoice("tiny", label="\u00e9")
+
+
+@pytest.mark.parametrize("text", ["seed = 1e23", f"seed = {10**23}", "thresholds = [nan]", 'model = "caf\u00e9"'])
+def test_row_14_a_file_with_such_values_is_one_line(tmp_path, text):
+    path = tmp_path / "spec.toml"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(ValueError, match=r"spec: expected|seed: expected|thresholds: expected") as caught:
+        read_spec(path)
+    assert "\n" not in str(caught.value)

@@ -162,13 +162,25 @@ def test_a_record_has_the_documented_keys(small):
     assert len(records) == 3 * 10 * 2
     for record in records:
         assert set(record) == {
-            *("dataset", "item", "image_id", "group", "plan", "plan_digest", "protocol", "prediction", "parsed"),
+            *(
+                "item_digest",
+                "thought",
+                "dataset",
+                "item",
+                "image_id",
+                "group",
+                "plan",
+                "plan_digest",
+                "protocol",
+                "prediction",
+                "parsed",
+            ),
             *("letter_probabilities", "score", "failure", "judge", "tokens", "operations", "model", "spec"),
             *("versions", "seed"),
         }
         assert record["spec"] == small.name
         assert record["model"] == "tiny"
-        assert record["protocol"] == "skip-it 1"
+        assert record["protocol"] == "skip-it 2"
     (broken,) = {r["item"] for r in records if r["failure"]}
     assert broken == "q5"
     assert all(r["score"] is None and "not read" in r["failure"] for r in records if r["item"] == "q5" and r["failure"])
@@ -278,7 +290,7 @@ def test_a_judge_scores_generated_answers_and_its_failures_are_not_zeros(tmp_pat
         return [good if answers["healthy"] or i % 2 else bad for i in range(len(requests))]
 
     asked = []
-    monkeypatch.setattr("vlm.judges.from_name", lambda name, *, cache: judge)
+    monkeypatch.setattr("vlm.judges.from_name", lambda name, *, cache, **options: judge)
     by_rule = merged(sweep(replace(spec, judge="rule"), tmp_path / "runs", progress=False))
     first = merged(sweep(spec, tmp_path / "runs", progress=False))
     judged = [r for r in first if r["judge"]]

@@ -13,9 +13,10 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
+from vlm.experiments.item_identity import refuse_other_items
 from vlm.experiments.merging import merge, merged, times
 from vlm.experiments.run import Run
-from vlm.experiments.run_directory import begin, known_records, log_path, log_paths, spec_of, versions
+from vlm.experiments.run_directory import begin, known_records, log_path, log_paths, spec_of, stored_run, versions
 from vlm.experiments.shards import Shard
 from vlm.experiments.spec import DataChoice, Spec
 from vlm.experiments.worker import _bar, carry_out
@@ -24,7 +25,7 @@ from vlm.plans.plan import SkipPlan
 from vlm.record_log import appending, line, read
 from vlm.record_types import failed
 
-PROTOCOL = SimpleNamespace(name="stand-in", version="1")
+PROTOCOL = SimpleNamespace(name="stand-in", version="1", scorers="exact 2")
 SPEC = Spec(
     data=(DataChoice("tiny", limit=23), DataChoice("tiny", label="second", limit=5)),
     plans=("vision:0-2", "vision:6-", "vision:4-8"),
@@ -128,15 +129,132 @@ def test_cut_anywhere_in_the_file_it_ends_the_same(tmp_path, reference):
         assert len(list(read(path))) == reference.count(b"\n")
 
 
-def test_a_complete_run_reads_and_answers_nothing(tmp_path):
+def test_a_complete_run_decodes_and_answers_nothing(tmp_path):
     folder = carried(tmp_path / "run")
     before = log_paths(folder)[0].read_bytes()
 
     def never(*_):
         raise AssertionError
 
-    carried(folder, never, reader=never)
+    def undecoded(choice, wanted):
+        for position, entry in enumerate(entries(choice)):
+            assert not wanted(position)
+            yield entry
+
+    carried(folder, never, reader=undecoded)
     assert log_paths(folder)[0].read_bytes() == before
+
+
+def changed_entries(**changes):
+    """A reader that gives the third item of each data set another content."""
+
+    def reader(choice, wanted):
+        for entry in entries(choice):
+            yield replace(entry, **changes) if entry.id == "q3" else entry
+
+    return reader
+
+
+@pytest.mark.parametrize("changes", [{"answers": ("corrected",)}, {"question": "what else?"}, {"digest": "picture"}])
+def test_row_1_a_finished_run_is_compared_with_its_data(tmp_path, changes):
+    folder = carried(tmp_path / "run")
+    before = log_paths(folder)[0].read_bytes()
+    with pytest.raises(ValueError, match=r"item 3 of tiny is not what it was .* choose another --out"):
+        carried(folder, reader=changed_entries(**changes))
+    with pytest.raises(ValueError, match=r"no longer has item|item 22 of tiny"):
+        carried(folder, reader=lambda choice, wanted: list(entries(choice))[:-1])
+    assert log_paths(folder)[0].read_bytes() == before
+
+
+@pytest.mark.parametrize("stop_at", [2, 9, 14, 20])
+def test_row_3_a_killed_run_is_not_continued_on_changed_data(tmp_path, stop_at):
+    folder = tmp_path / "run"
+    with pytest.raises(Killed):
+        carried(folder, work_for([], stop_at))
+    with pytest.raises(ValueError, match=r"item 3 of tiny is not what it was"):
+        carried(folder, reader=changed_entries(digest="other picture"))
+    digests = {(r["dataset"], r["item"], r["item_digest"]) for r in read(log_paths(folder)[0])}
+    assert len(digests) == len({(dataset, item) for dataset, item, _ in digests})
+
+
+def test_a_killed_run_is_not_continued_on_data_that_lost_an_answered_item(tmp_path):
+    folder = tmp_path / "run"
+    with pytest.raises(Killed):
+        carried(folder, work_for([], 2))
+    with pytest.raises(ValueError, match=r"tiny no longer has item 'q2', which .* has records of"):
+        carried(folder, reader=lambda choice, wanted: [e for e in entries(choice) if e.id != "q2"])
+
+
+def test_a_picture_that_was_repaired_is_answered_on_demand(tmp_path, reference):
+    def broken(choice, wanted):
+        for entry in entries(choice):
+            yield Failure(choice.label, "q3", "no such file", "a digest") if entry.id == "q3" else entry
+
+    folder = carried(tmp_path / "run", reader=broken)
+    with pytest.raises(ValueError, match=r"'q3', could not be read before and has changed; .* --retry-failed"):
+        carried(folder)
+    carried(folder, retry_failed=True)
+    assert not [r for r in merged(folder) if r["item"] == "q3" and r["failure"]]
+    carried(folder)
+    with pytest.raises(ValueError, match="item 3 of tiny is not what it was"):
+        carried(folder, reader=broken, retry_failed=True)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"spec": "0" * 12, "protocol": "lmms-eval 1"},
+        {"versions": {"protocol": "lmms-eval 1", "model": "commit 1"}},
+        {"item_digest": "0" * 16},
+        {"item": "of another data set"},
+    ],
+)
+def test_row_10_foreign_records_are_refused(tmp_path, changes):
+    folder = carried(tmp_path / "run")
+    records = [{**r, **changes} for r in read(log_paths(folder)[0])]
+    foreign = folder / "records" / "2-of-3.jsonl"
+    foreign.write_text("".join(line(r) for r in records if not r["failure"]))
+    before = {path: path.read_bytes() for path in log_paths(folder)}
+    with pytest.raises((RuntimeError, ValueError), match=r"2-of-3.jsonl .*(another run|belongs to)"):
+        merge(folder)
+    with pytest.raises((RuntimeError, ValueError)):
+        carried(folder)
+    assert {path: path.read_bytes() for path in log_paths(folder)} == before
+
+
+def test_row_10_records_of_two_contents_are_not_merged_before_the_data_are_known(tmp_path):
+    folder = tmp_path / "run"
+    with pytest.raises(Killed):
+        carried(folder, work_for([], 3))
+    records = [{**r, "item_digest": "0" * 16} for r in read(log_paths(folder)[0])]
+    (folder / "records" / "2-of-3.jsonl").write_text("".join(map(line, records)))
+    with pytest.raises(ValueError, match="records of two contents"):
+        merge(folder, partial=True)
+
+
+def test_row_2_a_measurement_of_other_items_is_not_joined(tmp_path):
+    run, other = carried(tmp_path / "run"), carried(tmp_path / "other", reader=changed_entries(digest="other"))
+    refuse_other_items(stored_run(run), stored_run(run))
+    with pytest.raises(ValueError, match=r"item 'q3' of tiny differs between .* measure these items"):
+        refuse_other_items(stored_run(run), stored_run(other))
+    (other / "items" / "tiny.json").unlink()  # an unfinished measurement is known by its records
+    with pytest.raises(ValueError, match=r"item 'q3' of tiny differs between"):
+        refuse_other_items(stored_run(run), stored_run(other))
+
+
+def test_row_2_a_measurement_of_another_file_is_not_joined(tmp_path):
+    def renamed(choice, wanted):
+        return [replace(entry, id="other " + entry.id) for entry in entries(choice)]
+
+    spec = replace(SPEC, data=tuple(replace(c, source="elsewhere") for c in SPEC.data))
+    run = carried(tmp_path / "run")
+    other = carry_out(run_in(tmp_path / "other", reader=renamed, spec=spec), work_for(), progress=False)
+    with pytest.raises(ValueError, match=r"was made on other data than .* it lacks item 'q0' of tiny"):
+        refuse_other_items(stored_run(run), stored_run(other))
+    nothing = replace(SPEC, data=(DataChoice("tiny", label="third", limit=2),))
+    other = carry_out(run_in(tmp_path / "third", spec=nothing), work_for(), progress=False)
+    with pytest.raises(ValueError, match="has no data set of"):
+        refuse_other_items(stored_run(run), stored_run(other))
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
@@ -367,7 +485,7 @@ def test_memory_does_not_grow_with_what_is_in_the_records(tmp_path):
             names = {"dataset": "tiny", "item": f"q{i}", "plan": "none", "plan_digest": SkipPlan().digest}
             log.append([{**names, "failure": None, "prediction": text, "run": {"shard": "1-of-1"}}])
     tracemalloc.start()
-    assert sum(1 for _ in known_records(folder)) == 2000
+    assert sum(1 for _ in known_records(stored_run(folder))) == 2000
     assert len(merge(folder, partial=True)) == 2
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

@@ -14,7 +14,8 @@ from vlm.models.random_models import random_model
 
 
 def prompts(seeds):
-    return [batch_for(random_model(), images=(1,), after=(4 + s % 3,), seed=s) for s in seeds]
+    model = random_model()
+    return [batch_for(model, images=(1,), after=(4 + s % 3,), seed=s) for s in seeds]
 
 
 def measured(model, fitted, batches, groups=None, **options):

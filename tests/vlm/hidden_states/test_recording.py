@@ -9,7 +9,7 @@ import torch
 import redundancy as rd
 from tests.oracles.states_reference import collected, reference_rows, right_padded
 from vlm import probe, skipping, states
-from vlm.models.random_batches import batch_for, images_of, row_of, with_positions
+from vlm.models.random_batches import batch_for, images_of, single_row, with_positions
 from vlm.models.random_models import FAMILY_NAMES, IMAGE, absent, random_model
 
 VIEWS = ("last", "vision-mean", "text-mean", "vision-sample(3)", "text-sample(2)", "vision-all", "text-all")
@@ -138,7 +138,7 @@ def test_a_batch_equals_its_rows():
     with torch.no_grad(), states(model, views=VIEWS) as apart:
         for i, name in enumerate(NAMES):
             apart.expect([name])
-            model(**row_of(model, batch, IMAGES, i))
+            model(**single_row(model, batch, IMAGES, i))
     for view in VIEWS:
         np.testing.assert_array_equal(together.index(view)["token"], apart.index(view)["token"])
         for layer in range(6):

@@ -77,7 +77,9 @@ def test_a_file_that_is_cut_off_anywhere_is_refused(tmp_path):
     whole = path.read_bytes()
     for length in range(len(whole)):
         path.write_bytes(whole[:length])
-        with pytest.raises(ValueError, match=r"^states: .*a.safetensors is not a whole safetensors file .*; restore it"):
+        with pytest.raises(
+            ValueError, match=r"^states: .*a.safetensors is not a whole safetensors file .*; restore it"
+        ):
             open_tensors(path)
     for damaged in (whole + b"x", whole.replace(b"F32", b"F31"), whole.replace(b"dtype", b"dtyqe"), b"\xff" * 40):
         path.write_bytes(damaged)

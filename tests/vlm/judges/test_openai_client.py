@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 import re
@@ -442,3 +443,42 @@ def outcome(answers, settings, cache) -> str:
 def test_the_documentation_says_what_the_user_sees(behaviour, tmp_path):
     rows = dict(re.findall(r"^\| (.+?) \| (.+) \|$", DOCS.read_text(), flags=re.MULTILINE))
     assert rows.get(behaviour) == outcome(*BEHAVIOURS[behaviour], tmp_path / "verdicts")
+
+
+@pytest.mark.parametrize("status", [401, 402, 404])
+def test_row_13_a_judge_that_answers_nobody_stops_at_once(serve, status):
+    seen = serve(error(status, "no credit"))
+    with pytest.raises(UselessServerError, match=f"status {status} .* start again"):
+        judges.chat("gpt-4o", retries=0, concurrency=1)([asked(str(i)) for i in range(40)])
+    assert len(seen.bodies) <= 2  # the pool may have begun the next one
+
+
+@pytest.mark.parametrize("answer", [error(403, "forbidden"), error(400, "no such parameter"), Answer(body=HTML)])
+def test_row_13_a_judge_that_never_replies_stops_soon(serve, answer):
+    seen = serve(answer)
+    judge = judges.chat("gpt-4o", retries=0, concurrency=1)
+    with pytest.raises(UselessServerError, match="so ended each of 12 requests"):
+        for i in range(40):  # a sweep asks batch by batch
+            judge([asked(str(i))])
+    assert len(seen.bodies) == 12
+
+
+def test_row_13_a_judge_that_replied_once_may_fail_often(serve):
+    serve(GOOD, error(403, "flagged"))
+    verdicts = judges.chat("gpt-4o", retries=0, concurrency=1)([asked(str(i)) for i in range(40)])
+    assert [v.status for v in verdicts] == ["ok"] + ["failed"] * 39
+
+
+@pytest.mark.parametrize("before", ["", "a", "ab", "user="])
+def test_row_13_a_password_is_hidden_in_base64_too(before):
+    clean = cleaner(Server("http://user:hunter2%21@example.org/v1", KEY))
+    for secret in ("user:hunter2!", "hunter2!", KEY):
+        code = base64.b64encode((before + secret + "..").encode()).decode()
+        said = clean(f"Authorization: Basic {code}, {secret}")
+        assert secret not in said
+        rest = said.split("Basic ")[1].split(",")[0]
+        plain = base64.b64decode(rest.replace("[key]", "")[: len(rest.replace("[key]", "")) // 4 * 4]).decode(
+            errors="replace"
+        )
+        assert secret not in plain
+        assert "[key]" in rest

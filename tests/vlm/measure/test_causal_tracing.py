@@ -119,7 +119,7 @@ def test_nothing_stays_behind_and_contexts_share_the_hooks():
         with pytest.raises(ValueError, match="same input_ids"):
             trace(model, batch, {"input_ids": batch["input_ids"] + 1})
         assert torch.equal(model(**batch).logits, plain)
-        assert "_skipit_engine" not in model.__dict__
+        assert "__deepcopy__" not in model.__dict__
         with skipping(model, "vision:0-"), probe(model) as record:
             skipped = trace(model, batch, corrupted_images(batch), targets=("vision",))
         assert torch.equal(model(**batch).logits, plain)

@@ -157,7 +157,7 @@ def test_bad_input_and_nothing_left_behind(measured):
         with pytest.raises(ValueError, match="prompts with an image each"):
             consequences(model, [batch_for(model, images=(1, 0), after=(3, 4))])
         assert torch.equal(model(**batches[0]).logits, plain)
-    assert "_skipit_engine" not in model.__dict__
+    assert "__deepcopy__" not in model.__dict__
     with pytest.raises(ValueError, match="kinds: expected one or more of"):
         consequences(model, batches, kinds=("vanish",))
     with pytest.raises(ValueError, match="at least one batch"):

@@ -69,6 +69,75 @@ def test_within_one_percent_of_a_counted_forward(family, kind):
         assert cost.decode.total == pytest.approx(counted, rel=0.01), plan
 
 
+TEXT = (
+    *("CohereConfig", "Olmo2Config", "DeepseekV2Config", "DeepseekV3Config", "Phi3Config", "GlmConfig"),
+    *("Qwen3MoeConfig", "MixtralConfig", "GraniteMoeConfig", "StableLmConfig", "HeliumConfig"),
+)
+
+
+@pytest.mark.parametrize("text", TEXT)
+def test_row_3_other_text_models_within_one_percent(text):
+    """Fused projections, latent attention, routed experts: sizes come from the modules, not from names."""
+    model = random_model(f"llava-{text}", attention="eager", width=64)
+    model.set_experts_implementation("eager")
+    batch = batch_for(model, images=(2, 2), after=(20, 20))
+    vision, tail = tokens_of(batch)
+    for plan in ("none", "vision:0-2", "freeze:1-4", "attention:1-3/mlp:3-4"):
+        cost = plan_cost(model, vision=vision, text=tail, plan=plan, batch=2, head_tokens=vision + tail)
+        counted, out = counted_decoder(model, plan, **batch, use_cache=True)
+        assert cost.prefill.total == pytest.approx(counted, rel=0.01), plan
+        held = [0 if x.keys is None else 4 * (x.keys.numel() + x.values.numel()) for x in out.past_key_values.layers]
+        assert cost.cache_bytes.tolist() == held, plan
+        step = dict(input_ids=torch.full((2, 1), 11), past_key_values=out.past_key_values)
+        counted, _ = counted_decoder(model, plan, **step)
+        assert cost.decode.total == pytest.approx(counted, rel=0.01), plan
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_row_3_adapters_are_counted_as_they_run():
+    peft = pytest.importorskip("peft")
+    base = random_model(width=64)
+    plain = operations(base, vision=18, text=22).total
+    settings = peft.LoraConfig(r=16, target_modules=["q_proj", "o_proj", "up_proj"])
+    model = peft.get_peft_model(base, settings)
+    batch = batch_for(base, images=(2,), after=(20,))
+    vision, tail = tokens_of(batch)
+    for plan in ("none", "vision:1-3", "freeze:1-4"):
+        counted, _ = counted_decoder(base, plan, **batch)
+        assert operations(model, vision=vision, text=tail, plan=plan, head_tokens=40).total == pytest.approx(
+            counted, rel=0.01
+        ), plan
+    assert operations(model, vision=18, text=22).total > 1.05 * plain
+    with model.disable_adapter():
+        assert operations(model, vision=18, text=22).total == plain
+    model.merge_adapter()
+    assert operations(model, vision=18, text=22).total == plain
+    other = peft.get_peft_model(random_model(), peft.LoraConfig(r=4, use_dora=True, target_modules=["q_proj"]))
+    with pytest.raises(NotImplementedError, match=r"operations of the adapter Linear .* are not known; merge it"):
+        operations(other, vision=9, text=4)
+
+
+def test_row_3_quantised_weights_keep_their_operations_and_have_their_own_bytes():
+    quanto = pytest.importorskip("optimum.quanto")
+    model = random_model(width=64)
+    plain = plan_cost(model, vision=9, text=4)
+    quanto.quantize(model.model.language_model, weights=quanto.qint8)
+    quanto.freeze(model)
+    packed = plan_cost(model, vision=9, text=4)
+    assert packed.prefill.total == plain.prefill.total
+    head = 4 * 64 * 50
+    assert 0.25 < (packed.decode_weight_bytes - head) / (plain.decode_weight_bytes - head) < 0.35
+
+
+def test_row_3_a_map_of_unknown_purpose_is_refused_where_it_matters():
+    model = random_model()
+    attention = model.model.language_model.layers[2].self_attn
+    attention.mixer = torch.nn.Linear(32, 32)
+    operations(model, vision=9, text=4, plan="vision:1-3")
+    with pytest.raises(NotImplementedError, match=r"layer 2: which of its maps .*mixer \(Linear\)"):
+        operations(model, vision=9, text=4, plan="freeze:1-3")
+
+
 def test_a_worked_example():
     # width 32, 4 heads of 8, 2 key heads, feed-forward 64: 32*32*2 + 32*16*2 + 3*32*64 = 9,216 weights a layer
     model = random_model(layers=2)
@@ -84,7 +153,7 @@ def test_a_worked_example():
     cost = plan_cost(model, vision=9, text=1, plan="attention:1-2", batch=3, generated=5)
     assert cost.cache_bytes.tolist() == [3 * 15 * 32 * 4, 0]
     assert cost.decode.layers.tolist() == [3 * (2 * 9216 + 4 * 32 * 16), 3 * 2 * 6144]
-    assert cost.decode_weight_bytes == 4 * (9216 + 64 + 6144 + 32 + 1600)
+    assert cost.decode_weight_bytes == 4 * (9216 + 64 + 6144 + 64 + 1600)
     assert cost.prefill_weight_bytes == cost.decode_weight_bytes
 
 

@@ -30,8 +30,8 @@ from vlm.reports import (
     write,
 )
 from vlm.reports import times as timed
-from vlm.reports.accuracy_table import plan_kind
-from vlm.reports.merged_records import light
+from vlm.reports.accuracy_table import doubts, plan_kind
+from vlm.reports.answer_columns import AnswerColumns
 from vlm.reports.plots import require_matplotlib
 from vlm.reports.reading_plots import plot_consequences
 from vlm.table import Table
@@ -220,14 +220,44 @@ def test_tables_do_not_depend_on_the_order_of_records():
     assert failures(run_records).text() == failures(shuffled).text()
 
 
-def test_light_records_are_shared_and_give_the_same_tables():
+def test_records_are_read_once_and_give_the_same_tables():
     run_records = records()
-    few = light(json.loads(json.dumps(run_records)))
-    assert summary(few).text() == summary(run_records).text()
-    assert failures(few).text() == failures(run_records).text()
-    assert "prediction" not in few[0]
-    assert len({id(r["tokens"]) for r in few}) == 2  # None, and equal counts
-    assert all(r["judge"]["raw"] == "" for r in few if r["judge"])
+    columns = AnswerColumns.of(iter(run_records))
+    assert summary(columns).text() == summary(run_records).text() == summary(iter(run_records)).text()
+    assert failures(columns).text() == failures(run_records).text()
+    assert columns.versions == ['{"torch": "2"}']
+
+
+def test_row_13_accuracy_stands_beside_what_was_asked_and_the_worst_case():
+    run_records = [r for r in records() if r["dataset"] == "gqa" and r["plan"] == "none"]
+    for r in run_records[:9]:
+        r.update(score=None, judge={"status": "failed", "reason": "status 402"})
+    (row,) = summary(run_records).rows()
+    known = [r["score"] for r in run_records[9:]]
+    assert (row["items"], row["scored"], row["unjudged"]) == (180, 171, 9)
+    assert row["accuracy_if_wrong"] == pytest.approx(sum(known) / 180)
+    assert row["accuracy_if_right"] == pytest.approx((sum(known) + 9) / 180)
+    (shown,) = results(summary(run_records)).rows()
+    assert shown["scored/asked"] == "171/180"
+    assert shown["if the others were wrong or right"].startswith("[0.")
+    (doubt,) = doubts(summary(run_records))
+    assert doubt.startswith("gqa under none: 171 of 180 items are scored")
+
+
+def test_row_5_labels_without_probability_are_shown_and_doubted():
+    run_records = [r for r in records() if r["dataset"] == "gqa" and r["plan"] == "none"]
+    for place, r in enumerate(run_records):
+        r["letter_probabilities"] = [6e-6, 3e-6] if place < 60 else [0.9, 0.1]
+        r["thought"] = "endless" if place < 7 else "none"
+    table = summary(run_records)
+    (row,) = table.rows()
+    assert row["label_mass"] == pytest.approx((60 * 9e-6 + 120) / 180)
+    assert (row["off_label"], row["endless"]) == (60, 7)
+    found = " ".join(doubts(table))
+    assert "in 60 of 180 answers from one pass the labels have less than half of the probability" in found
+    assert "7 of 180 answers are thoughts that never end" in found
+    (shown,) = results(table).rows()
+    assert shown["label mass"] == "0.667"
 
 
 def test_files_are_the_same_bytes_twice(run, report, tmp_path):
@@ -407,7 +437,7 @@ def test_a_plan_under_which_everything_failed_is_shown_as_such(tmp_path):
     (run / "merged" / "records.jsonl").write_text("".join(line(r) for r in run_records))
     written = {path.name: path for path in write(run, tmp_path / "out", measurement=measurement)}
     assert (
-        "| textvqa | vision:0-8 | 0.070 | 0.400 | 0.300 | – | – | – | 60 | 0 | 60 | 0 |"
+        r"| textvqa | vision:0-8 | 0.070 | 0.400 | 0.300 | – | – | – | 0/60 | \[0.000, 1.000\] | – | 0 | 0 | 60 | 0 |"
         in written["results.md"].read_text()
     )
     assert "too large" in written["index.html"].read_text()

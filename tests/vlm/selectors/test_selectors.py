@@ -213,7 +213,7 @@ def test_observing_leaves_no_trace(measured):
             watched = model(**batch).logits
         assert torch.equal(plain, watched)
         assert torch.equal(plain, model(**batch).logits)
-    assert "_skipit_engine" not in model.__dict__
+    assert "__deepcopy__" not in model.__dict__
     with attached(model) as engine:
         assert engine.attention_name == "sdpa"
 

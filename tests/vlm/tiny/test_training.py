@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import vlm
+from vlm.tiny.continued_training import Recipe, attention_price, random_plan
 from vlm.tiny.muon import Muon, orthogonalise
 from vlm.tiny.train import STAGES, main, make_batch, rate_factor, train
 
@@ -89,6 +90,52 @@ def test_a_stage_continues_from_its_middle_with_the_same_batches_and_momentum(tm
     assert_equal_weights(straight, resumed)
 
 
+@pytest.mark.parametrize("variant", ["priced", "late"])
+def test_variants_that_continue_scaled_resume_to_the_same_weights(tmp_path: Path, variant: str) -> None:
+    straight = train(seed=2, out=tmp_path / "a", variant=variant, steps={"joint": 4}, every=2, limit=6)
+    path = tmp_path / "b" / f"joint-{variant}.pt"
+    path.parent.mkdir()
+
+    calls = 0
+
+    def interrupt(batch_stage: str, rng: np.random.Generator, *, early: bool = False) -> dict[str, torch.Tensor]:
+        nonlocal calls
+        calls += 1
+        if calls == 4:
+            raise KeyboardInterrupt
+        return make_batch(batch_stage, rng, early=early)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vlm.tiny.train.make_batch", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            train(seed=2, out=path.parent, variant=variant, steps={"joint": 4}, every=2, limit=6)
+    assert torch.load(path, weights_only=True)["step"] == 2
+    resumed = train(seed=2, out=path.parent, variant=variant, steps={"joint": 4}, every=2, limit=6, resume=True)
+    assert_equal_weights(straight, resumed)
+    start = vlm.load("tiny-scaled")[0].state_dict()
+    assert max(float((weights(straight)[name] - start[name]).abs().max()) for name in start) > 1e-4
+
+
+def test_the_price_is_the_weighted_mean_of_what_text_gives_to_the_image() -> None:
+    ids = torch.tensor([[1, 4, 4, 7, 8], [1, 4, 4, 7, 0], [1, 5, 6, 7, 8]])  # two images (4), one padded; one in words
+    attention = torch.zeros(3, 2, 5, 5)
+    attention[0, 0, 3, 1] = 0.4  # head 0 of one token of three after and before the image
+    attention[0, 1, 4, 2] = 0.2
+    attention[1, 1, 3, 1:3] = 0.25
+    attention[1, :, 4, 1] = 1.0  # padding is not text
+    attention[2, :, :, 1] = 1.0  # no image
+    recipe = Recipe(10, 0.3, (3.0, 0.5), 0.1, 0.2, planned=False)
+    # Text tokens of rows 0 and 1: three and two.
+    mean = (0.4 + 0.2 + 0.5) / (5 * 2)
+    largest = (0.4 + 0.2 + 0.5) / 5
+    expected = (3.0 * (mean + 0.1 * largest) + 0.5 * 0.0) / 2
+    price = attention_price((attention, torch.zeros_like(attention)), ids, recipe)
+    assert float(price) == pytest.approx(expected)
+    assert {random_plan(np.random.default_rng(seed)) for seed in range(60)} == {
+        f"vision:0-{entry}{leave}" for entry in (2, 3) for leave in ("+7-10", "+8-10", "+9-10", "")
+    }
+
+
 def test_batches_depend_on_the_generator_alone() -> None:
     for stage in STAGES:
         one, two = (make_batch(stage, np.random.default_rng([0, 1])) for _ in range(2))
@@ -101,7 +148,7 @@ def test_batches_depend_on_the_generator_alone() -> None:
 
 
 def test_unknown_variants_and_options_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(ValueError, match="variant must be 'plain' or 'scaled', got 'odd'"):
+    with pytest.raises(ValueError, match="variant must be one of plain, scaled, priced, late, got 'odd'"):
         train(seed=0, out=tmp_path, variant="odd")
     with pytest.raises(SystemExit):
         main(["--out", str(tmp_path), "--threads", "3"])

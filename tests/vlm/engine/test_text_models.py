@@ -1,0 +1,77 @@
+"""Plans on text models whose layers are built in other ways than Llama's: roles are found by what they do."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from vlm import skipping
+from vlm.engine.half_layers import halves
+from vlm.engine.masked_reference import planned_logits
+from vlm.models.random_batches import batch_for, lengthened, with_positions
+from vlm.models.random_models import TEXT_MODELS, random_model
+
+PLANS = (
+    "attention:1-2",
+    "mlp:3-4",
+    "attention:0-2/mlp:1-3",
+    "freeze:1-4",
+    "freeze:0-",
+    "vision:0-2/text:3-4",
+    "prune:2=0.5/keep:1-=1-",
+)
+
+
+def error(a, b):
+    return float((a - b).norm() / b.norm())
+
+
+@pytest.mark.parametrize("text", TEXT_MODELS)
+def test_plans_equal_the_reference_before_and_in_decoding(text):
+    model = random_model(f"llava-{text}", "eager" if text == "Gemma2Config" else "sdpa")
+    batch = batch_for(model, images=(2, 0, 1), after=(4, 7, 2))
+    full = with_positions(batch)
+    real, start = batch["attention_mask"].bool(), batch["input_ids"].shape[1]
+    plain = planned_logits(model, full, "none")
+    for plan in PLANS:
+        slow = planned_logits(model, full, plan)
+        with torch.no_grad(), skipping(model, plan):
+            assert error(model(**full).logits[real], slow[real]) < 1e-4, plan
+            out = model.generate(
+                **batch, max_new_tokens=3, do_sample=False, return_dict_in_generate=True, output_logits=True
+            )
+        assert error(slow[real], plain[real]) > 1e-2, plan
+        later = planned_logits(model, with_positions(lengthened(model, batch, out.sequences)), plan, prompt=start)
+        assert error(torch.stack(out.logits, 1), later[:, start - 1 : -1]) < 1e-4, plan
+
+
+def test_a_layer_whose_states_change_without_its_branches_is_refused_by_name():
+    model = random_model()
+    layer = model.model.language_model.layers[1]
+
+    class Scaled(type(layer)):
+        def forward(self, hidden_states, **kwargs):
+            return 2 * super().forward(hidden_states, **kwargs)
+
+    layer.__class__ = Scaled
+    with (
+        pytest.raises(NotImplementedError, match=r"half of a Scaled.*LlamaMLP zero, it changes the states"),
+        skipping(model, "mlp:1-2"),
+    ):
+        pass
+    with skipping(model, "mlp:2-3"):
+        pass
+    # A norm with a bias after the branch adds its bias although the branch adds nothing.
+    biased = random_model("llava-Olmo2Config")
+    layer = biased.model.language_model.layers[0]
+    layer.post_attention_layernorm = torch.nn.LayerNorm(32)
+    torch.nn.init.ones_(layer.post_attention_layernorm.bias)
+    with pytest.raises(NotImplementedError, match=r"Olmo2DecoderLayer.*it changes the states even so"):
+        halves(layer, 32, torch.float32)
+
+
+def test_the_check_leaves_the_layer_as_it_was():
+    layer = random_model().model.language_model.layers[0]
+    before = dict(vars(layer)), dict(layer._modules)
+    halves(layer, 32, torch.float32)
+    assert (dict(vars(layer)), dict(layer._modules)) == before

@@ -1,0 +1,133 @@
+"""Kept answers are scored again without a model, and compared on the same items."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.support.fixture_sets import PLANS, write_spec
+from vlm.__main__ import main
+from vlm.evaluation.accuracy import paired_difference
+from vlm.experiments.merging import merged
+from vlm.experiments.score_layers import rescore
+from vlm.experiments.spec import read_spec
+from vlm.experiments.sweep_run import sweep
+from vlm.judges import Verdict
+from vlm.record_log import line, read
+from vlm.reports.run_comparison import compare
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A finished sweep, and the spec file with its data."""
+    folder = tmp_path_factory.mktemp("made")
+    path = write_spec(folder / "sets", items=12, plans=PLANS[:2])
+    return sweep(read_spec(path), folder / "runs", progress=False), path
+
+
+@pytest.fixture
+def run(made, tmp_path):
+    shutil.copytree(made[0], tmp_path / made[0].name)
+    return tmp_path / made[0].name
+
+
+def test_the_same_rule_gives_the_same_scores(run, monkeypatch):
+    monkeypatch.setattr("vlm.models.loading.load", None)
+    layer = rescore(run)
+    assert layer.parent == run / "scores"
+    kept = [{**r, "thought": None} for r in merged(run)]
+    assert [{**r, "thought": None} for r in read(layer / "records.jsonl")] == kept
+    assert json.loads((layer / "layer.json").read_text())["protocol"] == "skip-it 2"
+
+
+def test_another_rule_is_a_layer_of_its_own_and_the_first_scores_stay(run):
+    before = [line(r) for r in merged(run)]
+    layers = [rescore(run, scorer="ocrbench"), rescore(run, protocol="lmms-eval"), rescore(run)]
+    assert len({layer.name for layer in layers}) == 3
+    assert [line(r) for r in merged(run)] == before
+    generated = [r for r in read(layers[0] / "records.jsonl") if r["prediction"] and not r["letter_probabilities"]]
+    assert generated
+    assert all(r["parsed"] == r["prediction"].strip() for r in generated)
+    for mistake in (dict(scorer="bleu"), dict(protocol="x"), dict(judge="nobody")):
+        with pytest.raises(ValueError, match="expected"):
+            rescore(run, **mistake)
+
+
+def test_a_judge_scores_kept_answers(run, monkeypatch):
+    asked = []
+
+    def judge(requests):
+        asked.extend(requests)
+        return [Verdict(0.25, "ok", "chat", "raw", "") for _ in requests]
+
+    monkeypatch.setattr("vlm.experiments.score_layers.from_name", lambda name, **options: judge)
+    records = list(read(rescore(run, judge="chat:some-model") / "records.jsonl"))
+    judged = [r for r in records if r["judge"]]
+    assert len(judged) == len(asked) > 0
+    assert {r["score"] for r in judged} == {0.25}
+    assert all(r["letter_probabilities"] is None and r["dataset"] != "tiny" for r in judged)
+
+
+def test_answers_to_other_questions_are_not_scored(run, made, monkeypatch):
+    source = made[1].parent / "first.jsonl"
+    text = source.read_text()
+    try:
+        source.write_text(text.replace('"question": "', '"question": "now ', 1))
+        with pytest.raises(ValueError, match=r"of first is not what it was .* bring the old data back"):
+            rescore(run)
+        source.write_text(text.partition("\n")[2])
+        with pytest.raises(ValueError, match="no longer has item"):
+            rescore(run)
+    finally:
+        source.write_text(text)
+
+
+def test_plans_are_compared_on_the_same_items_and_together(run):
+    found = compare(run)
+    assert len(found.table) == 3 * 2
+    records = {(r["dataset"], r["item"], r["plan"]): r for r in merged(run)}
+    for row in found.table.rows():
+        names = [name for dataset, name, plan in records if dataset == row["dataset"] and plan == "none"]
+        pairs = [(records[row["dataset"], n, row["second"]], records[row["dataset"], n, "none"]) for n in names]
+        both = [(a, b) for a, b in pairs if a["score"] is not None and b["score"] is not None]
+        assert (row["items"], row["of"]) == (len(both), len(names))
+        mine, theirs = (np.array([pair[i]["score"] for pair in both]) for i in (0, 1))
+        expected = paired_difference(mine, theirs, [a["image_id"] for a, _ in both], confidence=1 - 0.05 / 6)
+        assert row["difference"] == pytest.approx(expected.value)
+        assert (row["difference_low"], row["difference_high"]) == pytest.approx((expected.low, expected.high))
+        assert row["lowest"] <= row["difference"] <= row["highest"]
+    assert all("together with 5 other certificates" in sentence for sentence in found.guarantees)
+    one = compare(run, plans=["vision:6-"], reference="vision:0-2", confidence=0.9)
+    assert {(row["first"], row["second"]) for row in one.table.rows()} == {("vision:0-2", "vision:6-")}
+    with pytest.raises(ValueError, match="has no answers under vision:1-2"):
+        compare(run, plans=["vision:1-2"])
+
+
+def test_two_runs_are_compared_item_by_item(made, run, tmp_path):
+    other = sweep(replace(read_spec(made[1]), seed=1), tmp_path / "more", progress=False)
+    found = compare(run, other)
+    assert len(found.table) == 9
+    assert found.notes == ()
+    layer = rescore(run, scorer="ocrbench")
+    assert "scorers: " in compare(run, layer).notes[0]
+    with pytest.raises(ValueError, match="score both by one rule"):
+        compare(other, layer)
+    items = other / "items" / "first.json"
+    content = json.loads(items.read_text())
+    content["items"][0][1] = "0" * 16
+    items.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="of first differs between"):
+        compare(run, other)
+
+
+def test_the_commands_print_tables_and_certificates(run, capsys):
+    assert main(["score", str(run), "--scorer", "exact"]) == 0
+    assert "compare them with" in capsys.readouterr().out
+    assert main(["compare", str(run), "--out", str(run / "comparison.csv")]) == 0
+    printed = capsys.readouterr().out
+    assert "With probability at least 0.95 over the draw of" in printed
+    assert (run / "comparison.csv").is_file()

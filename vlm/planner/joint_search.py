@@ -1,0 +1,229 @@
+"""The search for cheap joint plans: seeds, a beam, local moves, and more prompts for what survives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from vlm.planner.evidence import BudgetSpent, Evidence, steps_of
+from vlm.planner.frontier import Scored, frontier, fronts, scored
+from vlm.planner.layer_actions import Action, neighbours, single_steps, with_action
+from vlm.plans.plan import SkipPlan
+
+Prior = Mapping[tuple[int, str], float]
+Say = Callable[[str, Sequence[Scored]], None]
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """How far the search goes.
+
+    Attributes
+    ----------
+    actions : sequence of str
+        What layers may do.
+    fractions : sequence of float
+        Shares of image tokens that prunings may leave.
+    max_loss : float
+        The promise: the search refines plans around it.
+    beam : int
+        Plans that are continued in each round.
+    children : int
+        Plans measured in each round.
+    largest_kl : float
+        Plans with a larger mean KL are not continued, nats.
+    compared : int
+        Questions on which plans of a round are compared in the end.
+    rounds : int
+        Rounds of local moves, at most.
+    """
+
+    actions: Sequence[Action]
+    fractions: Sequence[float] = ()
+    max_loss: float = 0.01
+    beam: int = 4
+    children: int = 96
+    largest_kl: float = 0.3
+    compared: int = 32
+    rounds: int = 8
+
+
+@dataclass(eq=False)
+class Search:
+    """One search for plans of a model.
+
+    Attributes
+    ----------
+    evidence : Evidence
+        Measures plans on the search's questions.
+    cost : function
+        Cost of a plan relative to the full model.
+    depth : int
+        Number of decoder layers.
+    settings : SearchSettings
+    prior : mapping of (layer, action) -> damage
+        Orders what is measured first. Measured here if not given; it never decides.
+    say : function
+        Called with the name of a stage and the frontier so far.
+    """
+
+    evidence: Evidence
+    cost: Callable[[SkipPlan], float]
+    depth: int
+    settings: SearchSettings
+    prior: dict[tuple[int, str], float] = field(default_factory=dict)
+    say: Say = lambda stage, plans: None
+    methods: dict[SkipPlan, str] = field(default_factory=dict)
+    complete: bool = False
+
+    def run(self, seeds: Mapping[SkipPlan, str]) -> list[Scored]:
+        """The frontier on all of the search's questions, mildest first; on fewer ones if the budget ends before."""
+        try:
+            self._singles()
+            self._seeds(seeds)
+            self._beam()
+            self._local_moves()
+            self._survivors()
+            self.complete = True
+        except BudgetSpent:
+            pass
+        return self.best()
+
+    def best(self) -> list[Scored]:
+        """The frontier of what was measured on most questions; the full model is its mild end."""
+        found = self.all()
+        most = max((s.questions for s in found if s.plan), default=0)
+        return frontier([s for s in found if s.questions >= most or not s.plan])
+
+    def all(self) -> list[Scored]:
+        """Every plan that was measured."""
+        out = [Scored(SkipPlan(), 1.0, 0.0, 0.0, self.evidence.size, "full model")]
+        for text, measured in self.evidence.measured().items():
+            plan = SkipPlan.parse(text)
+            if plan:
+                out.append(scored(plan, self.cost(plan), measured, self.methods.get(plan, "search")))
+        return out
+
+    def _singles(self) -> None:
+        """Damage of every single action; the prior of what follows."""
+        given = dict(self.prior)
+        for plan, (start, _, what) in single_steps(
+            SkipPlan(), self.settings.actions, self.settings.fractions, self.depth
+        ):
+            if (start, what) not in given:
+                self.prior[start, what] = float(self._kl([plan], 8)[0])
+        self.say("single actions", self.best())
+
+    def _seeds(self, seeds: Mapping[SkipPlan, str]) -> None:
+        self.methods.update(seeds)
+        kept = self._halving(list(seeds), [8, 16, self.settings.compared], share=0.5)
+        self._starts = kept
+        self.say("seeds", self.best())
+
+    def _beam(self) -> None:
+        """Continue the best joint plans by one action at a time, measured jointly."""
+        beam: list[SkipPlan] = [SkipPlan()]
+        seen: set[SkipPlan] = set()
+        while beam:
+            children = self._children(beam, seen)
+            seen.update(children)
+            measured = self._halving(children, [8, 16, self.settings.compared], share=0.4)
+            good = [s for s in measured if s.kl <= self.settings.largest_kl]
+            # Seeds that a child does not beat at its cost enter the beam beside it.
+            beam = [s.plan for s in sorted(good, key=_merit)[: self.settings.beam]]
+            self.say("beam", self.best())
+
+    def _children(self, parents: Sequence[SkipPlan], seen: set[SkipPlan]) -> list[SkipPlan]:
+        """The most promising unseen continuations, by the parent's measured KL and the prior."""
+        promise: dict[SkipPlan, float] = {}
+        for parent in parents:
+            base = 0.0 if not parent else float(self.evidence.on(parent, 8).kl.mean())
+            for child, (start, stop, what) in self._continuations(parent):
+                if child in seen or child in promise:
+                    continue
+                damage = sum(self.prior.get((layer, what), 0.0) for layer in range(start, stop))
+                saved = max(1.0 - self.cost(child), 1e-9)
+                promise[child] = (base + damage) / saved if saved > 1e-6 else np.inf
+        ranked = sorted(promise, key=lambda plan: (promise[plan], str(plan)))
+        return [plan for plan in ranked if self.cost(plan) < 1.0][: self.settings.children]
+
+    def _continuations(self, parent: SkipPlan) -> Iterator[tuple[SkipPlan, tuple[int, int, str]]]:
+        """One action more in one layer; in deep models also in windows of several layers at once."""
+        settings = self.settings
+        yield from single_steps(parent, settings.actions, settings.fractions, self.depth)
+        for width in (2, 4):
+            if self.depth >= 8 * width:
+                for start in range(0, self.depth - width + 1, width // 2):
+                    for action in settings.actions:
+                        new = with_action(parent, start, start + width, action, self.depth)
+                        if action != "run" and new is not None and self.cost(new) < self.cost(parent):
+                            yield new, (start, start + width, action)
+
+    def _local_moves(self) -> None:
+        """Change, exchange and move actions of the plans around the promised loss, until nothing improves."""
+        count = self.settings.compared
+        tried: set[SkipPlan] = set()
+        for _ in range(self.settings.rounds):
+            around = [s for s in self._near(count) if s.plan and s.plan not in tried]
+            if not around:
+                return
+            moves: dict[SkipPlan, float] = {}
+            for parent in around[: 2 * self.settings.beam]:
+                tried.add(parent.plan)
+                for new in neighbours(parent.plan, self.settings.actions, self.settings.fractions, self.depth):
+                    # Only moves that are cheaper, or as good a place to go on from at little more cost.
+                    if not self.evidence.count(new) and self.cost(new) <= parent.cost * 1.05:
+                        moves.setdefault(new, self.cost(new) - parent.cost)
+            chosen = sorted(moves, key=lambda plan: (moves[plan], str(plan)))[: 4 * self.settings.children]
+            self._halving(chosen, [8, 16, count], share=0.3)
+            self.say("local moves", self.best())
+
+    def _survivors(self) -> None:
+        """More and more questions for the plans that may be on the frontier around the promise."""
+        for count in [step for step in steps_of(self.evidence.size) if step > self.settings.compared]:
+            for candidate in self._near(count // 2, slack=1.5, layers=3):
+                if candidate.plan:
+                    self.evidence.on(candidate.plan, count)
+            self.say(f"{count} questions", self.best())
+
+    def _near(self, count: int, *, slack: float = 1.0, layers: int = 2) -> list[Scored]:
+        """Plans on the first frontiers of what was measured on `count` questions, cheapest first; no hopeless ones."""
+        found = [s for s in self.all() if s.plan and s.questions >= count]
+        limit = self.settings.max_loss + slack * 2.0 * np.sqrt(max(self.settings.max_loss, 1 / count) / count)
+        good = [s for s in found if s.loss <= limit]
+        kept = {str(s.plan): s for value in (_by_loss, _by_kl) for s in fronts(good, layers, value)}
+        return sorted(kept.values(), key=lambda s: (s.cost, s.kl, str(s.plan)))
+
+    def _halving(self, plans: Sequence[SkipPlan], counts: Iterable[int], *, share: float) -> list[Scored]:
+        """Measure plans on 8, 16, ... questions, after each step only the best `share`; returns those of the last."""
+        kept = list(plans)
+        out: list[Scored] = []
+        for number, count in enumerate(counts):
+            self._kl(kept, count)
+            out = [scored(plan, self.cost(plan), self.evidence.on(plan, count)) for plan in kept]
+            if number == 0:
+                out = [s for s in out if s.kl <= 3 * self.settings.largest_kl] or out
+            order = sorted(out, key=_merit)
+            best = {str(s.plan) for s in frontier(out, _by_kl)}
+            room = max(2 * self.settings.beam, round(share * len(out)))
+            out = [s for i, s in enumerate(order) if i < room or str(s.plan) in best]
+            kept = [s.plan for s in out]
+        return out
+
+    def _kl(self, plans: Sequence[SkipPlan], count: int) -> list[float]:
+        return [float(self.evidence.on(plan, count).kl.mean()) for plan in plans]
+
+
+def _merit(plan: Scored) -> tuple[float, float, str]:
+    """KL per cost that is saved."""
+    return plan.kl / max(1.0 - plan.cost, 1e-9), plan.cost, str(plan.plan)
+
+
+def _by_loss(plan: Scored) -> tuple[float, ...]:
+    return plan.loss, plan.kl
+
+
+def _by_kl(plan: Scored) -> tuple[float, ...]:
+    return (plan.kl,)

@@ -1,0 +1,234 @@
+"""Sizes of one decoder layer, read from the shapes of its own modules: plain, fused, adapted or quantised."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from math import inf
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vlm.models.layer_parts import OUTPUT_NAMES, QUERY_NAMES, cache_slot, find_attention, output_map, parameters_of
+
+# Linear maps of an attention whose outputs are keys or values, alone or together with queries.
+_KEY_NAMES = (
+    *("k_proj", "v_proj", "kv_proj", "kv_a_proj_with_mqa", "kv_b_proj", "wk", "wv"),
+    *("qkv_proj", "query_key_value", "Wqkv", "c_attn", "W_pack", "qkv"),
+)
+# Keys and values are expanded from what the cache holds, in every call anew.
+_EXPANDING = "kv_b_proj"
+
+
+@dataclass(frozen=True)
+class LayerShape:
+    """Sizes of one decoder layer.
+
+    Attributes
+    ----------
+    queries, keys, expanding, feed_forward : float
+        Weights that multiply tokens that run; tokens that are stored; and keys that are seen, where the cache holds
+        them compressed.
+    scored, summed : float
+        Numbers of all heads' queries and values of one token.
+    cached : int
+        Numbers that the cache holds of a token.
+    window : float
+        Keys before a token that a sliding window leaves to it.
+    attention_bytes, feed_forward_bytes, expert_bytes : int
+        Weights of the two branches, in their own storage, and of one routed expert.
+    experts, routed : int
+        Routed experts, and how many of them a token goes through.
+    unknown : tuple of str
+        Maps of the attention that are neither queries, keys nor output by their names.
+    """
+
+    queries: float
+    keys: float
+    expanding: float
+    feed_forward: float
+    scored: float
+    summed: float
+    cached: int
+    window: float
+    attention_bytes: int
+    feed_forward_bytes: int
+    expert_bytes: int
+    experts: int
+    routed: int
+    unknown: tuple[str, ...]
+
+    @property
+    def ranking(self) -> float:
+        """Operations per key for the scores of one query."""
+        return 2.0 * self.scored
+
+    def feed_forward_read(self, tokens: int) -> int:
+        """Bytes of the feed-forward weights that so many tokens read at least once, each routed to other experts."""
+        return self.feed_forward_bytes + self.expert_bytes * min(self.experts, self.routed * tokens)
+
+
+def layer_shape(layer: nn.Module, config: Any, index: int) -> LayerShape:
+    """Read the sizes of a decoder layer.
+
+    Raises
+    ------
+    NotImplementedError
+        The layer has no attention, or an adapter whose operations are not known.
+    """
+    attention = find_attention(layer)
+    if attention is None:
+        raise NotImplementedError(
+            f"cost: layer {index}, a {type(layer).__name__}, has no attention; what its state costs is not known"
+        )
+    inside = {id(module) for module in attention.modules()}
+    groups: dict[str, float] = dict.fromkeys(("queries", "keys", "expanding", "feed_forward"), 0.0)
+    unknown: list[str] = []
+    for path, module, size in _maps(attention):
+        name = path.split(".")[0]
+        if name in _KEY_NAMES:
+            latent = name == _EXPANDING and hasattr(attention, "expand_kv")
+            groups["expanding" if latent else "keys"] += size
+        else:
+            groups["queries"] += size
+            if name not in (*QUERY_NAMES, *OUTPUT_NAMES):
+                unknown.append(f"{name} ({type(module).__name__})")
+    experts, routed, per_expert, expert_bytes = 0, 0, 0.0, 0
+    for _, _, size in _maps(layer, skipped=inside):
+        groups["feed_forward"] += size
+    for module in layer.modules():
+        stacked = [weight for weight in module.parameters(recurse=False) if weight.ndim == 3]
+        if not stacked:
+            continue
+        count = len(stacked[0])
+        size = sum(weight.numel() for weight in stacked) / count
+        if "top_k_index" in parameters_of(module):
+            experts, routed, per_expert = count, _routed(config), size
+            expert_bytes = sum(map(stored, stacked)) // count
+        else:
+            # All experts compute for all tokens, as in Llama 4.
+            groups["feed_forward"] += size * count
+    groups["feed_forward"] += routed * per_expert
+    scored, summed, cached = _widths(layer, attention, config)
+    parts = [(module, _bytes(module)) for module in layer.modules()]
+    attention_bytes = sum(size for module, size in parts if id(module) in inside)
+    total = sum(size for _, size in parts) - experts * expert_bytes
+    return LayerShape(
+        **groups,
+        scored=scored,
+        summed=summed,
+        cached=cached,
+        window=_window(layer, config, index),
+        attention_bytes=attention_bytes,
+        feed_forward_bytes=total - attention_bytes,
+        expert_bytes=expert_bytes,
+        experts=experts,
+        routed=routed,
+        unknown=tuple(unknown),
+    )
+
+
+def map_size(module: nn.Module) -> float:
+    """Weights of a linear map, of whatever kind, that multiply each token."""
+    return sum(size for _, _, size in _maps(module))
+
+
+def _maps(root: nn.Module, skipped: Collection[int] = ()) -> Iterator[tuple[str, nn.Module, float]]:
+    """Path, module and number of multiplied weights of every linear map below a module, and of the module itself."""
+    silent: set[int] = set()
+    for path, module in root.named_modules():
+        if id(module) in skipped:
+            continue
+        silent |= _silent(module)
+        if id(module) in silent:
+            continue
+        if _is_map(module):
+            # A wrapper of adapters has the shape of the map inside it.
+            if not any(_is_map(child) for child in module.modules() if child is not module):
+                yield path, module, float(module.in_features * module.out_features)
+        elif not isinstance(module, nn.Embedding):
+            for name, weight in module.named_parameters(recurse=False):
+                if weight.ndim == 2:
+                    yield f"{path}.{name}".lstrip("."), module, float(weight.numel())
+
+
+def _is_map(module: Any) -> bool:
+    return isinstance(getattr(module, "in_features", None), int) and isinstance(
+        getattr(module, "out_features", None), int
+    )
+
+
+def _silent(module: nn.Module) -> set[int]:
+    """Modules of an adapter that do not run: it is merged, disabled or not the active one."""
+    if not hasattr(module, "active_adapters") or not hasattr(module, "base_layer"):
+        return set()
+    kinds = {name.split("_")[0] for name in getattr(module, "adapter_layer_names", ("lora_A",))}
+    directions = getattr(module, "lora_magnitude_vector", None)
+    if kinds != {"lora"} or (directions is not None and len(directions)):
+        raise NotImplementedError(
+            f"cost: the operations of the adapter {type(module).__name__} ({', '.join(sorted(kinds))}) are not known; "
+            "merge it (merge_and_unload) or count the base model"
+        )
+    active = [] if module.disable_adapters or module.merged else list(module.active_adapters)  # type: ignore[arg-type]
+    parts = [getattr(module, name, None) for name in ("lora_A", "lora_B")]
+    held = [(name, child) for part in parts if isinstance(part, nn.ModuleDict) for name, child in part.items()]
+    return {id(child) for name, child in held if name not in active}
+
+
+def _routed(config: Any) -> int:
+    names = ("num_experts_per_tok", "num_experts_per_token", "moe_topk", "top_k", "moe_k")
+    counts = [getattr(config, name, None) for name in names]
+    found = next((count for count in counts if isinstance(count, int)), None)
+    if found is None:
+        raise NotImplementedError(f"cost: expected the number of experts of a token in the config ({', '.join(names)})")
+    return found
+
+
+def _widths(layer: nn.Module, attention: Any, config: Any) -> tuple[float, float, int]:
+    """Numbers of a token's queries and values in all heads, and numbers that the cache holds of it."""
+    usual = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    value = getattr(attention, "v_head_dim", None) or getattr(attention, "head_dim", None) or usual
+    score = getattr(attention, "qk_head_dim", None) or getattr(attention, "head_dim", None) or usual
+    summed = int(output_map(layer).in_features)
+    heads = summed // value
+    if hasattr(attention, "expand_kv"):
+        return heads * score, summed, int(attention.kv_a_proj_with_mqa.out_features)
+    keys: Any = getattr(attention, "k_proj", None)
+    if _is_map(keys):
+        values: Any = getattr(attention, "v_proj", None)
+        stored_keys = int(keys.out_features)
+        cached = stored_keys + (int(values.out_features) if _is_map(values) else stored_keys)
+    else:
+        groups = getattr(attention, "num_key_value_groups", None) or 1
+        cached = heads // groups * (score + value)
+    return float(heads * score), float(summed), cached
+
+
+def _window(layer: nn.Module, config: Any, index: int) -> float:
+    kinds = getattr(config, "layer_types", None)
+    slot = cache_slot(layer, index)
+    kind = kinds[slot] if kinds and slot < len(kinds) else "full_attention"
+    name = {"sliding_attention": "sliding_window", "chunked_attention": "attention_chunk_size"}.get(kind)
+    size = None if name is None else getattr(config, name)
+    return inf if size is None else size - 1
+
+
+def _bytes(module: nn.Module) -> int:
+    """Bytes of a module's own weights as they are stored; buffers are weights where quantisation keeps them there."""
+    tensors: list[Tensor] = list(module.parameters(recurse=False))
+    if _is_map(module):
+        tensors += [buffer for buffer in module.buffers(recurse=False) if buffer is not None]
+    return sum(map(stored, tensors))
+
+
+def stored(tensor: Any) -> int:
+    """Bytes of a tensor in its own storage, with the scales of a quantised one."""
+    parts = getattr(type(tensor), "__tensor_flatten__", None)
+    if parts is not None:
+        inner, _ = tensor.__tensor_flatten__()
+        return sum(stored(getattr(tensor, name)) for name in inner)
+    scales = getattr(getattr(tensor, "quant_state", None), "__dict__", {})
+    return int(tensor.numel() * tensor.element_size()) + sum(
+        stored(part) for part in scales.values() if isinstance(part, torch.Tensor)
+    )
