@@ -23,6 +23,7 @@ from vlm.engine.frozen_attention import FrozenLayout
 from vlm.engine.frozen_attention import attend as frozen_attend
 from vlm.engine.kv_cache import cache_in
 from vlm.engine.row_plans import RowPlans
+from vlm.engine.tensor_parallel import all_heads
 from vlm.models.attention_kinds import attention_function, check_implementation, is_flash
 from vlm.models.families import Anatomy, Family, anatomy, generates_inside
 from vlm.models.layer_parts import find_attention
@@ -426,6 +427,7 @@ class Engine:
                 mask = self._observed_mask(call, module, layout, attention_mask, query, key, kwargs)
                 scaling = kwargs.get("scaling")
                 scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+                query, key, value = all_heads(self.parts, query, key, value)
                 self._observe(AttentionEvent(call, index, query, key, value, mask, scaling, kwargs.get("softcap")))
             return out
 
