@@ -7,7 +7,7 @@ import pytest
 from bounds.__main__ import main as bounds_main
 from vlm.__main__ import main as vlm_main
 
-VLM = ("demo", "measure", "plan", "sweep", "merge", "report", "exactness")
+VLM = ("demo", "measure", "plan", "sweep", "merge", "report", "exactness", "export")
 COMMANDS = [(vlm_main, name) for name in VLM] + [
     (bounds_main, name) for name in ("list", "verify", "table", "coverage")
 ]
