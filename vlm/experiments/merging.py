@@ -14,6 +14,7 @@ from vlm.atomic_files import write_atomically, writing
 from vlm.experiments.item_identity import NOT_READ, Recorded, same
 from vlm.experiments.record_places import Key, Place, RecordPlaces
 from vlm.experiments.run_directory import StoredRun, log_paths, placed_records, stored_run
+from vlm.progress_bar import by_bytes, by_count
 from vlm.record_log import line
 from vlm.record_types import RunRecord, TimeRecord
 
@@ -103,11 +104,11 @@ def merge(run_directory: str | Path, *, partial: bool = False) -> list[Path]:
     paths = [run.folder / "merged" / f"{name}.jsonl" for name in ("records", "times")]
     count = 0
     with writing(paths[0]) as contents, writing(paths[1]) as lines:
-        for record in records:
+        for record in by_count(records, run_size(run), "merging"):
             count += 1
             contents.write(line(_content(record)))
             lines.write(line(_time(record)))
-    made_of: MadeOf = {"logs": sizes, "records": count, "of": _size(run)}
+    made_of: MadeOf = {"logs": sizes, "records": count, "of": run_size(run)}
     write_atomically(_made_of(run.folder), json.dumps(made_of) + "\n")
     return paths
 
@@ -140,7 +141,7 @@ def _sizes(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_size for path in log_paths(folder)}
 
 
-def _size(run: StoredRun) -> int | None:
+def run_size(run: StoredRun) -> int | None:
     """Number of records of the whole run; None while the size of a data set is not known."""
     counts = [None if ids is None else len(ids) for ids in run.item_digests().values()]
     return None if None in counts else len(run.plans) * sum(count or 0 for count in counts)
@@ -162,7 +163,7 @@ def _places(run: StoredRun, ids: ItemDigests) -> RecordPlaces:
     """Where the record of each item and plan is. One that succeeded replaces failed ones, and others must repeat it."""
     places, recorded = RecordPlaces(run.plan_digests, ids), Recorded()
     for path in log_paths(run.folder):
-        for start, record in placed_records(path):
+        for start, record in by_bytes(path, placed_records(path), f"reading {path.name}"):
             key = key_of(record)
             run.refuse_foreign(record, path)
             _refuse_changed(record, ids.get(key[0]), recorded, path)
