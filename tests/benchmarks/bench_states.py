@@ -104,6 +104,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--processor-time", action="store_true", help="on a busy machine: one thread, processor time")
+    parser.add_argument("--ways", nargs="+", choices=VIEWS, default=list(VIEWS), help="some of the ways, plain first")
     parser.add_argument("--memory-of", choices=VIEWS, help="internal: print one way's memory and stop")
     given = parser.parse_args()
     if given.memory_of:
@@ -113,12 +114,12 @@ def main() -> None:
     if given.processor_time:
         torch.set_num_threads(1)
     model, _, batch = build()
-    taken: dict[str, list[float]] = {way: [] for way in VIEWS}
-    own: dict[str, list[float]] = {way: [] for way in VIEWS}
+    taken: dict[str, list[float]] = {way: [] for way in given.ways}
+    own: dict[str, list[float]] = {way: [] for way in given.ways}
     order = random.Random(0)
     for round_number in range(given.rounds + 2):
         # In a fixed order every way would inherit the allocator and caches of the same other way.
-        for way in order.sample(list(VIEWS), len(VIEWS)):
+        for way in order.sample(given.ways, len(given.ways)):
             with clocked(clock) as recording:
                 start = clock()
                 run(way, model, batch)

@@ -145,6 +145,25 @@ def test_a_batch_equals_its_rows():
             np.testing.assert_allclose(together.layer(layer, view), apart.layer(layer, view), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_gives_the_same_rows():
+    """Copies on their own stream, over several calls, so that memory that was freed too early would show."""
+    model = random_model()
+    batches = [batch_for(model, images=IMAGES, after=AFTER, seed=seed) for seed in range(8)]
+    records = []
+    for device in ("cpu", "cuda"):
+        model.to(device)
+        with torch.no_grad(), states(model, views=VIEWS) as record:
+            for seed, batch in enumerate(batches):
+                record.expect([f"{seed} {name}" for name in NAMES])
+                model(**{name: value.to(device) for name, value in batch.items()})
+        records.append(record)
+    for view in VIEWS:
+        for layer in range(6):
+            here, there = (record.layer(layer, view) for record in records)
+            np.testing.assert_allclose(here, there, rtol=1e-2, atol=1e-2)
+
+
 def test_padding_may_hold_anything():
     model = random_model()
     batch = batch_for(model, images=(1, 0), after=(2, 3))
