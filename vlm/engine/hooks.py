@@ -480,7 +480,7 @@ class Engine:
 def _refuse_copies(*_: object) -> NoReturn:
     raise RuntimeError(
         "model: a context (vlm.skipping, vlm.probe, ...) is open on it, and a copy would keep what belongs to the "
-        "context; copy or pickle the model before the context or after it"
+        "context; copy or save the model before the context or after it"
     )
 
 

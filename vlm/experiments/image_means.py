@@ -103,7 +103,7 @@ class ImageMeans:
         )
         which = 1 if kind == "text" else 0
         counts = np.array([self._counts[row][which] for row in rows.tolist()], dtype=np.float64)
-        return cast(FloatArray, (sums / counts[:, None]).reshape(len(rows), *place.shape))
+        return (sums / counts[:, None]).reshape(len(rows), *place.shape)
 
     def mean_of_images(self, name: str, rows: IntArray) -> FloatArray:
         """The mean over images of a quantity whose columns would not fit into memory: (layers, heads)."""
