@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,6 +28,7 @@ from vlm import SkipPlan, Table, selectors, tiny
 from vlm.engine.hooks import attached
 from vlm.engine.last_token import last_logits
 from vlm.evaluation.plan_accuracy import prompt_batch
+from vlm.plans.plan import LayerPlan
 
 MODELS = ("tiny", "tiny-scaled", "tiny-priced", "tiny-late")
 DEPTH = 10
@@ -61,11 +63,11 @@ def mixed_plans(number: int = MIXED, seed: int = 0) -> list[SkipPlan]:
 
 
 class Prompts:
-    """Questions as batches whose images are encoded once."""
+    """Questions as batches whose images are encoded once, and whose states before a plan's first layer are kept."""
 
     def __init__(self, model: Any, processor: Any, questions: list[tiny.Question], size: int = 200) -> None:
         self.model, self.questions = model, questions
-        self.batches, self.features = [], []
+        self.batches, self.features, self.states = [], [], []
         for start in range(0, len(questions), size):
             batch = prompt_batch(model, processor, questions[start : start + size])
             with torch.inference_mode():
@@ -79,14 +81,31 @@ class Prompts:
         """(questions, vocabulary) of the answer under a plan, float64."""
         inner, out = self.model.model, []
         original = inner.get_image_features
+        changed = [layer for layer, step in enumerate(plan.steps(DEPTH)) if step != LayerPlan()]
+        first = min(changed, default=0) if self.states else 0
         try:
-            for batch, features in zip(self.batches, self.features, strict=True):
-                inner.get_image_features = lambda *_, given=features, **__: SimpleNamespace(**given)
-                with vlm.skipping(self.model, plan):
-                    out.append(last_logits(self.model, batch).log_softmax(dim=1).numpy())
+            with attached(self.model) as engine:
+                for number, (batch, features) in enumerate(zip(self.batches, self.features, strict=True)):
+                    inner.get_image_features = lambda *_, given=features, **__: SimpleNamespace(**given)
+                    out.append(self._run(engine, number, batch, plan, first))
         finally:
             inner.get_image_features = original
         return np.concatenate(out)
+
+    def _run(self, engine: Any, number: int, batch: Mapping[str, torch.Tensor], plan: SkipPlan, first: int) -> Any:
+        """One batch; layers before the plan's first are left out, and the full run's state takes their place."""
+        if len(self.states) <= number:
+            states: list[torch.Tensor] = []
+            with engine.watch_layers(lambda call, layer, before, after: states.append(before), lambda call: None):
+                last_logits(self.model, batch)
+            self.states.append(states)
+
+        def put(call: Any, index: int, state: torch.Tensor) -> torch.Tensor:
+            return self.states[number][index] if index == first else state
+
+        shorter = plan | SkipPlan.drop(range(first))
+        with engine.rewrite_states(put) if first else nullcontext(), vlm.skipping(self.model, shorter):
+            return last_logits(self.model, batch).log_softmax(dim=1).numpy()
 
 
 def answer_plans(name: str, out: Path, limit: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from vlm.commands.arguments import Commands, print_written
+from vlm.commands.arguments import Commands, HelpFormatter, print_written
 
 
 def add(commands: Commands) -> None:
@@ -13,6 +13,7 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser(
         "export",
         help="a merged run as one flat table (Parquet or CSV) and as metrics for experiment trackers",
+        formatter_class=HelpFormatter,
         epilog="example: python -m vlm export runs/0123456789ab (writes into RUN/export)",
     )
     parser.add_argument("run_directory", metavar="RUN", help="directory printed by `sweep` or `measure`, merged")

@@ -172,14 +172,18 @@ def visual7w(row: Row) -> Parts:
 def own(row: Row) -> Parts:
     """Your own JSONL: `question`, `answer` (one or a list), `image` (a path or a list of them), `options`, `kind`.
 
-    With options, `answer_index`, the position of the right one, may stand in place of the answer.
+    With options, `answer_index`, the position of the right one, may stand in place of the answer. Without an answer the
+    question is unlabelled: it can be asked, and not scored.
     """
     options = texts(row["options"], "options", 2) if row.get("options") else ()
     indexed = bool(options) and "answer_index" in row
-    answer, image = indexed_letter(row["answer_index"], options)[0] if indexed else row["answer"], row.get("image")
-    answers = texts([answer] if isinstance(answer, str | int | float) else answer, "answer", 1)
+    image = row.get("image")
+    answers: tuple[str, ...] = ()
+    if indexed or not _unlabelled(row):
+        answer = indexed_letter(row["answer_index"], options)[0] if indexed else row["answer"]
+        answers = texts([answer] if isinstance(answer, str | int | float) else answer, "answer", 1)
     images = (image,) if isinstance(image, str) else tuple(image or ())
-    kind = row.get("kind") or ("choice" if options else "yes/no" if _all_yes_or_no(answers) else "open")
+    kind = row.get("kind") or ("choice" if options else "yes/no" if answers and _all_yes_or_no(answers) else "open")
     if kind not in KINDS:
         raise ValueError(f"kind: expected one of {', '.join(KINDS)}, got {kind!r}")
     if options and kind not in ("choice", "math"):
@@ -198,6 +202,11 @@ def own(row: Row) -> Parts:
         kind=kind,
         details={name: str(value) for name, value in row.get("details", {}).items()},
     )
+
+
+def _unlabelled(row: Row) -> bool:
+    """Whether a line of your own has no answer; a key that looks like a misspelt one is not passed over."""
+    return row.get("answer") is None and not any(str(key).lower().startswith(("answer", "label")) for key in row)
 
 
 def _all_yes_or_no(answers: Sequence[str]) -> bool:

@@ -23,6 +23,7 @@ from vlm.engine.frozen_attention import FrozenLayout
 from vlm.engine.frozen_attention import attend as frozen_attend
 from vlm.engine.kv_cache import cache_in
 from vlm.engine.row_plans import RowPlans
+from vlm.engine.tensor_parallel import all_heads
 from vlm.models.attention_kinds import attention_function, check_implementation, is_flash
 from vlm.models.families import Anatomy, Family, anatomy, generates_inside
 from vlm.models.layer_parts import find_attention
@@ -426,6 +427,7 @@ class Engine:
                 mask = self._observed_mask(call, module, layout, attention_mask, query, key, kwargs)
                 scaling = kwargs.get("scaling")
                 scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+                query, key, value = all_heads(self.parts, query, key, value)
                 self._observe(AttentionEvent(call, index, query, key, value, mask, scaling, kwargs.get("softcap")))
             return out
 
@@ -478,7 +480,7 @@ class Engine:
 def _refuse_copies(*_: object) -> NoReturn:
     raise RuntimeError(
         "model: a context (vlm.skipping, vlm.probe, ...) is open on it, and a copy would keep what belongs to the "
-        "context; copy or pickle the model before the context or after it"
+        "context; copy or save the model before the context or after it"
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial as bound
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypedDict, Unpack, cast
 
@@ -12,10 +13,10 @@ from numpy.typing import NDArray
 
 import bounds
 from bounds.confidence import Method
-from redundancy import Estimate, checks
+from redundancy import Estimate
 from redundancy.array_types import FloatArray
-from redundancy.units import unit_means
 from vlm.decisions.conditions import Decision, decide
+from vlm.experiments.image_means import ImageMeans
 from vlm.experiments.merging import each, merge
 from vlm.measure.attention_reading import Heads, TextTokens, check_reading, chosen_reading
 from vlm.record_log import read
@@ -41,11 +42,8 @@ def write_tables(run_directory: str | Path, *, confidence: float = 0.95, partial
     """
     folder = Path(run_directory)
     written = merge(folder, partial=partial)
-    prompts = _prompts(cast(Iterator[RunRecord], read(written[0])))
-    tables = {
-        "redundancy": _redundancy(prompts, confidence),
-        "attention": _attention_ratios(prompts, confidence),
-    }
+    with ImageMeans(cast(Iterator[RunRecord], read(written[0]))) as means:
+        tables = {"redundancy": _redundancy(means, confidence), "attention": _attention_ratios(means, confidence)}
     return written + [table.save(folder / f"{name}.csv") for name, table in tables.items()]
 
 
@@ -118,7 +116,8 @@ def redundancy(records: Iterable[RunRecord], *, confidence: float = 0.95) -> Tab
     entry_within_T
         The same fraction for the distance from state 0.
     """
-    return _redundancy(_prompts(records), confidence)
+    with ImageMeans(records) as means:
+        return _redundancy(means, confidence)
 
 
 def attention_ratios(records: Iterable[RunRecord], *, confidence: float = 0.95) -> Table:
@@ -140,7 +139,8 @@ def attention_ratios(records: Iterable[RunRecord], *, confidence: float = 0.95) 
 
     The last five are left out when a record was made before all text tokens were measured.
     """
-    return _attention_ratios(_prompts(records), confidence)
+    with ImageMeans(records) as means:
+        return _attention_ratios(means, confidence)
 
 
 class TextRatios(NamedTuple):
@@ -286,67 +286,47 @@ def _texts(record: MeasurementRecord) -> TextRatios | None:
     )
 
 
-def _redundancy(prompts: Sequence[MeasuredPrompt], confidence: float) -> Table:
+def _redundancy(means: ImageMeans, confidence: float) -> Table:
     rows: list[dict[str, str | int | float]] = []
-    for dataset, task_group, block in _blocks(prompts):
+    for dataset, task_group, block in means.blocks:
         for modality in _MODALITIES:
-            chosen = [prompt for prompt in block if prompt.tokens[modality]]
-            if not chosen:
+            chosen = means.having(block, modality)
+            if not len(chosen):
                 continue
-            names = chosen[0].layers[modality]
-            per_image = {name: _per_image(chosen, [p.layers[modality][name] for p in chosen]) for name in names}
-            columns = _interval("distance", per_image["distance"], _D_MAX, confidence)
-            columns["distance_from_entry"] = per_image["distance_from_entry"].mean(axis=0)
-            for name in per_image:
+            of = bound(means.mean, modality, rows=chosen)
+            columns = _interval("distance", of("distance"), _D_MAX, confidence)
+            columns["distance_from_entry"] = of("distance_from_entry").mean(axis=0)
+            for name in means.names(modality):
                 if name.startswith("within_"):
-                    columns |= _interval(name, per_image[name], 1.0, confidence)
-                    columns[f"entry_{name}"] = per_image[f"entry_{name}"].mean(axis=0)
+                    columns |= _interval(name, of(name), 1.0, confidence)
+                    columns[f"entry_{name}"] = of(f"entry_{name}").mean(axis=0)
             first: dict[str, str | int | float] = {
                 "dataset": dataset,
                 "group": task_group,
                 "modality": modality,
-                "images": len(per_image["distance"]),
-                "tokens": float(np.mean([prompt.tokens[modality] for prompt in chosen])),
+                "images": len(chosen),
+                "tokens": means.mean_tokens(block, modality),
             }
             rows += _by_layer(first, columns)
     return Table.from_rows(rows)
 
 
-def _attention_ratios(prompts: Sequence[MeasuredPrompt], confidence: float) -> Table:
-    complete = all(prompt.texts is not None for prompt in prompts if prompt.tokens["vision"])
+def _attention_ratios(means: ImageMeans, confidence: float) -> Table:
     rows: list[dict[str, str | int | float]] = []
-    for dataset, task_group, block in _blocks(prompts):
-        chosen = [prompt for prompt in block if prompt.tokens["vision"]]
-        if not chosen:
+    for dataset, task_group, block in means.blocks:
+        chosen = means.having(block, "vision")
+        if not len(chosen):
             continue
-        ratios = _per_image(chosen, [prompt.attention for prompt in chosen])  # (images, layers, heads)
-        columns = _interval("ratio", ratios.mean(axis=2), 1.0, confidence)
-        heads = ratios.mean(axis=0)
+        of = bound(means.mean, "attention", rows=chosen)
+        columns = _interval("ratio", of("ratio"), 1.0, confidence)
+        heads = means.mean_of_images("heads", chosen)
         columns |= {"head_least": heads.min(axis=1), "head_most": heads.max(axis=1)}
-        texts = [prompt.texts for prompt in chosen if prompt.texts is not None]
-        if complete:
-            largest = _per_image(chosen, [text.largest.max(axis=1) for text in texts])
-            columns |= _interval("largest", largest, 1.0, confidence)
-            columns["largest_mean"] = _per_image(chosen, [text.largest_mean for text in texts]).mean(axis=0)
-            columns["mean"] = _per_image(chosen, [text.mean.mean(axis=1) for text in texts]).mean(axis=0)
-        rows += _by_layer({"dataset": dataset, "group": task_group, "images": len(ratios)}, columns)
+        if means.complete:
+            columns |= _interval("largest", of("largest"), 1.0, confidence)
+            columns["largest_mean"] = of("largest_mean").mean(axis=0)
+            columns["mean"] = of("mean").mean(axis=0)
+        rows += _by_layer({"dataset": dataset, "group": task_group, "images": len(chosen)}, columns)
     return Table.from_rows(rows)
-
-
-def _blocks(prompts: Sequence[MeasuredPrompt]) -> Iterator[tuple[str, str, list[MeasuredPrompt]]]:
-    """Data set, task group and prompts of each block of a table."""
-    for dataset, task_group in dict.fromkeys((p.dataset, p.task_group) for p in prompts):
-        yield dataset, task_group, [p for p in prompts if p.dataset == dataset]
-    for task_group in dict.fromkeys(p.task_group for p in prompts):
-        yield "all", task_group, [p for p in prompts if p.task_group == task_group]
-    yield "all", "all", list(prompts)
-
-
-def _per_image(prompts: Sequence[MeasuredPrompt], values: Sequence[FloatArray]) -> FloatArray:
-    """Means over each image's prompts: (images, layers, ...)."""
-    index, sizes = checks.group_index([prompt.group for prompt in prompts], len(prompts))
-    array = np.array(values)
-    return unit_means(array.reshape(len(array), -1), index, sizes).reshape(-1, *array.shape[1:])
 
 
 def _interval(name: str, per_image: FloatArray, largest: float, confidence: float) -> dict[str, FloatArray]:

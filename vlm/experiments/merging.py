@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -12,13 +12,12 @@ from typing import TypeAlias, TypedDict, cast
 
 from vlm.atomic_files import write_atomically, writing
 from vlm.experiments.item_identity import NOT_READ, Recorded, same
+from vlm.experiments.record_places import Key, Place, RecordPlaces
 from vlm.experiments.run_directory import StoredRun, log_paths, placed_records, stored_run
+from vlm.progress_bar import by_bytes, by_count
 from vlm.record_log import line
 from vlm.record_types import RunRecord, TimeRecord
 
-Key: TypeAlias = tuple[str, str, str]
-# A worker's file, and the position of a record's line: of millions of records only these are kept in memory.
-Place: TypeAlias = tuple[Path, int]
 # The digests of all items of each data set by label and id; None while they are not known.
 ItemDigests: TypeAlias = Mapping[str, Mapping[str, str] | None]
 
@@ -105,11 +104,11 @@ def merge(run_directory: str | Path, *, partial: bool = False) -> list[Path]:
     paths = [run.folder / "merged" / f"{name}.jsonl" for name in ("records", "times")]
     count = 0
     with writing(paths[0]) as contents, writing(paths[1]) as lines:
-        for record in records:
+        for record in by_count(records, run_size(run), "merging"):
             count += 1
             contents.write(line(_content(record)))
             lines.write(line(_time(record)))
-    made_of: MadeOf = {"logs": sizes, "records": count, "of": _size(run)}
+    made_of: MadeOf = {"logs": sizes, "records": count, "of": run_size(run)}
     write_atomically(_made_of(run.folder), json.dumps(made_of) + "\n")
     return paths
 
@@ -142,7 +141,7 @@ def _sizes(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_size for path in log_paths(folder)}
 
 
-def _size(run: StoredRun) -> int | None:
+def run_size(run: StoredRun) -> int | None:
     """Number of records of the whole run; None while the size of a data set is not known."""
     counts = [None if ids is None else len(ids) for ids in run.item_digests().values()]
     return None if None in counts else len(run.plans) * sum(count or 0 for count in counts)
@@ -157,20 +156,21 @@ def _ordered(run: StoredRun, partial: bool) -> Iterator[RunRecord]:
             f"merge: {run.folder} is not complete. {'; '.join(lacking)}. Start the missing workers again with the same "
             "command, or take what is there with --partial"
         )
-    return _read_at(places[key] for key in _keys(run, ids, places) if key in places)
+    return _read_at(place for key in _keys(run, ids, places) if (place := places.get(key)) is not None)
 
 
-def _places(run: StoredRun, ids: ItemDigests) -> dict[Key, Place]:
+def _places(run: StoredRun, ids: ItemDigests) -> RecordPlaces:
     """Where the record of each item and plan is. One that succeeded replaces failed ones, and others must repeat it."""
-    places: dict[Key, Place] = {}
-    recorded = Recorded()
+    places, recorded = RecordPlaces(run.plan_digests, ids), Recorded()
     for path in log_paths(run.folder):
-        for start, record in placed_records(path):
+        for start, record in by_bytes(path, placed_records(path), f"reading {path.name}"):
             key = key_of(record)
             run.refuse_foreign(record, path)
             _refuse_changed(record, ids.get(key[0]), recorded, path)
-            if key in places:
-                (old,) = _read_at([places[key]])
+            if key[2] not in run.plan_digests:
+                continue
+            if (before := places.get(key)) is not None:
+                (old,) = _read_at([before])
                 if not unsettled(old) and not unsettled(record) and _content(old) != _content(record):
                     raise ValueError(
                         f"merge: {path} contradicts another worker about item {key[1]!r} of {key[0]} under plan "
@@ -214,15 +214,15 @@ def _read_at(places: Iterable[Place]) -> Iterator[RunRecord]:
                 yield cast(RunRecord, json.loads(file.readline()))
 
 
-def _keys(run: StoredRun, ids: ItemDigests, places: Collection[Key]) -> Iterator[Key]:
+def _keys(run: StoredRun, ids: ItemDigests, places: RecordPlaces) -> Iterator[Key]:
     """All keys of the run in order. A data set that no worker has read to its end is ordered by item id."""
     for label, known in ids.items():
-        for item in known or sorted({item for dataset, item, _ in places if dataset == label}):
+        for item in known or sorted(places.items(label)):
             for plan in run.plan_digests:
                 yield label, item, plan
 
 
-def _lacking(run: StoredRun, ids: ItemDigests, places: Collection[Key]) -> Iterator[str]:
+def _lacking(run: StoredRun, ids: ItemDigests, places: RecordPlaces) -> Iterator[str]:
     """What is missing, in one sentence per data set."""
     for label, known in ids.items():
         if known is None:

@@ -13,11 +13,12 @@ from typing import Any, cast
 from vlm.atomic_files import write_atomically, writing
 from vlm.evaluation.protocols import PROTOCOLS, Protocol
 from vlm.experiments.item_identity import entry_digest, same, text_digest
-from vlm.experiments.merging import each
+from vlm.experiments.merging import each, run_size
 from vlm.experiments.run_directory import StoredRun, stored_run
 from vlm.experiments.spec import DataChoice
 from vlm.item import Failure, Item
 from vlm.judges import Judge, JudgeRequest, from_name
+from vlm.progress_bar import by_count
 from vlm.record_log import Record, line
 from vlm.record_types import RunRecord
 from vlm.scoring import SCORERS, score
@@ -103,7 +104,7 @@ def rescore(
     }
     layer = run.folder / "scores" / _layer_name(content)
     with writing(layer / "records.jsonl") as file:
-        for records in _chunks(_with_items(run, partial), _TOGETHER):
+        for records in _chunks(by_count(_with_items(run, partial), run_size(run), "scoring"), _TOGETHER):
             for record in _scored(records, rule, scorer, asked):
                 file.write(line(record))
     write_atomically(layer / "layer.json", json.dumps(content, indent=2, sort_keys=True) + "\n")

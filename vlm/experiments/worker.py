@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 
 from vlm.experiments.batches import Batch, batches, expected
 from vlm.experiments.item_identity import NOT_READ, Recorded, entry_digest
-from vlm.experiments.merging import Key, key_of, unsettled
+from vlm.experiments.merging import key_of, unsettled
+from vlm.experiments.record_places import Key
 from vlm.experiments.run import Run
 from vlm.experiments.run_directory import begin, known_records, log_path, placed_records, refuse_other_division
 from vlm.experiments.shards import Shard

@@ -20,9 +20,9 @@ def functional_bounds(
 ) -> Table:
     r"""Bound the functional gap of each pair of layers by reconstruction error and by cosine distance.
 
-    Both are Theorem 1, with different upper bounds on mmse(Y | X) of normalised states: a fitted affine map's
-    error, and :math:`\kappa(\varepsilon) = \varepsilon(2 - \varepsilon)` of the mean cosine distance. All limits
-    hold together.
+    Both are Theorem 1, with different upper bounds on mmse(Y | X) of normalised states: a fitted affine map's error,
+    and :math:`\kappa(\varepsilon) = \varepsilon(2 - \varepsilon)` of the mean cosine distance. All limits hold
+    together.
 
     Parameters
     ----------

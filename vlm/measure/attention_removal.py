@@ -16,6 +16,7 @@ from vlm.engine.attention_event import AttentionEvent
 from vlm.engine.flash_layout import Layout
 from vlm.engine.forward_call import Call
 from vlm.engine.hooks import Engine, attached
+from vlm.engine.tensor_parallel import processes_of
 from vlm.measure.attention_reading import TextTokens, check_reading
 from vlm.measure.records import GrowingRecord
 from vlm.models.families import Family
@@ -239,6 +240,11 @@ def removal(model: Model, *, family: Family | None = None) -> Iterator[RemovalRe
     """
     with attached(model, family) as engine:
         output_map(engine.parts.layers[0])
+        if processes_of(engine.parts) > 1:
+            raise NotImplementedError(
+                "removal: needs each layer's output matrix, of which every process of a tensor-parallel model has a "
+                "part; measure on one process"
+            )
         record = RemovalRecord(engine, engine.parts.depth)
         # The layer's own hook comes after its attention; what ends a call is left to the observer of attention.
         with (

@@ -403,6 +403,8 @@ def unsuited(family: str) -> str | None:
     return {
         "gemma3": "gemma3: image tokens see each other both ways and windows slide, which flash attention does not do",
         "paligemma": "paligemma: the prompt sees itself both ways, where flash attention can neither freeze nor prune",
+        "cohere2_vision": "cohere2_vision: windows slide, which flash attention cannot follow beyond their size",
+        "aya_vision": "aya_vision: windows slide, which flash attention cannot follow beyond their size",
         "llama4": "llama4: transformers offers no flash attention for it",
     }.get(family)
 

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 import redundancy as rd
 from redundancy import checks
 from redundancy.array_types import FloatArray, IntArray
-from redundancy.prediction.cross_fitting import RIDGE_STRENGTHS, assign_folds, ridge_predict
+from redundancy.prediction.cross_fitting import RIDGE_STRENGTHS, assign_folds
 from redundancy.prediction.panel import TUNED_COLUMNS
 from redundancy.units import unit_means, unrelated_pairs
 from vlm.notions.measures import Confidence, Measure, absent
@@ -130,17 +130,28 @@ def _losses(source: FloatArray, wanted: FloatArray, fold: IntArray, seed: int) -
 
 
 def _predicted(source: FloatArray, wanted: FloatArray, new: FloatArray, seed: int) -> FloatArray:
-    """Ridge regression tuned by leave-one-out; wide targets are tuned on random combinations of their columns."""
-    if wanted.shape[1] <= TUNED_COLUMNS:
-        return ridge_predict(source, wanted, new)
+    """Ridge regression, shrunk towards the identity or the mean and tuned by leave-one-out.
+
+    Wide layers have more columns than rows: a map that is shrunk towards the mean would lose to the identity. Wide
+    targets are tuned on random combinations of their columns.
+    """
     from sklearn.linear_model import Ridge, RidgeCV
     from sklearn.preprocessing import StandardScaler
 
     scale = StandardScaler().fit(source)
-    combinations = np.random.default_rng(seed).standard_normal((wanted.shape[1], TUNED_COLUMNS))
-    z = scale.transform(source)
-    strength = RidgeCV(alphas=RIDGE_STRENGTHS).fit(z, wanted @ combinations).alpha_
-    return np.asarray(Ridge(alpha=strength).fit(z, wanted).predict(scale.transform(new)))
+    z, width = scale.transform(source), wanted.shape[1]
+    mix = None
+    if width > TUNED_COLUMNS:
+        mix = np.random.default_rng(seed).standard_normal((width, TUNED_COLUMNS))
+    best, strength, identity = -np.inf, 0.0, False
+    for from_identity in (True, False)[source.shape[1] != width :]:
+        residual = wanted - source if from_identity else wanted
+        tuned = RidgeCV(alphas=RIDGE_STRENGTHS).fit(z, residual if mix is None else residual @ mix)
+        if tuned.best_score_ > best:
+            best, strength, identity = tuned.best_score_, tuned.alpha_, from_identity
+    model = Ridge(alpha=strength).fit(z, wanted - source if identity else wanted)
+    predicted = np.asarray(model.predict(scale.transform(new)))
+    return predicted + new if identity else predicted
 
 
 def _variance(means: FloatArray) -> float:

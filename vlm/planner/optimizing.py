@@ -10,6 +10,7 @@ import numpy as np
 from vlm.evaluation.answering import Answerer
 from vlm.evaluation.protocols import PROTOCOLS
 from vlm.item import Failure, Item
+from vlm.measure.damage_record import Damage
 from vlm.models.families import anatomy
 from vlm.models.types import Model, Processor
 from vlm.models.weights_fingerprint import weights_fingerprint
@@ -25,7 +26,7 @@ from vlm.planner.kept_measurements import kept_measurements
 from vlm.planner.layer_actions import ACTIONS, Action, checked_actions
 from vlm.planner.progress import Progress
 from vlm.planner.promise import Promise, sample_sizes
-from vlm.planner.seed_plans import Seed, allowed, method_seeds, shape_seeds
+from vlm.planner.seed_plans import Seed, allowed, method_seeds, prior_of, shape_seeds
 from vlm.planner.wishes import say_wish, wish_outcome
 from vlm.planner.written_plan import plan_file
 from vlm.plans.plan import SkipPlan
@@ -53,7 +54,7 @@ def optimize(
     protocol: str = "skip-it",
     max_new_tokens: int | None = None,
     batch_size: int = 8,
-    prior: Prior | None = None,
+    prior: Prior | Damage | None = None,
     forwards: int | None = None,
     minutes: float | None = None,
     candidates: int = 20,
@@ -104,8 +105,8 @@ def optimize(
         Limit of the answers; by default the protocol's.
     batch_size : int
         Questions per forward.
-    prior : mapping of (layer, action) -> float, optional
-        Damage of single actions, such as from `vlm.damage`: orders the search, never decides. Measured if not given.
+    prior : Damage or mapping of (layer, action) -> float, optional
+        Damage of single actions, from `vlm.damage` or in nats: orders the search, never decides. Measured if not given.
     forwards, minutes : optional
         Budget of the search, in question-forwards or minutes.
     candidates : int
@@ -226,7 +227,7 @@ def optimize(
             costs,
             depth,
             SearchSettings(allowed_actions, tuple(fractions), max_loss),
-            prior=dict(prior or {}),
+            prior=prior_of(prior) if isinstance(prior, Damage) else dict(prior or {}),
             say=lambda stage, plans: bar.search(stage, evidence.forwards, plans, max_loss),
         )
         bar.stage("search", None)

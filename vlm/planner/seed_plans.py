@@ -11,6 +11,7 @@ from torch import Tensor
 from redundancy.display import Displayed
 from vlm import selectors
 from vlm.decisions.conditions import decide
+from vlm.measure.damage_record import Damage
 from vlm.models.families import anatomy
 from vlm.models.types import Model
 from vlm.planner.layer_actions import Action, within
@@ -113,6 +114,22 @@ def method_seeds(
         for number in sorted({ranking.usual, *(round(share * ranking.units) for share in SHARES)}):
             if 0 < number <= ranking.units:
                 yield Seed(ranking.plan(number), ranking.method)
+
+
+def prior_of(damage: Damage) -> dict[tuple[int, str], float]:
+    """The prior that a measured or predicted damage gives: half the variance, which is KL to second order, in nats.
+
+    Notes
+    -----
+    By theory (16.2), KL is between multiples of the variance that tend to one half as the shift tends to 0.
+    """
+    names = {"attention": "drop-attention", "mlp": "drop-mlp"}
+    half = 0.5 * (damage.per_prompt() ** 2).mean(axis=0)
+    return {
+        (layer, names.get(action, action)): float(half[row, layer])
+        for row, action in enumerate(damage.actions)
+        for layer in range(damage.depth)
+    }
 
 
 def allowed(

@@ -5,6 +5,7 @@ Source: *Skip-It? Theoretical Conditions for Layer Skipping in Vision-Language M
 
 from __future__ import annotations
 
+from vlm.published.condition_readings import readings
 from vlm.published.consistency import inconsistencies
 from vlm.published.cost_estimates import Cost, costs, estimate
 from vlm.published.paper_decisions import decisions
@@ -22,5 +23,6 @@ __all__ = [
     "estimate",
     "inconsistencies",
     "late_entry",
+    "readings",
     "skeleton",
 ]

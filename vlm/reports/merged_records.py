@@ -7,7 +7,8 @@ from pathlib import Path
 
 from vlm.experiments.merging import merge, stale
 from vlm.experiments.run_directory import spec_of
-from vlm.record_log import Record, read
+from vlm.progress_bar import by_bytes
+from vlm.record_log import Record, placed, read
 from vlm.reports.accuracy_table import summary
 from vlm.reports.answer_columns import AnswerColumns
 from vlm.table import Table
@@ -37,7 +38,7 @@ def merged_lines(run: Path, name: str) -> Iterable[Record]:
     path = run / "merged" / f"{name}.jsonl"
     if not path.is_file():
         raise FileNotFoundError(f"report: no {path}; run `python -m vlm merge {run}` first")
-    return read(path)
+    return (record for _, record in by_bytes(path, placed(path), f"reading {path.name}"))
 
 
 def answers(run: Path) -> AnswerColumns:

@@ -30,8 +30,8 @@ class Recipe:
 
     Attributes
     ----------
-    steps : int
-        Joint steps, with the learning rates of the joint stage.
+    rounds : tuple of int
+        Joint steps of each round, with the learning rates of the joint stage; a round warms up and decays by itself.
     price : float
         Weight of the priced attention in the loss.
     layers : tuple of float
@@ -39,12 +39,12 @@ class Recipe:
     largest_head : float
         Weight of the largest head's attention, added to the mean over heads.
     ramp : float
-        Part of the steps over which the price rises from 0.
+        Part of the first round over which the price rises from 0.
     planned : bool
         Whether two steps of three run under a random plan, without the price.
     """
 
-    steps: int
+    rounds: tuple[int, ...]
     price: float
     layers: tuple[float, ...]
     largest_head: float
@@ -53,8 +53,8 @@ class Recipe:
 
 
 RECIPES: Mapping[str, Recipe] = {
-    "priced": Recipe(650, 0.3, (3.0, 3.0, 3.0, 0.2, 0.2, 0.2, 0.2, 3.0, 3.0, 3.0), 0.0, 0.3, planned=False),
-    "late": Recipe(1000, 0.3, (10.0, 10.0, 5.0, 0.1, 0.1, 0.1, 0.1, 5.0, 5.0, 5.0), 0.1, 0.2, planned=True),
+    "priced": Recipe((650,), 0.3, (3.0, 3.0, 3.0, 0.2, 0.2, 0.2, 0.2, 3.0, 3.0, 3.0), 0.0, 0.3, planned=False),
+    "late": Recipe((1000, 1500), 0.3, (10.0, 10.0, 5.0, 0.1, 0.1, 0.1, 0.1, 5.0, 5.0, 5.0), 0.1, 0.2, planned=True),
 }
 
 
@@ -86,7 +86,8 @@ def continued_loss(
 ) -> Tensor:
     """The loss of one step: under a random plan, or with the price on attention to the image.
 
-    The model must use eager attention, which returns its weights.
+    `step` counts through all rounds, and `steps` are those of the first. The model must use eager attention, which
+    returns its weights.
     """
     if recipe.planned and step % 3 != 2:
         with skipping(model, random_plan(rng)):

@@ -124,10 +124,12 @@ def train_stage(
     report: Callable[[int, float], None],
     every: int = 200,
     recipe: Recipe | None = None,
+    before: tuple[int, ...] = (),
 ) -> None:
     """Train one stage in place; checkpoint to ``path`` every ``every`` steps and at the end.
 
-    With a ``recipe`` the joint stage is continued, with batches of its own.
+    With a ``recipe`` the joint stage is continued, with batches of its own, after rounds of as many steps as
+    ``before`` says.
     """
     steppers = optimisers(stage, model, head, variant)
     first = 0
@@ -144,9 +146,10 @@ def train_stage(
     bar = tqdm(range(first, steps), initial=first, total=steps, desc=stage, mininterval=5.0)
     for step in bar:
         if recipe is not None:
-            rng = np.random.default_rng([seed, len(STAGES) + VARIANTS.index(variant), step])
+            counted = sum(before) + step
+            rng = np.random.default_rng([seed, len(STAGES) + VARIANTS.index(variant), counted])
             batch = make_batch(stage, rng)
-            loss = continued_loss(model, batch, recipe, step=step, steps=steps, rng=rng)
+            loss = continued_loss(model, batch, recipe, step=counted, steps=(*before, steps)[0], rng=rng)
         else:
             rng = np.random.default_rng([seed, STAGES.index(stage), step])
             batch = make_batch(stage, rng, early=step < steps // 4)
@@ -223,7 +226,8 @@ def train(
     resume : bool
         Continue from the checkpoints in ``out``; otherwise start anew.
     steps : dict, optional
-        Steps per stage, ``STEPS`` by default. Of "priced" and "late" only "joint" counts, by default the recipe's.
+        Steps per stage in order, ``STEPS`` by default. Of "priced" and "late" only "joint" counts, in one round; by
+        default the recipe's rounds.
     every, limit : int
         Steps between checkpoints, each of which is validated, and number of validation questions.
 
@@ -238,17 +242,18 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
     model, processor = new_model(), new_processor()
-    if recipe is None:
-        steps = STEPS if steps is None else steps
-    else:
-        steps = {**STEPS, "joint": recipe.steps} if steps is None else steps
+    parts: list[tuple[Stage, int]] = list((STEPS if steps is None else steps).items())
+    if recipe is not None:
+        parts = [("joint", count) for count in (recipe.rounds if steps is None else (steps["joint"],))]
         # Where "scaled" ended: a repeat needs the minutes of this stage, not the half hour before them.
         model.load_state_dict(load("tiny-scaled")[0].state_dict())
         model.set_attn_implementation("eager")
     head = torch.nn.Linear(model.config.vision_config.hidden_size, 10)
-    for stage in STAGES if recipe is None else STAGES[-1:]:
+    for number, (stage, count) in enumerate(parts):
         shared = stage in ("tower", "text")
         name = stage if shared else f"{stage}-{variant}"
+        if recipe is not None and number:
+            name += f"-{number + 1}"
         path = out / f"{name}.pt"
         if stage == "projector" and variant == "scaled":
             torch.manual_seed(seed + 1)  # the same projector whether or not earlier stages were resumed
@@ -266,8 +271,8 @@ def train(
 
         train_stage(
             stage, model, head,
-            steps=steps[stage], seed=seed, variant=variant, path=path, resume=resume, report=report, every=every,
-            recipe=recipe,
+            steps=count, seed=seed, variant=variant, path=path, resume=resume, report=report, every=every,
+            recipe=recipe, before=() if recipe is None else tuple(n for _, n in parts[:number]),
         )  # fmt: skip
     model.eval()
     folder = out / variant

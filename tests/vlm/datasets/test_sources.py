@@ -158,9 +158,10 @@ def test_your_own_questions(tmp_path: Path) -> None:
         {"image": "a.png", "question": "What?", "answer": ["cat", "kitten"], "details": {"page": 3}},
         {"question": "2 +\u2028 2?", "answer": 4, "kind": "math"},
         {"image": "c.png", "question": "What?", "answer": "x"},
-        {"image": "a.png", "question": "What?"},
+        {"image": "a.png", "question": "What?", "answers": "cat"},
         {"image": "a.png", "question": "Which?", "options": ["red", "blue"], "answer": "green"},
         ["no", "object"],
+        {"image": "a.png", "question": "What?"},
     ]
     text = "\n".join(json.dumps(line, ensure_ascii=False) for line in lines) + '\n\n{"question": \n'
     (tmp_path / "mine.jsonl").write_text("\ufeff" + text, encoding="utf-8")
@@ -171,17 +172,18 @@ def test_your_own_questions(tmp_path: Path) -> None:
         ("line 2", "yes/no", ("no",), 2),
         ("line 3", "open", ("cat", "kitten"), 1),
         ("line 4", "math", ("4",), 0),
+        ("line 9", "open", (), 1),  # unlabelled
     ]
     assert items[0].image_id == items[2].image_id == content_id([png(1)])
     assert items[1].image_id == "pair"
     assert items[2].details == {"page": "3"}
     reasons = {entry.id: entry.reason for entry in found if isinstance(entry, Failure)}
     assert reasons["line 5"] == "image: expected a file, got 'c.png', which does not exist"
-    assert reasons["line 6"] == "row: expected a column 'answer', got image, question, id"
+    assert reasons["line 6"] == "row: expected a column 'answer', got image, question, answers, id"
     assert reasons["line 7"] == "answer: expected one of A, B or an option's text, got 'green'"
     assert reasons["line 8"] == "line 8: expected a JSON object, got list"
-    assert reasons["line 10"].startswith("line 10: expected JSON, got ")
-    assert len(found) == 9
+    assert reasons["line 11"].startswith("line 11: expected JSON, got ")
+    assert len(found) == 10
 
 
 def test_lines_of_your_own_that_no_answer_could_get_right_are_failures(tmp_path: Path) -> None:

@@ -57,13 +57,13 @@ def test_row_6_copies_inside_a_context_are_refused_and_work_after_it(open_one):
         plain = model(**batch).logits
         with open_one(model):
             for part in (model, model.model, model.model.language_model):
-                with pytest.raises(RuntimeError, match="copy or pickle the model before the context"):
+                with pytest.raises(RuntimeError, match="copy or save the model before the context"):
                     copy.deepcopy(part)
-            with pytest.raises(RuntimeError, match="copy or pickle"):
+            with pytest.raises(RuntimeError, match="copy or save"):
                 pickle.dumps(model)
-            with pytest.raises(RuntimeError, match="copy or pickle"):
+            with pytest.raises(RuntimeError, match="copy or save"):
                 torch.save(model, io.BytesIO())
-            with pytest.raises(RuntimeError, match="copy or pickle"):
+            with pytest.raises(RuntimeError, match="copy or save"):
                 copy.copy(model)
         other = copy.deepcopy(model)
         assert torch.equal(other(**batch).logits, plain)
@@ -76,7 +76,7 @@ def test_row_6_copies_inside_a_context_are_refused_and_work_after_it(open_one):
 def test_row_6_a_copied_layer_of_a_plan_is_refused():
     model = random_model()
     with skipping(model, "vision:1-2"):
-        with pytest.raises(RuntimeError, match="copy or pickle"):
+        with pytest.raises(RuntimeError, match="copy or save"):
             copy.deepcopy(model.model.language_model.layers[1])
         copy.deepcopy(model.model.language_model.layers[2])
 

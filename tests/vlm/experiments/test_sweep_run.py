@@ -322,3 +322,36 @@ def test_a_folder_that_cannot_be_written_is_named_before_any_work(tmp_path, monk
 def test_records_are_json_with_sorted_keys(small):
     lines = log_paths(small)[0].read_text().splitlines()
     assert all(json.dumps(json.loads(text), sort_keys=True, separators=(",", ":")) == text for text in lines)
+
+
+def test_killed_and_continued_on_changed_data_nothing_is_mixed_or_lost(tmp_path):
+    """A process killed by the system; then a corrected reference, overwritten pictures and another run's records."""
+    path = write_spec(tmp_path / "sets", items=12, plans=PLANS[:1])
+    spec = read_spec(path)
+    expected = tables(sweep(spec, tmp_path / "undisturbed", progress=False))
+    folder, source = tmp_path / "killed" / spec.digest, path.parent / "first.jsonl"
+    assert killed_at(path, tmp_path / "killed", folder, 20_000, 0.0)
+    kept, text = {p.name: p.read_bytes() for p in log_paths(folder)}, source.read_text()
+    picture = path.parent / "0.png"
+    shown = picture.read_bytes()
+
+    def refused(words):
+        with pytest.raises((ValueError, RuntimeError), match=words):
+            sweep(spec, tmp_path / "killed", progress=False)
+        with pytest.raises((ValueError, RuntimeError)):
+            merged(folder)  # it is not complete, or the records are another run's
+        return {p.name: p.read_bytes() for p in log_paths(folder)}
+
+    source.write_text(text.replace(json.loads(text.splitlines()[0])["answer"], "corrected", 1))
+    before = refused("of first is not what it was")
+    assert all(before[name].startswith(data) for name, data in kept.items())
+    source.write_text(text)
+    picture.write_bytes((path.parent / "1.png").read_bytes())
+    assert all(data.startswith(kept[name]) for name, data in refused("is not what it was").items())
+    picture.write_bytes(shown)
+    other = sweep(replace(spec, protocol="lmms-eval"), tmp_path / "other", progress=False)
+    foreign = folder / "records" / "1-of-2.jsonl"
+    foreign.write_bytes(log_paths(other)[0].read_bytes())
+    refused("1-of-2.jsonl holds records of another run")
+    foreign.unlink()
+    assert tables(sweep(spec, tmp_path / "killed", progress=False)) == expected

@@ -14,7 +14,7 @@ from redundancy.prediction.panel import project_to_simplex
 from tests.support.toy_transformer import VALUES, ToyTransformer
 from vlm.notions.codes import pair_codes
 from vlm.notions.profiling import profile_states
-from vlm.notions.reconstruction import EARLIER, LATER, _directions
+from vlm.notions.reconstruction import EARLIER, LATER, _directions, _predicted
 from vlm.notions.task_losses import regressor_of, task_losses
 from vlm.notions.view_profile import fitting_rows
 
@@ -86,7 +86,7 @@ def functional_truths(record, view, pair, seed):
 
 
 def reconstruction_truths(record, view, pair, seed):
-    from redundancy.prediction.cross_fitting import assign_folds, ridge_predict
+    from redundancy.prediction.cross_fitting import assign_folds
 
     x, y = (_directions(record.layer(layer, view), "x") for layer in pair)
     all_x, all_y = (unit(TOY.states[view][layer]) for layer in pair)
@@ -95,7 +95,7 @@ def reconstruction_truths(record, view, pair, seed):
     for method, source, wanted, new, truth in ((LATER, x, y, all_x, all_y), (EARLIER, y, x, all_y, all_x)):
         risk = 0.0
         for number in (0, 1):
-            predicted = ridge_predict(source[fold != number], wanted[fold != number], new)
+            predicted = _predicted(source[fold != number], wanted[fold != number], new, seed)
             predicted /= np.maximum(np.linalg.norm(predicted, axis=1, keepdims=True), 1.0)
             risk += (fold == number).mean() * (TOY.law @ np.square(truth - predicted).sum(axis=1))
         found["next state", method] = risk / (1.0 - np.square(TOY.law @ truth).sum())

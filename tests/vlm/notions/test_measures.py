@@ -111,6 +111,18 @@ def test_reconstruction_of_an_affine_map_is_exact_and_of_noise_is_one():
     assert only(rows, EARLIER).baseline == pytest.approx(2 * far, rel=0.02)
 
 
+def test_a_wide_layer_is_rebuilt_no_worse_than_by_the_identity():
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(60, 200))
+    y = x + 0.2 * rng.normal(size=x.shape)
+    for row in reconstruction_measures(x, y, np.arange(60), folds=2, confidence=ONE, seed=0):
+        assert row.value <= row.baseline * 1.05
+        assert row.baseline < 0.1
+    for row in reconstruction_measures(x, y[:, :150], np.arange(60), folds=2, confidence=ONE, seed=0):
+        assert math.isnan(row.baseline)
+        assert 0.5 < row.value < 1.1
+
+
 def test_the_variance_of_directions_is_half_the_squared_distance_of_unrelated_images():
     rng = np.random.default_rng(2)
     x = rng.normal(size=(60, 4)) + 1.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 from pathlib import Path
@@ -104,6 +105,44 @@ def test_prediction_statistics_of_the_published_tables():
     auc = next(r for r in late.ranking.rows() if r["statistic"] == "AUC")
     assert auc["value"] == pytest.approx(roc_auc_score(late.cells["degraded"], -late.cells["closeness"]))
     assert auc["units"] == 12
+
+
+def test_readings_count_cells_as_counted_from_the_files():
+    with (FOLDER / "late_entry.csv").open() as file:
+        late = list(csv.DictReader(file))
+    with (FOLDER / "early_exit.csv").open() as file:
+        early = list(csv.DictReader(file))
+    full = {(r["model"], r["task"]): float(r["accuracy"]) for r in late if r["entry_layer"] == "0"}
+    deepest = {(r["model"], r["task"]): r for r in early}
+    unskipped = [r for r in late if r["entry_layer"] != "0"]
+    shallower = [r for r in early if r not in deepest.values()]
+
+    def counted(rows, name, reference, at_least=0.95):
+        pairs = [(float(r[name]) >= at_least, float(r["accuracy"]) - reference(r) >= -0.02 - 1e-12) for r in rows]
+        met, not_met = ([good for m, good in pairs if m == wanted] for wanted in (True, False))
+        return len(met), sum(met), len(not_met), len(not_met) - sum(not_met)
+
+    names = ("met", "harmless_when_met", "not_met", "degraded_when_not_met")
+    table = {
+        (r["kind"], r["reading"]): tuple(r[n] for n in names) for r in published.readings().where(model="all").rows()
+    }
+
+    def of_full(r):
+        return full[r["model"], r["task"]]
+
+    def of_deepest(r):
+        return float(deepest[r["model"], r["task"]]["accuracy"])
+
+    first = "late entry", "P(d <= 0.05) >= 0.95, image tokens, adjacent layers"
+    assert table[first] == counted(unskipped, "vision_prob_within_0.05", of_full) == (11, 8, 25, 23)
+    exits = {"against the unskipped model": (early, of_full), "against the deepest exit": (shallower, of_deepest)}
+    for kind, (rows, reference) in exits.items():
+        for token, column in (("image", "prob_within_0.05_a"), ("text", "prob_within_0.05_b")):
+            expected = counted(rows, column, reference)
+            assert table[f"early exit, {kind}", f"P(d <= 0.05) >= 0.95, {token} tokens"] == expected
+    assert published.readings(tolerance=1.0).where(model="all")["degraded_when_not_met"].tolist() == [0] * 9
+    with pytest.raises(ValueError, match="tolerance: expected"):
+        published.readings(tolerance=-0.1)
 
 
 def test_contradictions():

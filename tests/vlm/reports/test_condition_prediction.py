@@ -74,6 +74,28 @@ def test_both_conditions_must_hold_and_an_unmeasured_one_is_left_out():
     assert set(prediction(cells([0.9, 1.0], [0, 0]), resamples=20).ranking["predictor"]) == {"closeness"}
 
 
+def test_licences_count_what_each_criterion_allows_and_its_worst_loss():
+    table = cells([0.99, 0.99, 0.99, 0.5], [0.0, -0.3, -0.01, 0.0], attention=[0.05, 0.5, 0.05, 0.05])
+    named = Table(
+        {
+            **table.columns,
+            "attention_answer": np.full(4, 0.05),
+            "reading": np.full(4, "all text tokens, largest head"),
+        }
+    )
+    found = prediction(named, resamples=20)
+    rows = {row["criterion"]: (row["licensed"], row["degraded"], row["worst"]) for row in found.licences.rows()}
+    assert rows == {
+        "conditions (all text tokens, largest head)": (2, 0, -0.01),
+        "conditions (answer token, mean over heads)": (3, 1, -0.3),
+        "redundancy alone": (3, 1, -0.3),
+    }
+    assert "conditions (answer token, mean over heads): licenses 3, 1 of them degraded" in found.sentences()[-2]
+    nothing = prediction(cells([0.5], [0.0], attention=[0.05]), resamples=20)
+    assert np.isnan(nothing.licences["worst"]).all()
+    assert len(nothing.calibration) == 0
+
+
 def test_undecided_cells_are_those_whose_interval_holds_the_tolerance():
     found = prediction(cells([0.99] * 3, [-0.005, -0.015, -0.05]), tolerance=0.02, resamples=20)
     assert found.settings.undecided == 1

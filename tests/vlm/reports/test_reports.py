@@ -12,8 +12,9 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from tests.support.synthetic_run import HOSTILE, measured, records, times, write_run
+from tests.support.synthetic_run import DEPTH, HOSTILE, measured, records, times, write_run
 from vlm.evaluation.accuracy import score_accuracy
+from vlm.measure.damage_record import Damage
 from vlm.record_log import line
 from vlm.reports import (
     condition_cells,
@@ -181,16 +182,56 @@ def test_plan_kinds():
 def test_cells_read_the_layers_of_the_plan():
     cells = condition_cells(summary(records()), *measured())
     late = one(cells, dataset="gqa", plan="vision:0-8")
-    assert (late["closeness"], late["attention"], late["within"]) == (0.4, 0.3, 0.4)
+    assert (late["closeness"], late["attention_answer"], late["within"]) == (0.4, 0.3, 0.4)
+    assert late["attention"] == pytest.approx(0.35)  # the largest of all text tokens
+    assert late["reading"] == "all text tokens, largest head"
     assert late["distance_from_entry"] == pytest.approx(0.02 * 8)
     early = one(cells, dataset="gqa", plan="vision:20-")
     assert np.isnan(early["closeness"])  # nothing comes back, so nothing must stay close
-    assert (early["attention"], early["distance"]) == (0.04, 0.07)
+    assert (early["attention_answer"], early["distance"]) == (0.04, 0.07)
     assert "none" not in set(cells["plan"])
     unmeasured = condition_cells(summary(records()), *(t.where(dataset="gqa") for t in measured()))
     assert np.isnan(one(unmeasured, dataset="textvqa", plan="vision:0-4")["attention"])
     with pytest.raises(ValueError, match=r"measured threshold \(within_0.05\)"):
         condition_cells(summary(records()), *measured(), t=0.3)
+
+
+def test_a_measurement_of_the_answer_token_alone_is_named_and_never_read_as_all_tokens(run):
+    near, seen = measured()
+    old = Table({name: values for name, values in seen.columns.items() if name != "largest"})
+    with pytest.raises(ValueError, match="got one of the answer token alone; measure again"):
+        condition_cells(summary(records()), near, old)
+    cells = condition_cells(summary(records()), near, old, tokens="answer")
+    assert set(cells["reading"]) == {"answer token, mean over heads"}
+    assert cells["attention"].tolist() == pytest.approx(cells["attention_answer"].tolist(), nan_ok=True)
+    directory, measurement, folder = run
+    earlier = folder / "earlier"
+    shutil.copytree(measurement, earlier)
+    old.save(earlier / "attention.csv")
+    pages = {path.name: path for path in write(directory, folder / "out_earlier", measurement=earlier)}
+    assert "answer token, mean over heads" in pages["index.html"].read_text()
+
+
+def test_the_report_says_whose_attention_was_judged_and_what_each_criterion_licensed(report):
+    page = report["index.html"].read_text()
+    assert "all text tokens, largest head" in page
+    assert "conditions (answer token, mean over heads)" in page
+    assert {"criterion", "licensed", "degraded", "worst"} <= set(Table.load(report["licences.csv"]).columns)
+
+
+def test_a_predicted_damage_is_ranked_and_calibrated():
+    shifts = np.zeros((1, 1, DEPTH, 2))
+    shifts[0, 0, :, 1] = np.linspace(1.0, 0.1, DEPTH)  # early layers matter more
+    damage = Damage("surrogate", ("remove",), shifts, np.array([[0.0, -1.0]]), np.ones(1))
+    cells = condition_cells(summary(records()), *measured(), damage=damage)
+    row = one(cells, dataset="gqa", plan="vision:0-8")
+    assert row["damage"] == damage.of("vision:0-8")
+    found = prediction(cells, tolerance=0.1, resamples=20)
+    assert "predicted damage" in set(found.ranking["predictor"])
+    assert found.calibration["cells"].sum() == len(found.cells)
+    assert (np.diff(found.calibration["damage"].astype(float)) >= 0).all()
+    for group in found.calibration.rows():
+        assert group["change_low"] <= group["change"] <= group["change_high"]
 
 
 def test_the_conditions_are_compared_with_what_happened():

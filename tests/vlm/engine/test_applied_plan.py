@@ -1,0 +1,51 @@
+"""A plan that stays: until it is removed, and whoever keeps its handle."""
+
+from __future__ import annotations
+
+import gc
+
+import pytest
+import torch
+
+import vlm
+from vlm.evaluation.plan_accuracy import prompt_batch
+
+
+@pytest.fixture(scope="module")
+def model_and_batch():
+    model, processor = vlm.load("tiny")
+    return model, prompt_batch(model, processor, vlm.tiny.questions(limit=4, kinds=vlm.tiny.IMAGE_KINDS))
+
+
+def logits(model, batch):
+    with torch.no_grad():
+        return model(**batch).logits
+
+
+def test_applied_is_skipping_without_a_block(model_and_batch):
+    model, batch = model_and_batch
+    full = logits(model, batch)
+    with vlm.skipping(model, "vision:0-4"):
+        expected = logits(model, batch)
+    vlm.apply(model, "vision:0-4")
+    gc.collect()  # the handle is forgotten, the plan is not
+    assert torch.equal(logits(model, batch), expected)
+    with pytest.raises(ValueError, match="already active"):
+        vlm.apply(model, "vision:8-")
+    assert torch.equal(logits(model, batch), expected)
+    applied = model.__dict__["_skipit_applied"]
+    assert (repr(applied), applied.active) == ("Applied('vision:0-4')", True)
+    applied.remove()
+    applied.remove()
+    assert torch.equal(logits(model, batch), full)
+    assert not [name for name in model.__dict__ if "skipit" in name]
+
+
+def test_a_refused_plan_leaves_the_model_alone(model_and_batch):
+    model, batch = model_and_batch
+    full = logits(model, batch)
+    for bad, kind in (("vision:0-40", ValueError), (3, TypeError), ("missing.json", FileNotFoundError)):
+        with pytest.raises(kind):
+            vlm.apply(model, bad)
+    assert torch.equal(logits(model, batch), full)
+    assert not [name for name in model.__dict__ if "skipit" in name]

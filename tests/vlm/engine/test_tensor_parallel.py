@@ -1,0 +1,69 @@
+"""Two processes that share each layer's heads give what one process gives."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from vlm import attention, probe, skipping
+from vlm.models.random_batches import batch_for, with_positions
+from vlm.models.random_models import random_model
+
+PLANS = ("none", "vision:0-2", "freeze:1-3/text:3-4", "attention:1-2/mlp:3-4", "prune:2=0.5/keep:3-=1-")
+WORKER = """
+import os, sys, torch, transformers
+transformers.logging.set_verbosity_error()
+from vlm import attention, probe, removal, skipping
+torch.set_num_threads(1)
+folder, plans = sys.argv[1], sys.argv[2:]
+model = transformers.AutoModelForImageTextToText.from_pretrained(folder, tp_plan="auto").eval()
+assert model.tp_size == 2
+batch, whole = torch.load(folder + "/batch.pt")
+found = {}
+with torch.no_grad():
+    for plan in plans:
+        with skipping(model, plan):
+            logits = model(**whole).logits
+            tokens = model.generate(**batch, max_new_tokens=3, do_sample=False)
+        found[plan] = logits, tokens
+    with attention(model) as seen, probe(model) as record:
+        model(**whole)
+    try:
+        with removal(model):
+            model(**whole)
+    except NotImplementedError as error:
+        found["removal"] = str(error)
+if os.environ["RANK"] == "1":
+    torch.save((found, seen.ratios(), record.table()["distance"]), folder + "/found.pt")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["llava", "qwen2_5_vl"])
+def test_row_1_two_processes(family, tmp_path):
+    model = random_model(family)
+    batch = batch_for(model, images=(2, 0, 1), after=(4, 7, 2))
+    whole = with_positions(batch)
+    model.save_pretrained(tmp_path)
+    torch.save((batch, whole), tmp_path / "batch.pt")
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29613"]
+    script = tmp_path / "worker.py"
+    script.write_text(WORKER)
+    subprocess.run([*command, str(script), str(tmp_path), *PLANS], check=True, timeout=900)
+    found, ratios, distances = torch.load(tmp_path / "found.pt", weights_only=False)
+    real = batch["attention_mask"].bool()
+    for plan in PLANS:
+        with torch.no_grad(), skipping(model, plan):
+            logits = model(**whole).logits
+            tokens = model.generate(**batch, max_new_tokens=3, do_sample=False)
+        error = (found[plan][0][real] - logits[real]).norm() / logits[real].norm()
+        assert error < 1e-4, plan
+        assert torch.equal(found[plan][1], tokens), plan
+    with torch.no_grad(), attention(model) as seen, probe(model) as record:
+        model(**whole)
+    assert abs(ratios - seen.ratios()).max() < 1e-5
+    assert abs(distances - record.table()["distance"]).max() < 1e-5
+    assert "removal: needs each layer's output matrix" in found["removal"]
