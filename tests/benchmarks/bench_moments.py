@@ -28,9 +28,7 @@ import vlm
 WAYS: dict[str, dict[str, Any] | None] = {
     "plain": None,
     "project=64": dict(project=64),
-    "project=64, vision": dict(project=64, modality="vision"),
     "project=64, float32": dict(project=64, precision="float32"),
-    "project=128": dict(project=128),
     "project=None": dict(),
     "project=None, float32": dict(precision="float32"),
 }

@@ -64,11 +64,11 @@ def add_exactly(high: Tensor, low: Tensor, part: Tensor) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """One prompt's rows of one state: less the pilot and divided by sqrt(n), with their mean, and projected."""
+    """One prompt's rows of one state less the pilot, with their mean, and projected."""
 
     rows: Tensor  # (n, d)
     projected: Tensor  # (n, k)
-    mean: Tensor  # (d,) float64, of the rows before the division
+    mean: Tensor  # (d,) float64
     projected_mean: Tensor  # (k,) float64
 
 
@@ -105,16 +105,16 @@ class Geometry:
         each = [sum(int(np.prod(shape)) for shape in shapes) for shapes in (self.state_shapes, self.pair_shapes)]
         return 2 * self.folds * (states * each[0] + pairs * each[1])
 
-    def step(self, device: torch.device) -> int:
-        """How many states or pairs are worked on at once."""
+    def step(self, device: torch.device, tokens: int) -> int:
+        """How many states or pairs are worked on at once, for a prompt of so many tokens."""
         most = _CPU_STEP if device.type == "cpu" else _GPU_STEP
-        return max(1, most // (self.rank * self.width))
+        return max(1, most // (max(self.rank, tokens) * self.width))
 
     def prepared(self, rows: Tensor, pilot: Tensor) -> Prepared:
         """Bring one prompt's rows (n, d) into the form that the sums are made of."""
-        centred = rows.to(self.dtype) - pilot.to(self.dtype)
+        # Float32 less float64 is float64, in one pass.
+        centred = rows - pilot if self.dtype == torch.float64 else rows.to(self.dtype) - pilot.to(self.dtype)
         mean = centred.mean(dim=0, dtype=torch.float64)
-        centred *= len(rows) ** -0.5
         if self.basis is None:
             return Prepared(centred, centred, mean, mean)
         basis = self._basis(rows.device)
@@ -139,7 +139,7 @@ def state_parts(states: Sequence[Prepared], projected: bool) -> list[Tensor]:
             mean,
             mixed,
             m * square,
-            _norm_square(z),
+            _norm_square(z) / z.shape[1],
             _norm_square(own),
             (mixed * m).sum(-1, keepdim=True),
             square,
@@ -169,7 +169,7 @@ def pair_parts(left: Sequence[Prepared], right: Sequence[Prepared], projected: b
             mixed_b,
             a * bb,
             b * aa,
-            _norm_square(y - x),
+            _norm_square(y - x) / x.shape[1],
             _norm_square(own),
             (mixed_b * a).sum(-1, keepdim=True),
             aa * bb,
@@ -184,9 +184,9 @@ def _stacked(arrays: Sequence[Tensor]) -> Tensor:
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:
-    """a^T b of each item in float64."""
+    """a^T b / n of each item in float64."""
     out: Tensor = torch.bmm(a.transpose(1, 2), b).to(torch.float64)
-    return out
+    return out.div_(a.shape[1])
 
 
 def _norm_square(a: Tensor) -> Tensor:

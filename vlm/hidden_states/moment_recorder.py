@@ -209,10 +209,13 @@ class MomentsRecord(GrowingRecord):
     def _add_prompt(self, part: Part, fold: int, held: Mapping[int, Tensor]) -> None:
         assert self._groups is not None
         projected = self._geometry.basis is not None
+        tokens = part.stop - part.start
         ready: dict[int, Prepared] = {}
-        on_states, on_pairs = self._groups
-        for group in on_states:
-            step = self._geometry.step(group.device)
+        waiting = {
+            group.device: [pair for pair in group.items if not isinstance(pair, int)] for group in self._groups[1]
+        }
+        for group in self._groups[0]:
+            step = self._geometry.step(group.device, tokens)
             sums = self._accumulators(part.modality, False, group)
             for start in range(0, len(group.items), step):
                 states = [item for item in group.items[start : start + step] if isinstance(item, int)]
@@ -220,13 +223,26 @@ class MomentsRecord(GrowingRecord):
                     ready[state] = self._prepared(held[state][part.start : part.stop], part.modality, state)
                 parts = state_parts([ready[state] for state in states], projected)
                 sums.add(fold, slice(start, start + len(states)), parts)
-        for group in on_pairs:
-            step = self._geometry.step(group.device)
-            sums = self._accumulators(part.modality, True, group)
-            for start in range(0, len(group.items), step):
-                pairs = [item for item in group.items[start : start + step] if not isinstance(item, int)]
-                left, right = ([_on(ready[pair[side]], group.device) for pair in pairs] for side in (0, 1))
-                sums.add(fold, slice(start, start + len(pairs)), pair_parts(left, right, projected))
+                # At once, while the states are in the cache; what no pair needs any more is dropped.
+                self._add_pairs(part, fold, ready, waiting)
+                used = {state for items in waiting.values() for pair in items for state in pair}
+                ready = {state: rows for state, rows in ready.items() if state in used}
+
+    def _add_pairs(
+        self, part: Part, fold: int, ready: Mapping[int, Prepared], waiting: dict[torch.device, list[Pair]]
+    ) -> None:
+        """Add the pairs whose states are both ready, from the front of those that wait on each device."""
+        assert self._groups is not None
+        projected = self._geometry.basis is not None
+        for group in self._groups[1]:
+            items = waiting[group.device]
+            step = self._geometry.step(group.device, part.stop - part.start)
+            while count := _leading(items[:step], ready):
+                start = len(group.items) - len(items)
+                left, right = ([_on(ready[pair[side]], group.device) for pair in items[:count]] for side in (0, 1))
+                sums = self._accumulators(part.modality, True, group)
+                sums.add(fold, slice(start, start + count), pair_parts(left, right, projected))
+                del items[:count]
 
     def _prepared(self, rows: Tensor, modality: Modality, state: int) -> Prepared:
         if self.settings.normalise:
@@ -269,7 +285,7 @@ def _by_device(
     out: list[tuple[_Group, ...]] = []
     homes: tuple[dict[int | Pair, torch.device], ...] = (
         {state: devices[state] for state in settings.states},
-        {pair: devices[pair[1]] for pair in settings.pairs},
+        {pair: devices[pair[1]] for pair in sorted(settings.pairs, key=lambda pair: pair[::-1])},
     )
     for home in homes:
         grouped: dict[torch.device, list[int | Pair]] = {}
@@ -277,6 +293,16 @@ def _by_device(
             grouped.setdefault(device, []).append(item)
         out.append(tuple(_Group(device, tuple(items)) for device, items in grouped.items()))
     return out[0], out[1]
+
+
+def _leading(pairs: Sequence[Pair], ready: Mapping[int, Prepared]) -> int:
+    """How many of the first pairs have both states."""
+    count = 0
+    for a, b in pairs:
+        if a not in ready or b not in ready:
+            break
+        count += 1
+    return count
 
 
 def _on(prepared: Prepared, device: torch.device) -> Prepared:

@@ -111,7 +111,10 @@ class Moments(Displayed):
         return reconstruction(self._towards(pair, modality, direction))
 
     def map(self, pair: Pair, modality: Modality, *, direction: Direction = "forward") -> AffineMap:
-        """The affine map from one state of the pair to the other, fitted on all prompts."""
+        """The affine map from one state of the pair to the other, fitted on all prompts.
+
+        It is between states as they were recorded: divided by their norms if `settings.normalise` says so.
+        """
         return fitted_map(self._towards(pair, modality, direction))
 
     def table(self) -> Table:

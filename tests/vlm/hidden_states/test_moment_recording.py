@@ -7,6 +7,7 @@ from contextlib import nullcontext
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import Ridge
 
 import redundancy as rd
 import vlm
@@ -282,6 +283,30 @@ def test_alignment_and_reconstruction_equal_the_estimators_on_stored_states():
         centred = y - np.average(y, axis=0, weights=weight)
         assert row["variance"] == pytest.approx(float(weight @ np.square(centred).sum(1)) / 24, rel=1e-9)
         assert row["relative"] == pytest.approx(row["reconstruction"] / row["variance"])
+
+
+@pytest.mark.parametrize("pair", [(1, 2), (0, 4)])
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+def test_cross_fitted_errors_are_those_of_scikit_learn_on_stored_states(pair, direction):
+    model = random_model(width=16)
+    batches = [batch_for(model, images=(1,), after=(4 + i % 3,), seed=i) for i in range(16)]
+    states, prompt, modality = collected(model, batches)
+    result = recorded(model, batches, pairs=[pair]).moments()
+    for name in ("vision", "text"):
+        got = result.reconstruction(pair, name, direction=direction)
+        chosen = modality == name
+        x, y = (states[s][chosen] for s in (pair if direction == "forward" else pair[::-1]))
+        groups = prompt[chosen]
+        weight = 1.0 / np.bincount(groups)[groups]
+        target = y - x if got.start == "identity" else y
+        total = 0.0
+        for fold, strength in enumerate(got.strengths):
+            fit = groups % 2 != fold
+            centred = x[fit] - np.average(x[fit], axis=0, weights=weight[fit])
+            trace = float(weight[fit] @ np.square(centred).sum(axis=1))
+            ridge = Ridge(alpha=strength * trace, solver="cholesky").fit(x[fit], target[fit], sample_weight=weight[fit])
+            total += float(weight[~fit] @ np.square(target[~fit] - ridge.predict(x[~fit])).sum(axis=1))
+        assert got.error == pytest.approx(total / 16, rel=1e-6)
 
 
 def test_normalised_states_make_the_identity_twice_the_cosine_distance():
