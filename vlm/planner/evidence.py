@@ -95,6 +95,7 @@ class Evidence:
         self.forwards = 0
         self._known: dict[str, dict[int, Measured]] = {}
         self._used: dict[str, Measured] = {}
+        self._plans: dict[str, SkipPlan] = {}
         for record in known:
             if record.get("kind") == "measured" and record.get("pool") == pool:
                 self._known.setdefault(record["plan"], {})[record["first"]] = read_measured(record)
@@ -123,11 +124,12 @@ class Evidence:
                 start += len(piece)
                 self.forwards += len(piece)
             self._used[name] = joined(pieces)
+            self._plans[name] = plan
         return self._used[name].first(count)
 
-    def measured(self) -> dict[str, Measured]:
-        """Everything asked for so far, by the plan's text."""
-        return dict(self._used)
+    def measured(self) -> list[tuple[SkipPlan, Measured]]:
+        """Everything asked for so far."""
+        return [(self._plans[name], measured) for name, measured in self._used.items()]
 
     def count(self, plan: SkipPlan) -> int:
         """On how many questions a plan was measured."""

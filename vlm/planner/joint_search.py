@@ -100,8 +100,7 @@ class Search:
     def all(self) -> list[Scored]:
         """Every plan that was measured."""
         out = [Scored(SkipPlan(), 1.0, 0.0, 0.0, self.evidence.size, "full model")]
-        for text, measured in self.evidence.measured().items():
-            plan = SkipPlan.parse(text)
+        for plan, measured in self.evidence.measured():
             if plan:
                 out.append(scored(plan, self.cost(plan), measured, self.methods.get(plan, "search")))
         return out
