@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,8 @@ from uuid import uuid4
 
 from vlm.file_locks import locked
 
+_WINDOWS = os.name == "nt"
+_ATTEMPTS, _PATIENCE = 8, 0.01  # seconds before the second attempt; doubled before each further one
 _FULL = tuple(getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG") if hasattr(errno, name))
 # What file systems without hard links (FAT, some network and FUSE file systems) answer to `os.link`.
 _NO_LINKS = tuple(
@@ -69,7 +72,7 @@ def _appearing(path: Path, replace: bool) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield part
         if replace:
-            os.replace(part, path)
+            _replace(part, path)
         else:
             _publish_first(part, path)
         sync_folder(path.parent)
@@ -78,6 +81,18 @@ def _appearing(path: Path, replace: bool) -> Iterator[Path]:
     finally:
         if part.parent.is_dir():
             part.unlink(missing_ok=True)
+
+
+def _replace(part: Path, path: Path) -> None:
+    """Give a finished file its name. Windows refuses while a reader has the old file open, which takes an instant."""
+    for attempt in range(_ATTEMPTS):
+        try:
+            os.replace(part, path)
+            return
+        except PermissionError:
+            if not _WINDOWS or attempt == _ATTEMPTS - 1:
+                raise
+            time.sleep(_PATIENCE * 2**attempt)
 
 
 def _flush(file: TextIO | BinaryIO) -> None:
@@ -99,7 +114,7 @@ def _publish_first(part: Path, path: Path) -> None:
                 raise
     with locked(path, wait=True):
         if not path.exists():
-            os.replace(part, path)
+            _replace(part, path)
 
 
 def sync_folder(folder: Path) -> None:

@@ -115,3 +115,28 @@ def test_a_folder_that_cannot_be_synced_is_no_error_but_a_failing_disk_is(tmp_pa
     monkeypatch.setattr(os, "fsync", failing(errno.EIO))
     with pytest.raises(OSError, match="Input/output"):
         sync_folder(tmp_path)
+
+
+@pytest.mark.parametrize(("windows", "failures", "written"), [(True, 3, True), (True, 99, False), (False, 1, False)])
+def test_a_file_that_a_reader_holds_open_is_replaced_a_little_later(tmp_path, monkeypatch, windows, failures, written):
+    """Windows refuses to replace a file while it is open; elsewhere a refusal is final."""
+    replace, left = os.replace, [failures]
+
+    def refusing(part, path):
+        left[0] -= 1
+        if left[0] >= 0:
+            raise PermissionError(13, "in use")
+        replace(part, path)
+
+    monkeypatch.setattr("vlm.atomic_files._WINDOWS", windows)
+    monkeypatch.setattr("vlm.atomic_files._PATIENCE", 0.0)
+    monkeypatch.setattr("vlm.atomic_files.os.replace", refusing)
+    path = tmp_path / "table.csv"
+    path.write_text("old")
+    if written:
+        write_atomically(path, "new")
+    else:
+        with pytest.raises(OSError, match="cannot write"):
+            write_atomically(path, "new")
+    assert path.read_text() == ("new" if written else "old")
+    assert [p.name for p in tmp_path.iterdir()] == ["table.csv"]

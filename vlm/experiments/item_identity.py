@@ -169,6 +169,12 @@ def refuse_other_items(run: StoredRun, measurement: StoredRun) -> None:
     ValueError
         An item of both differs in content, or the measurement is of another source and lacks items of the sweep.
     """
+    asked = [(r.spec.protocol, r.spec.prompts) for r in (run, measurement)]
+    if asked[0] != asked[1]:
+        raise ValueError(
+            f"measurement: {measurement.folder} asked in other words (protocol {measurement.spec.protocol}) than "
+            f"{run.folder} (protocol {run.spec.protocol}); measure with the same protocol and prompts"
+        )
     ours, theirs = _digests(run), _digests(measurement)
     choices = {choice.label: choice for choice in measurement.spec.data}
     common = [choice for choice in run.spec.data if choice.label in choices]

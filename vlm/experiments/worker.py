@@ -57,8 +57,8 @@ def carry_out(run: Run, work: Work, *, retry_failed: bool = False, progress: boo
 
 def nothing_done(folder: Path, part: Shard) -> str | None:
     """Why a worker's records hold no result at all; None if one does, or if there are none."""
-    reason = None
-    for _, record in placed_records(log_path(folder, part)):
+    reason, path = None, log_path(folder, part)
+    for _, record in placed_records(path) if path.is_file() else ():
         measured = not record["failure"] and "vision" in record
         if measured or record.get("score") is not None:
             return None

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 
+from vlm.scoring.thoughts import spoken
+
 LIMIT = 20_000  # characters; a longer reply is not a verdict
 
 _WORDS = {"correct": True, "true": True, "yes": True, "incorrect": False, "false": False, "no": False, "wrong": False}
-_THOUGHT = re.compile(r"\s*<think>.*?</think>", re.DOTALL)
 _FENCE = re.compile(r"```(?:json)?[ \t]*\n(.*)\n?```", re.DOTALL | re.IGNORECASE)
 _KEY = re.compile(r"[\"']correct[\"']\s*:", re.IGNORECASE)
 _FRAME = " \t\r\n*_`\"'."
@@ -19,8 +20,8 @@ def read_verdict(reply: str) -> bool | None:
 
     A reply holds a verdict if it is a single word ("correct", "true", "yes", "incorrect", "false", "no", "wrong"; case,
     quotes, asterisks and full stops do not count), or a JSON object whose "correct" is true or false: alone, in a
-    code fence, or as the last line after an explanation that contains no other such object. Thoughts in a leading
-    ``<think>...</think>`` are ignored. Numbers are never read: "Score: 0/1" and "0 (10 is wrong)" are not verdicts.
+    code fence, or as the last line after an explanation that contains no other such object. Leading thoughts are
+    ignored, as in answers. Numbers are never read: "Score: 0/1" and "0 (10 is wrong)" are not verdicts.
 
     Parameters
     ----------
@@ -48,7 +49,9 @@ def read_verdict(reply: str) -> bool | None:
     """
     if len(reply) > LIMIT:
         return None
-    text = _THOUGHT.sub("", reply, count=1).strip() if reply.lstrip().startswith("<think>") else reply.strip()
+    text = spoken(reply).answer
+    if text is None or reply.lower().count("<think") > 1:
+        return None
     word = _WORDS.get(text.strip(_FRAME).casefold())
     if word is not None:
         return word

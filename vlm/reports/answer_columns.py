@@ -57,7 +57,7 @@ class PlanColumns:
     tokens: dict[str, array[float]] = field(default_factory=lambda: {name: array("d") for name in TOKENS})
     operations: array[float] = field(default_factory=lambda: array("d"))
     full: array[float] = field(default_factory=lambda: array("d"))
-    seen: set[int] = field(default_factory=set)
+    seen: bytearray = field(default_factory=bytearray)
 
 
 @dataclass(eq=False)
@@ -121,12 +121,14 @@ class AnswerColumns:
         plan, name = str(record["plan"]), str(record["item"])
         columns = dataset.plans.setdefault(plan, PlanColumns())
         item = dataset.items.setdefault(name, len(dataset.items))
-        if item in columns.seen:
+        if item >= len(columns.seen):
+            columns.seen.extend(bytes(max(1024, item + 1 - len(columns.seen))))
+        if columns.seen[item]:
             raise ValueError(
                 f"records: item {record['item']!r} of {key[2]} has two records under plan {plan}; pass merged records "
                 "(`python -m vlm merge RUN`)"
             )
-        columns.seen.add(item)
+        columns.seen[item] = True
         # An item that could not be read has no image; it counts as a unit of its own.
         image = f"item {name}" if record["image_id"] is None else str(record["image_id"])
         columns.item.append(item)

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from redundancy import checks
 from vlm.atomic_files import write_atomically
 from vlm.experiments.item_identity import refuse_other_items
 from vlm.experiments.measurement_tables import write_tables
@@ -98,6 +99,7 @@ def write(
     ['results.csv', 'groups.csv', 'times.csv', 'failures.csv', 'index.html']
     """
     run, out = Path(run_directory), Path(out)
+    checks.probability(tolerance, name="tolerance")
     findings, measured = _findings(run, None if measurement is None else Path(measurement), tolerance=tolerance, t=t)
     written = [table.save(out / f"{name}.csv") for name, table in _tables(findings).items()]
     written += _written_for_readers(findings, out)

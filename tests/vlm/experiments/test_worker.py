@@ -491,3 +491,13 @@ def test_memory_does_not_grow_with_what_is_in_the_records(tmp_path):
     tracemalloc.stop()
     assert (folder / "merged" / "records.jsonl").stat().st_size > 2000 * len(text)
     assert peak < 2000 * 1000  # bytes
+
+
+def test_row_2_a_measurement_in_other_words_is_not_joined(tmp_path):
+    run = carried(tmp_path / "run")
+    for changes in ({"protocol": "lmms-eval"}, {"prompts": (("open", "Answer in one word."),)}):
+        spec = replace(SPEC, **changes)
+        other = carry_out(run_in(tmp_path / str(len(changes)) / "other", spec=spec), work_for(), progress=False)
+        with pytest.raises(ValueError, match="asked in other words"):
+            refuse_other_items(stored_run(run), stored_run(other))
+        (other / "spec.json").unlink()
