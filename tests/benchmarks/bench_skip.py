@@ -3,6 +3,9 @@
 Model: random LLaVA, 576 image + 64 text tokens, 16 layers of width 512 (that of bench_measure.py).
 
     python tests/benchmarks/bench_skip.py --rounds 11 --markdown docs/reference/benchmarks/skip.md
+
+`--shape grouped` is that of a 0.5B model (729 image + 65 text tokens, 24 layers of width 896, 14 heads, 2 key heads,
+vocabulary cut), where freezing was slow; `--text` gives it longer prompts.
 """
 
 from __future__ import annotations
@@ -12,9 +15,10 @@ import time
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
-from bench_measure import TEXT, VISION, build
+from bench_measure import IMAGE, TEXT, VISION, build
 from skip_timing import (
     PLAIN,
     machine_line,
@@ -26,8 +30,40 @@ from skip_timing import (
     show,
     take_turns,
 )
+from transformers import CLIPVisionConfig, LlavaConfig, LlavaForConditionalGeneration, Qwen2Config
 
 import vlm
+
+GROUPED = ("none", "freeze:4-20", "vision:4-20", "freeze:4-12/vision:12-")
+
+
+def build_grouped(text: int) -> tuple[Any, dict[str, torch.Tensor]]:
+    """A model with few key heads, and a prompt of 729 image tokens and so many text tokens."""
+    torch.manual_seed(0)
+    config = LlavaConfig(
+        text_config=Qwen2Config(
+            hidden_size=896,
+            intermediate_size=4864,
+            num_hidden_layers=24,
+            num_attention_heads=14,
+            num_key_value_heads=2,
+            vocab_size=1000,
+            max_position_embeddings=65536,
+        ),
+        vision_config=CLIPVisionConfig(
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            image_size=108,
+            patch_size=4,
+        ),
+        image_token_index=IMAGE,
+    )
+    model = LlavaForConditionalGeneration._from_config(config, attn_implementation="sdpa").eval()
+    ids = torch.randint(10, 1000, (1, 729 + text))
+    ids[:, 14 : 14 + 729] = IMAGE
+    return model, {"input_ids": ids, "pixel_values": torch.randn(1, 3, 108, 108)}
 
 
 def main() -> None:
@@ -40,12 +76,18 @@ def main() -> None:
         action="store_true",
         help="on a busy machine: one thread, and the time that the processor spent on it instead of the wall clock's",
     )
+    parser.add_argument("--shape", choices=["square", "grouped"], default="square")
+    parser.add_argument("--text", type=int, default=65, help="text tokens of the grouped shape")
     given = parser.parse_args()
     if given.processor_time:
         torch.set_num_threads(1)
     machine = machine_line()
-    model, _, batch = build()
-    plans = plans_for(16, VISION)
+    if given.shape == "grouped":
+        model, batch = build_grouped(given.text)
+        plans, vision, text, marker = GROUPED, 729, given.text, "bench_skip_grouped"
+    else:
+        model, _, batch = build()
+        plans, vision, text, marker = plans_for(16, VISION), VISION, TEXT, "bench_skip"
     ways = {PLAIN: nullcontext} | {plan: partial(vlm.skipping, model, plan) for plan in plans}
     measuring = observers(model)
     clock = time.process_time if given.processor_time else time.perf_counter
@@ -53,10 +95,10 @@ def main() -> None:
     measured = {way: taken.pop(way) for way in measuring}
     kind = "Processor time" if given.processor_time else "Wall-clock time"
     lines = [machine, f"{kind}, {given.rounds} rounds, {given.tokens} decoded tokens. {seconds_line(taken[PLAIN])}", ""]
-    sizes = dict(vision=VISION, text=TEXT, batch=1)
+    sizes = dict(vision=vision, text=text, batch=1)
     lines += plan_lines(model, taken, **sizes, tokens=given.tokens, rounds=given.rounds, clock=clock)
     lines += observer_lines(measured, taken[PLAIN])
-    show(lines, given.markdown, "bench_skip")
+    show(lines, given.markdown, marker)
 
 
 if __name__ == "__main__":

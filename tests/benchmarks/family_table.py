@@ -51,8 +51,8 @@ def judged(kind: str) -> tuple[str, str]:
         parts = anatomy(model)
     except (TypeError, ValueError) as error:
         text = str(error)
-        reason = re.search(r"; (the nearest is .*|several decoders.*|no module .*)\. If it has", text)
-        return "refused", (reason.group(1) if reason else text.removeprefix("model: ")).replace("|", "/")[:260]
+        reason = re.search(r"; (nearest is .*|several decoders.*|no module .*)\. If it has", text)
+        return "refused", (reason.group(1) if reason else text.removeprefix("model: ")).replace("|", "/")
     declared = any(family.name == kind for family in FAMILIES)
     return ("declared" if declared else "found"), f"`{parts.family.decoder}`"
 

@@ -143,6 +143,8 @@ def read_call(given: Arguments, placeholders: frozenset[int]) -> Call:
         real = torch.ones_like(vision)
     elif isinstance(mask, Tensor) and mask.ndim == 2:
         real = mask[:, -ids.shape[1] :].to(torch.bool)
+    elif is_static(cache) and isinstance(mask, Mapping) and mask.get("full_attention", mask) is None:
+        real = torch.ones_like(vision)  # causal, and nothing is padded
     elif is_static(cache) and (whole := _whole_mask(mask)) is not None:
         # generate makes the masks of a static cache itself; its columns are positions.
         real = whole[:, 0, -1, past : past + ids.shape[1]].expand(len(ids), -1)

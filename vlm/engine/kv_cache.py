@@ -249,14 +249,17 @@ class PartialStaticLayer(PartialLayer):
             new.positions = torch.arange(length, device=layer.keys.device).repeat(len(layer.keys), 1)
         return new
 
-    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Store new keys and values; refuses more tokens than the static cache was made for."""
-        length = 0 if self._incoming is None else self._incoming[1]
-        if self.logical + length > self.max_cache_len:
+    def expect(self, positions: Tensor, query_length: int, ragged: bool = False) -> None:
+        """Announce the next update; refuses more tokens than the static cache was made for."""
+        if self.logical + query_length > self.max_cache_len:
             raise ValueError(
-                f"cache: {self.logical + length} tokens exceed the {self.max_cache_len} of this static cache"
+                f"cache: {self.logical + query_length} tokens exceed the {self.max_cache_len} of this static cache"
             )
-        return super().update(key_states, value_states, *args, **kwargs)
+        super().expect(positions, query_length, ragged)
+
+    def expect_all(self, query_length: int) -> bool:
+        """Masks of a static cache have unfilled places, so that no update goes without bookkeeping."""
+        return False
 
     def get_max_length(self) -> int:
         """Length of the static cache."""

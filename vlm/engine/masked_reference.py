@@ -125,12 +125,12 @@ class _MaskedRun:
     def layer(self, index: int, original: Forward) -> Forward:
         """A layer's forward that masks bypassing tokens and restores their states, and those of frozen tokens."""
 
-        def forward(states: torch.Tensor, **kwargs: Any) -> torch.Tensor:
+        def forward(states: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
             away = self.bypassing(index)
             mask = kwargs["attention_mask"]
             closed = away[:, None, None, :] & ~torch.eye(away.shape[1], dtype=torch.bool, device=away.device)
             kwargs["attention_mask"] = mask.masked_fill(closed, torch.finfo(mask.dtype).min)
-            new = original(states, **kwargs)
+            new = original(states, *args, **kwargs)
             back = away | (self.vision if index in self.layers.get("freeze", ()) else False)
             return torch.where(back.unsqueeze(-1), states, new[0] if isinstance(new, tuple) else new)
 

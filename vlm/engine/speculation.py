@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import wraps
+from typing import Any
 
+import torch
+from torch import Tensor
+
+from vlm.engine.kv_cache import cache_in
 from vlm.engine.shared_copy import copy_with_shared_weights
 from vlm.engine.skipping import skipping
 from vlm.models.families import Family
-from vlm.models.types import Model
+from vlm.models.types import Forward, Model
 from vlm.models.wrappers import unwrapped
 from vlm.plans.plan import SkipPlan
 
@@ -72,6 +79,61 @@ def speculative(model: Model, plan: SkipPlan | str, *, family: Family | None = N
     >>> torch.equal(fast, plain)
     True
     """
-    draft = copy_with_shared_weights(unwrapped(model))
-    with skipping(draft, plan, family=family):
-        yield draft
+    model = unwrapped(model)
+    draft = copy_with_shared_weights(model)
+    pictures = _Pictures()
+    model.__dict__["generate"] = pictures.remembered(model)
+    draft.__dict__["forward"] = pictures.passed_on(draft)
+    try:
+        with skipping(draft, plan, family=family):
+            yield draft
+    finally:
+        model.__dict__.pop("generate", None)
+        draft.__dict__.pop("forward", None)
+
+
+# Arguments of generate that are about tokens; transformers gives them to a draft itself.
+_ABOUT_TOKENS = ("input_ids", "inputs_embeds", "attention_mask", "position_ids", "labels")
+_TOKEN_TYPES = ("token_type_ids", "mm_token_type_ids")
+
+
+class _Pictures(threading.local):
+    """The images of the prompt that this thread generates from, which transformers (5.23) does not give to a draft."""
+
+    def __init__(self) -> None:
+        self.arguments: dict[str, Any] = {}
+
+    def remembered(self, model: Model) -> Forward:
+        """The model's generate, which keeps its images for the draft."""
+        generate = model.generate
+
+        def remembering(*args: Any, **kwargs: Any) -> Any:
+            tensors = {name: value for name, value in kwargs.items() if isinstance(value, Tensor)}
+            self.arguments = {name: value for name, value in tensors.items() if name not in _ABOUT_TOKENS}
+            try:
+                return generate(*args, **kwargs)
+            finally:
+                self.arguments = {}
+
+        return remembering
+
+    def passed_on(self, draft: Model) -> Forward:
+        """The draft's forward, which gets the images with its first call."""
+        original = draft.forward
+
+        @wraps(original)
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            cache, ids = cache_in(kwargs), kwargs.get("input_ids")
+            first = ids is not None and (cache is None or not cache.get_seq_length())
+            if first and not kwargs.get("mm_encoder_outputs"):
+                kwargs |= {name: value for name, value in self._for(ids).items() if kwargs.get(name) is None}
+            return original(*args, **kwargs)
+
+        return forward
+
+    def _for(self, ids: Tensor) -> dict[str, Any]:
+        given = {name: value for name, value in self.arguments.items() if name not in _TOKEN_TYPES}
+        for name in set(_TOKEN_TYPES) & set(self.arguments):
+            types = self.arguments[name]
+            given[name] = torch.nn.functional.pad(types, (0, ids.shape[1] - types.shape[1]))
+        return given

@@ -405,6 +405,7 @@ def unsuited(family: str) -> str | None:
         "paligemma": "paligemma: the prompt sees itself both ways, where flash attention can neither freeze nor prune",
         "cohere2_vision": "cohere2_vision: windows slide, which flash attention cannot follow beyond their size",
         "aya_vision": "aya_vision: windows slide, which flash attention cannot follow beyond their size",
+        "glm4v_moe": "glm4v_moe: transformers takes its positions of several axes for several prompts in one row",
         "llama4": "llama4: transformers offers no flash attention for it",
     }.get(family)
 
