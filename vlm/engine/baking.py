@@ -95,7 +95,7 @@ def _kept(plan: SkipPlan, depth: int) -> list[int]:
         )
     if len(kept) == depth or not kept:
         raise ValueError(
-            f"bake: expected a plan that drops some of {depth} layers, not {depth - len(kept)}, got {plan}"
+            f"bake: expected a plan that drops some of {depth} layers, got {plan}, which drops {depth - len(kept)}"
         )
     return kept
 

@@ -124,8 +124,8 @@ class _Pictures(threading.local):
         @wraps(original)
         def forward(*args: Any, **kwargs: Any) -> Any:
             cache, ids = cache_in(kwargs), kwargs.get("input_ids")
-            first = ids is not None and (cache is None or not cache.get_seq_length())
-            if first and not kwargs.get("mm_encoder_outputs"):
+            begins = cache is None or not cache.get_seq_length()
+            if ids is not None and begins and not kwargs.get("mm_encoder_outputs"):
                 kwargs |= {name: value for name, value in self._for(ids).items() if kwargs.get(name) is None}
             return original(*args, **kwargs)
 
