@@ -50,7 +50,7 @@ def informational_measures(codes: PairCodes, groups: ArrayLike, *, confidence: C
         codes.x, codes.y, size=size, groups=groups, codebook=codes.book, radius=codes.radius, distance="cosine"
     )
     sample: dict[str, float] = plugin.details["bounds"]
-    alone = sample["marginal"]
+    alone = sample["marginal"] + 0.0  # no negative zero
     both = confidence.certify(plugin, share=CANDIDATES)
     images = both.n
     loss = bounds.certify_entropy(
