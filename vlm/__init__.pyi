@@ -39,6 +39,7 @@ from .notions.profiling import profile_states
 from .planner.optimizing import optimize
 from .plans.cost import Cost, Operations, operations, operations_ratio, plan_cost
 from .plans.plan import SkipPlan
+from .plans.plan_file import PlanFile
 from .reports.plots import plot_attention, plot_redundancy, plot_sweep
 from .reports.reading_plots import plot_consequences, plot_lens, plot_regimes, plot_trace
 from .reports.run_comparison import Comparison, compare
@@ -61,6 +62,7 @@ __all__ = [
     "MomentsRecord",
     "Noise",
     "Operations",
+    "PlanFile",
     "ProbeRecord",
     "Profile",
     "ReconstructionLosses",

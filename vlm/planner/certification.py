@@ -55,6 +55,7 @@ def certification(
     alpha: float,
     support: tuple[float, float],
     stopping: Stopping = "fixed",
+    binary: bool = False,
     say: Callable[[Tested], None] = lambda tested: None,
 ) -> list[Tested]:
     """Test candidates in the given order; stop at the first that is not certified.
@@ -76,6 +77,9 @@ def certification(
     stopping : {"fixed", "anytime"}
         "fixed": every candidate sees all images, and its limit is the narrowest for that number. "anytime": images come
         in steps, and a candidate is certified as soon as its limit allows, by a test that may be watched.
+    binary : bool
+        Whether every image loses 0 or 1 by the design of the data: the exact limit of Clopper and Pearson then takes
+        the place of betting at a fixed number of images.
 
     Returns
     -------
@@ -90,7 +94,7 @@ def certification(
     """
     out: list[Tested] = []
     for candidate in candidates:
-        tested = _test(candidate, evidence, groups, max_loss, alpha, support, stopping)
+        tested = _test(candidate, evidence, groups, max_loss, alpha, support, stopping, binary)
         out.append(tested)
         say(tested)
         if not tested.certified:
@@ -104,10 +108,18 @@ def image_losses(losses: FloatArray, groups: IntArray) -> FloatArray:
     return np.asarray(np.bincount(groups, weights=losses) / counts)
 
 
-def loss_limit(values: FloatArray, alpha: float, support: tuple[float, float], *, horizon: int | None = None) -> float:
+def loss_limit(
+    values: FloatArray,
+    alpha: float,
+    support: tuple[float, float],
+    *,
+    horizon: int | None = None,
+    binary: bool = False,
+) -> float:
     """One-sided upper confidence limit of the expected loss; with a horizon by the test that may be watched."""
     if horizon is None:
-        return float(limits.upper_limit(values, alpha=alpha, support=support))
+        method: limits.Method = "clopper-pearson" if binary else "betting"
+        return float(limits.upper_limit(values, alpha=alpha, method=method, support=support))
     low, high = support
     unit = limits.betting_anytime(limits.to_unit(values, support), alpha=alpha, horizon=horizon)
     return min(high, float(np.nextafter(low + float(unit) * (high - low), np.inf)))
@@ -121,14 +133,16 @@ def _test(
     alpha: float,
     support: tuple[float, float],
     stopping: Stopping,
+    binary: bool,
 ) -> Tested:
     images = int(groups.max()) + 1
     for count in _looks(evidence.size, groups, stopping):
         values = image_losses(evidence.on(candidate.plan, count).loss, groups[:count])
-        limit = loss_limit(values, alpha, support, horizon=None if stopping == "fixed" else images)
+        horizon = None if stopping == "fixed" else images
+        limit = loss_limit(values, alpha, support, horizon=horizon, binary=binary)
         if limit <= max_loss:
             break
-    low, high = limits.interval(values, alpha=alpha, support=support)
+    low, high = limits.interval(values, alpha=alpha, method="clopper-pearson" if binary else "betting", support=support)
     return Tested(candidate, float(values.mean()), float(low), float(high), limit, len(values), limit <= max_loss)
 
 
@@ -145,14 +159,13 @@ def _looks(size: int, groups: IntArray, stopping: Stopping) -> Iterator[int]:
         yield end
 
 
-def images_for(max_loss: float, rate: float, *, confidence: float, power: float = 0.8) -> int | None:
+def images_for(
+    max_loss: float, rate: float, *, confidence: float, power: float = 0.8, binary: bool = False
+) -> int | None:
     """Images that a promise probably needs at a disagreement rate; None if no number is enough."""
     try:
-        return bounds.images_needed(max_loss, rate, confidence, power)
+        return bounds.images_needed(
+            max_loss, rate, confidence, power, method="clopper-pearson" if binary else "betting"
+        )
     except ValueError:
         return None
-
-
-def least_images(max_loss: float, *, confidence: float) -> int | None:
-    """Images that a promise needs even if no answer ever differs."""
-    return images_for(max_loss, 0.0, confidence=confidence)

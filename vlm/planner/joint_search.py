@@ -92,9 +92,14 @@ class Search:
         return self.best()
 
     def best(self) -> list[Scored]:
-        """The frontier of what was measured on most questions; the full model is its mild end."""
+        """The frontier of what was measured on most questions; the full model is its mild end.
+
+        A search that its budget ended has measured few plans on most questions, so it compares those of a round's end.
+        """
         found = self.all()
         most = max((s.questions for s in found if s.plan), default=0)
+        if not self.complete:
+            most = min(most, self.settings.compared)
         return frontier([s for s in found if s.questions >= most or not s.plan])
 
     def all(self) -> list[Scored]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -141,7 +142,8 @@ def optimize(
 
     Notes
     -----
-    Fixed-sequence testing of joint plans by betting (theory, sections 9.1 and 9.2). Disagreement bounds the change of
+    Fixed-sequence testing of joint plans by betting, or by the exact limit of Clopper and Pearson where every image has
+    one question that agrees or not (theory, sections 9.1 and 9.2). Disagreement bounds the change of
     any 0-1 score that depends on the answer only (theory, section 16.4).
 
     References
@@ -171,6 +173,9 @@ def optimize(
     failures = [item for item in given if isinstance(item, Failure)]
     promise.check_labels(usable)
     split = split_images(usable, search_images, seed)
+    # By the design of the data, so known before any loss is: one question per image, and a loss of 0 or 1.
+    single = len(split.certification) == split.certification_images
+    promise = replace(promise, binary=single and loss == "disagreement" and stopping == "fixed")
     promise.check_images(split.certification_images)
     messages: list[str] = []
 
@@ -258,6 +263,7 @@ def optimize(
             alpha=promise.alpha,
             support=promise.support,
             stopping=stopping,
+            binary=promise.binary,
             say=lambda test: bar.certified(test.certified, test.candidate.cost),
         )
         certified = [test for test in tested if test.certified]

@@ -29,6 +29,8 @@ class Promise(Displayed):
     loss : {"disagreement", "accuracy", "kl"}
     kl_limit : float
         Where KL is clipped, nats.
+    binary : bool
+        Whether every image has one question whose loss is 0 or 1; see `certification`.
 
     Raises
     ------
@@ -40,6 +42,7 @@ class Promise(Displayed):
     confidence: float = 0.95
     loss: Loss = "disagreement"
     kl_limit: float = 1.0
+    binary: bool = False
 
     def __post_init__(self) -> None:
         if self.loss not in LOSSES:
@@ -79,7 +82,7 @@ class Promise(Displayed):
             raise ValueError(
                 "images: expected some for certification, got none; give more items or fewer search_images"
             )
-        possible = loss_limit(np.zeros(images), self.alpha, self.support)
+        possible = loss_limit(np.zeros(images), self.alpha, self.support, binary=self.binary)
         if possible > self.max_loss:
             # Loss in units of its largest value: no image loses anything.
             needed = least_number(self)
@@ -124,13 +127,16 @@ class Promise(Displayed):
 
 def least_number(promise: Promise) -> int:
     """Fewest images that certify a promise if nothing is lost at all."""
+
+    def enough(n: int) -> bool:
+        return loss_limit(np.zeros(n), promise.alpha, promise.support, binary=promise.binary) <= promise.max_loss
+
     low, high = 1, 1
-    while loss_limit(np.zeros(high), promise.alpha, promise.support) > promise.max_loss:
+    while not enough(high):
         low, high = high, 2 * high
     while high - low > 1:
         middle = (low + high) // 2
-        enough = loss_limit(np.zeros(middle), promise.alpha, promise.support) <= promise.max_loss
-        low, high = (low, middle) if enough else (middle, high)
+        low, high = (low, middle) if enough(middle) else (middle, high)
     return high
 
 
@@ -151,6 +157,8 @@ def sample_sizes(promise: Promise, images: int, rates: Sequence[float]) -> str:
     scale = promise.support[1]
     parts = []
     for rate in dict.fromkeys([0.0, *rates]):
-        number = images_for(promise.max_loss / scale, rate / scale, confidence=promise.confidence)
+        number = images_for(
+            promise.max_loss / scale, rate / scale, confidence=promise.confidence, binary=promise.binary
+        )
         parts.append(f"{'no number' if number is None else f'{number:,}'} at a loss of {rate:.3g}")
     return f"{images:,} certification images; a promise of {promise.max_loss:g} probably needs " + ", ".join(parts)

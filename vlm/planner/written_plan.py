@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from vlm.models.fingerprint import model_identity
+from vlm.models.loading import EMBEDDED
 from vlm.models.transformers_internals import commit_of
 from vlm.models.types import Model
 from vlm.planner.answered_questions import QuestionList
@@ -44,7 +45,7 @@ def plan_file(
         }
     return PlanFile(
         plan=plan,
-        model=str(getattr(model, "name_or_path", "") or model.config.model_type),
+        model=_name(model),
         weights=weights,
         identity=_identity(model),
         data=data,
@@ -65,6 +66,13 @@ def plan_file(
         versions=_versions(),
         seed=seed,
     )
+
+
+def _name(model: Model) -> str:
+    """What `vlm.load` takes for this model, as far as it is known."""
+    name = str(getattr(model, "name_or_path", ""))
+    embedded = next((short for short, folder in EMBEDDED.items() if name == str(folder)), "")
+    return embedded or name or str(model.config.model_type)
 
 
 def _identity(model: Model) -> str:

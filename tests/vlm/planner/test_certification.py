@@ -127,6 +127,25 @@ def test_frontier_keeps_what_nothing_beats():
     assert frontier([a, b, c]) == [a, b]
 
 
+def test_one_question_per_image_has_the_exact_limit():
+    losses = (np.arange(400) < 4).astype(float)
+    tested = [
+        certification(
+            chain()[:1],
+            evidence({str(PLANS[0]): losses}, 400),
+            np.arange(400),
+            max_loss=0.05,
+            alpha=0.05,
+            support=(0.0, 1.0),
+            binary=binary,
+        )[0]
+        for binary in (True, False)
+    ]
+    # The largest mean with at most 4 losses of 400 in at least 5% of the samples.
+    assert binom.cdf(4, 400, tested[0].limit) == pytest.approx(0.05, abs=1e-9)
+    assert tested[0].limit < tested[1].limit
+
+
 @pytest.mark.parametrize("loss", ["disagreement", "accuracy", "kl"])
 def test_the_least_number_of_images_is_the_least(loss):
     promise = Promise(0.1, loss=loss, kl_limit=2.0)
