@@ -1,6 +1,6 @@
 """What each reading of the conditions licenses on an embedded model, and what that costs on other images.
 
-    python tests/benchmarks/licences.py --model tiny-late --out runs/licences
+    python tests/benchmarks/licences.py --model tiny-late --out runs/licences --sweep
 
 Writes, per model, `MODEL-layers.csv` (both conditions and the removal effect in every layer), `MODEL-licences.csv` (the
 plan that each rule licenses, its accuracy with interval and its operations) and `MODEL-sweep.csv` (every entry and exit
@@ -33,10 +33,15 @@ RULES: Mapping[str, Mapping[str, Any]] = {
 
 
 def measured(model: Any, processor: Any, limit: int) -> tuple[Any, Any, Any, list[int]]:
-    """Records of distances, attention and removal effects, and the image of each prompt; no answer is read."""
-    asked = tiny.questions(split="validation", limit=limit, kinds=tiny.IMAGE_KINDS)
+    """Records of distances, attention and removal effects, and the image of each prompt; no answer is read.
+
+    One question about each of limit / 5 images, of each kind in turn: images are the unit.
+    """
+    every = tiny.questions(split="validation", limit=limit, kinds=tiny.IMAGE_KINDS)
+    kinds = len(tiny.IMAGE_KINDS)
+    asked = [every[kinds * scene + scene % kinds] for scene in range(limit // kinds)]
     with torch.inference_mode(), vlm.probe(model) as near, vlm.attention(model) as seen, vlm.removal(model) as removed:
-        for start in range(0, limit, 100):
+        for start in range(0, len(asked), 100):
             model(**prompt_batch(model, processor, asked[start : start + 100]), logits_to_keep=1)
     return near, seen, removed, [q.image_id for q in asked]
 
@@ -46,17 +51,18 @@ def main() -> None:
     parser.add_argument("--model", choices=MODELS)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--limit", type=int, default=1000, help="prompts measured, and other questions answered")
+    parser.add_argument("--sweep", action="store_true", help="every entry and exit layer too")
     parser.add_argument("--draw", action="store_true")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     if given.model:
-        judge(given.model, given.out, given.limit)
+        judge(given.model, given.out, given.limit, sweep=given.sweep)
     if given.draw:
         draw(given.out)
 
 
-def judge(name: str, out: Path, limit: int) -> None:
-    """All tables of one model."""
+def judge(name: str, out: Path, limit: int, *, sweep: bool) -> None:
+    """All tables of one model; that of every entry and exit layer only if asked for."""
     model, processor = vlm.load(name)
     near, seen, removed, groups = measured(model, processor, limit)
     readings = {
@@ -94,6 +100,8 @@ def judge(name: str, out: Path, limit: int) -> None:
     Table.from_rows([{"rule": rule, **row(plan)} for rule, plan in {"none": SkipPlan(), **plans}.items()]).save(
         out / f"{name}-licences.csv"
     )
+    if not sweep:
+        return
     rows = []
     paper, safe = (list(decisions[rule].layers.rows()) for rule in list(RULES)[::3])
     for kind, layers in (("late entry", range(1, DEPTH + 1)), ("early exit", range(DEPTH))):
