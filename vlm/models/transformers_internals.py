@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from typing import Any, Literal
 from unittest.mock import patch
 
-import torch
-
 from vlm.models.types import Forward
 
 
@@ -21,6 +19,8 @@ def recomputing() -> bool:
 
     `torch._C._current_graph_task_id`; torch offers no public way.
     """
+    import torch
+
     return bool(torch._C._current_graph_task_id() >= 0)
 
 

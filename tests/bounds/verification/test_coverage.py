@@ -14,6 +14,7 @@ import redundancy as rd
 from bounds import confidence
 from bounds.__main__ import main
 from bounds.certificates import clustered
+from bounds.confidence import limits
 from bounds.confidence.capital import fixed_n_stakes, log_capital
 from bounds.verification import coverage
 from bounds.worlds.clustered_images import MAX_TOKENS, draw_images, exact_mean, exact_survival
@@ -132,7 +133,7 @@ def test_the_study_catches_a_method_that_is_not_valid(monkeypatch):
         d = np.asarray(values)
         return np.clip(d.mean(axis=0) + norm.isf(alpha) * d.std(axis=0) / np.sqrt(len(d)), 0, 1)
 
-    monkeypatch.setattr(confidence, "METHODS", {**confidence.METHODS, "wald": wald})
+    monkeypatch.setattr(limits, "METHODS", {**confidence.METHODS, "wald": wald})
     cells = [coverage.cell(d, "wald", 30, 250, 0) for d in DISTRIBUTIONS]
     assert "0 or 1, P(1) = 0.01" in {c.distribution for c in coverage.alarms(cells)}
 

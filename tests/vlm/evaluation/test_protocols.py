@@ -133,6 +133,6 @@ def test_token_limits() -> None:
 
 def test_names_and_versions() -> None:
     assert {name: (p.name, p.version) for name, p in PROTOCOLS.items()} == {
-        "skip-it": ("skip-it", "1"),
-        "lmms-eval": ("lmms-eval", "1"),
+        "skip-it": ("skip-it", "2"),
+        "lmms-eval": ("lmms-eval", "2"),
     }

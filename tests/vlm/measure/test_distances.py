@@ -249,7 +249,7 @@ def test_a_text_model_is_refused():
     from transformers import LlamaConfig, LlamaForCausalLM
 
     config = LlamaConfig(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, vocab_size=9)
-    with pytest.raises(TypeError, match="llava"), probe(LlamaForCausalLM(config)):
+    with pytest.raises(TypeError, match="nearest is 'model'"), probe(LlamaForCausalLM(config)):
         pass
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from vlm import __main__ as command_line
 from vlm import published
+from vlm.commands.experiment import spec_from
 from vlm.datasets import DATASETS
 from vlm.reports import markdown, prediction
 from vlm.reports.table_formats import MISSING
@@ -55,8 +56,8 @@ def parsed(monkeypatch, tmp_path):
     (tmp_path / "paper.toml").write_text(toml)
     monkeypatch.chdir(tmp_path)
     seen = []
-    for name in ("_measure", "_sweep", "_plan", "_merge", "_report"):
-        monkeypatch.setattr(command_line, name, lambda given: seen.append(given) or 0)
+    for name in ("experiment._measure", "experiment._sweep", "plan._plan", "merge._merge", "report._report"):
+        monkeypatch.setattr(f"vlm.commands.{name}", lambda given: seen.append(given) or 0)
 
     def parse(command):
         assert command_line.main(shlex.split(command)[3:]) == 0
@@ -69,7 +70,7 @@ def parsed(monkeypatch, tmp_path):
 def test_commands_parse(command, parsed):
     given = parsed(command)
     if hasattr(given, "spec"):
-        spec = command_line._spec(given)
+        spec = spec_from(given)
         assert {choice.name for choice in spec.data} <= {d.name for d in DATASETS} | {"tiny"}
 
 
