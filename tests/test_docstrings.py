@@ -24,6 +24,10 @@ WITHOUT_SOURCE = (
     "vlm.plans",
     "vlm.evaluation.timing",
     "vlm.evaluation.self_check",
+    "vlm.hidden_states.recording",
+    "vlm.hidden_states.stored_states",
+    "vlm.hidden_states.dataset_run",
+    "vlm.notions.notion_figures",
 )
 # Values and aliases without a docstring of their own.
 DATA = {

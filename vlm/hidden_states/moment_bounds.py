@@ -70,6 +70,10 @@ def functional_bounds(
     Among affine maps is h(x) = (1 - e) x, e the mean cosine distance, whose error is kappa(e) exactly where e <= 1.
     The best affine map is therefore never worse than the cosine distance; one that was fitted on few images can be.
 
+    References
+    ----------
+    Theory, section 3: (3.1) and Corollary 5 (docs/explanation/theory).
+
     Examples
     --------
     >>> import vlm

@@ -260,6 +260,10 @@ def reconstruction_losses(
     limit of its mean loss is one of mmse(Y | X). With normalised states a reconstruction is projected onto the unit
     ball; a loss is then in [0, 4].
 
+    References
+    ----------
+    Theory, section 3: (3.1) and Corollary 5 (docs/explanation/theory).
+
     Examples
     --------
     How far state 7 of the vision tokens is from an affine function of state 6, certified for new images:

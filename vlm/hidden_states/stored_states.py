@@ -49,6 +49,16 @@ class StoredStates(Displayed, RecordedStates):
     See Also
     --------
     vlm.read_states : Makes one.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> import vlm
+    >>> spec = vlm.read_spec(data=["tiny"], limit=10)
+    >>> with TemporaryDirectory() as out:
+    ...     stored = vlm.read_states(vlm.states_run(spec, out, views="last", progress=False))
+    >>> stored.plan, stored.depth, stored.missing
+    ('none', 10, 0)
     """
 
     folder: Path

@@ -64,6 +64,21 @@ class Profile(Displayed):
     --------
     vlm.profile : Measures a model.
     vlm.profile_states : Measures states that were recorded.
+
+    Examples
+    --------
+    >>> import vlm
+    >>> from vlm import tiny
+    >>> model, processor = vlm.load("tiny")
+    >>> asked = tiny.questions(limit=60, kinds=("existence",))
+    >>> images, prompts = [q.image for q in asked], [q.prompt for q in asked]
+    >>> batch = processor(images=images, text=prompts, return_tensors="pt", padding=True)
+    >>> with vlm.states(model, views="last", layers=(0, 4, 10)) as states:
+    ...     states.expect(range(60), groups=[q.image_id for q in asked])
+    ...     _ = model(**batch)
+    >>> profile = vlm.profile_states(states, notions="geometric", progress=False)
+    >>> [(row["layer"], row["later"], round(row["value"], 3)) for row in profile.rows().rows()]
+    [(0, 4, 0.675), (4, 10, 0.355)]
     """
 
     table: Table

@@ -67,6 +67,11 @@ def profile_states(states: HiddenStates, *, target: Targets = "answer", **option
     vlm.profile : Runs the model too.
     vlm.states : Records the states.
 
+    References
+    ----------
+    Hartman et al. 2025, "Skip-It? Theoretical Conditions for Layer Skipping in Vision-Language Models",
+    arXiv:2509.25584; Theory, sections 3 to 9 (docs/explanation/theory).
+
     Examples
     --------
     >>> import numpy as np

@@ -51,6 +51,11 @@ def readings(*, tolerance: float = 0.02) -> Table:
     --------
     vlm.published.decisions : The latest entry that the first reading allows.
 
+    References
+    ----------
+    Hartman et al. 2025, "Skip-It? Theoretical Conditions for Layer Skipping in Vision-Language Models",
+    arXiv:2509.25584, tables 1 and 2.
+
     Examples
     --------
     >>> from vlm import published
