@@ -178,7 +178,7 @@ def _side(folder: Path, partial: bool) -> _Side:
 
 def _notes(left: _Side, right: _Side) -> Iterator[str]:
     """What differs beside the answers; a ValueError where scores of two rules would be compared."""
-    if left.rules["scorers"] != right.rules["scorers"] and left.run.folder != right.run.folder:
+    if left.rules["scorers"] != right.rules["scorers"] and left.run.folder.resolve() != right.run.folder.resolve():
         raise ValueError(
             f"compare: {left.name} was scored by {left.rules['scorers']}, {right.name} by {right.rules['scorers']}; "
             "score both by one rule with `python -m vlm score` and compare these layers"

@@ -497,7 +497,6 @@ def test_row_2_a_measurement_in_other_words_is_not_joined(tmp_path):
     run = carried(tmp_path / "run")
     for changes in ({"protocol": "lmms-eval"}, {"prompts": (("open", "Answer in one word."),)}):
         spec = replace(SPEC, **changes)
-        other = carry_out(run_in(tmp_path / str(len(changes)) / "other", spec=spec), work_for(), progress=False)
+        other = carry_out(run_in(tmp_path / next(iter(changes)), spec=spec), work_for(), progress=False)
         with pytest.raises(ValueError, match="asked in other words"):
             refuse_other_items(stored_run(run), stored_run(other))
-        (other / "spec.json").unlink()
