@@ -63,6 +63,8 @@ class _Factories(TorchFunctionMode):
                 raise TypeError("no float64 on MPS")
             kwargs["device"] = "cpu"
             return func(*args, **kwargs).as_subclass(There)
+        if func is torch.Tensor.to and _target(args, kwargs) == "mps":
+            return torch.Tensor.to(args[0].as_subclass(There), *args[1:], **kwargs)
         return func(*args, **kwargs)
 
 

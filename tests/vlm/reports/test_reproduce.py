@@ -77,7 +77,7 @@ def test_commands_parse(command, parsed):
 @pytest.mark.parametrize("model", published.MODELS, ids=lambda model: model.name)
 def test_every_model_of_the_paper_has_its_plans_and_all_data_sets(model, parsed):
     measure, sweep = (
-        command_line._spec(parsed(c))
+        spec_from(parsed(c))
         for name in ("measure", "sweep")
         for c in COMMANDS
         if model.hub in c and c.startswith(f"python -m vlm {name} ")
