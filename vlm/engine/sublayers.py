@@ -76,8 +76,6 @@ def _no_query_if_frozen(engine: Engine, layer: nn.Module, linear: Any, last: boo
     original = linear.forward
     attention = find_attention(layer)
     head = getattr(attention, "qk_head_dim", None) or getattr(attention, "head_dim", None)
-    if head and _normed_over_heads(attention, head):
-        head = None
 
     def forward(states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         call = engine.call
@@ -89,13 +87,6 @@ def _no_query_if_frozen(engine: Engine, layer: nn.Module, linear: Any, last: boo
         return out
 
     return forward
-
-
-def _normed_over_heads(attention: nn.Module | None, head: int) -> bool:
-    """Whether queries pass through a norm with weights of its own for each head, or over all heads."""
-    children = [] if attention is None else attention.named_children()
-    norms = [module for name, module in children if name.startswith("q") and "norm" in name]
-    return any(sum(weight.numel() for weight in norm.parameters()) > 2 * head for norm in norms)
 
 
 class _Caught(Exception):
