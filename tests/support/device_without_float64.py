@@ -57,6 +57,10 @@ class _Factories(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
+        if func is torch.Tensor.to and not isinstance(args[0], There) and _target(args, kwargs) == "mps":
+            rest = [a for a in args[1:] if not isinstance(a, (str, torch.device, There))]
+            more = {k: v for k, v in kwargs.items() if k != "device"}
+            return (func(args[0], *rest, **more) if rest or more else args[0]).as_subclass(There)
         device = kwargs.get("device")
         if device is not None and torch.device(device).type == "mps" and func is not torch.Tensor.to:
             if kwargs.get("dtype") is torch.float64:
