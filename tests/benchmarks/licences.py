@@ -32,14 +32,14 @@ RULES: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def measured(model: Any, processor: Any, limit: int) -> tuple[Any, Any, Any, list[int]]:
+def measured(model: Any, processor: Any, images: int) -> tuple[Any, Any, Any, list[int]]:
     """Records of distances, attention and removal effects, and the image of each prompt; no answer is read.
 
-    One question about each of limit / 5 images, of each kind in turn: images are the unit.
+    One question about each image, of each kind in turn: images are the unit.
     """
-    every = tiny.questions(split="validation", limit=limit, kinds=tiny.IMAGE_KINDS)
     kinds = len(tiny.IMAGE_KINDS)
-    asked = [every[kinds * scene + scene % kinds] for scene in range(limit // kinds)]
+    every = tiny.questions(split="validation", limit=kinds * images, kinds=tiny.IMAGE_KINDS)
+    asked = [every[kinds * scene + scene % kinds] for scene in range(images)]
     with torch.inference_mode(), vlm.probe(model) as near, vlm.attention(model) as seen, vlm.removal(model) as removed:
         for start in range(0, len(asked), 100):
             model(**prompt_batch(model, processor, asked[start : start + 100]), logits_to_keep=1)
@@ -50,21 +50,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", choices=MODELS)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--limit", type=int, default=1000, help="prompts measured, and other questions answered")
+    parser.add_argument("--images", type=int, default=1000, help="images measured")
+    parser.add_argument("--limit", type=int, default=1000, help="questions answered, about other images")
     parser.add_argument("--sweep", action="store_true", help="every entry and exit layer too")
     parser.add_argument("--draw", action="store_true")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     if given.model:
-        judge(given.model, given.out, given.limit, sweep=given.sweep)
+        judge(given.model, given.out, given.images, given.limit, sweep=given.sweep)
     if given.draw:
         draw(given.out)
 
 
-def judge(name: str, out: Path, limit: int, *, sweep: bool) -> None:
+def judge(name: str, out: Path, images: int, limit: int, *, sweep: bool) -> None:
     """All tables of one model; that of every entry and exit layer only if asked for."""
     model, processor = vlm.load(name)
-    near, seen, removed, groups = measured(model, processor, limit)
+    near, seen, removed, groups = measured(model, processor, images)
     readings = {
         f"{tokens}, {heads}": seen.reading(tokens=tokens, heads=heads).mean(axis=0)
         for tokens in ("answer", "all")

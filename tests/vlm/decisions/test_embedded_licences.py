@@ -42,7 +42,7 @@ def test_the_safe_rule_and_its_regimes_license_no_plan_that_fails(name):
 @pytest.mark.slow
 def test_the_papers_rule_fails_where_other_tokens_read_the_image():
     model, processor = vlm.load("tiny-priced")
-    near, seen = records(model, processor, 200)
+    near, seen = records(model, processor, 800)
     paper = vlm.decide(near, seen, tokens="answer", heads="mean")
     bypassed = paper.plan.layers("vision", 10)
     assert len(bypassed) >= 8
