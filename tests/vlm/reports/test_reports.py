@@ -478,7 +478,7 @@ def test_a_plan_under_which_everything_failed_is_shown_as_such(tmp_path):
     (run / "merged" / "records.jsonl").write_text("".join(line(r) for r in run_records))
     written = {path.name: path for path in write(run, tmp_path / "out", measurement=measurement)}
     assert (
-        r"| textvqa | vision:0-8 | 0.070 | 0.400 | 0.300 | – | – | – | 0/60 | \[0.000, 1.000\] | – | 0 | 0 | 60 | 0 |"
+        r"| textvqa | vision:0-8 | 0.070 | 0.400 | 0.350 | – | – | – | 0/60 | \[0.000, 1.000\] | – | 0 | 0 | 60 | 0 |"
         in written["results.md"].read_text()
     )
     assert "too large" in written["index.html"].read_text()
