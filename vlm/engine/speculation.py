@@ -98,7 +98,7 @@ _TOKEN_TYPES = ("token_type_ids", "mm_token_type_ids")
 
 
 class _Pictures(threading.local):
-    """The images of the prompt that this thread generates from, which transformers (5.23) does not give to a draft."""
+    """The images of the prompt that this thread generates from, which transformers 5.23 does not give to a draft."""
 
     def __init__(self) -> None:
         self.arguments: dict[str, Any] = {}

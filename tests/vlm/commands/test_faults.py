@@ -137,9 +137,16 @@ def test_row_14_a_signal_ends_a_command_in_one_line(tmp_path, number):
         str(tmp_path),
         "--quiet",
     ]
-    root = Path(__file__).resolve().parents[2]
-    process = subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE, text=True)
-    while not list(tmp_path.glob("*/records/*.jsonl")):
+    root = Path(__file__).resolve().parents[3]
+    # Started in the background, the tests ignore SIGINT, and so would the command.
+    process = subprocess.Popen(
+        command,
+        cwd=root,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    while process.poll() is None and not list(tmp_path.glob("*/records/*.jsonl")):
         time.sleep(0.05)
     process.send_signal(number)
     _, error = process.communicate()

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from vlm import SkipPlan, probe, skipping
-from vlm.models.random_batches import batch_for, row_of, with_positions
+from vlm.models.random_batches import batch_for, single_row, with_positions
 from vlm.models.random_models import random_model
 
 RAGGED = dict(images=(2, 0, 1), after=(4, 7, 2))
@@ -36,7 +36,7 @@ def test_rows_are_as_alone_in_prefill_and_in_decoding(family, kind):
             out = model.generate(**batch, **settings)
         assert [str(plan) for plan in active.plans] == [str(SkipPlan.parse(p).resolved(5)) for p in plans]
         for row, plan in enumerate(plans):
-            one = row_of(model, batch, RAGGED["images"], row)
+            one = single_row(model, batch, RAGGED["images"], row)
             with torch.no_grad(), skipping(model, plan):
                 assert error(together[row], model(**with_positions(one)).logits[0, -1]) < 1e-4, (plans, row)
                 alone = model.generate(**one, **settings)
@@ -53,7 +53,7 @@ def test_beams_repeat_the_plan_of_their_prompt():
         out = model.generate(**batch, **settings)
     for row, plan in enumerate(plans):
         with torch.no_grad(), skipping(model, plan):
-            alone = model.generate(**row_of(model, batch, images, row), **settings)
+            alone = model.generate(**single_row(model, batch, images, row), **settings)
         assert abs(out.sequences_scores[row] - alone.sequences_scores[0]) < 1e-4
 
 

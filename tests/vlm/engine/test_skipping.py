@@ -267,8 +267,6 @@ def test_refusals():
             model(inputs_embeds=torch.zeros(1, 4, 32))
         with pytest.raises(ValueError, match="padding mask"):
             model(input_ids=batch["input_ids"], attention_mask=torch.ones(1, 1, 19, 19))
-        with pytest.raises(NotImplementedError, match="not supported; use the default dynamic cache"):
-            model.generate(**batch, max_new_tokens=3, cache_implementation="static")
     model.config.text_config._attn_implementation = "flex_attention"
     with pytest.raises(NotImplementedError, match="flex_attention"), skipping(model, "vision:0-1"):
         pass

@@ -65,7 +65,7 @@ def test_states_under_a_plan_are_those_of_the_skipped_model(family):
             record.expect(NAMES)
             model(**batch)
     agree(record, expected)
-    if family != "qwen3_vl":  # which adds features to image tokens between its first layers
+    if not family.startswith("qwen3_vl"):  # which adds features to image tokens between its first layers
         x, y, _ = record.pair(1, 3, "vision-all")
         np.testing.assert_array_equal(x, y)
     assert not np.array_equal(*record.pair(1, 3, "text-all")[:2])
