@@ -41,7 +41,7 @@ class Family(Displayed):
     Declare a family that is not among :data:`FAMILIES`; pass it as ``family=`` to `vlm.skipping`, `vlm.probe`, ...
 
     >>> Family("my_vlm", decoder="model.text_model")
-    Family(name=my_vlm, inner=model, decoder=model.text_model, projector=model.multi_modal_projector)
+    Family(name=my_vlm, inner=model, decoder=model.text_model, projector=model.multi_modal_projector, norm='')
     """
 
     name: str

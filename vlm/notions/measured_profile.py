@@ -145,7 +145,7 @@ def profile(
     >>> profile
     Profile(2 pairs of layers, views last, 40 images, 8 rows)
     >>> print(profile.shown(digits=2, method="ridge: Brier score")["value"][1])
-    -0.15 [-0.64, 0.36]
+    -0.25 [-0.70, 0.31]
     """
     chosen = choices(options)  # refuse a wrong option before the model runs
     if not items:

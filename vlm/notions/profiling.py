@@ -89,7 +89,7 @@ def profile_states(states: HiddenStates, *, target: Targets = "answer", **option
     >>> profile
     Profile(2 pairs of layers, views last, 60 images, 5 rows)
     >>> profile.rows(notion="usable information")["value"].round(1).tolist()
-    [-0.0, -0.0, 0.6]
+    [0.0, 0.5, 0.5]
     """
     chosen = choices(options)
     pairs = layer_pairs(chosen.pairs, states.layers)

@@ -328,9 +328,10 @@ def test_killed_and_continued_on_changed_data_nothing_is_mixed_or_lost(tmp_path)
     """A process killed by the system; then a corrected reference, overwritten pictures and another run's records."""
     path = write_spec(tmp_path / "sets", items=40, plans=PLANS[:1])
     spec = read_spec(path)
-    expected = tables(sweep(spec, tmp_path / "undisturbed", progress=False))
+    reference = sweep(spec, tmp_path / "undisturbed", progress=False)
+    expected = tables(reference)
     folder, source = tmp_path / "killed" / spec.digest, path.parent / "first.jsonl"
-    assert killed_at(path, tmp_path / "killed", folder, 4_000, 0.0)
+    assert killed_at(path, tmp_path / "killed", folder, 0.6 * written(reference), 0.0)
     kept, text = {p.name: p.read_bytes() for p in log_paths(folder)}, source.read_text()
     picture = path.parent / "0.png"
     shown = picture.read_bytes()
