@@ -34,7 +34,7 @@ MODELS = ("tiny", "tiny-scaled", "tiny-priced", "tiny-late")
 DEPTH = 10
 MIXED = 150
 FEW = (8, 16)
-RESAMPLES = 200
+RESAMPLES = 100
 
 
 def windows() -> list[SkipPlan]:
@@ -226,6 +226,9 @@ def joined(out: Path) -> tuple[Table, Table]:
         if not (out / f"{name}-answers.npz").exists() or not (out / f"{name}-predictors.csv").exists():
             continue
         data = np.load(out / f"{name}-answers.npz")
+        if len(data["right"]) < 1 + count + MIXED:
+            print(f"{name}: {len(data['right'])} of {1 + count + MIXED} plans so far, left out")
+            continue
         table = read_csv(out / f"{name}-predictors.csv")
         images, index = np.unique(data["groups"], return_inverse=True)
         sums = np.zeros((len(images), 2, len(data["right"])))
