@@ -77,6 +77,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
+class _Interrupted(KeyboardInterrupt):
+    """SIGINT. A plain KeyboardInterrupt inside `exec`, as in making a dataclass, ends ``python -m`` by the signal."""
+
+
 class _Terminated(KeyboardInterrupt):
     """SIGTERM, by which schedulers stop a job."""
 
@@ -89,13 +93,16 @@ def _terminable() -> Iterator[None]:
         return
 
     def stop(number: int, frame: object) -> None:
-        raise _Terminated
+        raise _Terminated if number == signal.SIGTERM else _Interrupted
 
-    before = signal.signal(signal.SIGTERM, stop)
+    before = {signal.SIGTERM: signal.signal(signal.SIGTERM, stop)}
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored, as under nohup
+        before[signal.SIGINT] = signal.signal(signal.SIGINT, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class _Version(argparse.Action):

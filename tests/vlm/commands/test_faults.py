@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -122,7 +123,8 @@ def test_a_dry_run_says_what_it_would_take_and_writes_nothing(capsys, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
-def test_row_14_a_termination_ends_a_command_in_one_line(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_row_14_a_signal_ends_a_command_in_one_line(tmp_path, number):
     command = [
         sys.executable,
         "-m",
@@ -137,10 +139,29 @@ def test_row_14_a_termination_ends_a_command_in_one_line(tmp_path):
         "--quiet",
     ]
     root = Path(__file__).resolve().parents[3]
-    process = subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE, text=True)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a child inherits signals that are ignored
+    try:
+        process = subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
     while process.poll() is None and not list(tmp_path.glob("*/records/*.jsonl")):
         time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     _, error = process.communicate()
-    assert process.returncode == 143
+    assert process.returncode == 128 + number
     assert error.strip() == "stopped; completed records are kept, and the same command continues"
+
+
+def test_an_interrupt_while_python_makes_a_class_has_the_same_status(tmp_path):
+    # Python ends `-m` by the signal itself after a plain KeyboardInterrupt inside exec, caught or not.
+    (tmp_path / "interrupted.py").write_text(
+        "import signal, sys\nfrom vlm import __main__ as command\n"
+        "def interrupt(options):\n    exec('signal.raise_signal(signal.SIGINT)', {'signal': signal})\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "command._ADD_COMMANDS = (lambda commands: commands.add_parser('interrupt').set_defaults(run=interrupt),)\n"
+        "sys.exit(command.main(['interrupt']))\n"
+    )
+    root = Path(__file__).resolve().parents[3]
+    path = os.pathsep.join([str(root), str(tmp_path)])
+    command, environment = [sys.executable, "-m", "interrupted"], {**os.environ, "PYTHONPATH": path}
+    assert subprocess.run(command, env=environment, stderr=subprocess.DEVNULL, cwd=tmp_path).returncode == 130
