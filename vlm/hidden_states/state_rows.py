@@ -121,7 +121,7 @@ class RecordedStates(ABC):
 
     @abstractmethod
     def blocks(self) -> Sequence[Block]:
-        """Everything recorded so far, in order; for :meth:`layer` and :meth:`pair`, which most readers want."""
+        """Everything recorded so far, in order; for ``layer`` and ``pair``, which most readers want."""
 
     def layer(self, layer: int, view: str | View = "last") -> States:
         """States of one layer.
