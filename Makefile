@@ -9,7 +9,7 @@ export OMP_NUM_THREADS ?= 2
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[vlm,data,judge,plot,symbolic,docs,dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[vlm,data,judge,plot,symbolic,devices,quantization,adapters,docs,dev]"
 	@touch $@
 
 demo: .venv/installed          ## measure, plan, skip and validate on the embedded model

@@ -6,7 +6,7 @@ import inspect
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, NoReturn, cast
 from weakref import WeakKeyDictionary
 
@@ -77,8 +77,7 @@ class Engine:
         self._endings: list[Callable[[Call], None]] = []
         self._observers: list[tuple[AttentionObserver, bool]] = []
         self._routes = 0
-        self._own_attention = ""
-        self._routed_name = ""
+        self._loaded_attention = self._own_attention = self._routed_name = ""
         self._handles: list[RemovableHandle] = []
         self._prompts: dict[int, Tensor | None] = {}
         self._inside: set[int] = set()
@@ -103,6 +102,7 @@ class Engine:
     def install(self) -> None:
         """Register the hooks that read each call's arguments."""
         check_implementation(self.attention_name)
+        self._loaded_attention = self.attention_name
         inner = self.parts.inner
         self._seal([self._model, inner, self.parts.decoder])
         # Continuous batching runs in a thread of its own, where an error would only give empty answers.
@@ -221,6 +221,34 @@ class Engine:
                 "tokens can be told from text"
             )
         return call
+
+    @contextmanager
+    def repeating(self, call: Call) -> Iterator[None]:
+        """Put a call in force again where backward repeats a part of it, perhaps after the contexts have closed."""
+        if not recomputing():
+            yield
+            return
+        thread = threading.get_ident()
+        before, self._calls[thread] = self._calls.get(thread), call
+        try:
+            with self._attention_again() if call.layouts and not self._routes else nullcontext():
+                yield
+        finally:
+            del self._calls[thread]
+            if before is not None:
+                self._calls[thread] = before
+
+    @contextmanager
+    def _attention_again(self) -> Iterator[None]:
+        """Route attention after the contexts have closed, whatever later contexts have made of it."""
+        config = self.parts.text_config
+        later = attention_implementation(config)
+        set_attention_implementation(config, self._loaded_attention)
+        try:
+            with self.route_attention():
+                yield
+        finally:
+            set_attention_implementation(config, later)
 
     @contextmanager
     def hold_plan(self, plan: SkipPlan | RowPlans) -> Iterator[SkipPlan | RowPlans]:

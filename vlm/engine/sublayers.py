@@ -20,12 +20,14 @@ from vlm.engine.row_plans import Steps
 from vlm.models.layer_parts import QUERY_NAMES, find_attention
 from vlm.models.transformers_internals import checkpointed
 from vlm.models.types import Arguments, Cache, Forward
+from vlm.plans.plan import LayerPlan
 
 
 def replacements(engine: Engine, steps: Steps) -> tuple[dict[nn.Module, Forward], dict[nn.Module, Forward]]:
-    """Replacement forwards of modules inside decoder layers that do less under the plan, and of layers with such."""
+    """Replacement forwards of modules inside decoder layers that do less under the plan, and of the plan's layers."""
     inside: dict[nn.Module, Forward] = {}
     layers: dict[nn.Module, Forward] = {}
+    dropped: dict[nn.Module, dict[nn.Module, Forward]] = {}
     width, dtype = engine.parts.text_config.hidden_size, engine.parts.model.dtype
     for layer, step in zip(engine.parts.layers, steps, strict=True):
         if step.vision == "frozen":
@@ -33,24 +35,25 @@ def replacements(engine: Engine, steps: Steps) -> tuple[dict[nn.Module, Forward]
             inside |= {module: _no_query_if_frozen(engine, layer, module, module is maps[-1]) for module in maps}
         if not (step.attention and step.mlp):
             parts = halves(layer, width, dtype)
-            dropped = parts.without(attention=not step.attention, feed_forward=not step.mlp)
-            inside |= dropped
-            layers[layer] = _repeated_alike(engine, layer, dropped)
+            dropped[layer] = parts.without(attention=not step.attention, feed_forward=not step.mlp)
+            inside |= dropped[layer]
+        if step != LayerPlan():
+            layers[layer] = _repeated_alike(engine, layer, dropped.get(layer, {}))
     return inside, layers
 
 
 def _repeated_alike(engine: Engine, layer: nn.Module, dropped: dict[nn.Module, Forward]) -> Forward:
-    """The layer's forward, which backward repeats without the same branches even when the plan has ended by then."""
+    """The layer's forward, which backward repeats with the same branches and tokens even when the plan has ended."""
     original = layer.forward
 
     def forward(*args: Any, **kwargs: Any) -> Any:
         if checkpointed(layer) == "no":
             return original(*args, **kwargs)
-        checkpoint = layer.__dict__["_gradient_checkpointing_func"]
+        checkpoint, call = layer.__dict__["_gradient_checkpointing_func"], engine.current()
 
         def again(run: Forward, *given: Any, **options: Any) -> Any:
             def repeated(*inputs: Any) -> Any:
-                with engine.replace_forwards(dropped):
+                with engine.repeating(call), engine.replace_forwards(dropped):
                     return run(*inputs)
 
             return checkpoint(repeated, *given, **options)

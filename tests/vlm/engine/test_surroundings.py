@@ -6,6 +6,7 @@ import copy
 import io
 import os
 import pickle
+from contextlib import nullcontext
 from functools import partial
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ import transformers as hf
 
 from vlm import attention, lens, probe, skipping
 from vlm.engine.masked_reference import planned_logits
+from vlm.models import flash_stand_in
 from vlm.models.families import Family, anatomy
 from vlm.models.random_batches import batch_for, lengthened, with_positions
 from vlm.models.random_models import IMAGE, _text, random_model
@@ -99,10 +101,18 @@ def gradients(model, logits, real):
 
 
 @pytest.mark.parametrize("reentrant", [False, True])
+@pytest.mark.parametrize("rows", [{}, RAGGED], ids=["single", "ragged"])
+@pytest.mark.parametrize("implementation", ["sdpa", flash_stand_in.NAME])
 @pytest.mark.parametrize("plan", EXACT)
-def test_row_7_gradient_checkpointing_gives_the_same_gradients_or_is_refused(plan, reentrant):
-    model = random_model()
-    batch = with_positions(batch_for(model, **RAGGED))
+def test_row_7_gradient_checkpointing_gives_the_same_gradients_or_is_refused(plan, implementation, rows, reentrant):
+    flash = flash_stand_in.installed() if implementation == flash_stand_in.NAME else nullcontext()
+    with flash:
+        check_checkpointing(plan, implementation, rows, reentrant)
+
+
+def check_checkpointing(plan, implementation, rows, reentrant):
+    model = random_model("llava", implementation)
+    batch = with_positions(batch_for(model, **rows))
     real = batch["attention_mask"].bool()
     with skipping(model, plan):
         expected = gradients(model, model(**batch).logits, real)
@@ -116,9 +126,12 @@ def test_row_7_gradient_checkpointing_gives_the_same_gradients_or_is_refused(pla
             return
         found = gradients(model, model(**batch, use_cache=False).logits, real)
         assert error(found, expected) < 1e-5
-        logits = model(**batch, use_cache=False).logits
-    # Backward may run after the context has closed.
-    assert error(gradients(model, logits, real), expected) < 1e-5
+        late, later = (model(**batch, use_cache=False).logits for _ in range(2))
+    # Backward may run after the context has closed, and in another one.
+    assert error(gradients(model, late, real), expected) < 1e-5
+    with skipping(model, "freeze:2-"), attention(model) as seen:
+        assert error(gradients(model, later, real), expected) < 1e-5
+    assert seen.samples == 0
 
 
 def test_row_7_observers_do_not_record_what_backward_recomputes():
