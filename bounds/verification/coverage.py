@@ -102,10 +102,16 @@ def cell(distribution: Distribution, method: confidence.Method, n: int, runs: in
     )
 
 
-def study(runs: int, *, sizes: tuple[int, ...] | None = None, seed: int = 0) -> Iterator[Cell]:
+def study(
+    runs: int,
+    *,
+    sizes: tuple[int, ...] | None = None,
+    methods: Sequence[confidence.Method] = confidence.METHODS,
+    seed: int = 0,
+) -> Iterator[Cell]:
     """Every distribution, method and sample size (SIZES by default) that go together."""
     for distribution in DISTRIBUTIONS:
-        for method in confidence.METHODS:
+        for method in methods:
             if method == "clopper-pearson" and not distribution.binary:
                 continue
             for n in SIZES if sizes is None else sizes:
@@ -170,13 +176,14 @@ def table(cells: list[Cell], *, value: Literal["miss", "width"]) -> str:
         row = []
         for method in methods:
             keys = [(distribution.name, method, n) for n in sizes]
-            numbers = [_number(by_key[key], value) for key in keys if key in by_key]
+            numbers = [number(by_key[key], value) for key in keys if key in by_key]
             row.append(" / ".join(numbers) or "-")
         lines.append(f"| {distribution.name} | {' | '.join(row)} |")
     return "\n".join(lines)
 
 
-def _number(c: Cell, value: str) -> str:
+def number(c: Cell, value: Literal["miss", "width"]) -> str:
+    """An entry of the tables: misses in %, or the mean width."""
     if value == "miss":
         return f"{100 * max(c.missed_above, c.missed_below) / c.runs:.1f}"
     return f"{c.width:.3f}".lstrip("0") if c.width < 1 else "1"

@@ -62,7 +62,8 @@ def test_training_and_generation(family, name):
 @pytest.mark.parametrize("attention", exactness.ATTENTION)
 @pytest.mark.parametrize("name", PROPERTIES)
 def test_the_whole_table(family, attention, name):
-    check(family, attention, name)
+    # `python -m vlm exactness` takes all plans under all three; these joint ones hold every kind.
+    check(family, attention, name, None if attention == "sdpa" else exactness_checks.JOINED)
 
 
 @pytest.mark.parametrize("family", FAMILY_NAMES)
