@@ -10,6 +10,7 @@ import textwrap
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -17,7 +18,10 @@ import transformers
 
 from vlm.engine.exactness_checks import JOINED, PLANS, PROPERTIES, NotApplicable, Property
 from vlm.models import flash_stand_in
+from vlm.models.families import anatomy
+from vlm.models.layer_parts import find_attention
 from vlm.models.random_models import FAMILY_NAMES, absent, random_model, unsuited
+from vlm.models.types import Model
 from vlm.plans.plan import SkipPlan
 
 ATTENTION = ("sdpa", "eager", flash_stand_in.NAME)
@@ -49,10 +53,25 @@ def worst_error(family: str, attention: str, item: Property, plans: Iterable[str
         raise NotApplicable(why)
     worst, model = 0.0, random_model(family, attention)
     with flash_stand_in.installed() if flash else nullcontext():
-        for text in item.plans if plans is None else plans:
-            error = item.check(model, SkipPlan.parse(text))
+        for plan in plans_for(model, item.plans if plans is None else plans):
+            error = item.check(model, plan)
             worst = max(worst, error if error == error else float("inf"))
     return worst
+
+
+def plans_for(model: Model, texts: Iterable[str]) -> list[SkipPlan]:
+    """Plans from their text forms, without what layers with a recurrent state cannot do: freezing, halves, ranking."""
+    parts = anatomy(model)
+    recurrent = {index for index, layer in enumerate(parts.layers) if find_attention(layer) is None}
+    plans = []
+    for text in texts:
+        plan = SkipPlan.parse(text)
+        if recurrent:
+            steps = plan.steps(parts.depth)
+            halves = any(not (steps[i].attention and steps[i].mlp) or steps[i].vision == "frozen" for i in recurrent)
+            plan = SkipPlan() if halves else replace(plan, pruned=())
+        plans.append(plan)
+    return list(dict.fromkeys(plans))
 
 
 def run(families: Sequence[str] = (), markdown: Path | None = None) -> int:

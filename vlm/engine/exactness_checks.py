@@ -103,6 +103,8 @@ def batch_as_singles(model: Model, plan: SkipPlan) -> float:
     with skipping(model, plan):
         together = model(**with_positions(batch)).logits[:, -1]
         for row in range(len(images)):
+            if not images[row] and needs_an_image(model):
+                continue
             alone = with_positions(single_row(model, batch, images, row))
             worst = max(worst, relative(together[row], model(**alone).logits[0, -1]))
     return worst
@@ -147,7 +149,7 @@ def beams(model: Model, plan: SkipPlan) -> float:
     try:
         with skipping(model, plan):
             out = generate(model, batch, **settings)
-    except (RuntimeError, ValueError):
+    except Exception:
         _not_offered(lambda: generate(model, batch, **settings))
         raise
     logits = teacher(model, batch, out.sequences, plan)
@@ -157,11 +159,16 @@ def beams(model: Model, plan: SkipPlan) -> float:
     return relative(out.sequences_scores, scores)
 
 
+def needs_an_image(model: Model) -> bool:
+    """Whether the model's forward takes no text without an image (BLIP-2)."""
+    return model.config.model_type in ("blip-2", "instructblip")
+
+
 def _not_offered(without_a_plan: Callable[[], object]) -> None:
     """Raise NotApplicable if the same call fails without a plan too."""
     try:
         without_a_plan()
-    except (RuntimeError, ValueError):
+    except Exception:
         raise NotApplicable(f"fails in transformers {transformers.__version__} without any plan") from None
 
 
@@ -181,9 +188,15 @@ def assisted(model: Model, plan: SkipPlan) -> float:
 def _speculative(model: Model, plan: SkipPlan, **settings: Any) -> float:
     if model.config.model_type == "paligemma":
         raise NotApplicable("transformers takes the first candidates into PaliGemma's prefix, even without a plan")
+    if needs_an_image(model):
+        raise NotApplicable("transformers' own answers with candidates are not its greedy ones, even without a plan")
     batch = batch_for(model, *SINGLE)
-    with skipping(model, plan):
-        fast = generate(model, batch, do_sample=False, **settings).sequences
+    try:
+        with skipping(model, plan):
+            fast = generate(model, batch, do_sample=False, **settings).sequences
+    except Exception:
+        _not_offered(lambda: generate(model, batch, do_sample=False, **settings))
+        raise
     slow = teacher(model, batch, fast, plan)
     chosen = allowed(model, slow).argmax(-1)
     return float((fast[:, batch["input_ids"].shape[1] :] != chosen).double().mean())
@@ -210,6 +223,10 @@ def second_image(model: Model, plan: SkipPlan) -> float:
 def _pieces(model: Model, plan: SkipPlan, batch: Batch, pieces: list[tuple[int, int, int]]) -> float:
     if model.config.model_type == "paligemma":
         raise NotApplicable("PaliGemma's prompt attends to all of itself, so it cannot come in pieces")
+    if needs_an_image(model):
+        raise NotApplicable("every call of its forward needs an image, so that a prompt cannot come in pieces")
+    if model.config.model_type == "molmo2" and pieces[1][2]:
+        raise NotApplicable("all images of a prompt form one block that sees itself both ways, also without a plan")
     positions = with_positions(batch).get("position_ids")
     if positions is None:
         names = ("input_ids", "mm_token_type_ids", "image_grid_thw", "attention_mask")
@@ -222,8 +239,9 @@ def _pieces(model: Model, plan: SkipPlan, batch: Batch, pieces: list[tuple[int, 
                 "input_ids": batch["input_ids"][:, start:stop],
                 "attention_mask": batch["attention_mask"][:, :stop],
             }
-            if "token_type_ids" in batch and count:
-                piece["token_type_ids"] = batch["token_type_ids"][:, :stop]
+            for name in ("token_type_ids", "mm_token_type_ids"):
+                if name in batch and count and "image_grid_thw" not in batch:
+                    piece[name] = batch[name][:, :stop]
             piece |= images_of(batch, (shown + count,), 0, shown, count)
             shown += count
             out = model(**piece, position_ids=positions[..., start:stop], past_key_values=cache, use_cache=True)

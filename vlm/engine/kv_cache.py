@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer, StaticLayer
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer, LinearAttentionLayer, StaticLayer
 
 from vlm.models.layer_parts import find_attention
 from vlm.models.types import Arguments, Forward
@@ -288,8 +288,11 @@ def refuse_cache(cache: Any) -> None:
         _refuse_layer(layer)
 
 
+_KNOWN = (DynamicLayer, DynamicSlidingWindowLayer, StaticLayer, LinearAttentionLayer)
+
+
 def _refuse_layer(layer: Any) -> None:
-    if type(layer) not in (PartialLayer, PartialStaticLayer, DynamicLayer, DynamicSlidingWindowLayer, StaticLayer):
+    if type(layer) not in (PartialLayer, PartialStaticLayer, *_KNOWN):
         raise NotImplementedError(
             f"skipping: the cache layer {type(layer).__name__} is not supported; use the default dynamic cache "
             "or a static one (no static sliding windows, quantised or offloaded cache)"

@@ -51,7 +51,7 @@ def shortened(engine: Engine, index: int, original: Forward, step: LayerPlan | R
         if hidden_states.device != here:
             # A model spread over devices: its hooks would move the arguments only inside `original`.
             hidden_states = hidden_states.to(here)
-        cache = _partial_cache(given, slot)
+        cache = partial_cache(given, slot)
         tokens = roles(call, step, given, here)
         running = tokens.running
         if not step.attention or tokens.seen.rows == 0:
@@ -60,9 +60,9 @@ def shortened(engine: Engine, index: int, original: Forward, step: LayerPlan | R
             if running.rows == 0:
                 return hidden_states
             # No token attends, so masks and positions are irrelevant.
-            return _on_rows(original, hidden_states, running, _unread(kwargs, cache_argument), call)
+            return on_rows(original, hidden_states, running, _unread(kwargs, cache_argument), call)
         if not (running.everything and tokens.frozen is None):
-            _refuse_unknown(kwargs, length)
+            refuse_unknown(kwargs, length)
         keys, filler = key_positions(call, tokens.seen, cache)
         if cache is not None:
             cache.expect(keys, length, filler)
@@ -85,7 +85,7 @@ def shortened(engine: Engine, index: int, original: Forward, step: LayerPlan | R
         else:
             shorter["attention_mask"] = shorter_mask(call, mask, tokens, keys, filler)
         with read_again(layer) if tokens.frozen is not None else nullcontext():
-            return _on_rows(original, hidden_states, running, shorter, call)
+            return on_rows(original, hidden_states, running, shorter, call)
 
     return forward
 
@@ -104,7 +104,7 @@ def _cut(call: Call, arguments: Arguments, active: Active) -> Arguments:
     return {**arguments, **cut}
 
 
-def _on_rows(original: Forward, states: Tensor, active: Active, kwargs: Arguments, call: Call) -> Any:
+def on_rows(original: Forward, states: Tensor, active: Active, kwargs: Arguments, call: Call) -> Any:
     """The layer on some rows of the states; the other rows are unchanged."""
     if active.everything:
         return original(states, **kwargs)
@@ -131,7 +131,7 @@ def _all_join(cache: Cache | None, slot: int, length: int) -> bool:
     return isinstance(layer, PartialLayer) and layer.expect_all(length)
 
 
-def _partial_cache(cache: Cache | None, slot: int) -> PartialLayer | None:
+def partial_cache(cache: Cache | None, slot: int) -> PartialLayer | None:
     """The layer's part of the cache, made a PartialLayer if it is not one yet."""
     if cache is None:
         return None
@@ -143,7 +143,7 @@ def _partial_cache(cache: Cache | None, slot: int) -> PartialLayer | None:
     return partial
 
 
-def _refuse_unknown(kwargs: Arguments, length: int) -> None:
+def refuse_unknown(kwargs: Arguments, length: int) -> None:
     """Refuse tensors that may have one entry per token but are not among the arguments that are shortened."""
     for name, value in kwargs.items():
         for tensor in () if name in _SEQUENCE_ARGUMENTS else _tensors(value):

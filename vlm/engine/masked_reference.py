@@ -65,11 +65,14 @@ def planned_logits(
             stack.callback(set_attention_implementation, config, attention_implementation(config))
             set_attention_implementation(config, "eager")
         for index, layer in enumerate(decoder.layers):
-            attention = layer.self_attn
+            attention = getattr(layer, "self_attn", None)
+            if attention is None:
+                stack.enter_context(patch.object(layer, "forward", run.recurrent(index, layer.forward)))
+                continue
             stack.enter_context(patch.object(layer, "forward", run.layer(index, layer.forward)))
             stack.enter_context(patch.object(attention, "forward", run.attention(index, attention.forward)))
             if index in run.layers.get("mlp", ()):
-                names = ("mlp", "feed_forward", "block_sparse_moe")
+                names = ("mlp", "feed_forward", "block_sparse_moe", "fc2")
                 branch = next(getattr(layer, n) for n in names if hasattr(layer, n))
                 stack.enter_context(patch.object(branch, "forward", _zero(branch.forward)))
         logits: torch.Tensor = model(**batch, use_cache=False).logits
@@ -133,6 +136,21 @@ class _MaskedRun:
             new = original(states, *args, **kwargs)
             back = away | (self.vision if index in self.layers.get("freeze", ()) else False)
             return torch.where(back.unsqueeze(-1), states, new[0] if isinstance(new, tuple) else new)
+
+        return forward
+
+    def recurrent(self, index: int, original: Forward) -> Forward:
+        """The forward of a layer with a recurrent state, which reads each row's tokens without the bypassing ones."""
+
+        def forward(states: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+            away, mask = self.bypassing(index), kwargs.get("attention_mask")
+            new = states.clone()
+            for row in range(len(states)):
+                stays = ~away[row]
+                if bool(stays.any()):
+                    kwargs["attention_mask"] = None if mask is None else mask[row : row + 1, stays]
+                    new[row, stays] = original(states[row : row + 1, stays], *args, **kwargs)[0]
+            return new
 
         return forward
 

@@ -12,6 +12,7 @@ from vlm.engine.flash_attention import refuse_packed
 from vlm.engine.hooks import Engine, attached
 from vlm.engine.kv_cache import PartialLayer, cache_in, refuse_cache
 from vlm.engine.layer_forward import shortened
+from vlm.engine.recurrent_layers import recurrent, refuse_recurrent
 from vlm.engine.row_plans import RowPlans, RowStep, Steps, prunings
 from vlm.engine.sublayers import replacements
 from vlm.engine.token_pruning import ranking
@@ -19,7 +20,7 @@ from vlm.models.attention_kinds import check_implementation
 from vlm.models.families import Family, exact_length
 from vlm.models.layer_parts import cache_slot, find_attention
 from vlm.models.transformers_internals import checkpointed, reentrant
-from vlm.models.types import Arguments, Model
+from vlm.models.types import Arguments, Forward, Model
 from vlm.plans.plan import LayerPlan, SkipPlan
 from vlm.plans.plan_file import Plan, plan_for
 from vlm.plans.ranges import EVERYTHING
@@ -88,12 +89,9 @@ def skipping(model: Model, plan: Plan | Sequence[Plan], *, family: Family | None
         steps = resolved.steps(engine.parts.depth)
         pruned = prunings(resolved.plans if isinstance(resolved, RowPlans) else [resolved])
         layers = engine.parts.layers
+        refuse_recurrent(layers, steps)
         inside, own = replacements(engine, steps)
-        forwards = {
-            i: shortened(engine, i, own.get(layers[i], layers[i].forward), step)
-            for i, step in enumerate(steps)
-            if _fewer_tokens(step)
-        }
+        forwards = _shorter(engine, steps, own)
         replaced = inside | own | {layers[i]: forward for i, forward in forwards.items()}
         slots = _refuse_unsupported(engine, steps, forwards)
         limit = exact_length(engine.parts.text_config, frozenset(slots))
@@ -104,6 +102,20 @@ def skipping(model: Model, plan: Plan | Sequence[Plan], *, family: Family | None
             engine.watch_attention(ranking(pruned), anywhere=True) if pruned else nullcontext(),
         ):
             yield resolved
+
+
+def _shorter(engine: Engine, steps: Steps, own: Mapping[Any, Forward]) -> dict[int, Forward]:
+    """Forwards of the layers whose sequence or cache is shorter under the plan; `own` are those without halves."""
+    layers = engine.parts.layers
+    fewer = [index for index, step in enumerate(steps) if _fewer_tokens(step)]
+    attends = [index for index in fewer if find_attention(layers[index]) is not None]
+    keeper = cache_slot(layers[attends[0]], attends[0]) if attends else None
+    return {
+        index: shortened(engine, index, own.get(layers[index], layers[index].forward), steps[index])
+        if index in attends
+        else recurrent(engine, index, layers[index].forward, steps[index], keeper)
+        for index in fewer
+    }
 
 
 def _given(model: Model, plan: Plan | Sequence[Plan]) -> SkipPlan | RowPlans:
@@ -136,11 +148,8 @@ def _refuse_unsupported(engine: Engine, steps: Steps, forwards: Mapping[int, Any
     layers = engine.parts.layers
     slots: dict[int, int] = {}
     for index, layer in enumerate(layers):
-        if index in forwards and find_attention(layer) is None:
-            raise NotImplementedError(
-                f"skipping: layer {index}, a {type(layer).__name__}, has no attention but a recurrent state, which "
-                "holds all tokens before; take it out of the plan"
-            )
+        if find_attention(layer) is None:
+            continue
         if forwards and getattr(find_attention(layer), "is_kv_shared_layer", False):
             raise NotImplementedError(
                 f"skipping: layer {index} attends to the keys of an earlier layer, which under this plan may be those "

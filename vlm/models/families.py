@@ -78,6 +78,18 @@ FAMILIES = (
     Family("glm4v_moe", projector="model.visual.merger"),
     Family("cohere2_vision"),
     Family("aya_vision"),
+    Family("qwen3_5", projector="model.visual.merger"),
+    Family("qwen3_5_moe", projector="model.visual.merger"),
+    Family("gemma4", projector="model.embed_vision"),
+    Family("molmo2"),
+    Family(
+        "blip-2",
+        inner="",
+        decoder="language_model.model.decoder",
+        projector="language_projection",
+        norm="language_model.model.decoder.final_layer_norm",
+    ),
+    Family("instructblip", inner="", decoder="language_model.model", projector="language_projection"),
     Family("llama4", inner="", decoder="language_model.model", projector="multi_modal_projector"),
 )
 """Families whose exactness is tested.
@@ -314,10 +326,10 @@ def _some(numbers: list[int]) -> str:
 
 def generates_inside(parts: Anatomy) -> bool:
     """Whether generation runs in a module between the one that takes images and the decoder (BLIP-2)."""
-    around = parts.family.decoder.rpartition(".")[0]
-    between = part(parts.model, around)
+    names = parts.family.decoder.split(".")[:-1]
+    between = [part(parts.model, ".".join(names[: end + 1])) for end in range(len(names))]
     own = type(parts.model).__dict__.get("generate")
-    return bool(around) and hasattr(between, "generate") and between is not parts.model and own is not None
+    return own is not None and any(hasattr(module, "generate") for module in between if module is not parts.inner)
 
 
 def exact_length(config: Any, layers: frozenset[int]) -> int | None:

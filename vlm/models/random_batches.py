@@ -13,6 +13,8 @@ Batch = dict[str, Tensor]
 PATCHES = 9
 # Families whose images are grids of patches.
 _ON_A_GRID = ("qwen", "glm4v")
+# Families whose token types say which tokens see each other both ways.
+_BLOCKS = ("gemma4", "molmo2")
 _ALONG_THE_SEQUENCE = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids")
 
 
@@ -21,7 +23,8 @@ def image_tokens(model: Model) -> int:
     if model.config.model_type == "llama4":
         return 4
     with torch.no_grad():
-        out = model.model.get_image_features(**_image_arguments(model, [1], torch.Generator()))
+        inner = getattr(model, "model", model)
+        out = inner.get_image_features(**_image_arguments(model, [1], torch.Generator()))
     features = out.pooler_output
     features = torch.cat(list(features), dim=0) if isinstance(features, list | tuple) else features
     return features.numel() // features.shape[-1]
@@ -51,8 +54,23 @@ def _image_arguments(model: Model, images: list[int], generator: torch.Generator
         return {"pixel_values": noise(total, 3, 16, 16), "image_sizes": torch.tensor([[16, 16]] * total)}
     if kind == "deepseek_vl_hybrid":
         return {"pixel_values": noise(total, 3, 12, 12), "high_res_pixel_values": noise(total, 3, 16, 16)}
+    if kind == "gemma4":
+        places = torch.stack(torch.meshgrid(torch.arange(4), torch.arange(4), indexing="xy"), dim=-1).reshape(1, 16, 2)
+        pixels = torch.rand(total, 16, 48, generator=generator)
+        return {"pixel_values": pixels, "image_position_ids": places.repeat(total, 1, 1)}
+    if kind == "molmo2":
+        return {"pixel_values": noise(total, 16, 48), **_pooling(total)}
+    if kind == "instructblip":
+        questions = torch.randint(FIRST_WORD, VOCABULARY, (total, 3), generator=generator)
+        return {"pixel_values": noise(total, 3, 12, 12), "qformer_input_ids": questions}
     side = 16 if kind in ("internvl", "gemma3", "llama4", "ovis2", "cohere2_vision", "aya_vision") else 12
     return {"pixel_values": noise(total, 3, side, side)}
+
+
+def _pooling(images: int) -> Batch:
+    """Molmo 2's pooling of 4 x 4 patches of each image to 2 x 2 tokens."""
+    patches = torch.arange(16 * images).view(images, 2, 2, 2, 2).transpose(2, 3).reshape(4 * images, 4)
+    return {"image_token_pooling": patches, "image_grids": torch.tensor([[2, 2, 0, 0]] * images)}
 
 
 def batch_for(
@@ -89,7 +107,7 @@ def batch_for(
 
 def _token_types(model: Model, ids: Tensor) -> Batch:
     kind = model.config.model_type
-    if kind.startswith(_ON_A_GRID):
+    if kind.startswith(_ON_A_GRID) or kind in _BLOCKS:
         return {"mm_token_type_ids": (ids == IMAGE).to(torch.int32)}
     if kind == "gemma3":
         return {"token_type_ids": (ids == IMAGE).to(torch.int64)}
@@ -125,7 +143,9 @@ def images_of(batch: Batch, images: tuple[int, ...], row: int, start: int, count
     if not count or "pixel_values" not in batch:
         return {}
     pixels, first = batch["pixel_values"], sum(images[:row]) + start
-    names = ("image_sizes", "image_grid_thw", "high_res_pixel_values")
+    if "image_token_pooling" in batch:
+        return {"pixel_values": pixels[first : first + count], **_pooling(count)}
+    names = ("image_sizes", "image_grid_thw", "high_res_pixel_values", "image_position_ids", "qformer_input_ids")
     others = {n: batch[n][first : first + count] for n in names if n in batch}
     if "image_grid_thw" in batch:
         return {"pixel_values": pixels[16 * first : 16 * (first + count)], **others}
@@ -139,7 +159,7 @@ def with_positions(batch: Batch) -> Batch:
 
     Models with three-dimensional positions derive them from the token types themselves.
     """
-    if "mm_token_type_ids" in batch:
+    if "mm_token_type_ids" in batch and not {"image_position_ids", "image_token_pooling"} & set(batch):
         return batch
     positions = (batch["attention_mask"].cumsum(1) - 1).clamp(min=0)
     return {**batch, "position_ids": positions}

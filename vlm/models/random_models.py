@@ -355,6 +355,67 @@ def _aya_vision(layers: int, width: int) -> hf.PreTrainedConfig:
     )
 
 
+def _qwen3_5(layers: int, width: int, name: str = "Qwen3_5", **more: object) -> hf.PreTrainedConfig:
+    kinds = [*["linear_attention", "full_attention"] * layers][:layers]
+    recurrence = dict(linear_num_key_heads=2, linear_num_value_heads=4, linear_key_head_dim=8, linear_value_head_dim=8)
+    turned = _rotary(width) | {"mrope_interleaved": True, "partial_rotary_factor": 1.0}
+    text = _text(
+        f"{name}TextConfig", layers, width, head_dim=width // 4, layer_types=kinds, rope_parameters=turned,
+        **recurrence, **more,
+    )  # fmt: skip
+    config = getattr(hf, f"{name}Config")
+    tower = config.sub_configs["vision_config"](**_GRID, out_hidden_size=width, num_position_embeddings=16)
+    ids = dict(vision_start_token_id=8, vision_end_token_id=9)
+    return config(text_config=text, vision_config=tower, **_GRID_IDS, **ids)
+
+
+def _qwen3_5_moe(layers: int, width: int) -> hf.PreTrainedConfig:
+    experts = dict(num_experts=4, num_experts_per_tok=2, moe_intermediate_size=16, shared_expert_intermediate_size=32)
+    return _qwen3_5(layers, width, "Qwen3_5Moe", **experts)
+
+
+def _gemma4(layers: int, width: int) -> hf.PreTrainedConfig:
+    text = _text(
+        "Gemma4TextConfig", layers, width, head_dim=8, global_head_dim=8, num_kv_shared_layers=0, sliding_window=9,
+        hidden_size_per_layer_input=0, use_bidirectional_attention="vision",
+        layer_types=["sliding_attention", "full_attention"] * (layers // 2) + ["full_attention"] * (layers % 2),
+    )  # fmt: skip
+    tower = hf.Gemma4Config.sub_configs["vision_config"](
+        **_TOWER, num_key_value_heads=2, head_dim=8, patch_size=4, position_embedding_size=64, pooling_kernel_size=2
+    )
+    return hf.Gemma4Config(text_config=text, vision_config=tower, audio_config=None, image_token_id=IMAGE)
+
+
+def _molmo2(layers: int, width: int) -> hf.PreTrainedConfig:
+    parts = hf.Molmo2Config.sub_configs
+    tower = parts["vision_config"](**_TOWER, num_key_value_heads=2, head_dim=8, image_size=[16, 16], patch_size=4)
+    heads = dict(hidden_size=16, num_attention_heads=2, num_key_value_heads=2, head_dim=8, intermediate_size=32)
+    adapter = parts["adapter_config"](**heads, text_hidden_size=width, vision_feature_layer=[-1, -2])
+    text = _text("Molmo2TextConfig", layers, width, head_dim=width // 4, additional_vocab_size=0)
+    return hf.Molmo2Config(text_config=text, vision_config=tower, adapter_config=adapter, image_patch_id=IMAGE)
+
+
+def _blip(layers: int, width: int, name: str, text: hf.PreTrainedConfig) -> hf.PreTrainedConfig:
+    config = getattr(hf, f"{name}Config")
+    former = dict(_TOWER, num_hidden_layers=1, encoder_hidden_size=16, vocab_size=VOCABULARY, hidden_dropout_prob=0.0)
+    return config(
+        text_config=text,
+        vision_config=config.sub_configs["vision_config"](**_TOWER, image_size=12, patch_size=4, initializer_range=0.1),
+        qformer_config=config.sub_configs["qformer_config"](**former, initializer_range=0.1),
+        num_query_tokens=4,
+        image_token_index=IMAGE,
+    )
+
+
+def _blip_2(layers: int, width: int) -> hf.PreTrainedConfig:
+    text = _text("OPTConfig", layers, width, ffn_dim=2 * width, word_embed_proj_dim=width, dropout=0.0)
+    return _blip(layers, width, "Blip2", text)
+
+
+def _instructblip(layers: int, width: int) -> hf.PreTrainedConfig:
+    return _blip(layers, width, "InstructBlip", _text("LlamaConfig", layers, width))
+
+
 _BUILDERS: dict[str, tuple[str, Callable[[int, int], hf.PreTrainedConfig]]] = {
     "llava": ("Llava", _llava),
     "llava-mistral": ("Llava", lambda layers, width: _llava(layers, width, "MistralConfig")),
@@ -385,6 +446,12 @@ _BUILDERS: dict[str, tuple[str, Callable[[int, int], hf.PreTrainedConfig]]] = {
     "glm4v_moe": ("Glm4vMoe", _glm4v_moe),
     "cohere2_vision": ("Cohere2Vision", _cohere2_vision),
     "aya_vision": ("AyaVision", _aya_vision),
+    "qwen3_5": ("Qwen3_5", _qwen3_5),
+    "qwen3_5_moe": ("Qwen3_5Moe", _qwen3_5_moe),
+    "gemma4": ("Gemma4", _gemma4),
+    "molmo2": ("Molmo2", _molmo2),
+    "blip-2": ("Blip2", _blip_2),
+    "instructblip": ("InstructBlip", _instructblip),
 }
 FAMILY_NAMES = tuple(name for name in _BUILDERS if name != "llava-minimax")
 _BUILDERS |= {f"llava-{text}": ("Llava", partial(_llava, text=text)) for text in TEXT_MODELS}
@@ -407,6 +474,10 @@ def unsuited(family: str) -> str | None:
         "aya_vision": "aya_vision: windows slide, which flash attention cannot follow beyond their size",
         "glm4v_moe": "glm4v_moe: transformers takes its positions of several axes for several prompts in one row",
         "llama4": "llama4: transformers offers no flash attention for it",
+        "gemma4": "gemma4: image tokens see each other both ways and windows slide, which flash attention does not do",
+        "molmo2": "molmo2: image tokens see each other both ways, which flash attention does not do",
+        "blip-2": "blip-2: transformers offers no flash attention for its Q-Former",
+        "instructblip": "instructblip: transformers offers no flash attention for its Q-Former",
     }.get(family)
 
 
@@ -443,7 +514,15 @@ def random_model(
                 weight.normal_(0.0, 0.5)
             elif "deepstack" in path and weight.ndim == 2:
                 weight.mul_(20.0)
+            elif (
+                (name == "Molmo2" and "multi_modal_projector" in path and weight.ndim == 2)
+                or "query_tokens" in path
+                or "language_projection.weight" in path
+            ):
+                weight.normal_(0.0, 0.5)
     # A generated padding, end or image token would end a generation early or change what is compared.
-    model.generation_config.suppress_tokens = list(range(FIRST_WORD))
+    for part in {model, getattr(model, "language_model", model)}:  # BLIP-2's language model generates by itself
+        if part.generation_config is not None:
+            part.generation_config.suppress_tokens = list(range(FIRST_WORD))
     model.eval()
     return model

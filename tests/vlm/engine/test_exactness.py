@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -17,6 +18,9 @@ from vlm.models.random_models import FAMILY_NAMES, absent, random_model, unsuite
 PROPERTIES = {item.name: item for item in exactness_checks.PROPERTIES}
 # Late entry, a layer without text, and early exit together.
 EVERYTHING = exactness_checks.JOINED[0]
+# Only in the slow tests: their classes differ from another family's in what the engine does not see.
+TWINS = ("smolvlm", "aya_vision", "llava_next_video", "qwen3_5_moe", "instructblip")
+FAMILIES = tuple(name for name in FAMILY_NAMES if name not in TWINS)
 UNLIKE = ("llava", "qwen3_vl", "gemma3", "idefics3", "llama4")
 
 
@@ -29,7 +33,7 @@ def check(family, attention, name, plans=None):
         pytest.skip(f"{family}, {name}: {reason}")
 
 
-@pytest.mark.parametrize("family", FAMILY_NAMES)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_prefill_and_cached_decoding(family):
     check(family, "sdpa", "empty plan, after leaving", [EVERYTHING])
     check(family, "sdpa", "prefill", exactness_checks.JOINED)
@@ -37,7 +41,7 @@ def test_prefill_and_cached_decoding(family):
     check(family, "eager", "greedy, cached", [EVERYTHING])
 
 
-@pytest.mark.parametrize("family", FAMILY_NAMES)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_flash_attention(family):
     flash = exactness.ATTENTION[2]
     for name in ("empty plan, after leaving", "prefill", "greedy, cached", "chunked prefill", "second image"):
@@ -45,7 +49,7 @@ def test_flash_attention(family):
     check(family, flash, "gradients", exactness_checks.JOINED[1:2])
 
 
-@pytest.mark.parametrize("family", FAMILY_NAMES)
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("name", ["batch = singles", "chunked prefill", "second image"])
 def test_forward_calls(family, name):
     check(family, "sdpa", name, [EVERYTHING])
@@ -66,7 +70,7 @@ def test_the_whole_table(family, attention, name):
     check(family, attention, name, None if attention == "sdpa" else exactness_checks.JOINED)
 
 
-@pytest.mark.parametrize("family", FAMILY_NAMES)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_plans_change_the_logits_so_small_errors_are_not_vacuous(family):
     if (why := absent(family)) is not None:
         pytest.skip(why)
@@ -82,7 +86,7 @@ def test_plans_change_the_logits_so_small_errors_are_not_vacuous(family):
     assert exactness_checks.relative(masked_logits(model, other, SkipPlan())[:, -1], plain[:, -1]) > 0.01
 
 
-@pytest.mark.parametrize("family", FAMILY_NAMES)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_measuring_changes_no_output_and_is_the_same_under_every_attention(family):
     if (why := absent(family)) is not None:
         pytest.skip(why)
@@ -102,8 +106,10 @@ def test_measuring_changes_no_output_and_is_the_same_under_every_attention(famil
         ]
         assert (table.where(modality="text")["distance"] > 0).all()
         ratios.append(seen.ratios())
-    assert max(abs(ratios[0] - other).max() for other in ratios[1:]) < 1e-5
-    assert 0 < ratios[0].max() <= 1
+    # Not a number in rows without an image and in layers without attention.
+    for other in ratios[1:]:
+        assert np.allclose(ratios[0], other, rtol=0, atol=1e-5, equal_nan=True)
+    assert 0 < np.nanmax(ratios[0]) <= 1
 
 
 def test_the_command_prints_and_writes_the_table(tmp_path, capsys, monkeypatch):

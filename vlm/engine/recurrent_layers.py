@@ -1,0 +1,73 @@
+"""Decoder layers without attention under a plan: their state reads the tokens that remain, one after the other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from vlm.engine.hooks import Engine
+from vlm.engine.kv_cache import cache_in
+from vlm.engine.layer_forward import on_rows, partial_cache, refuse_unknown
+from vlm.engine.row_plans import RowStep, Steps
+from vlm.engine.token_roles import roles
+from vlm.models.layer_parts import device_of, find_attention
+from vlm.models.types import Forward
+from vlm.plans.plan import LayerPlan
+
+
+def recurrent(engine: Engine, index: int, original: Forward, step: LayerPlan | RowStep, keeper: int | None) -> Forward:
+    """The forward of a layer with a recurrent state (Qwen 3.5's linear attention) on the tokens that run.
+
+    The tokens that remain follow one another: the layer's convolution and decay count them alone. `keeper` is the
+    cache slot of the first layer of the plan that attends, where numbers of image tokens are kept.
+    """
+    layer = engine.parts.layers[index]
+
+    def forward(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
+        if args:
+            raise NotImplementedError(f"skipping: {type(layer).__name__} is called with arguments by position")
+        call, cache = engine.current(), cache_in(kwargs)
+        call.planned.add(index)
+        here = device_of(layer) or hidden_states.device
+        hidden_states = hidden_states.to(here)
+        if keeper is not None:
+            partial_cache(cache, keeper)
+        running = roles(call, step, cache, here).running
+        if running.rows == 0:
+            return hidden_states
+        if not running.everything:
+            refuse_unknown(kwargs, hidden_states.shape[1])
+            if running.valid is not None and call.past:
+                raise NotImplementedError(
+                    f"skipping: layer {index}, a {type(layer).__name__}, has a recurrent state, and the rows of this "
+                    "call, which continues a cache, keep different numbers of tokens; run them one at a time"
+                )
+            mask = kwargs.get("attention_mask")
+            if mask is not None:
+                mask = mask.gather(1, running.index)
+            if running.valid is not None:
+                # Filler, on the left, reads as padding.
+                mask = running.valid if mask is None else mask.to(running.valid.dtype) & running.valid
+            kwargs["attention_mask"] = mask
+        return on_rows(original, hidden_states, running, kwargs, call)
+
+    return forward
+
+
+def refuse_recurrent(layers: tuple[nn.Module, ...], steps: Steps) -> None:
+    """Refuse what a layer without attention cannot do: freeze tokens, drop half of itself, rank tokens."""
+    for index, (layer, step) in enumerate(zip(layers, steps, strict=True)):
+        if find_attention(layer) is not None:
+            continue
+        name = f"skipping: layer {index}, a {type(layer).__name__}, has no attention but a recurrent state"
+        if step.vision == "frozen":
+            raise NotImplementedError(
+                f"{name}, so that no token can be read there without running; leave it out of freeze:"
+            )
+        if not (step.attention and step.mlp):
+            raise NotImplementedError(f"{name}; drop the whole layer (vision:A-B/text:A-B) instead of half of it")
+        if index + 1 < len(steps) and any(first == index + 1 for first, _ in steps[index + 1].pruned):
+            raise NotImplementedError(
+                f"{name}, which ranks no tokens for prune:{index + 1}; prune after a layer that attends"
+            )
