@@ -160,8 +160,11 @@ def outlier_count(scores: ArrayLike) -> int:
 def prumerge_plan(scores: ArrayLike, keep: int | None = None) -> SkipPlan:
     r"""PruMerge on one image: only the patches to which the class token attends most enter the decoder.
 
-    The authors keep the outliers of each image (:func:`outlier_count`) and merge the others into their nearest kept
-    token by a weighted mean; merging is not done here.
+    The authors keep the outliers of each image (:func:`outlier_count`) in the order of their scores, add to each the
+    attention-weighted **sum** of the 32 tokens with the nearest keys among all others, kept or not, append one token
+    that is the attention-weighted sum of all dropped ones, and give the result consecutive positions. Here the choice
+    of tokens alone is theirs: nothing is merged, and the tokens stay in their places. The released default is not this
+    rule but PruMerge+ (:func:`prumerge_plus_plan`).
 
     Parameters
     ----------
@@ -182,6 +185,7 @@ def prumerge_plan(scores: ArrayLike, keep: int | None = None) -> SkipPlan:
     See Also
     --------
     vlm.selectors.encoder_attention : Makes the record of the scores.
+    vlm.selectors.prumerge_plus_plan : Their later rule.
 
     Notes
     -----
@@ -206,6 +210,62 @@ def prumerge_plan(scores: ArrayLike, keep: int | None = None) -> SkipPlan:
     if count == values.size:
         return SkipPlan()
     return SkipPlan.keep(0, None, np.sort(np.argsort(-values, kind="stable")[:count]).tolist())
+
+
+def prumerge_plus_plan(scores: ArrayLike, keep: int | None = None) -> SkipPlan:
+    r"""PruMerge+ on one image: the outliers of the class token's attention, united with a regular grid.
+
+    The authors' released default. As in :func:`prumerge_plan`, they merge the others into the kept tokens, and here
+    nothing is merged.
+
+    Parameters
+    ----------
+    scores : (patches,)
+        A row of `EncoderRecord.scores`.
+    keep : int, optional
+        Number of patches kept by attention, in 1..patches/3; by default the number of outliers. The grid comes on top:
+        about three times as many, so that the plan keeps about four times this number.
+
+    Returns
+    -------
+    SkipPlan
+
+    Raises
+    ------
+    ValueError
+        `keep` outside 1..patches/3: the grid's step would be zero.
+
+    See Also
+    --------
+    vlm.selectors.prumerge_plan : Without the grid.
+
+    Notes
+    -----
+    With N patches of which k are kept by attention, the grid is 0, s, 2s, ... below N - 1 with
+    :math:`s = \lfloor \lfloor N / k \rfloor / 3 \rfloor`. O(N log N) for each image.
+
+    References
+    ----------
+    Shang et al. (2024), *LLaVA-PruMerge: Adaptive Token Reduction for Efficient Large Multimodal Models*,
+    arXiv:2403.15388; rule as in github.com/42Shawn/LLaVA-PruMerge, llava/model/multimodal_encoder/clip_encoder.py.
+
+    Examples
+    --------
+    >>> from vlm import selectors
+    >>> str(selectors.prumerge_plus_plan([0.1] * 20 + [5.0, 6.0]))  # 11 patches for each outlier: every third one
+    'keep:0-=0+3+6+9+12+15+18+20-22'
+    """
+    values = np.asarray(scores, dtype=np.float64)
+    count = outlier_count(values) if keep is None else keep
+    step = int(int(1 / (count / values.size)) / 3) if count > 0 else 0
+    if step < 1:
+        raise ValueError(
+            f"keep: expected 1 to {values.size // 3} of {values.size} patches, a third at most, got {count}; the "
+            "grid's step would be zero"
+        )
+    grid = range(0, values.size - 1, step)
+    kept = {*np.argsort(-values, kind="stable")[:count].tolist(), *grid}
+    return SkipPlan() if len(kept) == values.size else SkipPlan.keep(0, None, sorted(kept))
 
 
 def _selected_attention(parts: Anatomy) -> Any:
