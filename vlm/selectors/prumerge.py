@@ -270,6 +270,18 @@ def prumerge_plus_plan(scores: ArrayLike, keep: int | None = None) -> SkipPlan:
 
 def _selected_attention(parts: Anatomy) -> Any:
     """The attention module of the vision encoder's layer that reads the selected features."""
+    layers = class_token_layers(parts)
+    return layers[min(selected_features(parts), len(layers) - 1)]
+
+
+def selected_features(parts: Anatomy) -> int:
+    """Number f of the encoder's hidden state that the model selects: the output of layer f - 1, the input of f."""
+    layers, select = class_token_layers(parts), parts.model.config.vision_feature_layer
+    return int(select) if select >= 0 else len(layers) + 1 + int(select)
+
+
+def class_token_layers(parts: Anatomy) -> list[Any]:
+    """The attention modules of a vision encoder whose patches are the image tokens, one for one."""
     tower = getattr(parts.inner, "vision_tower", None)
     select = getattr(parts.model.config, "vision_feature_layer", None)
     if not isinstance(tower, nn.Module) or not isinstance(select, int):
@@ -285,6 +297,4 @@ def _selected_attention(parts: Anatomy) -> Any:
     layers = [m for m in tower.modules() if isinstance(getattr(m, "q_proj", None), nn.Module) and hasattr(m, "k_proj")]
     if not layers:
         raise TypeError(f"{type(tower).__name__}: expected attention layers with q_proj and k_proj, found none")
-    # Features f are the input of layer f; hidden state len(layers) is read by no layer.
-    feature = select if select >= 0 else len(layers) + 1 + select
-    return layers[min(feature, len(layers) - 1)]
+    return layers
