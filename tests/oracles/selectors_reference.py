@@ -57,12 +57,34 @@ def angle(prompt, start, stop):
 
 
 def map_rank(prompt, layer):
-    """Singular values above the float32 tolerance, head by head."""
+    """gamma-MoD's ARank (github.com/Yaxin9Luo/Gamma-MOD): rank of what each token reads from others, mean over heads.
+
+    The authors set the diagonal of each head's causal map to zero and count with `torch.linalg.matrix_rank` in
+    float32: singular values above the largest one x the number of tokens x the rounding unit. The map that is left has
+    an empty first row and an empty last column; without them the same values remain, but for one zero.
+    """
     ranks = []
     for head in prompt.maps[layer].astype(np.float32):
-        values = np.linalg.svd(head, compute_uv=False)
-        ranks.append(sum(v > values.max() * len(head) * np.finfo(np.float32).eps for v in values))
+        n = len(head)
+        read = [[head[i + 1][j] if j <= i else 0.0 for j in range(n - 1)] for i in range(n - 1)]
+        values = np.linalg.svd(np.array(read, dtype=np.float32), compute_uv=False)
+        ranks.append(sum(v > values.max() * n * np.finfo(np.float32).eps for v in values))
     return sum(ranks) / len(ranks)
+
+
+def prumerge_plus(scores, outliers):
+    """PruMerge+ (github.com/42Shawn/LLaVA-PruMerge, clip_encoder.py, token_prune_merge_advanced_plus, adaptive).
+
+    The share of outliers r decides both parts: the int(N r) highest scores, and every int(int(1 / r) / 3)-th patch from
+    the first on, the last patch excluded. A set: patches in both count once.
+    """
+    n = len(scores)
+    ratio = outliers / n
+    ranked = sorted(range(n), key=lambda j: (-scores[j], j))
+    spaced, step = [], int(int(1 / ratio) / 3)
+    while len(spaced) * step < n - 1:
+        spaced.append(len(spaced) * step)
+    return set(ranked[: int(n * ratio)]) | set(spaced)
 
 
 def last_token_attention(prompt, layer):

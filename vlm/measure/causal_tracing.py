@@ -30,12 +30,19 @@ TARGETS: tuple[Target, ...] = get_args(Target)
 class Noise(Displayed):
     """Corruption of the image by Gaussian noise on the projected image tokens (state 0).
 
+    A sample's noise depends on its own image tokens, the seed and the draw, never on the batch around it: the same
+    prompt is corrupted alike alone and beside others.
+
     Attributes
     ----------
     scale : float
         Standard deviation of the noise, in standard deviations of the image tokens' entries.
     seed : int
-        Seed of the noise; equal seeds give equal noise for equal shapes.
+        Seed of the noise. Samples share the noise of their image tokens, in order.
+    draws : int
+        Noises whose runs are averaged; one draw alone can leave an answer or take it away.
+    deviation : float, optional
+        Standard deviation of image tokens' entries, the unit of `scale`; by default that of each sample's own.
 
     See Also
     --------
@@ -50,18 +57,24 @@ class Noise(Displayed):
     --------
     >>> import vlm
     >>> vlm.Noise()
-    Noise(scale=3, seed=0)
-    >>> vlm.Noise(scale=1.0, seed=7)
-    Noise(scale=1, seed=7)
+    Noise(scale=3, seed=0, draws=4, deviation=None)
+    >>> vlm.Noise(scale=1.0, seed=7, deviation=0.02)
+    Noise(scale=1, seed=7, draws=4, deviation=0.02)
     """
 
     scale: float = 3.0
     seed: int = 0
+    draws: int = 4
+    deviation: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.draws < 1:
+            raise ValueError(f"draws: expected at least 1 draw of the noise, got {self.draws}")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Trace(Displayed):
-    """How much of the answer each restored state brings back; the result of :func:`vlm.trace`.
+    """How much of the answer each restored state brings back, mean over draws; the result of :func:`vlm.trace`.
 
     Attributes
     ----------
@@ -76,6 +89,8 @@ class Trace(Displayed):
         Probability of the answer and its logit minus the foil's, in the two reference runs.
     restored : float (samples, targets, L + 1, 2)
         The same with states l, l+1, .. of a target restored; l = 0..L.
+    draws : float (samples, draws, 2)
+        The corrupted run of each draw of the noise; one draw for a corrupted image.
 
     See Also
     --------
@@ -106,6 +121,7 @@ class Trace(Displayed):
     clean: FloatArray
     corrupted: FloatArray
     restored: FloatArray
+    draws: FloatArray
 
     def __repr__(self) -> str:
         fall = self.corrupted[:, 0].mean() - self.clean[:, 0].mean()
@@ -118,6 +134,13 @@ class Trace(Displayed):
     def depth(self) -> int:
         """Number of decoder layers L."""
         return int(self.restored.shape[2]) - 1
+
+    @property
+    def spread(self) -> FloatArray:
+        """(samples,): standard deviation over draws of the answer's probability under corruption, 0 for one draw."""
+        if self.draws.shape[1] == 1:
+            return np.zeros(len(self.draws))
+        return np.asarray(self.draws[..., 0].std(axis=1, ddof=1))
 
     @classmethod
     def joined(cls, parts: Sequence[Trace]) -> Trace:
@@ -135,11 +158,11 @@ class Trace(Displayed):
         Raises
         ------
         ValueError
-            No trace, or traces with different targets, windows or depths.
+            No trace, or traces with different targets, windows, depths or draws.
         """
-        if not parts or len({(p.targets, p.window, p.depth) for p in parts}) > 1:
-            raise ValueError("traces: expected at least one, all with the same targets, window and model")
-        arrays = ("answers", "foils", "clean", "corrupted", "restored")
+        if not parts or len({(p.targets, p.window, p.depth, p.draws.shape[1]) for p in parts}) > 1:
+            raise ValueError("traces: expected at least one, all with the same targets, window, model and draws")
+        arrays = ("answers", "foils", "clean", "corrupted", "restored", "draws")
         return cls(
             parts[0].targets, parts[0].window, *(np.concatenate([getattr(p, name) for p in parts]) for name in arrays)
         )
@@ -212,7 +235,8 @@ def trace(
     """Causal tracing: restore clean states, one (target, state) at a time, in a run whose image is corrupted.
 
     Where the restored state brings the answer back, the image's information passes through it. Needs
-    2 + targets x (L + 1) forward calls; the L + 1 clean states of the batch are kept in memory during the call.
+    1 + draws x (1 + targets x (L + 1)) forward calls, where draws is 1 but for `Noise`; the L + 1 clean states of the
+    batch are kept in memory during the call.
 
     Parameters
     ----------
@@ -280,26 +304,33 @@ def trace(
         depth = engine.parts.depth
         if not 1 <= window <= depth + 1:
             raise ValueError(f"window: expected a number of states in 1..{depth + 1}, got {window}")
-        corrupt, other = _corruption(batch, corruption)
+        corruptions, other = _corruptions(batch, corruption)
         clean = _clean_run(engine, batch)
-        corrupted = _logits(engine, other, corrupt)
+        each = [_logits(engine, other, corrupt) for corrupt in corruptions]
         answer = _ids(answers, clean.logits.argmax(dim=-1), "answers", clean.logits)
-        best_other = corrupted.scatter(1, answer[:, None], -torch.inf).argmax(dim=-1)
+        likely = torch.stack([logits.softmax(dim=-1) for logits in each]).mean(dim=0)
+        best_other = likely.scatter(1, answer[:, None], -torch.inf).argmax(dim=-1)
         foil = _ids(foils, best_other, "foils", clean.logits)
 
         def restored(target: Target, first: int) -> FloatArray:
-            restore = _restoring(clean, corrupt, target, range(first, first + window))
-            return _followed(_logits(engine, other, restore), answer, foil)
+            states = range(first, first + window)
+            runs = [
+                _followed(_logits(engine, other, _restoring(clean, corrupt, target, states)), answer, foil)
+                for corrupt in corruptions
+            ]
+            return np.asarray(np.mean(runs, axis=0))
 
         runs = [np.stack([restored(target, first) for first in range(depth + 1)], axis=1) for target in targets]
+        draws = np.stack([_followed(logits, answer, foil) for logits in each], axis=1)
     return Trace(
         targets=targets,
         window=window,
         answers=answer.cpu().numpy(),
         foils=foil.cpu().numpy(),
         clean=_followed(clean.logits, answer, foil),
-        corrupted=_followed(corrupted, answer, foil),
+        corrupted=draws.mean(axis=1),
         restored=np.stack(runs, axis=1),
+        draws=draws,
     )
 
 
@@ -346,22 +377,13 @@ def _logits(engine: Engine, batch: Mapping[str, Tensor], rewrite: StateRewriter)
         return last_logits(engine.parts.model, batch)
 
 
-def _corruption(
+def _corruptions(
     batch: Mapping[str, Tensor], corruption: Mapping[str, Tensor] | Noise
-) -> tuple[StateRewriter, Mapping[str, Tensor]]:
-    """How a corrupted run rewrites its states, and which batch it runs on."""
+) -> tuple[list[StateRewriter], Mapping[str, Tensor]]:
+    """How each corrupted run rewrites its states, and which batch they run on."""
     if isinstance(corruption, Noise):
-
-        def add_noise(call: Call, state: int, value: Tensor) -> Tensor:
-            if state or not call.vision.any():
-                return value
-            generator = torch.Generator().manual_seed(corruption.seed)
-            noise = torch.randn(value.shape, generator=generator).to(value)
-            return torch.where(
-                call.vision.unsqueeze(-1), value + corruption.scale * value[call.vision].std() * noise, value
-            )
-
-        return add_noise, batch
+        seeds = np.random.SeedSequence(corruption.seed).generate_state(corruption.draws, np.uint64)
+        return [_adding(corruption, int(seed) >> 1) for seed in seeds], batch
     if not isinstance(corruption, Mapping):
         raise TypeError(
             f"corruption: expected a mapping of forward arguments or Noise(), got {type(corruption).__name__}"
@@ -370,7 +392,26 @@ def _corruption(
     for name in ("input_ids", "attention_mask"):
         if name in batch and not torch.equal(batch[name], other[name]):
             raise ValueError(f"corruption: expected the same {name} as in the clean batch; change the image only")
-    return (lambda call, state, value: value), other
+    return [lambda call, state, value: value], other
+
+
+def _adding(corruption: Noise, seed: int) -> StateRewriter:
+    """One draw of the noise on state 0, the same for every sample's first, second, ... image token."""
+
+    def add_noise(call: Call, state: int, value: Tensor) -> Tensor:
+        if state or not call.vision.any():
+            return value
+        out = value.clone()
+        for row, shown in enumerate(call.vision):
+            if bool(shown.any()):
+                tokens = value[row, shown]
+                generator = torch.Generator().manual_seed(seed)
+                noise = torch.randn(tokens.shape, generator=generator).to(tokens)
+                unit = tokens.float().std().to(tokens) if corruption.deviation is None else corruption.deviation
+                out[row, shown] = tokens + corruption.scale * unit * noise
+        return out
+
+    return add_noise
 
 
 def _ids(given: ArrayLike | None, default: Tensor, name: str, logits: Tensor) -> Tensor:

@@ -123,7 +123,8 @@ def plot_trace(ax: Axes, trace: Trace, *, groups: ArrayLike | None = None) -> No
     >>> from vlm import Trace, plot_trace
     >>> ones, token = np.ones((3, 2)), np.zeros(3, dtype=int)
     >>> restored = np.linspace(0.1, 0.9, 3).reshape(1, 1, 3, 1) * np.ones((3, 1, 3, 2))
-    >>> result = Trace(("last",), 1, token, token, clean=0.9 * ones, corrupted=0.1 * ones, restored=restored)
+    >>> bad = 0.1 * ones
+    >>> result = Trace(("last",), 1, token, token, 0.9 * ones, corrupted=bad, restored=restored, draws=bad[:, None])
     >>> ax = Figure().subplots()
     >>> plot_trace(ax, result)
     >>> ax.lines[0].get_ydata().round(2).tolist()

@@ -4,7 +4,7 @@ from vlm.selectors.deepinsert import late_insertion, random_order
 from vlm.selectors.fastv_sparsevlm import TokenRecord, fastv_plan, sparse_stages, sparsevlm_plan, token_scores
 from vlm.selectors.gamma_mod import RankRecord, attention_map_rank, attention_rank
 from vlm.selectors.one_pass import Observations, observing
-from vlm.selectors.prumerge import EncoderRecord, encoder_attention, outlier_count, prumerge_plan
+from vlm.selectors.prumerge import EncoderRecord, encoder_attention, outlier_count, prumerge_plan, prumerge_plus_plan
 from vlm.selectors.ranking import Ranking, first_within
 from vlm.selectors.state_similarity import (
     SimilarityRecord,
@@ -15,6 +15,17 @@ from vlm.selectors.state_similarity import (
     sublayer_similarity,
 )
 from vlm.selectors.theory import redundancy, small_attention
+from vlm.selectors.token_choices import (
+    cdpruner_tokens,
+    dart_tokens,
+    divprune_tokens,
+    grid_tokens,
+    holov_tokens,
+    keep_plan,
+    random_tokens,
+    visionzip_tokens,
+)
+from vlm.selectors.token_features import FeatureRecord, PromptFeatures, token_features
 from vlm.selectors.vtw_shortv import (
     contribution_plans,
     layer_contribution,
@@ -25,7 +36,9 @@ from vlm.selectors.vtw_shortv import (
 
 __all__ = [
     "EncoderRecord",
+    "FeatureRecord",
     "Observations",
+    "PromptFeatures",
     "RankRecord",
     "Ranking",
     "SimilarityRecord",
@@ -35,24 +48,34 @@ __all__ = [
     "attention_map_rank",
     "attention_rank",
     "block_influence",
+    "cdpruner_tokens",
     "contribution_plans",
+    "dart_tokens",
+    "divprune_tokens",
     "encoder_attention",
     "fastv_plan",
     "first_within",
+    "grid_tokens",
+    "holov_tokens",
+    "keep_plan",
     "late_insertion",
     "layer_contribution",
     "observing",
     "outlier_count",
     "prediction_divergence",
     "prumerge_plan",
+    "prumerge_plus_plan",
     "random_order",
+    "random_tokens",
     "redundancy",
     "similarity",
     "small_attention",
     "sparse_stages",
     "sparsevlm_plan",
     "sublayer_similarity",
+    "token_features",
     "token_scores",
+    "visionzip_tokens",
     "withdrawal",
     "withdrawal_plans",
 ]

@@ -23,11 +23,13 @@ from vlm.models.families import Family
 from vlm.models.types import Model
 from vlm.plans.plan import SkipPlan
 
-# SparseVLM: image tokens of LLaVA 1.5 that remain after the three stages, for each published budget.
+# SparseVLM: image tokens of LLaVA 1.5 that remain after the three stages, for each released budget.
 SPARSE_STAGES = (2, 6, 15)
 SPARSE_DEPTH = 32
-_SPARSE_KEPT = np.array([[0, 0, 0], [66, 30, 17], [303, 110, 36], [300, 200, 110], [576, 576, 576]]) / 576
-_SPARSE_BUDGET = np.array([0, 64, 128, 192, 576]) / 576
+_SPARSE_KEPT = (
+    np.array([[0, 0, 0], [66, 30, 17], [238, 48, 26], [303, 110, 36], [300, 200, 110], [576, 576, 576]]) / 576
+)
+_SPARSE_BUDGET = np.array([0, 64, 96, 128, 192, 576]) / 576
 
 
 @dataclass(eq=False, repr=False)
@@ -255,7 +257,12 @@ def sparse_stages(depth: int) -> tuple[int, ...]:
     Returns
     -------
     tuple of int
-        Three layers, at least 1 each.
+        Three different layers, at least 1.
+
+    Raises
+    ------
+    ValueError
+        A model so shallow that two stages fall on one layer.
 
     See Also
     --------
@@ -272,6 +279,17 @@ def sparse_stages(depth: int) -> tuple[int, ...]:
     >>> selectors.sparse_stages(32), selectors.sparse_stages(10)
     ((2, 6, 15), (1, 2, 5))
     """
+    stages = scaled_stages(depth)
+    if len(set(stages)) < len(stages):
+        raise ValueError(
+            f"depth: SparseVLM's stages {SPARSE_STAGES} of {SPARSE_DEPTH} layers fall on {stages} of {depth}; name "
+            "three layers yourself"
+        )
+    return stages
+
+
+def scaled_stages(depth: int) -> tuple[int, ...]:
+    """SparseVLM's stages in proportion, which may coincide."""
     return tuple(max(1, round(stage * depth / SPARSE_DEPTH)) for stage in SPARSE_STAGES)
 
 
@@ -279,8 +297,10 @@ def sparsevlm_plan(scores: Sequence[ArrayLike], stages: Sequence[int], budget: f
     r"""SparseVLM on one prompt: in stages, the image tokens that matter least to the text raters are removed.
 
     Raters are the text tokens after the image whose relevance to the image is above average; the score of an image
-    token is the raters' attention to it, mean over heads and raters. The removed tokens are not merged into a few new
-    ones here ("recycling"), and the scores of later stages come from the full run.
+    token is the raters' attention to it, mean over heads and raters. Left out of the released code: the paper's rank
+    rule, which makes the number of removed tokens depend on the rank of the raters' attention (the released lists fix
+    the numbers), the merging of removed tokens into a few new ones ("recycling"), and the cut of positions to the new
+    length; the scores of later stages come from the full run.
 
     Parameters
     ----------
@@ -289,9 +309,9 @@ def sparsevlm_plan(scores: Sequence[ArrayLike], stages: Sequence[int], budget: f
     stages : sequence of int
         Layers after which tokens are removed; see :func:`sparse_stages`.
     budget : float
-        Mean fraction of image tokens that are kept, in [0, 1]. The published budgets are 192/576, 128/576 and 64/576
-        with (300, 200, 110), (303, 110, 36) and (66, 30, 17) tokens after the stages; fractions in between are
-        interpolated.
+        Mean fraction of image tokens that are kept, in [0, 1]. The released budgets are 192/576, 128/576, 96/576 and
+        64/576 with (300, 200, 110), (303, 110, 36), (238, 48, 26) and (66, 30, 17) tokens after the stages; fractions
+        in between are interpolated.
 
     Returns
     -------
@@ -319,6 +339,8 @@ def sparsevlm_plan(scores: Sequence[ArrayLike], stages: Sequence[int], budget: f
     >>> str(selectors.sparsevlm_plan(scores, stages=(1, 2, 5), budget=1 / 3))
     'keep:2-3=4-9/keep:3-6=6-9/keep:6-=7-9'
     """
+    if len(set(stages)) < len(stages) or list(stages) != sorted(stages):
+        raise ValueError(f"stages: expected different layers, in order, got {tuple(stages)}")
     remaining = np.arange(len(np.asarray(scores[0])))
     total, plan = len(remaining), SkipPlan()
     for stage, score in enumerate(scores):

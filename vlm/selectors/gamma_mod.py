@@ -20,6 +20,9 @@ from vlm.models.types import Model
 from vlm.plans.plan import SkipPlan
 from vlm.selectors.ranking import Ranking, Units, by_layer
 
+# Layers 0, 1, 2 and the last of the released models have no router.
+_ALWAYS_DENSE = 4
+
 
 @dataclass(eq=False, repr=False)
 class RankRecord(BatchedRecord):
@@ -47,7 +50,7 @@ class RankRecord(BatchedRecord):
     >>> record
     RankRecord(samples=4, depth=10)
     >>> record.ranks()[0].round(1)
-    array([44.8, 44. , 42.8, 43. , 43. , 44. , 44.2, 44.8, 44.2, 44.5])
+    array([44. , 42.8, 42.2, 42.2, 42.5, 43. , 43.5, 43.8, 43.5, 43.5])
     """
 
     depth: int
@@ -68,7 +71,7 @@ class RankRecord(BatchedRecord):
         maps = attention_rows(event, rows)
         # Rows and columns of padding are zeroed; the tolerance is that of a map of the real tokens only.
         both = call.real.unsqueeze(2) & call.real.unsqueeze(1)
-        maps = torch.where(both.unsqueeze(1), maps, 0.0)
+        maps = torch.where(both.unsqueeze(1), maps, 0.0).tril(-1)  # of other tokens: the diagonal alone has full rank
         tolerance = call.real.sum(dim=1, keepdim=True) * torch.finfo(maps.dtype).eps
         ranks = torch.linalg.matrix_rank(maps, rtol=tolerance.expand(-1, maps.shape[1]))
         self._rows.append(ranks.to(torch.float64).mean(dim=1))
@@ -80,7 +83,7 @@ class RankRecord(BatchedRecord):
             self._done.append(torch.stack(rows, dim=1).to("cpu"))
 
     def ranks(self) -> FloatArray:
-        """(samples, depth): numerical rank of the attention map of all tokens, mean over heads."""
+        """(samples, depth): numerical rank of the attention map without its diagonal, mean over heads."""
         self._check_recorded("attention rank")
         return torch.cat(self._done).numpy()
 
@@ -93,8 +96,9 @@ def attention_rank(model: Model, *, family: Family | None = None) -> Iterator[Ra
     """Measure the rank of every layer's attention maps while the model runs.
 
     Builds the full map of one layer at a time and its singular values: O(tokens^2) memory and O(tokens^3)
-    time per head. A causal map has a positive diagonal and hence full rank in exact arithmetic; the number that is
-    counted is that of singular values above the float32 tolerance of `torch.linalg.matrix_rank`.
+    time per head. The attention of each token to itself is set to zero first, as the authors do: with its positive
+    diagonal every causal map would have full rank. What is left is counted by the singular values above the float32
+    tolerance of `torch.linalg.matrix_rank`.
 
     Parameters
     ----------
@@ -132,7 +136,7 @@ def attention_rank(model: Model, *, family: Family | None = None) -> Iterator[Ra
     >>> with selectors.attention_rank(model) as record:
     ...     _ = model(**batch)
     >>> selectors.attention_map_rank(record).order
-    (2, 3, 4, 1, 5, 6, 8, 9, 7, 0)
+    (3, 2, 4, 5, 1, 9, 6, 8, 7, 0)
     """
     with attached(model, family) as engine:
         record = RankRecord(engine.parts.depth)
@@ -144,7 +148,8 @@ def attention_map_rank(record: RankRecord) -> Ranking:
     r"""gamma-MoD: the layers with the lowest attention-map rank are the redundant ones.
 
     The authors turn layers of low rank into mixture-of-depth layers with routers and train them, which is not
-    training-free. Here image tokens bypass the chosen layers instead.
+    training-free. Here image tokens bypass the chosen layers instead. The released models turn all layers but 0, 1, 2
+    and the last, which is the default number here.
 
     Parameters
     ----------
@@ -161,7 +166,7 @@ def attention_map_rank(record: RankRecord) -> Ranking:
 
     Notes
     -----
-    :math:`ARank_l = \frac1H \sum_h \mathrm{rank}(A^{(l,h)})`, mean over samples.
+    :math:`ARank_l = \frac1H \sum_h \mathrm{rank}(A^{(l,h)} - \mathrm{diag} A^{(l,h)})`, mean over samples.
 
     References
     ----------
@@ -184,7 +189,13 @@ def attention_map_rank(record: RankRecord) -> Ranking:
     >>> str(ranking.plan(3))
     'vision:2-5'
     """
-    return by_layer("gamma-MoD", "remove image tokens", record.ranks(), without_vision, usual=0.5)
+    return by_layer(
+        "gamma-MoD",
+        "remove image tokens",
+        record.ranks(),
+        without_vision,
+        usual=max(0, record.depth - _ALWAYS_DENSE) / record.depth,
+    )
 
 
 def without_vision(layers: Units) -> SkipPlan:

@@ -11,7 +11,7 @@ from vlm.measure.attention_ratio import AttentionRecord, attention
 from vlm.measure.distances import ProbeRecord, probe
 from vlm.models.families import Family, anatomy
 from vlm.models.types import Model
-from vlm.selectors.fastv_sparsevlm import TokenRecord, sparse_stages, token_scores
+from vlm.selectors.fastv_sparsevlm import TokenRecord, scaled_stages, token_scores
 from vlm.selectors.gamma_mod import RankRecord, attention_rank
 from vlm.selectors.prumerge import EncoderRecord, encoder_attention
 from vlm.selectors.state_similarity import SimilarityRecord, similarity
@@ -115,7 +115,7 @@ def observing(
     (7, 8, 6, 5, 4, 3, 1, 2, 9, 0)
     """
     depth = anatomy(model, family).depth
-    layers = sorted({fastv_layer - 1, *sparse_stages(depth)})
+    layers = sorted({fastv_layer - 1, *scaled_stages(depth)})
     with ExitStack() as stack:
         enter = stack.enter_context
         try:

@@ -160,8 +160,11 @@ def outlier_count(scores: ArrayLike) -> int:
 def prumerge_plan(scores: ArrayLike, keep: int | None = None) -> SkipPlan:
     r"""PruMerge on one image: only the patches to which the class token attends most enter the decoder.
 
-    The authors keep the outliers of each image (:func:`outlier_count`) and merge the others into their nearest kept
-    token by a weighted mean; merging is not done here.
+    The authors keep the outliers of each image (:func:`outlier_count`) in the order of their scores, add to each the
+    attention-weighted **sum** of the 32 tokens with the nearest keys among all others, kept or not, append one token
+    that is the attention-weighted sum of all dropped ones, and give the result consecutive positions. Here the choice
+    of tokens alone is theirs: nothing is merged, and the tokens stay in their places. The released default is not this
+    rule but PruMerge+ (:func:`prumerge_plus_plan`).
 
     Parameters
     ----------
@@ -182,6 +185,7 @@ def prumerge_plan(scores: ArrayLike, keep: int | None = None) -> SkipPlan:
     See Also
     --------
     vlm.selectors.encoder_attention : Makes the record of the scores.
+    vlm.selectors.prumerge_plus_plan : Their later rule.
 
     Notes
     -----
@@ -208,8 +212,76 @@ def prumerge_plan(scores: ArrayLike, keep: int | None = None) -> SkipPlan:
     return SkipPlan.keep(0, None, np.sort(np.argsort(-values, kind="stable")[:count]).tolist())
 
 
+def prumerge_plus_plan(scores: ArrayLike, keep: int | None = None) -> SkipPlan:
+    r"""PruMerge+ on one image: the outliers of the class token's attention, united with a regular grid.
+
+    The authors' released default. As in :func:`prumerge_plan`, they merge the others into the kept tokens, and here
+    nothing is merged.
+
+    Parameters
+    ----------
+    scores : (patches,)
+        A row of `EncoderRecord.scores`.
+    keep : int, optional
+        Number of patches kept by attention, in 1..patches/3; by default the number of outliers. The grid comes on top:
+        about three times as many, so that the plan keeps about four times this number.
+
+    Returns
+    -------
+    SkipPlan
+
+    Raises
+    ------
+    ValueError
+        `keep` outside 1..patches/3: the grid's step would be zero.
+
+    See Also
+    --------
+    vlm.selectors.prumerge_plan : Without the grid.
+
+    Notes
+    -----
+    With N patches of which k are kept by attention, the grid is 0, s, 2s, ... below N - 1 with
+    :math:`s = \lfloor \lfloor N / k \rfloor / 3 \rfloor`. O(N log N) for each image.
+
+    References
+    ----------
+    Shang et al. (2024), *LLaVA-PruMerge: Adaptive Token Reduction for Efficient Large Multimodal Models*,
+    arXiv:2403.15388; rule as in github.com/42Shawn/LLaVA-PruMerge, llava/model/multimodal_encoder/clip_encoder.py.
+
+    Examples
+    --------
+    >>> from vlm import selectors
+    >>> str(selectors.prumerge_plus_plan([0.1] * 20 + [5.0, 6.0]))  # 11 patches for each outlier: every third one
+    'keep:0-=0+3+6+9+12+15+18+20-22'
+    """
+    values = np.asarray(scores, dtype=np.float64)
+    count = outlier_count(values) if keep is None else keep
+    step = int(int(1 / (count / values.size)) / 3) if count > 0 else 0
+    if step < 1:
+        raise ValueError(
+            f"keep: expected 1 to {values.size // 3} of {values.size} patches, a third at most, got {count}; the "
+            "grid's step would be zero"
+        )
+    grid = range(0, values.size - 1, step)
+    kept = {*np.argsort(-values, kind="stable")[:count].tolist(), *grid}
+    return SkipPlan() if len(kept) == values.size else SkipPlan.keep(0, None, sorted(kept))
+
+
 def _selected_attention(parts: Anatomy) -> Any:
     """The attention module of the vision encoder's layer that reads the selected features."""
+    layers = class_token_layers(parts)
+    return layers[min(selected_features(parts), len(layers) - 1)]
+
+
+def selected_features(parts: Anatomy) -> int:
+    """Number f of the encoder's hidden state that the model selects: the output of layer f - 1, the input of f."""
+    layers, select = class_token_layers(parts), parts.model.config.vision_feature_layer
+    return int(select) if select >= 0 else len(layers) + 1 + int(select)
+
+
+def class_token_layers(parts: Anatomy) -> list[Any]:
+    """The attention modules of a vision encoder whose patches are the image tokens, one for one."""
     tower = getattr(parts.inner, "vision_tower", None)
     select = getattr(parts.model.config, "vision_feature_layer", None)
     if not isinstance(tower, nn.Module) or not isinstance(select, int):
@@ -225,6 +297,4 @@ def _selected_attention(parts: Anatomy) -> Any:
     layers = [m for m in tower.modules() if isinstance(getattr(m, "q_proj", None), nn.Module) and hasattr(m, "k_proj")]
     if not layers:
         raise TypeError(f"{type(tower).__name__}: expected attention layers with q_proj and k_proj, found none")
-    # Features f are the input of layer f; hidden state len(layers) is read by no layer.
-    feature = select if select >= 0 else len(layers) + 1 + select
-    return layers[min(feature, len(layers) - 1)]
+    return layers

@@ -27,6 +27,8 @@ def _numbers(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split())
 
 
+# ShortV: README of github.com/icip-cas/ShortV, "Replaced Layers". ShortGPT: table 9 of arXiv:2403.03853; the README of
+# github.com/icip-cas/ShortGPT prints the same layers sorted.
 PUBLISHED = (
     PublishedChoice(
         "ShortV", "llava-1.5-7b", 32, _numbers("31 29 30 28 0 26 27 25 24 22 23 21 2 3 20 18 17 12 19"), True
@@ -38,8 +40,20 @@ PUBLISHED = (
         _numbers("39 32 28 36 27 37 29 30 1 38 25 31 2 26 23 34 0 33 35 22 24 21 20 17"),
         True,
     ),
-    PublishedChoice("ShortGPT (text model)", "llama-2-7b", 32, tuple(range(21, 30)), False),
-    PublishedChoice("ShortGPT (text model)", "llama-2-13b", 40, tuple(range(26, 36)), False),
+    PublishedChoice(
+        "ShortV", "llava-next-7b", 32, _numbers("31 29 30 28 26 27 22 24 21 23 25 20 19 17 18 15 12 0 2"), True
+    ),
+    PublishedChoice(
+        "ShortV",
+        "llava-next-13b",
+        40,
+        _numbers("39 32 29 36 27 30 37 23 25 31 26 2 28 22 33 35 34 24 38 21 20 18 1 17"),
+        True,
+    ),
+    PublishedChoice("ShortGPT (text model)", "llama-2-7b", 32, _numbers("27 26 25 28 24 29 23 21 22"), True),
+    PublishedChoice("ShortGPT (text model)", "llama-2-13b", 40, _numbers("33 31 32 30 29 34 28 35 27 26"), True),
+    PublishedChoice("ShortGPT (text model)", "baichuan2-7b", 32, _numbers("26 27 25 28 24 29 23 22 30"), True),
+    PublishedChoice("ShortGPT (text model)", "baichuan2-13b", 40, _numbers("32 31 33 30 34 29 28 35 27 26"), True),
 )
 
 
@@ -81,23 +95,26 @@ def published_regions(*, early: int = 4, late: float = 0.75) -> Table:
 
 
 def published_orders() -> Table:
-    """ShortV's order against the published P(distance <= 0.05) of image tokens, at the layers in the tables.
+    """A paper's order of layers against the published P(distance <= 0.05) of image tokens, at the layers in the tables.
 
-    Layers that ShortV does not freeze share the last place. The probability is the mean over task groups.
+    Layers that it does not skip share the last place; models without published probabilities are left out. The
+    probability is the mean over task groups.
 
     Returns
     -------
     Table
-        One row per model: model, layers (in the tables), closeness (the probabilities), place (ShortV's, 0 first),
+        One row per model: model, layers (in the tables), closeness (the probabilities), place (the paper's, 0 first),
         kendall (tau-b of closeness and earliness, in [-1, 1]; 1 = the same order).
     """
     rows = []
-    for choice in (c for c in PUBLISHED if c.ordered):
+    for choice in PUBLISHED:
         closeness: dict[int, list[float]] = {}
         for table in (late_entry(), early_exit()):
             for row in table.where(model=choice.model).rows():
                 if np.isfinite(row["within_vision"]):
                     closeness.setdefault(row["layer"], []).append(row["within_vision"])
+        if not closeness or not choice.ordered:
+            continue
         layers = sorted(closeness)
         close = [float(np.mean(closeness[layer])) for layer in layers]
         place = [choice.layers.index(layer) if layer in choice.layers else len(choice.layers) for layer in layers]

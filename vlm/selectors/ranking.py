@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from redundancy import checks
 from redundancy.array_types import FloatArray
 from redundancy.display import Displayed, plain
+from redundancy.units import unit_means
 from vlm.models.families import Family
 from vlm.models.types import Model
 from vlm.plans.cost import operations_ratio
@@ -22,6 +24,9 @@ Units = tuple[int, ...]
 @dataclass(frozen=True, eq=False, repr=False)
 class Ranking(Displayed):
     """The scores of one method and the choice it makes from their mean; low scores are skipped first.
+
+    The mean is over samples. Where images have several prompts, :meth:`over_images` makes images the samples, so that
+    choices and intervals average over the same units.
 
     Attributes
     ----------
@@ -93,6 +98,26 @@ class Ranking(Displayed):
     def order(self) -> Units:
         """Layers, the first to be skipped first, by mean layer score; equal scores in order of depth."""
         return lowest(self.layer_scores.mean(axis=0), self.depth)
+
+    def over_images(self, groups: ArrayLike) -> Ranking:
+        """The same ranking with one sample per image, the mean over its prompts; `groups` (samples,) names the images.
+
+        A ranking of one sample (a rule that does not depend on the data) stays as it is.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from vlm import selectors
+        >>> ranking = selectors.withdrawal(np.array([[3.0, 1.0], [3.0, 1.0], [0.0, 3.5]]))
+        >>> ranking.order, ranking.over_images(["a", "a", "b"]).order
+        ((1, 0), (0, 1))
+        """
+        if len(self.scores) == 1:
+            return self
+        index, sizes = checks.group_index(groups, len(self.scores))
+        means = unit_means(self.scores.reshape(len(self.scores), -1), index, sizes)
+        layers = unit_means(self.layer_scores, index, sizes)
+        return replace(self, scores=means.reshape(-1, *self.scores.shape[1:]), layer_scores=layers)
 
     def chosen(self, number: int) -> Units:
         """The units that are skipped for a budget of `number` units; ValueError outside 0..units."""

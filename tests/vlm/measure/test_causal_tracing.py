@@ -8,7 +8,7 @@ import torch
 
 from vlm import FAMILIES, probe, skipping
 from vlm.measure.causal_tracing import Noise, Trace, trace
-from vlm.models.random_batches import batch_for, with_positions
+from vlm.models.random_batches import batch_for, single_row, with_positions
 from vlm.models.random_models import IMAGE, absent, random_model
 
 PAIR = dict(images=(1, 2, 0), after=(3, 8, 5))
@@ -49,11 +49,33 @@ def test_every_family_is_restored_from_both_ends(family):
         pytest.skip(reason)
     model = random_model(family, layers=3)
     batch = batch_for(model, images=(1, 1), after=(3, 6))
-    result = trace(model, batch, Noise(), targets=("vision", "last"))
+    result = trace(model, batch, Noise(draws=1), targets=("vision", "last"))
     assert np.abs(result.clean - result.corrupted).max() > 1e-3
     assert result.restored[:, 0, 0] == pytest.approx(result.clean, abs=1e-5)
     assert result.restored[:, 0, -1] == pytest.approx(result.corrupted, abs=1e-5)
     assert result.restored[:, 1, -1] == pytest.approx(result.clean, abs=1e-5)
+
+
+def test_a_sample_is_corrupted_alike_alone_and_in_a_batch():
+    model, batch = setup()
+    together = trace(model, batch, Noise(), targets=("vision",))
+    answers, foils = together.answers[:1], together.foils[:1]
+    one = single_row(model, batch, PAIR["images"], 0)
+    alone = trace(model, with_positions(one), Noise(), targets=("vision",), answers=answers, foils=foils)
+    padded = trace(model, with_positions(batch), Noise(), targets=("vision",))
+    assert padded.draws.shape == (3, 4, 2)
+    assert alone.draws[0] == pytest.approx(padded.draws[0], abs=1e-4)
+    assert padded.spread[0] == pytest.approx(np.std(padded.draws[0, :, 0], ddof=1))
+    assert padded.spread[0] > 1e-4  # the draws differ
+    assert padded.corrupted == pytest.approx(padded.draws.mean(axis=1))
+    assert padded.spread[2] == pytest.approx(0.0, abs=1e-6)  # no image
+    fixed = trace(model, batch, Noise(draws=1, deviation=0.0), targets=("last",))
+    assert fixed.corrupted == pytest.approx(fixed.clean, abs=1e-6)
+    assert fixed.spread.tolist() == [0.0, 0.0, 0.0]
+    with pytest.raises(ValueError, match="same targets"):
+        Trace.joined([fixed, trace(model, batch, Noise(draws=2), targets=("last",))])
+    with pytest.raises(ValueError, match="at least 1 draw"):
+        Noise(draws=0)
 
 
 def test_one_restoration_equals_a_hand_made_run():
@@ -135,7 +157,7 @@ def test_table_counts_images_and_divides_means():
     restored = np.zeros((4, 1, 2, 2))
     restored[:, 0, 0] = [0.9, 2.0]
     restored[:, 0, 1] = [[0.1, 0.0], [0.1, 0.0], [0.1, 0.0], [0.9, 2.0]]
-    result = Trace(("vision",), 1, answers, answers, clean, corrupted, restored)
+    result = Trace(("vision",), 1, answers, answers, clean, corrupted, restored, corrupted[:, None])
     first, second = result.table(groups=[0, 0, 0, 1]).rows()
     assert (first["recovery"], first["recovery_logits"]) == pytest.approx((1.0, 1.0))
     # Three samples of one image count once.

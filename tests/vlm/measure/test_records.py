@@ -53,8 +53,8 @@ def test_results_show_themselves(model):
     with vlm.lens(model) as record:
         model(**batch)
     check_display(record.result(), "Lens")
-    assert check_display(vlm.Noise(2.0), "Noise") == {"scale": 2.0, "seed": 0}
-    assert repr(vlm.Noise()) == "Noise(scale=3, seed=0)"
+    assert check_display(vlm.Noise(2.0), "Noise") == {"scale": 2.0, "seed": 0, "draws": 4, "deviation": None}
+    assert repr(vlm.Noise()) == "Noise(scale=3, seed=0, draws=4, deviation=None)"
     assert check_display(vlm.trace(model, batch, vlm.Noise(), targets=("last",)), "Trace")["targets"] == ["last"]
     result = vlm.consequences(model, [batch], kinds=("freeze",))
     assert check_display(result, "Consequences")["gains"]["head"] == result.gains.head
