@@ -9,7 +9,7 @@ from pathlib import Path
 from vlm.atomic_files import write_atomically
 from vlm.notions.notion_figures import save_notion_figures
 from vlm.notions.profile_result import Profile
-from vlm.notions.readable_tables import summary, verdicts
+from vlm.notions.readable_tables import gap_bounds, summary, verdicts
 from vlm.plans.plan import INDEX_CONVENTION
 from vlm.reports.html_parts import Figure, bullets, document, figures
 from vlm.reports.table_formats import html, latex, markdown
@@ -78,6 +78,15 @@ def profile_section(profile: Profile, images: Sequence[Path]) -> list[str]:
         bullets(READING),
         figures([Figure(path, _caption(path)) for path in images]),
     ]
+    both = gap_bounds(profile)
+    if len(both):
+        parts += [
+            "<h3>Theorem 1 in both of its forms</h3>",
+            "<p>How much worse a target can be predicted from the earlier state than from the later one, at most, in "
+            "units of the square of a Lipschitz constant that is not measured: by the mean cosine distance, and by the "
+            "error of an affine map fitted on other images (Corollary 5). The limits of one column hold together.</p>",
+            html(both),
+        ]
     if len(profile.chain):
         parts += [
             "<h3>Theorems on the codewords</h3>",
