@@ -96,9 +96,9 @@ def _theorem_1(decision: Decision) -> list[str]:
         return ["<p>Too few images to bound the functional gap by reconstruction.</p>"]
     return [
         "<p>The functional gap of a layer, how much worse a target is predicted from the image tokens that enter it "
-        "than from those that leave it, is at most gap_cosine by their cosine distance and at most gap_rebuilt by the error "
-        "of an affine map fitted on other images (Theorem 1 and Corollary 5), times the square of a Lipschitz constant "
-        "that is not measured. “high” are upper limits, which hold together with probability "
+        "than from those that leave it, is at most gap_cosine by their cosine distance and at most gap_rebuilt by the "
+        "error of an affine map fitted on other images (Theorem 1 and Corollary 5), times the square of a Lipschitz "
+        "constant that is not measured. “high” are upper limits, which hold together with probability "
         f"{decision.settings['confidence']:g}.</p>"
     ]
 
