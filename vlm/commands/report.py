@@ -19,6 +19,9 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument("run_directory", metavar="RUN", help="directory printed by `sweep`, merged")
     parser.add_argument("--measurement", help="directory printed by `measure`; default: the one beside RUN")
+    parser.add_argument(
+        "--notions", metavar="FOLDER", help="written by `notions`: what the layers share, on the page too"
+    )
     parser.add_argument("--out", help="folder for the report; default: RUN/report")
     parser.add_argument("--tolerance", type=float, default=0.02, help="loss of accuracy that counts as none")
     parser.add_argument(
@@ -39,7 +42,12 @@ def _report(options: argparse.Namespace) -> int:
     if measurement is beside and not of_pictures(beside):
         print(f"note: {beside} has no prompt with a picture, so the conditions are not judged")
         measurement = None
-    settings = {"measurement": measurement, "tolerance": options.tolerance, "t": options.t}
+    sections: list[str] = []
+    if options.notions:
+        from vlm.notions.profile_page import written_section
+
+        sections = ["<h2>What two layers share</h2>", *written_section(options.notions)]
+    settings = {"measurement": measurement, "tolerance": options.tolerance, "t": options.t, "sections": sections}
     print_written(write(folder, options.out or folder / "report", **settings))
     scored = any(columns.scored for columns in answers(folder).sets.values())
     if not scored:

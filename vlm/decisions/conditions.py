@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypedDict, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypedDict, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,6 +14,7 @@ from redundancy import Estimate, checks
 from redundancy.array_types import BoolArray, FloatArray
 from redundancy.display import Displayed
 from redundancy.units import unit_means
+from vlm.decisions.gap_columns import gap_columns, gap_words
 from vlm.measure.attention_reading import Heads, TextTokens, check_reading, reading_words
 from vlm.measure.records import (
     AttentionMeasurement,
@@ -25,6 +26,9 @@ from vlm.measure.records import (
 )
 from vlm.plans.plan import SkipPlan
 from vlm.table import Table
+
+if TYPE_CHECKING:
+    from vlm.hidden_states.moment_losses import ReconstructionLosses
 
 Verdict = Literal["holds", "fails", "undecided"]
 Condition = Literal["attention", "effect"]
@@ -60,7 +64,8 @@ class Decision(Displayed):
         The layer k of each; 0 and the model's depth mean "none".
     layers : Table
         One row per layer: both conditions with estimate, confidence interval and verdict ("holds", "fails" or
-        "undecided"), and the decision.
+        "undecided"), and the decision; with `losses` also the bounds on the functional gap by cosine distance and by
+        reconstruction, `gap_cosine` and `gap_rebuilt`, in units of L^2, and their upper limits (`_high`).
     settings : dict
         Every threshold used, whose attention was judged, and the number of images.
 
@@ -123,7 +128,7 @@ class Decision(Displayed):
                     f", small effect {row['effect_small']} (P(effect <= {s['effect_limit']:g}) in "
                     f"[{row['effect_low']:.3f}, {row['effect_high']:.3f}], needs >= {1 - s['delta']:g})"
                 )
-            out.append(line)
+            out.append(line + gap_words(row))
         return out
 
 
@@ -132,6 +137,7 @@ def decide(
     attention: AttentionMeasurement,
     *,
     removal: EffectMeasurement | None = None,
+    losses: ReconstructionLosses | None = None,
     groups: ArrayLike | None = None,
     t: float = 0.05,
     delta: float = 0.05,
@@ -167,6 +173,11 @@ def decide(
         shown beside that of attention: P(effect <= `effect_limit`) >= 1 - delta over images, where the effect of a
         prompt is the largest change of a text token's attention output without the image, relative to the norm of its
         state.
+    losses : ReconstructionLosses, optional
+        From :func:`vlm.reconstruction_losses`, forward maps of normalised states of image tokens. Both forms of Theorem
+        1 are then shown beside the conditions: how much worse a target can be predicted from the state that stays than
+        from the one that it replaces, in units of the square of a Lipschitz constant L that is not measured.
+        They decide nothing; their limits hold together with the same confidence, apart from the conditions.
     groups : array (samples,), optional
         Image of each sample: the unit of sampling. By default every sample counts as its own image, so pass it
         whenever there are several questions about one image. Samples without image tokens are left out.
@@ -206,6 +217,7 @@ def decide(
     --------
     vlm.regimes : What the two conditions allow in every single layer.
     vlm.damage : How much a plan is predicted to change the answers.
+    vlm.functional_bounds : Both forms of Theorem 1 for any pair of layers.
     bounds.certify_mean : The intervals.
 
     Notes
@@ -265,6 +277,9 @@ def decide(
             "effect_small": effect_small,
         }
         unread = effect_small if condition == "effect" else attention_small
+    gaps = {}
+    if losses is not None:
+        gaps = gap_columns(losses, record.depth, accumulated=accumulated, confidence=confidence, method=method)
     late, leave = _entry_and_exit(redundant == "holds", unread == "holds")
     depth = record.depth
     layer = np.arange(depth)
@@ -282,6 +297,7 @@ def decide(
         "ratio_high": np.asarray(small.high),
         "attention_small": attention_small,
         **effect_columns,
+        **gaps,
         "decision": decision,
     }
     settings: Settings = {

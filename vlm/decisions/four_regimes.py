@@ -10,6 +10,7 @@ import numpy as np
 import bounds
 from redundancy.display import Displayed
 from vlm.decisions.conditions import Decision, Settings
+from vlm.decisions.gap_columns import gap_words
 from vlm.measure.attention_reading import reading_words
 from vlm.plans.plan import SkipPlan
 from vlm.table import Table
@@ -47,7 +48,8 @@ class Regimes(Displayed):
     plan : SkipPlan
         Image tokens bypass the layers of regimes "remove" and "exit", and are frozen in those of "freeze".
     layers : Table
-        The decision's rows (both conditions with interval and verdict) with `regime` and `theorems`.
+        The decision's rows (both conditions with interval and verdict; both bounds on the functional gap, if it has
+        them) with `regime` and `theorems`.
     runs : Table
         One row per run of consecutive layers in which image tokens keep their state and after which they are used
         again: `start`, `stop`, the distance `chained` to which adjacent distances can add up, and `far_high`, an upper
@@ -107,7 +109,7 @@ class Regimes(Displayed):
                     f"; small effect {row['effect_small']}, P(effect <= {s['effect_limit']:g}) in "
                     f"[{row['effect_low']:.3f}, {row['effect_high']:.3f}] against {1 - s['delta']:g}"
                 )
-            lines.append(line)
+            lines.append(line + gap_words(row))
         return lines
 
 

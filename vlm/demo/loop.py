@@ -17,6 +17,9 @@ from vlm.decisions.conditions import Decision, decide
 from vlm.evaluation.accuracy import TOLERANCE, certified_layer
 from vlm.evaluation.plan_accuracy import PlanAccuracy, prompt_batch
 from vlm.evaluation.timing import prefill_times
+from vlm.hidden_states.moment_losses import ReconstructionLosses, reconstruction_losses
+from vlm.hidden_states.moment_recorder import MomentsRecord
+from vlm.hidden_states.moment_recording import moments
 from vlm.item import Item
 from vlm.measure.attention_ratio import AttentionRecord, attention
 from vlm.measure.distances import ProbeRecord, probe
@@ -136,7 +139,8 @@ def run_demo(
     say(INDEX_CONVENTION + "\n")
 
     record, seen = measure_questions(model, processor, calibration, batch_size=batch_size, bar=bar)
-    decision = decide(record, seen, groups=[q.image_id for q in calibration])
+    losses = measure_losses(model, processor, calibration, batch_size=batch_size, bar=bar)
+    decision = decide(record, seen, losses=losses, groups=[q.image_id for q in calibration])
     say(_shown_columns(decision).text() + "\n")
     for line in decision.reasons():
         say(line)
@@ -166,6 +170,32 @@ def measure_questions(
         for start in bar(starts, "measure"):
             model(**prompt_batch(model, processor, questions[start : start + batch_size]), logits_to_keep=1)
     return record, seen
+
+
+def measure_losses(
+    model: Model, processor: Processor, questions: Sequence[tiny.Question], *, batch_size: int, bar: Bar
+) -> ReconstructionLosses | None:
+    """How well image tokens after a layer are rebuilt from those before it: fitted on every other image, and judged on
+    the rest. None where there are too few images.
+    """
+    fitting = set(list(dict.fromkeys(q.image_id for q in questions))[::2])
+    halves = [[q for q in questions if (q.image_id in fitting) == fits] for fits in (True, False)]
+
+    def run(record: MomentsRecord | ReconstructionLosses, asked: Sequence[tiny.Question]) -> None:
+        for start in bar(range(0, len(asked), batch_size), "rebuild"):
+            batch = asked[start : start + batch_size]
+            record.expect([q.image_id for q in batch])
+            model(**prompt_batch(model, processor, batch), logits_to_keep=1)
+
+    with torch.inference_mode():
+        with moments(model, modality="vision", normalise=True) as sums:
+            run(sums, halves[0])
+        fitted = sums.moments()
+        if not fitted.prompts.all() or not halves[1]:
+            return None
+        with reconstruction_losses(model, fitted, direction="forward") as losses:
+            run(losses, halves[1])
+    return losses
 
 
 def measure_notions(

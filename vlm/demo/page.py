@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlm.atomic_files import write_atomically
+from vlm.decisions.conditions import Decision
 from vlm.demo.figures import demo_figures
 from vlm.evaluation.accuracy import TOLERANCE
 from vlm.notions.notion_figures import save_notion_figures
@@ -79,6 +80,7 @@ def demo_page(outcome: Outcome, figures: Sequence[Path], notion_figures: Sequenc
         *(figure(path, _CAPTIONS.get(path.stem, path.stem)) for path in figures),
         f"<h2>Conditions per layer</h2><p>Attention is judged by {outcome.decision.reading}.</p>",
         html(decision.layers),
+        *_theorem_1(decision),
         "<ol start='0'>" + "".join(f"<li>{escape(r)}</li>" for r in decision.reasons()) + "</ol>",
         "<h2>Every entry and exit layer</h2>",
         html(outcome.sweep),
@@ -86,6 +88,19 @@ def demo_page(outcome: Outcome, figures: Sequence[Path], notion_figures: Sequenc
         *profile_section(outcome.notions, notion_figures),
     ]
     return document(f"skipit: {report['model']}", body)
+
+
+def _theorem_1(decision: Decision) -> list[str]:
+    """What the columns of both forms of Theorem 1 mean."""
+    if "gap_rebuilt" not in decision.layers.columns:
+        return ["<p>Too few images to bound the functional gap by reconstruction.</p>"]
+    return [
+        "<p>The functional gap of a layer, how much worse a target is predicted from the image tokens that enter it "
+        "than from those that leave it, is at most gap_cosine by their cosine distance and at most gap_rebuilt by the "
+        "error of an affine map fitted on other images (Theorem 1 and Corollary 5), times the square of a Lipschitz "
+        "constant that is not measured. “high” are upper limits, which hold together with probability "
+        f"{decision.settings['confidence']:g}.</p>"
+    ]
 
 
 def _certified(report: Report) -> str:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
+import numpy as np
+
 from vlm.atomic_files import write_atomically
 from vlm.notions.notion_figures import save_notion_figures
-from vlm.notions.profile_result import Profile
-from vlm.notions.readable_tables import summary, verdicts
+from vlm.notions.profile_result import Profile, chain_table
+from vlm.notions.readable_tables import gap_bounds, summary, verdicts
 from vlm.plans.plan import INDEX_CONVENTION
 from vlm.reports.html_parts import Figure, bullets, document, figures
 from vlm.reports.table_formats import html, latex, markdown
+from vlm.table import Table
 
 _CAPTIONS = {
     "notions": "The four notions along depth, with intervals that hold together for all pairs of states of a panel.",
@@ -68,6 +72,47 @@ def write_profile(profile: Profile, folder: str | Path, *, title: str = "What th
     return [*written, *images, page]
 
 
+def read_profile(folder: str | Path) -> Profile:
+    """Read what :func:`write_profile` wrote.
+
+    Raises
+    ------
+    FileNotFoundError
+        A folder without a profile.
+    ValueError
+        A file that is cut off or holds something else.
+    """
+    folder = Path(folder)
+    if not (folder / "profile.json").is_file():
+        raise FileNotFoundError(
+            f"folder: no profile.json in {folder}; expected a folder that `python -m vlm notions` wrote"
+        )
+    try:
+        kept = json.loads((folder / "profile.json").read_text(encoding="utf-8"))
+        settings, notes = dict(kept["settings"]), tuple(map(str, kept["notes"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"folder: {folder / 'profile.json'} is cut off or not a profile ({error!r})") from None
+    chain = folder / "theorems.csv"
+    return Profile(
+        _as_text(Table.load(folder / "notions.csv")),
+        _as_text(Table.load(chain)) if chain.is_file() else chain_table([]),
+        settings,
+        notes,
+    )
+
+
+def _as_text(table: Table) -> Table:
+    """A column of labels that look like numbers, such as the unit 1, as text."""
+    texts = ("view", "notion", "method", "unit", "guarantee", "theorem", "label", "equation", "quantity", "says")
+    columns = {name: values.astype(np.str_) if name in texts else values for name, values in table.columns.items()}
+    return Table(columns)
+
+
+def written_section(folder: str | Path) -> list[str]:
+    """The parts of an HTML page about a profile on disk, with the figures that are there."""
+    return profile_section(read_profile(folder), sorted(Path(folder).glob("*.png")))
+
+
 def profile_section(profile: Profile, images: Sequence[Path]) -> list[str]:
     """The parts of an HTML page about a profile: tables, figures, theorems, what was left out."""
     settings = profile.settings
@@ -78,6 +123,15 @@ def profile_section(profile: Profile, images: Sequence[Path]) -> list[str]:
         bullets(READING),
         figures([Figure(path, _caption(path)) for path in images]),
     ]
+    both = gap_bounds(profile)
+    if len(both):
+        parts += [
+            "<h3>Theorem 1 in both of its forms</h3>",
+            "<p>How much worse a target can be predicted from the earlier state than from the later one, at most, in "
+            "units of the square of a Lipschitz constant that is not measured: by the mean cosine distance, and by the "
+            "error of an affine map fitted on other images (Corollary 5). The limits of one column hold together.</p>",
+            html(both),
+        ]
     if len(profile.chain):
         parts += [
             "<h3>Theorems on the codewords</h3>",

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
+import bounds
 from vlm.notions.measures import Notion
 from vlm.notions.profile_result import Profile, value_in_words
-from vlm.notions.reconstruction import EARLIER
+from vlm.notions.reconstruction import EARLIER, LATER, NOT_DIVIDED
 from vlm.table import Table
 
 # Column of the summary, its notion and the methods that may fill it, the first one that was measured.
@@ -63,6 +64,42 @@ def _cell(found: Table, methods: tuple[str, ...], digits: int) -> str:
             if row["method"] == method or not method:
                 return value_in_words(row["value"], row["low"], row["high"], digits)
     return "–"
+
+
+def gap_bounds(profile: Profile, digits: int = 3) -> Table:
+    """Theorem 1 by both of its forms, for all image tokens and all text tokens of each pair of layers.
+
+    Parameters
+    ----------
+    profile : Profile
+        From :func:`vlm.profile` with the geometric notion and the next state of all tokens.
+    digits : int
+        Decimals; limits are rounded up.
+
+    Returns
+    -------
+    Table
+        Columns layers, view; "by cosine distance" and "by reconstruction": upper bounds on how much worse a target is
+        predicted from the earlier state than from the later one, in units of L^2, with their upper confidence limits;
+        "sharper": the form with the smaller limit. Empty without these rows.
+    """
+    rows = []
+    for rebuilt in profile.rows(notion="next state", method=NOT_DIVIDED.format(LATER)).rows():
+        place = {name: rebuilt[name] for name in ("layer", "later", "view")}
+        found = list(profile.rows(notion="geometric", **place).rows())
+        if not found:
+            continue
+        cosine = [float(bounds.functional_from_geometric(found[0][name], 1.0)) for name in ("value", "high")]
+        rows.append(
+            {
+                "layers": f"{place['layer']}-{place['later']}",
+                "view": place["view"],
+                "by cosine distance": value_in_words(cosine[0], 0.0, cosine[1], digits),
+                "by reconstruction": value_in_words(rebuilt["value"], 0.0, rebuilt["high"], digits),
+                "sharper": "reconstruction" if rebuilt["high"] < cosine[1] else "cosine distance",
+            }
+        )
+    return Table.from_rows(rows)
 
 
 def verdicts(profile: Profile) -> Table:

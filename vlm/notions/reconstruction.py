@@ -21,6 +21,7 @@ from vlm.notions.measures import Confidence, Measure, absent
 
 LATER = "ridge: later from earlier"
 EARLIER = "ridge: earlier from later"
+NOT_DIVIDED = "{}, not divided"
 _NOTHING = 1e-12  # a variance of directions below this is rounding
 
 

@@ -12,7 +12,7 @@ from redundancy.estimate import Estimate
 from vlm.hidden_states.moment_losses import ReconstructionLosses
 from vlm.notions.measures import Confidence, Measure, Notion, absent, certified
 from vlm.notions.profile_result import Place
-from vlm.notions.reconstruction import EARLIER, LATER
+from vlm.notions.reconstruction import EARLIER, LATER, NOT_DIVIDED
 from vlm.notions.similarity_measures import RANK
 from vlm.table import Table
 
@@ -158,7 +158,7 @@ def loss_rows(
                 )
                 measure = certified(
                     "next state",
-                    f"{method}, not divided",
+                    NOT_DIVIDED.format(method),
                     confidence.certify(mean),
                     "mean squared error of a fitted affine map of directions, all tokens",
                     baseline=float(same),

@@ -63,7 +63,7 @@ class Findings:
     partial: str = ""
 
 
-def page(findings: Findings, images: Sequence[Figure], problem: str = "") -> str:
+def page(findings: Findings, images: Sequence[Figure], problem: str = "", sections: Sequence[str] = ()) -> str:
     """The report as HTML.
 
     Parameters
@@ -72,6 +72,8 @@ def page(findings: Findings, images: Sequence[Figure], problem: str = "") -> str
         PNG files, embedded in the page, and their captions.
     problem : str
         Why there are no figures; "" if there are.
+    sections : sequence of str
+        HTML that follows the measurements.
     """
     spec, confidence = findings.spec, f"{findings.spec.confidence:.0%}"
     names = sorted(set(findings.by_set["model"].tolist()))
@@ -102,6 +104,7 @@ def page(findings: Findings, images: Sequence[Figure], problem: str = "") -> str
         *_predicted(findings),
         figures(_named(images, "prediction")),
         *_measured(_named(images, "redundancy", "attention")),
+        *sections,
         "<h2>Time</h2>",
         *_times(findings.times),
         "<h2>What was not scored</h2>",

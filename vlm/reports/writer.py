@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -41,6 +41,7 @@ def write(
     measurement: str | Path | None = None,
     tolerance: float = 0.02,
     t: float | None = None,
+    sections: Sequence[str] = (),
 ) -> list[Path]:
     """Write the report of a run: tables, figures and one HTML page.
 
@@ -62,6 +63,8 @@ def write(
     t : float, optional
         Cosine distance up to which states are close; one of the thresholds that were measured. By default the
         spec's threshold closest to 0.05.
+    sections : sequence of str
+        More of the page, as HTML, such as `vlm.notions.profile_page.written_section` gives.
 
     Returns
     -------
@@ -105,7 +108,7 @@ def write(
     written += _written_for_readers(findings, out)
     figures, problem = _figures(findings, measured, out)
     written += [figure.path for figure in figures]
-    return [*written, write_atomically(out / "index.html", page(findings, figures, problem))]
+    return [*written, write_atomically(out / "index.html", page(findings, figures, problem, sections))]
 
 
 class MeasurementTables(NamedTuple):

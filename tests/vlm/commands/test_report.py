@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.support.command_line import run_and_list_modules, said
+from vlm.notions.measures import Measure
+from vlm.notions.profile_page import read_profile, write_profile
+from vlm.notions.profile_result import Place, Profile, chain_table, profile_table
 
 
 def test_report_writes_a_page_and_finds_the_measurement_beside_the_run(capsys, made):
@@ -19,3 +22,29 @@ def test_report_writes_a_page_and_finds_the_measurement_beside_the_run(capsys, m
 def test_report_runs_without_torch(made, tmp_path):
     pytest.importorskip("matplotlib")
     assert run_and_list_modules("report", made["run"], cwd=tmp_path) == "loaded 0 ['matplotlib']"
+
+
+def test_the_page_shows_the_four_notions_where_they_were_measured(capsys, made, tmp_path):
+    pytest.importorskip("matplotlib")
+    place, unit = Place(0, 1, "vision"), {"images": 40, "unit": "1", "guarantee": "certified, both limits: x"}
+    rows = [
+        (place, Measure("geometric", "cosine distance", 0.2, 0.1, 0.3, **unit)),
+        (place, Measure("proximal", "within 0.05", 0.4, 0.2, 0.6, **unit)),
+        (place, Measure("next state", "ridge: later from earlier, not divided", 0.1, 0.05, 0.2, **unit)),
+    ]
+    settings = {"confidence": 0.95, "simultaneous": 1}
+    profile = Profile(profile_table(rows), chain_table([]), settings, ("item 7: no image",))
+    write_profile(profile, tmp_path / "notions")
+    back = read_profile(tmp_path / "notions")
+    assert back.to_dict() == {**profile.to_dict(), "chain": back.chain.to_dict()}
+    status, _, _ = said(capsys, "report", made["run"], "--notions", tmp_path / "notions", "--out", tmp_path / "report")
+    assert status == 0
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert "What two layers share" in page
+    assert page.count("data:image/png") == 1 + len(list((tmp_path / "report").glob("*.png")))
+    # Theorem 1 by both forms: 0.2 (2 - 0.2) with 0.3 (2 - 0.3) above it, and the reconstruction error.
+    assert "<td>0.360 [0.000, 0.510]</td><td>0.100 [0.000, 0.200]</td>" in page
+    assert "item 7: no image" in page
+    status, _, error = said(capsys, "report", made["run"], "--notions", tmp_path)
+    assert status == 1
+    assert f"no profile.json in {tmp_path}" in error

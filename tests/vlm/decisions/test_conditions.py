@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from vlm import SkipPlan, attention, decide, probe
+from tests.vlm.hidden_states.test_moment_losses import measured, prompts
+from tests.vlm.hidden_states.test_moment_recording import recorded
+from vlm import SkipPlan, attention, decide, functional_bounds, probe, regimes
 from vlm.experiments.measurement_tables import Measured, MeasuredPrompt, TextRatios
 from vlm.measure.attention_ratio import AttentionRecord
 from vlm.measure.distances import ProbeRecord
@@ -237,3 +239,28 @@ def test_a_decision_shows_itself():
     assert saved["settings"]["images"] == 400
     assert saved["early_exit"] == 2
     assert f"{decision}" == repr(decision)
+
+
+def test_both_forms_of_theorem_1_stand_beside_the_conditions_and_decide_nothing():
+    model, new = random_model(width=16), prompts(range(40, 60))
+    for accumulated, pairs in ((False, "adjacent"), (True, "entry")):
+        fitted = recorded(model, prompts(range(24)), normalise=True, pairs=pairs, modality="vision").moments()
+        with torch.no_grad(), probe(model) as record, attention(model) as seen:
+            losses = measured(model, fitted, new, direction="forward")
+        plain = decide(record, seen, accumulated=accumulated)
+        both = decide(record, seen, accumulated=accumulated, losses=losses)
+        assert both.plan == plain.plan
+        names = set(plain.layers.columns)
+        assert {name: both.layers[name].tolist() for name in names} == {n: plain.layers[n].tolist() for n in names}
+        distance = plain.layers["distance_from_entry" if accumulated else "distance"]
+        np.testing.assert_allclose(both.layers["gap_cosine"], distance * (2 - distance), rtol=1e-9)
+        table = functional_bounds(losses)
+        np.testing.assert_array_equal(both.layers["gap_rebuilt"], table["reconstruction_bound"])
+        np.testing.assert_array_equal(both.layers["gap_rebuilt_high"], table["reconstruction_limit"])
+        assert (both.layers["gap_cosine_high"] > both.layers["gap_cosine"]).all()
+        for said in (both.reasons(), regimes(both).reasons()):
+            assert all("L² by reconstruction, " in line and "L² by cosine distance" in line for line in said)
+            top = float(said[1].split("functional gap at most ")[1].split(" L²")[0])
+            assert 0 <= top - both.layers["gap_rebuilt_high"][1] <= 0.001
+        with pytest.raises(ValueError, match=r"losses: expected forward maps of image tokens for all pairs"):
+            decide(record, seen, accumulated=not accumulated, losses=losses)

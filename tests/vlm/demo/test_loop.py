@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from tests.vlm.decisions.test_conditions import made
-from vlm import Table, decide
+from vlm import Table, decide, load, tiny
 from vlm.__main__ import main
-from vlm.demo.loop import Outcome, bad_plans, certified_plan, plan_sequences
+from vlm.demo.loop import Outcome, bad_plans, certified_plan, measure_losses, plan_sequences
 from vlm.notions.profile_result import Profile, chain_table, profile_table
 from vlm.plans.plan import SkipPlan
 
@@ -61,11 +61,22 @@ def test_the_page_is_self_contained(demo):
     assert "<script" not in page
     report = json.loads((demo / "report.json").read_text())
     assert ("no late entry" in page) == (report["late_entry"] == 0)
+    with (demo / "layers.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert "at most gap_cosine by their cosine distance and at most gap_rebuilt" in page
+    assert all(0 < float(row["gap_rebuilt"]) < float(row["gap_cosine"]) < float(row["gap_cosine_high"]) for row in rows)
     assert ("no plan could be certified" in page) == (report["plan_certified"] == "none")
 
 
 def test_no_half_written_files_are_left(demo):
     assert not list(demo.glob("*.part"))
+
+
+def test_without_a_second_image_there_is_nothing_to_rebuild():
+    model, processor = load("tiny")
+    asked = tiny.questions(limit=3, kinds=("location",))
+    one = [q for q in asked if q.image_id == asked[0].image_id]
+    assert measure_losses(model, processor, one, batch_size=2, bar=lambda items, name: items) is None
 
 
 def test_bad_plans_are_never_the_plan_itself():

@@ -17,9 +17,9 @@ from vlm.item import Item
 from vlm.notions.choices import Choices, choices, layer_pairs
 from vlm.notions.measured_profile import Prompts
 from vlm.notions.measures import NOTIONS
-from vlm.notions.profile_page import write_profile
+from vlm.notions.profile_page import profile_section, write_profile
 from vlm.notions.profile_result import value_in_words
-from vlm.notions.readable_tables import summary, verdicts
+from vlm.notions.readable_tables import gap_bounds, summary, verdicts
 from vlm.notions.targets import OTHER, by_item, row_target
 from vlm.notions.view_profile import fitting_rows
 
@@ -259,6 +259,22 @@ def test_rows_of_all_tokens_are_those_of_the_probe_and_of_maps_fitted_on_other_i
         gone = profile.absent().where(layer=4, later=6, view=modality)
         assert gone["notion"].tolist() == ["geometric", "proximal"]
         assert "adjacent states and from state 0" in gone["reason"][0]
+    both = gap_bounds(profile, digits=4)
+    assert both["layers"].tolist() == ["3-4", "0-4"] * 2
+    for row in both.rows():
+        earlier, later = map(int, row["layers"].split("-"))
+        here = profile.table.where(layer=earlier, later=later, view=row["view"])
+        near = here.where(notion="geometric")
+        loss = here.where(method="ridge: later from earlier, not divided")
+        for name, value, high in (
+            ("by cosine distance", *(near[end].item() * (2 - near[end].item()) for end in ("value", "high"))),
+            ("by reconstruction", loss["value"].item(), loss["high"].item()),
+        ):
+            assert float(row[name].split(" ")[0]) == pytest.approx(value, abs=5.1e-5)
+            assert 0 <= float(row[name].rstrip("]").split(", ")[1]) - high <= 1.01e-4
+    page = "".join(profile_section(profile, []))
+    assert "Theorem 1 in both of its forms" in page
+    assert gap_bounds(profile)["by reconstruction"][0] in page
 
 
 def test_items_that_cannot_be_asked_are_listed(tiny, items):
