@@ -212,7 +212,8 @@ def notion_scores(model: Any, processor: Any) -> dict[str, FloatArray]:
         model,
         processor,
         items,
-        notions=tuple(dict.fromkeys(notion for _, _, notion, _, _ in NOTIONS)),
+        notions=("usable information", *dict.fromkeys(notion for _, _, notion, _, _ in NOTIONS)),
+        readers="linear",
         predictors="ridge",
         replicates=2,
         batch_size=50,
@@ -328,7 +329,7 @@ def correlation(of: Callable[..., Any], predicted: FloatArray, truth: FloatArray
 
 
 def together(plans: Table) -> Table:
-    """Per model, the windows of removing that lose most beyond what their layers lose one by one.
+    """Per model, the two or three layers whose removal loses most beyond what their layers lose one by one.
 
     Beside the losses: what one pass predicts from single layers, and what a run of the plan on 16 prompts shows.
     """
@@ -338,6 +339,8 @@ def together(plans: Table) -> Table:
         excess = []
         for text, row in by_plan.items():
             layers = sorted(SkipPlan.parse(text).layers("vision", DEPTH))
+            if not 2 <= len(layers) <= 3:
+                continue
             single = sum(max(by_plan[f"vision:{layer}-{layer + 1}"]["accuracy drop"], 0) for layer in layers)
             excess.append((row["accuracy drop"] - single, single, text, row))
         for _, single, text, row in sorted(excess, key=lambda e: -e[0])[:3]:
