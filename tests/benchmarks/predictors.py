@@ -4,8 +4,9 @@
     python tests/benchmarks/predictors.py --table --out runs/predictors
 
 The first runs every plan on held-out questions (`MODEL-answers.npz`, continued after an interruption) and measures the
-predictors on other images without labels (`MODEL-predictors.csv`). The second joins all models that are there:
-`predictors.csv` with rank correlations, `plans.csv` with every plan, and `predictors.png`.
+predictors on other images (`MODEL-predictors.csv`). The second joins all models that are there: `predictors.csv` with
+rank correlations, `plans.csv` with every plan, `together.csv` with layers that stand in for each other, `predictors.md`
+with the page's tables, and `predictors.png`. Sets of plans that are not finished are left out.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ MODELS = ("tiny", "tiny-scaled", "tiny-priced", "tiny-late")
 DEPTH = 10
 MIXED = 150
 FEW = (8, 16)
+PROFILED = 500  # prompts of the notions, which fit maps, codes and readers
 RESAMPLES = 100
+CEILING = "divergence of the questions themselves"
 
 
 def windows() -> list[SkipPlan]:
@@ -172,21 +175,76 @@ def layer_scores(model: Any, batch: Mapping[str, torch.Tensor]) -> dict[str, Flo
         "gamma-MoD (attention rank)": selectors.attention_map_rank(seen.ranks).layer_scores.mean(axis=0),
         "AdaSkip": selectors.adaskip(seen.similarity).layer_scores.mean(axis=0),
         "LLM-Drop (attention)": selectors.sublayer_similarity(seen.similarity).layer_scores.mean(axis=0),
+        "LLM-Drop (feed-forward)": selectors.sublayer_similarity(seen.similarity, "mlp").layer_scores.mean(axis=0),
         "angular distance": selectors.angular_distance(seen.similarity).layer_scores.mean(axis=0),
         "ShortV (layer contribution)": selectors.layer_contribution(frozen).layer_scores.mean(axis=0),
         "VTW (withdrawal)": selectors.withdrawal(left).layer_scores.mean(axis=0),
     }
 
 
+# Rows of `vlm.profile` that become predictors: name, view, notion, method, and whether a large value says "redundant".
+NOTIONS = (
+    ("P(d > 0.05), image tokens", "vision", "proximal", "within 0.05", True),
+    ("cosine distance, text tokens", "text", "geometric", "cosine distance", False),
+    ("reconstruction error, image tokens", "vision", "next state", "ridge: later from earlier", False),
+    ("reconstruction error back, image tokens", "vision", "next state", "ridge: earlier from later", False),
+    ("reconstruction error, text tokens", "text", "next state", "ridge: later from earlier", False),
+    ("1 - CKA, image tokens", "vision", "similarity", "linear CKA", True),
+    ("1 - CKA, text tokens", "text", "similarity", "linear CKA", True),
+    ("Gaussian information, image tokens", "vision", "mutual information", "Gaussian", True),
+    ("H(X|Y), mean image token", "vision-mean", "informational", "plug-in", False),
+    ("H(X|Y), answer token", "last", "informational", "plug-in", False),
+    ("functional gap (log-loss), mean image token", "vision-mean", "functional", "ridge: log-loss", False),
+    ("functional gap (log-loss), answer token", "last", "functional", "ridge: log-loss", False),
+    ("PID, unique to the earlier, mean image token", "vision-mean", "pid", "BROJA: unique to the earlier", False),
+    ("PID, unique to the later, answer token", "last", "pid", "BROJA: unique to the later", False),
+)
+
+
+def notion_scores(model: Any, processor: Any) -> dict[str, FloatArray]:
+    """Per-layer scores of the notions from one `vlm.profile`; large means harmful.
+
+    Functional gaps and PID read the answers; nothing else does. A value that says "redundant" counts as its distance
+    from the layers' largest, a gap by its size, and a layer where a notion is absent as its worst layer.
+    """
+    items = list(vlm.datasets.read("tiny", split="validation", limit=PROFILED))
+    profile = vlm.profile(
+        model,
+        processor,
+        items,
+        notions=("usable information", *dict.fromkeys(notion for _, _, notion, _, _ in NOTIONS)),
+        readers="linear",
+        predictors="ridge",
+        replicates=2,
+        batch_size=50,
+        progress=False,
+    )
+    scores: dict[str, FloatArray] = {}
+    for name, view, notion, method, redundant in NOTIONS:
+        values = np.full(DEPTH, np.nan)
+        for row in profile.rows(view=view, notion=notion, method=method).rows():
+            values[row["layer"]] = abs(row["value"])
+        if np.isnan(values).all():
+            continue
+        values = np.nanmax(values) - values if redundant else values
+        scores[name] = np.where(np.isnan(values), np.nanmax(values), values)
+    usable = np.full(DEPTH + 1, np.nan)
+    for row in profile.rows(view="last", notion="usable information", method="linear").rows():
+        usable[row["layer"]] = row["value"]
+    if np.isfinite(usable).all():
+        scores["usable information gained, answer token"] = np.maximum(np.diff(usable), 0)
+    return scores
+
+
 def predict(name: str, out: Path, calibration: int) -> None:
-    """Every predictor of every plan, from unlabelled prompts of the validation split."""
+    """Every predictor of every plan, from prompts of the validation split, whose labels only some notions read."""
     path = out / f"{name}-predictors.csv"
     if path.exists():
         return
     model, processor = vlm.load(name)
     asked = tiny.questions(split="validation", limit=calibration, kinds=tiny.IMAGE_KINDS)
     batch = prompt_batch(model, processor, asked)
-    scores = layer_scores(model, batch)
+    scores = layer_scores(model, batch) | notion_scores(model, processor)
     distances = pair_distances(model, batch)
     surrogate, measured = (vlm.damage(model, batch, method=method) for method in ("surrogate", "measured"))
     few = {number: Prompts(model, processor, asked[:number]) for number in FEW}
@@ -226,12 +284,13 @@ def joined(out: Path) -> tuple[Table, Table]:
         if not (out / f"{name}-answers.npz").exists() or not (out / f"{name}-predictors.csv").exists():
             continue
         data = np.load(out / f"{name}-answers.npz")
-        if len(data["right"]) < 1 + count + MIXED:
-            print(f"{name}: {len(data['right'])} of {1 + count + MIXED} plans so far, left out")
-            continue
+        done = len(data["right"]) - 1
+        finished = {part: where for part, where in sets.items() if where.stop <= done}
+        if len(finished) < len(sets):
+            print(f"{name}: {done} of {count + MIXED} plans so far; left out: {', '.join(set(sets) - set(finished))}")
         table = read_csv(out / f"{name}-predictors.csv")
         images, index = np.unique(data["groups"], return_inverse=True)
-        sums = np.zeros((len(images), 2, len(data["right"])))
+        sums = np.zeros((len(images), 2, done + 1))
         np.add.at(sums, index, np.stack([data["right"], data["divergence"]], axis=0).transpose(2, 0, 1))
         sizes = np.bincount(index)
         rng = np.random.default_rng(0)
@@ -240,24 +299,100 @@ def joined(out: Path) -> tuple[Table, Table]:
         for draw in draws:
             means = sums[draw].sum(axis=0) / sizes[draw].sum()
             truths.append((means[0, 0] - means[0, 1:], means[1, 1:]))
-        predictors = [column for column in table if column != "plan"]
-        for part, where in sets.items():
-            for predictor in predictors:
-                values = np.array(table[predictor], dtype=np.float64)[where]
-                row: dict[str, Any] = {"model": name, "plans": part, "predictor": predictor}
+        values = {n: np.array(column, dtype=np.float64)[:done] for n, column in table.items() if n != "plan"}
+        values[CEILING] = truths[0][1]
+        for part, where in finished.items():
+            for predictor, numbers in values.items():
+                row: dict[str, Any] = {"model": name, "questions": len(data["groups"]), "images": len(images)}
+                row |= {"plans": part, "predictor": predictor}
                 for k, truth in enumerate(("accuracy drop", "divergence")):
                     for statistic, of in (("spearman", spearmanr), ("kendall", kendalltau)):
-                        drawn = [float(of(values, truth_of[k][where]).statistic) for truth_of in truths]
+                        drawn = [correlation(of, numbers[where], truth_of[k][where]) for truth_of in truths]
                         low, high = np.quantile(drawn[1:], (0.025, 0.975))
                         row |= {f"{truth} {statistic}": drawn[0], f"{truth} {statistic} low": low}
                         row[f"{truth} {statistic} high"] = high
                 correlations.append(row)
-        for number, plan in enumerate(table["plan"]):
+        for number, plan in enumerate(table["plan"][:done]):
             part = "mixed" if number >= count else "removing" if number < count // 2 else "freezing"
             row = {"model": name, "plans": part, "plan": plan, "accuracy drop": truths[0][0][number]}
             row |= {"divergence": truths[0][1][number]}
-            plans.append(row | {predictor: float(table[predictor][number]) for predictor in predictors})
+            plans.append(row | {n: float(column[number]) for n, column in values.items() if n != CEILING})
+    if not correlations:
+        raise SystemExit(f"{out}: expected a finished set of plans of some model; run with --model first")
     return Table.from_rows(plans), Table.from_rows(correlations)
+
+
+def correlation(of: Callable[..., Any], predicted: FloatArray, truth: FloatArray) -> float:
+    """Rank correlation; NaN where either side is constant, as the loss of freezing is in three of the models."""
+    constant = np.ptp(predicted) == 0 or np.ptp(truth) == 0
+    return np.nan if constant else float(of(predicted, truth).statistic)
+
+
+def together(plans: Table) -> Table:
+    """Per model, the two or three layers whose removal loses most beyond what their layers lose one by one.
+
+    Beside the losses: what one pass predicts from single layers, and what a run of the plan on 16 prompts shows.
+    """
+    rows = []
+    for model in dict.fromkeys(plans["model"].tolist()):
+        by_plan = {row["plan"]: row for row in plans.where(model=model, plans="removing").rows()}
+        excess = []
+        for text, row in by_plan.items():
+            layers = sorted(SkipPlan.parse(text).layers("vision", DEPTH))
+            if not 2 <= len(layers) <= 3:
+                continue
+            single = sum(max(by_plan[f"vision:{layer}-{layer + 1}"]["accuracy drop"], 0) for layer in layers)
+            excess.append((row["accuracy drop"] - single, single, text, row))
+        for _, single, text, row in sorted(excess, key=lambda e: -e[0])[:3]:
+            names = ("accuracy drop", "damage, surrogate", "damage, measured", f"run on {FEW[-1]} prompts")
+            rows.append({"model": model, "plan": text, "one by one": single} | {name: row[name] for name in names})
+            others = [r for r in by_plan.values() if r["damage, measured"] >= row["damage, measured"] and r is not row]
+            mild = min(others, key=lambda r: r["accuracy drop"], default=None)
+            rows[-1] |= {"milder, more damage": "" if mild is None else mild["plan"]}
+            rows[-1] |= {"its drop": np.nan if mild is None else mild["accuracy drop"]}
+    return Table.from_rows(rows)
+
+
+def markdown(correlations: Table, pairs: Table) -> str:
+    """The page's tables: Spearman with the drop of accuracy, Kendall and divergence, and layers that stand in."""
+    models = list(dict.fromkeys(correlations["model"].tolist()))
+    names = list(dict.fromkeys(correlations["predictor"].tolist()))
+    found = {(r["model"], r["plans"], r["predictor"]): r for r in correlations.rows()}
+    parts = [(model, part) for model in models for part in ("windows", "mixed") if (model, part, names[0]) in found]
+    lines = []
+
+    def head(columns: list[str]) -> None:
+        lines.extend(["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)])
+
+    def number(value: float) -> str:
+        return "" if np.isnan(value) else f"{value:.2f}".replace("0.", ".").replace("-0", "-")
+
+    head(["predictor", *(f"`{model}`, {part}" for model, part in parts)])
+    for name in names:
+        cells = []
+        for model, part in parts:
+            row = found.get((model, part, name))
+            value, low, high = (
+                np.nan if row is None else row[f"accuracy drop spearman{e}"] for e in ("", " low", " high")
+            )
+            cells.append("" if np.isnan(value) else f"{number(value)} [{number(low)}, {number(high)}]")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    lines.append("")
+    head(["predictor", *(f"`{model}`, {part}" for model, part in parts)])
+    for name in names:
+        cells = []
+        for model, part in parts:
+            row = found.get((model, part, name))
+            kinds = ("accuracy drop kendall", "divergence spearman", "divergence kendall")
+            cells.append("" if row is None else " / ".join(number(row[kind]) for kind in kinds))
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    lines.append("")
+    head(list(pairs.columns))
+    lines.extend(
+        "| " + " | ".join(f"{v:.3f}" if isinstance(v, float) else str(v) for v in row.values()) + " |"
+        for row in pairs.rows()
+    )
+    return "\n".join(lines) + "\n"
 
 
 def read_csv(path: Path) -> dict[str, list[str]]:
@@ -273,27 +408,29 @@ def draw(correlations: Table, path: Path) -> None:
     """Spearman correlation with the accuracy drop, one panel per set of plans, one colour per model."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 5.5), layout="constrained")
-    axes = figure.subplots(1, 2, sharey=True)
     names = list(dict.fromkeys(correlations["predictor"].tolist()))
+    figure = Figure(figsize=(11, 1.5 + 0.24 * len(names)), layout="constrained")
+    axes = figure.subplots(1, 2, sharey=True)
     for ax, part in zip(axes, ("windows", "mixed"), strict=True):
-        for k, model in enumerate(dict.fromkeys(correlations["model"].tolist())):
+        for k, model in enumerate(MODELS):
             rows = {row["predictor"]: row for row in correlations.where(model=model, plans=part).rows()}
-            chosen = [rows[name] for name in names]
+            if not rows:
+                continue
+            y = np.array([i for i, name in enumerate(names) if name in rows])
+            chosen = [rows[names[i]] for i in y]
             value, low, high = (
                 np.array([row[f"accuracy drop spearman{end}"] for row in chosen]) for end in ("", " low", " high")
             )
-            y = np.arange(len(names)) + 0.18 * (k - 1.5)
             spread = np.maximum([value - low, high - value], 0)
-            ax.errorbar(value, y, xerr=spread, fmt="o", ms=4, lw=1, label=model)
+            ax.errorbar(value, y + 0.18 * (k - 1.5), xerr=spread, fmt="o", ms=3.5, lw=1, label=model)
         ax.axvline(0.9, ls=":", color="k", lw=0.8)
         ax.axvline(0, color="k", lw=0.6)
-        ax.set(title=part, xlabel="Spearman correlation with the loss of accuracy", xlim=(-0.6, 1.02))
-        ax.set_yticks(range(len(names)), names)
+        ax.set(title=part, xlabel="Spearman correlation with the loss of accuracy", xlim=(-0.7, 1.02))
+        ax.set_yticks(range(len(names)), names, fontsize=8)
         ax.grid(axis="y", lw=0.3)
     axes[0].invert_yaxis()
     axes[0].legend(fontsize=8, loc="lower left")
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=100)
 
 
 def main() -> None:
@@ -312,8 +449,11 @@ def main() -> None:
         plans, correlations = joined(given.out)
         plans.save(given.out / "plans.csv")
         correlations.save(given.out / "predictors.csv")
+        pairs = together(plans)
+        pairs.save(given.out / "together.csv")
+        (given.out / "predictors.md").write_text(markdown(correlations, pairs), encoding="utf-8")
         draw(correlations, given.out / "predictors.png")
-        print(correlations.text())
+        print((given.out / "predictors.md").read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

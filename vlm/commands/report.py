@@ -27,6 +27,12 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--t", type=float, help="measured cosine distance up to which states are close; default: the nearest to 0.05"
     )
+    parser.add_argument(
+        "--damage",
+        choices=("surrogate", "measured"),
+        help="load the model, predict each plan's damage on 32 prompts of each data set, show it beside the losses; "
+        "measured: without gradients, for quantised models",
+    )
     parser.set_defaults(run=_report)
 
 
@@ -48,6 +54,12 @@ def _report(options: argparse.Namespace) -> int:
 
         sections = ["<h2>What two layers share</h2>", *written_section(options.notions)]
     settings = {"measurement": measurement, "tolerance": options.tolerance, "t": options.t, "sections": sections}
+    if options.damage:
+        from vlm.experiments.predicted_damage import run_damage
+
+        if measurement is None:
+            raise ValueError(f"--damage: expected a measurement beside {folder}; make one with `python -m vlm measure`")
+        settings["damage"] = run_damage(folder, method=options.damage)
     print_written(write(folder, options.out or folder / "report", **settings))
     scored = any(columns.scored for columns in answers(folder).sets.values())
     if not scored:

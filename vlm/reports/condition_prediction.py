@@ -315,6 +315,9 @@ def _licences(
         answer = ~(cells["attention_answer"].astype(np.float64) > attention_limit + 1e-12)
         criteria["conditions (answer token, mean over heads)"] = near & answer
     criteria["redundancy alone"] = near & ~np.isnan(cells["closeness"].astype(np.float64))
+    if "damage" in cells.columns:
+        least = np.argsort(cells["damage"].astype(np.float64), kind="stable")[: int(met.sum())]
+        criteria["least predicted damage, as many cells"] = np.isin(np.arange(len(met)), least)
     return Table.from_rows(
         [
             {

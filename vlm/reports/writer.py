@@ -15,7 +15,9 @@ from vlm.experiments.measurement_tables import write_tables
 from vlm.experiments.merging import coverage, stale
 from vlm.experiments.run_directory import same_model, spec_of, stored_run
 from vlm.measure.attention_reading import TextTokens
+from vlm.measure.damage_record import Damage
 from vlm.reports.accuracy_table import failures, summary
+from vlm.reports.calibration_plot import plot_calibration
 from vlm.reports.condition_prediction import Prediction, prediction
 from vlm.reports.condition_table import condition_cells
 from vlm.reports.html_page import Findings, page
@@ -42,6 +44,7 @@ def write(
     tolerance: float = 0.02,
     t: float | None = None,
     sections: Sequence[str] = (),
+    damage: Damage | None = None,
 ) -> list[Path]:
     """Write the report of a run: tables, figures and one HTML page.
 
@@ -65,6 +68,9 @@ def write(
         spec's threshold closest to 0.05.
     sections : sequence of str
         More of the page, as HTML, such as `vlm.notions.profile_page.written_section` gives.
+    damage : Damage, optional
+        Of removing image tokens, from :func:`vlm.damage` on the run's model: it is shown beside the measured losses,
+        with a calibration curve. Needs `measurement`.
 
     Returns
     -------
@@ -77,7 +83,8 @@ def write(
     FileNotFoundError
         The run is not merged, or the measurement lacks its tables.
     ValueError
-        Records that are not those of a sweep, a threshold that was not measured, a measurement of other weights.
+        Records that are not those of a sweep, a threshold that was not measured, a measurement of other weights;
+        a damage without a measurement.
 
     See Also
     --------
@@ -103,7 +110,11 @@ def write(
     """
     run, out = Path(run_directory), Path(out)
     checks.probability(tolerance, name="tolerance")
-    findings, measured = _findings(run, None if measurement is None else Path(measurement), tolerance=tolerance, t=t)
+    if damage is not None and measurement is None:
+        raise ValueError("damage: expected a measurement beside it, whose conditions it is compared with; got none")
+    findings, measured = _findings(
+        run, None if measurement is None else Path(measurement), tolerance=tolerance, t=t, damage=damage
+    )
     written = [table.save(out / f"{name}.csv") for name, table in _tables(findings).items()]
     written += _written_for_readers(findings, out)
     figures, problem = _figures(findings, measured, out)
@@ -126,7 +137,7 @@ class Drawing(NamedTuple):
 
 
 def _findings(
-    run: Path, measurement: Path | None, *, tolerance: float, t: float | None
+    run: Path, measurement: Path | None, *, tolerance: float, t: float | None, damage: Damage | None
 ) -> tuple[Findings, MeasurementTables | None]:
     spec = spec_of(run)
     t = min(spec.thresholds, key=lambda threshold: abs(threshold - _T)) if t is None else t
@@ -144,7 +155,7 @@ def _findings(
     # A measurement of an earlier version knows the answer token alone; the page then says that it was judged by it.
     tokens: TextTokens = "all" if measured is None or "largest" in measured.attention.columns else "answer"
     cells, group_cells = (
-        None if measured is None else condition_cells(table, *measured, t=t, tokens=tokens)
+        None if measured is None else condition_cells(table, *measured, t=t, tokens=tokens, damage=damage)
         for table in (by_set, by_group)
     )
     findings = Findings(
@@ -241,6 +252,8 @@ def _tables(findings: Findings) -> dict[str, Table]:
         tables["conditions"] = findings.cells
     if findings.prediction is not None:
         tables["licences"] = findings.prediction.licences
+        if len(findings.prediction.calibration):
+            tables["calibration"] = findings.prediction.calibration
         tables["verdicts"] = findings.prediction.cells
         tables["confusion"] = findings.prediction.confusion
         tables["rates"] = findings.prediction.rates
@@ -282,6 +295,12 @@ def _drawings(findings: Findings, measured: MeasurementTables | None) -> dict[st
         )
     if findings.prediction is not None:
         chosen = findings.prediction
+        if len(chosen.calibration):
+            drawings["prediction_damage"] = Drawing(
+                partial(plot_calibration, prediction=chosen),
+                "Predicted damage of removing image tokens against the loss of accuracy, one point per data set and "
+                "plan, and the means of groups of growing damage. It orders plans and certifies none.",
+            )
         meanings: dict[Literal["closeness", "attention"], str] = {
             "closeness": "smallest P(d ≤ t) of the layers that late entry bypasses; early exits have none",
             "attention": "largest VAR of the bypassed layers",

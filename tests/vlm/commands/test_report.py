@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+
 import pytest
 
 from tests.support.command_line import run_and_list_modules, said
+from vlm.experiments.predicted_damage import run_damage
 from vlm.notions.measures import Measure
 from vlm.notions.profile_page import read_profile, write_profile
 from vlm.notions.profile_result import Place, Profile, chain_table, profile_table
+from vlm.table import Table
 
 
 def test_report_writes_a_page_and_finds_the_measurement_beside_the_run(capsys, made):
@@ -48,3 +53,23 @@ def test_the_page_shows_the_four_notions_where_they_were_measured(capsys, made, 
     status, _, error = said(capsys, "report", made["run"], "--notions", tmp_path)
     assert status == 1
     assert f"no profile.json in {tmp_path}" in error
+
+
+def test_report_predicts_the_damage_of_the_runs_plans_with_its_own_model(capsys, made, tmp_path):
+    pytest.importorskip("matplotlib")
+    run = made["run"]
+    status, out, _ = said(capsys, "report", run, "--damage", "surrogate", "--out", tmp_path)
+    assert status == 0
+    assert f"wrote {tmp_path}/calibration.csv" in out
+    damages = Table.load(tmp_path / "conditions.csv")["damage"].astype(float)
+    assert (damages > 0).all()
+
+
+def test_a_damage_needs_the_weights_of_the_run(made, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(made["run"], copy)
+    spec = json.loads((copy / "spec.json").read_text())
+    spec["versions"]["model"] = "0" * 16
+    (copy / "spec.json").write_text(json.dumps(spec))
+    with pytest.raises(ValueError, match=r"damage: expected the weights that .* was made with"):
+        run_damage(copy)
