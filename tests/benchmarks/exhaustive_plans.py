@@ -6,7 +6,8 @@ the same command continues after a kill.
 
 Batch by batch, only plans that may still be the cheapest within a promised loss are judged further, by the same walk
 without the other branches: for a promise tau, those whose differing answers so far, n of them, are at most n tau +
-3 sqrt(n tau), and that cost no more than the tenth cheapest plan seen within tau. A plan truly within tau is lost with
+3 sqrt(n tau), and that cost no more than the tenth cheapest plan seen within tau; beside them a few plans of every
+cost. A plan truly within tau is lost with
 probability of some 0.3% by chance; that the optimum is cheaper than every limit of cost is checked in the end.
 
 python -m tests.benchmarks.exhaustive_plans --model tiny --out FOLDER --table tests/benchmarks/plans_tiny.npz
@@ -38,6 +39,7 @@ PROMPTS = 64
 PROMPTS_AT_ONCE = 16
 PLANS_AT_ONCE = 32
 RANK = 10
+OF_EACH_COST = 6
 
 
 def plan_of(digits) -> SkipPlan:
@@ -255,7 +257,17 @@ class Table:
             if len(within) >= RANK:
                 self.tops[tau] = min(self.tops[tau], float(within[RANK - 1]))
             alive &= (self.count <= allowed + 3 * np.sqrt(allowed)) & (self.cost <= self.tops[tau])
-        return np.flatnonzero(np.logical_or.reduce(list(self.alive.values())))
+        chosen = np.logical_or.reduce(list(self.alive.values()))
+        chosen[self.companions()] = True
+        return np.flatnonzero(chosen)
+
+    def companions(self) -> np.ndarray:
+        """Of each cost up to the largest, the plans of least KL on the first batch: a population for resampling."""
+        order = np.lexsort((self.kl_first, self.cost.round(4)))
+        order = order[self.cost[order] <= self.largest]
+        levels = self.cost[order].round(4)
+        place = np.arange(len(order)) - np.searchsorted(levels, levels)
+        return np.asarray(order[place < OF_EACH_COST])
 
     def optimum(self, tau: float) -> int:
         """The cheapest plan within a promise on all prompts.
