@@ -37,8 +37,8 @@ T = TypeVar("T")
 
 # Promises that the demo tries, the first for which there are enough images.
 PROMISES = (0.02, 0.05, 0.1, 0.2)
-FORWARDS = 8000
-CANDIDATES = 6
+FORWARDS = 12_000
+CANDIDATES = 8
 
 
 class Bar(Protocol):

@@ -196,7 +196,9 @@ def plot_frontier(ax: Axes, best: BestPlan) -> None:
             capsize=2,
         )
     ax.axhline(best.file.max_loss, color="#c4622d", ls="--", lw=1, label=f"allowed {best.file.max_loss:g}")
-    ax.set(xlabel=f"{best.objective}, share of the full model", ylabel=best.file.loss, ylim=(-0.01, None))
+    # What matters is near the promise; plans that lose far more are left out of sight.
+    top = max([6 * best.file.max_loss, *(test.high for test in best.tested)])
+    ax.set(xlabel=f"{best.objective}, share of the full model", ylabel=best.file.loss, ylim=(-0.03 * top, top))
     ax.legend(fontsize=6, ncols=2, frameon=False, loc="upper right")
 
 
