@@ -6,7 +6,7 @@ and would stop at the first that misses. Only `betting-anytime` promises to with
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -106,7 +106,7 @@ def study(
     runs: int,
     *,
     sizes: tuple[int, ...] | None = None,
-    methods: Sequence[confidence.Method] = confidence.METHODS,
+    methods: Iterable[confidence.Method] = confidence.METHODS,
     seed: int = 0,
 ) -> Iterator[Cell]:
     """Every distribution, method and sample size (SIZES by default) that go together."""

@@ -4,7 +4,11 @@ A plan's states after layer l depend only on what it does in layers 0..l, so a w
 3 + 9 + ... + 3^L layers instead of L 3^L. Every batch of prompts is a file of its own, written when it is finished;
 the same command continues after a kill.
 
-Plans that may be near the frontier are judged on more prompts, by the same walk without the other branches.
+Batch by batch, only plans that may still be the cheapest within a promised loss are judged further, by the same walk
+without the other branches: for a promise tau, those whose differing answers so far, n of them, are at most n tau +
+3 sqrt(n tau), and that cost no more than the tenth cheapest plan seen within tau; beside them a few plans of every
+cost. A plan truly within tau is lost with
+probability of some 0.3% by chance; that the optimum is cheaper than every limit of cost is checked in the end.
 
 python -m tests.benchmarks.exhaustive_plans --model tiny --out FOLDER --table tests/benchmarks/plans_tiny.npz
 """
@@ -30,9 +34,12 @@ from vlm.plans.cost import operations
 from vlm.plans.plan import SkipPlan
 
 ACTIONS = ("run", "freeze", "remove")
+PROMISES = (0.01, 0.02, 0.05)
 PROMPTS = 64
 PROMPTS_AT_ONCE = 16
 PLANS_AT_ONCE = 32
+RANK = 10
+OF_EACH_COST = 6
 
 
 def plan_of(digits) -> SkipPlan:
@@ -222,50 +229,128 @@ def costs(model, *, vision: int = 36, text: int = 10) -> np.ndarray:
     return np.asarray(totals / totals[0])
 
 
+class Table:
+    """What was judged so far: of each plan, prompts in batches of PROMPTS, in order."""
+
+    def __init__(self, cost: np.ndarray, largest: float) -> None:
+        self.cost, self.largest = cost, largest
+        self.count = np.zeros(len(cost), dtype=np.int64)
+        self.kl, self.kl_first = np.zeros(len(cost)), np.zeros(len(cost))
+        self.prompts = np.zeros(len(cost), dtype=np.int64)
+        self.same: dict[int, list[np.ndarray]] = {}
+        self.alive = {tau: np.ones(len(cost), dtype=bool) for tau in PROMISES}
+        self.tops = dict.fromkeys(PROMISES, largest)
+
+    def add(self, numbers: np.ndarray, kl: np.ndarray, same: np.ndarray) -> None:
+        """Take a batch of the plans with these numbers."""
+        self.count[numbers] += (~same).sum(1)
+        self.kl[numbers] += kl.astype(np.float64).sum(1)
+        self.prompts[numbers] += same.shape[1]
+        for number, row in zip(numbers.tolist(), same, strict=True):
+            self.same.setdefault(number, []).append(row)
+
+    def near(self) -> np.ndarray:
+        """Plans that may be the cheapest within some promise; those left out earlier stay out."""
+        for tau, alive in self.alive.items():
+            allowed = self.prompts * tau
+            within = np.sort(self.cost[alive & (self.count <= allowed)])
+            if len(within) >= RANK:
+                self.tops[tau] = min(self.tops[tau], float(within[RANK - 1]))
+            alive &= (self.count <= allowed + 3 * np.sqrt(allowed)) & (self.cost <= self.tops[tau])
+        chosen = np.logical_or.reduce(list(self.alive.values()))
+        chosen[self.companions()] = True
+        return np.flatnonzero(chosen)
+
+    def companions(self) -> np.ndarray:
+        """Of each cost up to the largest, the plans of least KL on the first batch: a population for resampling."""
+        order = np.lexsort((self.kl_first, self.cost.round(4)))
+        order = order[self.cost[order] <= self.largest]
+        levels = self.cost[order].round(4)
+        place = np.arange(len(order)) - np.searchsorted(levels, levels)
+        return np.asarray(order[place < OF_EACH_COST])
+
+    def optimum(self, tau: float) -> int:
+        """The cheapest plan within a promise on all prompts.
+
+        Raises
+        ------
+        RuntimeError
+            A limit of cost was below it, so that a cheaper one may have been left out.
+        """
+        good = np.flatnonzero((self.prompts == self.prompts.max()) & (self.count <= tau * self.prompts))
+        best = int(good[np.argmin(self.cost[good])]) if len(good) else -1
+        if best < 0 or self.cost[best] > self.tops[tau] + 1e-9:
+            raise RuntimeError(f"promise {tau}: no plan within it below the cost {self.tops[tau]:.3f}; raise --cost")
+        return best
+
+    def save(self, path: Path) -> None:
+        """Write the summary: all plans on the first batch, the further judged ones, and the answers of the last."""
+        near = np.flatnonzero(self.prompts > PROMPTS)
+        last = np.flatnonzero(self.prompts == self.prompts.max())
+        first = np.array([self.same[number][0] for number in range(len(self.cost))])
+        with writing_bytes(path) as file:
+            np.savez_compressed(
+                file,
+                kl=self.kl_first.astype(np.float16),
+                differing=(~first).sum(1).astype(np.uint8),
+                cost=self.cost.astype(np.float32),
+                prompts=PROMPTS,
+                near=near.astype(np.uint16),
+                near_differing=self.count[near].astype(np.uint16),
+                near_prompts=self.prompts[near].astype(np.uint16),
+                near_kl=(self.kl[near] / self.prompts[near]).astype(np.float16),
+                last=last.astype(np.uint16),
+                last_same=np.packbits(np.array([np.concatenate(self.same[n]) for n in last.tolist()]), axis=1),
+            )
+
+
 def main() -> None:
-    """Judge all plans on a first batch, those near the frontier on all batches, and write the table."""
+    """Judge all plans on a first batch, those that may be optimal on all batches, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", default="tiny")
-    parser.add_argument("--batches", type=int, default=16, help="batches of 64 prompts for the plans near the frontier")
-    parser.add_argument("--differing", type=int, default=6, help="most of the first 64 prompts that may differ there")
-    parser.add_argument("--cost", type=float, default=0.6, help="largest cost there")
+    parser.add_argument("--batches", type=int, default=16, help="batches of 64 prompts")
+    parser.add_argument("--cost", type=float, default=1.0, help="largest cost of plans judged on more than the first")
     parser.add_argument("--out", type=Path, required=True, help="folder of the batches")
     parser.add_argument("--table", type=Path, help="NPZ file for the summary")
     options = parser.parse_args()
     torch.set_num_threads(1)
     model, processor = load(options.model)
 
-    def batch(number: int, wanted=None) -> tuple[np.ndarray, np.ndarray]:
-        path = options.out / f"{options.model}-{number}{'' if wanted is None else '-near'}.npz"
-        if not path.exists():
-            start = time.perf_counter()
-            kl, same = judged_batch(model, processor, number, wanted)
+    def batch(number: int, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """KL and agreement of some plans; what an earlier process judged is read."""
+        path = options.out / f"{options.model}-{number}.npz"
+        numbers, kl, same = np.empty(0, np.int64), np.empty((0, PROMPTS), np.float16), np.empty((0, PROMPTS), bool)
+        if path.exists():
+            data = np.load(path)
+            kl, same = data["kl"], np.unpackbits(data["same"], axis=1, count=PROMPTS).astype(bool)
+            numbers = data["numbers"] if "numbers" in data else np.arange(len(kl))
+        missing = np.setdiff1d(wanted, numbers)
+        if len(missing):
+            start = time.process_time()
+            more_kl, more = judged_batch(model, processor, number, missing)
+            numbers = np.concatenate([numbers, missing])
+            order = np.argsort(numbers)
+            numbers = numbers[order]
+            kl, same = np.concatenate([kl, more_kl])[order], np.concatenate([same, more])[order]
             with writing_bytes(path) as file:
-                np.savez_compressed(file, kl=kl, same=np.packbits(same, axis=1))
-            print(f"{path}: {len(kl):,} plans in {time.perf_counter() - start:.0f} s", flush=True)
-        data = np.load(path)
-        return data["kl"], np.unpackbits(data["same"], axis=1, count=PROMPTS).astype(bool)
+                np.savez_compressed(file, numbers=numbers, kl=kl, same=np.packbits(same, axis=1))
+            print(f"{path}: {len(missing):,} plans in {time.process_time() - start:.0f} s of CPU", flush=True)
+        places = np.searchsorted(numbers, wanted)
+        return kl[places], same[places]
 
-    kl, same = batch(0)
-    cost = costs(model)
-    near = np.flatnonzero(((~same).sum(1) <= options.differing) & (cost <= options.cost))
-    print(f"{len(near):,} plans near the frontier", flush=True)
-    more = [batch(number, near) for number in range(1, options.batches)]
-    agreement = np.concatenate([same[near], *(agree for _, agree in more)], axis=1)
-    divergence = np.concatenate([kl[near], *(part for part, _ in more)], axis=1)
+    table = Table(costs(model), options.cost)
+    near = np.arange(len(table.cost))
+    for number in range(options.batches):
+        table.add(near, *batch(number, near))
+        if number == 0:
+            table.kl_first = table.kl / PROMPTS
+        near = table.near()
+        print(f"{(number + 1) * PROMPTS:,} prompts: {len(near):,} plans go on, costs to {table.tops}", flush=True)
+    for tau in PROMISES:
+        best = table.optimum(tau)
+        print(f"{tau}: {plan_of(digits_of(best, anatomy(model).depth))}, cost {table.cost[best]:.4f}")
     if options.table:
-        with writing_bytes(options.table) as file:
-            np.savez_compressed(
-                file,
-                kl=kl.astype(np.float64).mean(1).astype(np.float16),
-                differing=(~same).sum(1).astype(np.uint8),
-                cost=cost.astype(np.float32),
-                prompts=PROMPTS,
-                near=near.astype(np.uint16),
-                near_differing=(~agreement).sum(1).astype(np.uint16),
-                near_kl=divergence.astype(np.float64).mean(1).astype(np.float16),
-                near_prompts=agreement.shape[1],
-            )
+        table.save(options.table)
         print(f"wrote {options.table}: {options.table.stat().st_size:,} bytes")
 
 

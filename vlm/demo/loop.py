@@ -1,20 +1,22 @@
-"""The demo: measure the embedded model, decide on a plan, skip layers, and validate the result on held-out images."""
+"""The demo: measure the embedded model, find a plan with a promise, and validate it on held-out images."""
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypedDict, TypeVar
+from typing import Protocol, TypeVar
 
+import numpy as np
 import torch
-from numpy.typing import ArrayLike
 
 from redundancy.display import Displayed
 from vlm import tiny
 from vlm.datasets.reading import read
 from vlm.decisions.conditions import Decision, decide
-from vlm.evaluation.accuracy import TOLERANCE, certified_layer
+from vlm.demo.certified_accuracy import certified_plan
+from vlm.demo.report import Report, demo_report, first_line, summary_lines
+from vlm.engine.skipping import skipping
+from vlm.evaluation.accuracy import TOLERANCE, Score, score_accuracy
 from vlm.evaluation.plan_accuracy import PlanAccuracy, prompt_batch
 from vlm.evaluation.timing import prefill_times
 from vlm.hidden_states.moment_losses import ReconstructionLosses, reconstruction_losses
@@ -28,10 +30,18 @@ from vlm.models.types import Model, Processor
 from vlm.notions.measured_profile import profile
 from vlm.notions.profile_result import Profile
 from vlm.notions.readable_tables import summary
+from vlm.planner.best_plan import BestPlan
+from vlm.planner.optimizing import optimize
+from vlm.planner.promise import Promise, least_number
 from vlm.plans.plan import INDEX_CONVENTION, SkipPlan
 from vlm.table import Table
 
 T = TypeVar("T")
+
+# Promises that the demo tries, the first for which there are enough images.
+PROMISES = (0.02, 0.05, 0.1, 0.2)
+FORWARDS = 12_000
+CANDIDATES = 8
 
 
 class Bar(Protocol):
@@ -41,57 +51,30 @@ class Bar(Protocol):
         """The same items."""
 
 
-class Report(TypedDict):
-    """Contents of `report.json`; an interval is [low, high]."""
-
-    model: str
-    plan: str
-    late_entry: int | None
-    early_exit: int | None
-    accuracy_full: float
-    accuracy_full_interval: list[float]
-    accuracy_blank: float
-    accuracy_blank_interval: list[float]
-    accuracy_chance: float
-    accuracy_plan: float
-    accuracy_plan_interval: list[float]
-    accuracy_change: float
-    accuracy_change_interval: list[float]
-    operations_ratio: float
-    time_ratio: float
-    plan_certified: str
-    accuracy_certified: float
-    accuracy_certified_interval: list[float]
-    operations_ratio_certified: float
-    time_ratio_certified: float
-    questions: int
-    images: int
-    seed: int
-    conditions: Mapping[str, object]
-    versions: Mapping[str, str]
-    notions: list[dict[str, object]]
-
-
 @dataclass(frozen=True, eq=False, repr=False)
 class Outcome(Displayed):
     """Everything the demo measured and decided.
 
     Attributes
     ----------
+    best : BestPlan
+        The plan with a promise.
     decision : Decision
-        The plan and its reasons.
+        The plan that the conditions allow, and its reasons.
     record, attention : ProbeRecord, AttentionRecord
         The measurements behind the decision.
     sweep : Table
         One row per late-entry and early-exit layer: accuracy and its change, both with intervals, and cost.
     comparison : Table
-        No skip, the plan, and deliberately bad plans, side by side.
+        No skip, the plans of the conditions, of the paper's rule, of the promise and of certified accuracy, and
+        deliberately bad plans, side by side.
     report : Report
         Contents of `report.json`.
     notions : Profile
         What two layers share, in the four notions, on the measurement images.
     """
 
+    best: BestPlan
     decision: Decision
     record: ProbeRecord
     attention: AttentionRecord
@@ -110,20 +93,20 @@ def run_demo(
     say: Callable[[str], None] = print,
     progress: bool = True,
 ) -> Outcome:
-    """Measure on one set of images, decide on a plan, and validate it on another set.
+    """Measure on one set of images, find a plan with a promise there, and validate it on another set.
 
     Parameters
     ----------
     name : str
         An embedded model: "tiny", "tiny-plain", "tiny-scaled", "tiny-priced" or "tiny-late".
     limit : int
-        Questions in each of the two sets.
+        Questions to measure on, images for the promise, and questions to validate on.
     seed : int
         Of the questions and images.
     batch_size : int
         Questions per forward call.
     say : function
-        Receives the text output, line by line.
+        Receives the text output, line by line; the first line is the result.
     progress : bool
         Show progress bars.
 
@@ -135,30 +118,90 @@ def run_demo(
     model, processor = load(name)
     calibration = tiny.questions(split="validation", limit=limit, seed=seed, kinds=tiny.IMAGE_KINDS)
     held_out = tiny.questions(split="test", limit=limit, seed=seed, kinds=tiny.IMAGE_KINDS)
-    say(f"model {name}: {sum(p.numel() for p in model.parameters()):,} parameters")
-    say(INDEX_CONVENTION + "\n")
 
     record, seen = measure_questions(model, processor, calibration, batch_size=batch_size, bar=bar)
     losses = measure_losses(model, processor, calibration, batch_size=batch_size, bar=bar)
-    decision = decide(record, seen, losses=losses, groups=[q.image_id for q in calibration])
+    groups = [q.image_id for q in calibration]
+    decision = decide(record, seen, losses=losses, groups=groups)
+    rule = decide(record, seen, groups=groups, tokens="answer", heads="mean")
+    best = promised_plan(model, processor, limit, seed=seed, batch_size=batch_size, progress=progress)
+    certified = certified_plan(PlanAccuracy(model, processor, calibration, batch_size), record.depth)
+
+    accuracy_of = PlanAccuracy(model, processor, held_out, batch_size)
+    changed = answers_changed(accuracy_of, best.plan)
+    sweep = _sweep(accuracy_of, record.depth, bar)
+    plans = {
+        "no skip": SkipPlan(),
+        "planned": decision.plan,
+        "the paper's rule": rule.plan,
+        "with a promise": best.plan,
+        "certified by accuracy": certified,
+        **bad_plans(best.plan, record.depth),
+    }
+    comparison = _compare(accuracy_of, plans)
+    notions = measure_notions(model, processor, limit=limit, seed=seed, batch_size=batch_size, progress=progress)
+    report = demo_report(
+        name, decision, best, changed, accuracy_of, comparison, limit=limit, seed=seed, notions=_numbers(notions)
+    )
+
+    say(first_line(report))
+    say(f"\nmodel {name}: {sum(p.numel() for p in model.parameters()):,} parameters")
+    say(INDEX_CONVENTION + "\n")
+    say(summary(notions).text() + "\n")
     say(_shown_columns(decision).text() + "\n")
     for line in decision.reasons():
         say(line)
-    say(f"\nplan by the conditions: {decision.plan}")
-
-    depth = record.depth
-    certified = certified_plan(PlanAccuracy(model, processor, calibration, batch_size), depth)
-    say(f"plan by certified accuracy on the same images (may fall by {TOLERANCE:g}): {certified}\n")
-
-    accuracy_of = PlanAccuracy(model, processor, held_out, batch_size)
-    sweep = _sweep(accuracy_of, depth, bar)
-    comparison = _compare(accuracy_of, decision.plan, certified, depth)
+    say(f"\nplan by the conditions: {decision.plan}; by the paper's rule: {rule.plan}")
+    say(f"plan by certified accuracy on the same images (may fall by {TOLERANCE:g}): {certified}")
+    say(f"plan with a promise, without labels: {best.plan}\n")
+    for message in best.messages:
+        say(message)
+    say("\n" + best.table().text() + "\n\n" + best.file.guarantee + "\n")
     say(comparison.text() + "\n")
-    notions = measure_notions(model, processor, limit=limit, seed=seed, batch_size=batch_size, progress=progress)
-    say(summary(notions).text() + "\n")
-    report = _report(name, decision, accuracy_of, comparison, limit=limit, seed=seed, notions=_numbers(notions))
-    say(_summary(report))
-    return Outcome(decision, record, seen, sweep, comparison, report, notions)
+    say(summary_lines(report))
+    return Outcome(best, decision, record, seen, sweep, comparison, report, notions)
+
+
+def promised_plan(
+    model: Model, processor: Processor, images: int, *, seed: int, batch_size: int, progress: bool
+) -> BestPlan:
+    """The cheapest certified plan from one question about each of some images, kinds in turn; no label is used."""
+    kinds = len(tiny.IMAGE_KINDS)
+    items = [
+        item
+        for number, item in enumerate(read("tiny", split="validation", limit=images * kinds, seed=seed))
+        if number % kinds == number // kinds % kinds
+    ]
+    searching = min(max(len(items) // 5, 16), 256, len(items) - 1)
+    possible = [t for t in PROMISES if least_number(Promise(t, binary=True)) <= len(items) - searching]
+    if not possible:
+        raise ValueError(
+            f"questions: expected enough for a promise of {PROMISES[-1]:g}, got {images}; ask at least "
+            f"{least_number(Promise(PROMISES[-1], binary=True)) + 16}"
+        )
+    return optimize(
+        model,
+        processor,
+        items,
+        max_loss=possible[0],
+        actions=("freeze", "remove"),
+        fractions=(),
+        search_images=searching,
+        batch_size=batch_size,
+        forwards=FORWARDS,
+        candidates=CANDIDATES,
+        seed=seed,
+        progress=progress,
+    )
+
+
+def answers_changed(accuracy_of: PlanAccuracy, plan: SkipPlan) -> Score:
+    """Share of the held-out questions whose answer differs from the full model's, with its interval over images."""
+    model, processor, questions = accuracy_of.model, accuracy_of.processor, accuracy_of.questions
+    full = tiny.predict(model, processor, questions, batch_size=accuracy_of.batch_size)
+    with skipping(model, plan):
+        answers = tiny.predict(model, processor, questions, batch_size=accuracy_of.batch_size)
+    return score_accuracy(np.array(full) != np.array(answers), accuracy_of.groups)
 
 
 def measure_questions(
@@ -232,63 +275,6 @@ def _sweep(accuracy_of: PlanAccuracy, depth: int, bar: Bar) -> Table:
     return Table.from_rows(rows)
 
 
-class Answers(Protocol):
-    """What certifying a plan needs: the answers under any plan, and those without one."""
-
-    @property
-    def full(self) -> ArrayLike:
-        """Whether the model without a plan answers each question correctly."""
-
-    @property
-    def groups(self) -> ArrayLike:
-        """Image of each question."""
-
-    def right(self, plan: SkipPlan) -> ArrayLike:
-        """Whether each question is answered correctly under a plan."""
-
-
-def certified_plan(accuracy_of: Answers, depth: int, tolerance: float = TOLERANCE) -> SkipPlan:
-    """The plan that skips most among those whose own loss of accuracy is certified to be at most `tolerance`.
-
-    Two sequences of plans, fixed before any answer is seen and mildest first, are tested at half the error
-    probability each, and each stops at its first plan that is not certified: early exits alone, and early exit and late
-    entry together, in turn one layer more of each. Only a plan that was itself tested is returned: two parts that cost
-    nothing apart can cost everything together.
-    """
-    certified = [SkipPlan()]
-    for plans in plan_sequences(depth):
-        last = _last_certified(accuracy_of, plans, tolerance)
-        if last is not None:
-            certified.append(plans[last])
-    return max(certified, key=lambda plan: _layers_without_vision(plan, depth))
-
-
-def _last_certified(accuracy_of: Answers, plans: Sequence[SkipPlan], tolerance: float) -> int | None:
-    return certified_layer(
-        lambda k: accuracy_of.right(plans[k]),
-        accuracy_of.full,
-        accuracy_of.groups,
-        range(len(plans)),
-        tolerance=tolerance,
-        confidence=0.975,
-    )
-
-
-def plan_sequences(depth: int) -> tuple[list[SkipPlan], list[SkipPlan]]:
-    """Early exits alone, and early exit and late entry in turn one layer further; both from the mildest plan on."""
-    exits = [SkipPlan.early_exit(layer).resolved(depth) for layer in range(depth - 1, 0, -1)]
-    joint: list[SkipPlan] = []
-    for step in range(1, depth):
-        leave, enter = depth - (step + 1) // 2, step // 2
-        if enter < leave:
-            joint.append((SkipPlan.late_entry(enter) | SkipPlan.early_exit(leave)).resolved(depth))
-    return exits, joint
-
-
-def _layers_without_vision(plan: SkipPlan, depth: int) -> int:
-    return sum((depth if stop is None else stop) - start for start, stop in plan.resolved(depth).vision)
-
-
 def bad_plans(plan: SkipPlan, depth: int) -> dict[str, SkipPlan]:
     """Deliberately bad plans that differ from the plan itself: skipping the middle layers, and entry in the middle."""
     third = depth // 3
@@ -301,77 +287,16 @@ def bad_plans(plan: SkipPlan, depth: int) -> dict[str, SkipPlan]:
     return {name: other for name, other in candidates.items() if other.resolved(depth) != plan}
 
 
-def _compare(accuracy_of: PlanAccuracy, plan: SkipPlan, certified: SkipPlan, depth: int) -> Table:
-    named = {"no skip": SkipPlan(), "planned": plan, "certified by accuracy": certified, **bad_plans(plan, depth)}
+def _compare(accuracy_of: PlanAccuracy, named: dict[str, SkipPlan]) -> Table:
     _, ratios = prefill_times(accuracy_of.model, accuracy_of.batch, list(named.values()))
-    rows = []
-    for (name, candidate), ratio in zip(named.items(), ratios, strict=True):
-        row = accuracy_of.row(candidate, name, 0)
-        row.pop("layer")
-        rows.append({**row, "time_ratio": ratio})
+    rows: list[dict[str, str | int | float]] = []
+    known: dict[SkipPlan, dict[str, str | int | float]] = {}
+    for (name, plan), ratio in zip(named.items(), ratios, strict=True):
+        if plan not in known:
+            known[plan] = accuracy_of.row(plan, name, 0)
+            known[plan].pop("layer")
+        rows.append({**known[plan], "kind": name, "time_ratio": ratio})
     return Table.from_rows(rows)
-
-
-def _report(
-    name: str,
-    decision: Decision,
-    accuracy_of: PlanAccuracy,
-    comparison: Table,
-    *,
-    limit: int,
-    seed: int,
-    notions: list[dict[str, object]],
-) -> Report:
-    full, planned, certified = list(comparison.rows())[:3]
-    blank, _ = accuracy_of.accuracy(SkipPlan(), blank=True)
-    chance = tiny.chance_by_kind(accuracy_of.questions)
-    return {
-        "model": name,
-        "plan": str(decision.plan),
-        "late_entry": decision.late_entry,
-        "early_exit": decision.early_exit,
-        "accuracy_full": full["accuracy"],
-        "accuracy_full_interval": [full["accuracy_low"], full["accuracy_high"]],
-        "accuracy_blank": blank.value,
-        "accuracy_blank_interval": [blank.low, blank.high],
-        "accuracy_chance": chance["image"],
-        "accuracy_plan": planned["accuracy"],
-        "accuracy_plan_interval": [planned["accuracy_low"], planned["accuracy_high"]],
-        "accuracy_change": planned["change"],
-        "accuracy_change_interval": [planned["change_low"], planned["change_high"]],
-        "operations_ratio": planned["operations_ratio"],
-        "time_ratio": planned["time_ratio"],
-        "plan_certified": certified["plan"],
-        "accuracy_certified": certified["accuracy"],
-        "accuracy_certified_interval": [certified["accuracy_low"], certified["accuracy_high"]],
-        "operations_ratio_certified": certified["operations_ratio"],
-        "time_ratio_certified": certified["time_ratio"],
-        "questions": limit,
-        "images": len(set(accuracy_of.groups)),
-        "seed": seed,
-        "conditions": decision.settings,
-        "versions": {"python": platform.python_version(), "torch": torch.__version__, "machine": platform.machine()},
-        "notions": notions,
-    }
-
-
-def _summary(report: Report) -> str:
-    low, high = report["accuracy_change_interval"]
-    entry = f"late entry at {report['late_entry']}" if report["late_entry"] else "no late entry"
-    measured = (
-        "certified by measured accuracy: no plan; more questions shorten the intervals"
-        if report["plan_certified"] == "none"
-        else f"certified by measured accuracy: plan {report['plan_certified']}: accuracy "
-        f"{report['accuracy_certified']:.3f}, {report['operations_ratio_certified']:.1%} of the operations, "
-        f"{report['time_ratio_certified']:.1%} of the prefill time"
-    )
-    return (
-        f"conditions: {entry}; plan {report['plan']}: accuracy {report['accuracy_plan']:.3f} against "
-        f"{report['accuracy_full']:.3f} (change in [{low:+.3f}, {high:+.3f}]), "
-        f"{report['operations_ratio']:.1%} of the operations, {report['time_ratio']:.1%} of the prefill time\n"
-        f"{measured}\n"
-        f"blank image {report['accuracy_blank']:.3f}, best constant answer {report['accuracy_chance']:.3f}"
-    )
 
 
 def _shown_columns(decision: Decision) -> Table:

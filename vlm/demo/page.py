@@ -11,17 +11,22 @@ from typing import TYPE_CHECKING
 from vlm.atomic_files import write_atomically
 from vlm.decisions.conditions import Decision
 from vlm.demo.figures import demo_figures
+from vlm.demo.report import first_line
 from vlm.evaluation.accuracy import TOLERANCE
 from vlm.notions.notion_figures import save_notion_figures
 from vlm.notions.profile_page import profile_section
+from vlm.planner.plan_page import promise_sections
 from vlm.plans.plan import INDEX_CONVENTION
 from vlm.reports.html_parts import document, figure
 from vlm.reports.table_formats import html
 
 if TYPE_CHECKING:
-    from vlm.demo.loop import Outcome, Report
+    from vlm.demo.loop import Outcome
+    from vlm.demo.report import Report
 
 _CAPTIONS = {
+    "plan_frontier": "Cost and changed answers of everything that was tried; the tested candidates with their "
+    "intervals on the certification images.",
     "redundancy": "Mean cosine distance between a layer's input and output, and the fraction of tokens within t.",
     "attention": "Share of the last prompt token's attention that falls on the image.",
     "sweep": "Accuracy on held-out images against the entry or exit layer, with image-level 95% intervals.",
@@ -38,19 +43,23 @@ def save(outcome: Outcome, folder: str | Path) -> list[Path]:
         outcome.decision.layers.save(folder / "layers.csv"),
         outcome.sweep.save(folder / "sweep.csv"),
         outcome.comparison.save(folder / "comparison.csv"),
+        outcome.best.table().save(folder / "certification.csv"),
+        outcome.best.save(folder / "plan.json"),
         outcome.notions.table.save(folder / "notions.csv"),
         outcome.notions.chain.save(folder / "theorems.csv"),
     ]
     figures = demo_figures(outcome, folder)
     notion_figures = save_notion_figures(outcome.notions, folder)
     page = folder / "index.html"
-    write_atomically(page, demo_page(outcome, figures, notion_figures))
+    write_atomically(page, demo_page(outcome, figures, notion_figures, folder / "plan.json"))
     report = folder / "report.json"
     write_atomically(report, json.dumps(outcome.report, indent=2) + "\n")
     return [*written, *figures, *notion_figures, page, report]
 
 
-def demo_page(outcome: Outcome, figures: Sequence[Path], notion_figures: Sequence[Path] = ()) -> str:
+def demo_page(
+    outcome: Outcome, figures: Sequence[Path], notion_figures: Sequence[Path] = (), plan: Path = Path("plan.json")
+) -> str:
     """The results of the demo as one HTML page."""
     report, decision = outcome.report, outcome.decision
     verdict = (
@@ -58,16 +67,18 @@ def demo_page(outcome: Outcome, figures: Sequence[Path], notion_figures: Sequenc
         if report["late_entry"]
         else "The conditions allow <b>no late entry</b>: " + escape(_first_failure(outcome)) + "."
     )
-    plan = _interval(report["accuracy_plan"], report["accuracy_plan_interval"])
+    planned = _interval(report["accuracy_plan"], report["accuracy_plan_interval"])
+    rule = _interval(report["accuracy_rule"], report["accuracy_rule_interval"])
     full = _interval(report["accuracy_full"], report["accuracy_full_interval"])
     blank = _interval(report["accuracy_blank"], report["accuracy_blank_interval"])
     body = [
         f"<h1>Which layers can the image skip? Model {escape(report['model'])}</h1>",
-        f"<p class='lead'>Plan <b>{escape(report['plan'])}</b>: accuracy {plan} against "
-        f"{full} without skipping, {report['operations_ratio']:.1%} of the operations, "
-        f"{report['time_ratio']:.1%} of the prefill time. Blank image: {blank}, "
+        f"<p class='lead'>{escape(first_line(report))}.</p>",
+        f"<p>{verdict} {_exit_verdict(outcome)} Their plan <b>{escape(report['plan'])}</b> has accuracy {planned} "
+        f"against {full} without skipping, {report['operations_ratio']:.1%} of the operations, "
+        f"{report['time_ratio']:.1%} of the prefill time. The paper's rule judges the answer token and the mean over "
+        f"heads, and allows <b>{escape(report['plan_rule'])}</b>: accuracy {rule}. Blank image: {blank}, "
         f"best constant answer {report['accuracy_chance']:.3f}.</p>",
-        f"<p>{verdict} {_exit_verdict(outcome)}</p>",
         f"<p>{_certified(report)}</p>",
         f"<p>{escape(INDEX_CONVENTION)} Measured on {decision.settings['images']} images, validated on "
         f"{report['images']} others; intervals count images, not questions or tokens. Those of the conditions hold "
@@ -78,6 +89,7 @@ def demo_page(outcome: Outcome, figures: Sequence[Path], notion_figures: Sequenc
         "<p>“Change” is the paired difference to no skip. Operations are those of the decoder for one prompt; time "
         "includes the vision tower and what Python adds, which weighs heavily on a model this small.</p>",
         *(figure(path, _CAPTIONS.get(path.stem, path.stem)) for path in figures),
+        *promise_sections(outcome.best, plan),
         f"<h2>Conditions per layer</h2><p>Attention is judged by {outcome.decision.reading}.</p>",
         html(decision.layers),
         *_theorem_1(decision),

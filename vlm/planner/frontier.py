@@ -65,12 +65,15 @@ def fronts(plans: Sequence[Scored], depth: int, value: Callable[[Scored], tuple[
 
 
 def thinned(plans: Sequence[Scored], number: int) -> list[Scored]:
-    """At most `number` of a frontier's plans, evenly by cost, both ends among them."""
+    """At most `number` of a frontier's plans, both ends among them, and denser towards the cheap one.
+
+    Mild plans are certified anyway; how close the last certified plan comes to the cheapest depends on the cheap end.
+    """
     if len(plans) <= number:
         return list(plans)
     costs = np.array([s.cost for s in plans])
     chosen: set[int] = set()
-    for target in np.linspace(costs[0], costs[-1], number):
+    for target in costs[-1] + (costs[0] - costs[-1]) * np.linspace(1.0, 0.0, number) ** 2:
         order = np.argsort(np.abs(costs - target), kind="stable")
         chosen.add(next(int(i) for i in order if int(i) not in chosen))
     return [plans[i] for i in sorted(chosen)]

@@ -77,16 +77,27 @@ class Search:
     say: Say = lambda stage, plans: None
     methods: dict[SkipPlan, str] = field(default_factory=dict)
     complete: bool = False
+    refining: bool = False
+    _common: int = 0
+    _starts: list[SkipPlan] = field(default_factory=list)
 
     def run(self, seeds: Mapping[SkipPlan, str]) -> list[Scored]:
-        """The frontier on all of the search's questions, mildest first; on fewer ones if the budget ends before."""
+        """The frontier on all of the search's questions, mildest first; on fewer ones if the budget ends before.
+
+        A budget that ends the exploration may leave something for the survivors; `refining` says where the search is.
+        """
+        explored = True
         try:
             self._singles()
             self._seeds(seeds)
             self._beam()
             self._local_moves()
+        except BudgetSpent:
+            explored = False
+        self.refining = True
+        try:
             self._survivors()
-            self.complete = True
+            self.complete = explored
         except BudgetSpent:
             pass
         return self.best()
@@ -94,12 +105,12 @@ class Search:
     def best(self) -> list[Scored]:
         """The frontier of what was measured on most questions; the full model is its mild end.
 
-        A search that its budget ended has measured few plans on most questions, so it compares those of a round's end.
+        While survivors are measured on more questions, or where the budget ends that, what counts is the last number
+        on which all of them were compared.
         """
         found = self.all()
         most = max((s.questions for s in found if s.plan), default=0)
-        if not self.complete:
-            most = min(most, self.settings.compared)
+        most = min(most, max(self._common, self.settings.compared))
         return frontier([s for s in found if s.questions >= most or not s.plan])
 
     def all(self) -> list[Scored]:
@@ -122,20 +133,20 @@ class Search:
 
     def _seeds(self, seeds: Mapping[SkipPlan, str]) -> None:
         self.methods.update(seeds)
-        kept = self._halving(list(seeds), [8, 16, self.settings.compared], share=0.5)
-        self._starts = kept
+        kept = self._halving(list(seeds), [8, 16, self.settings.compared], share=0.25)
+        good = [s for s in kept if s.kl <= self.settings.largest_kl]
+        self._starts = [s.plan for s in sorted(good, key=_merit)[: self.settings.beam]]
         self.say("seeds", self.best())
 
     def _beam(self) -> None:
-        """Continue the best joint plans by one action at a time, measured jointly."""
-        beam: list[SkipPlan] = [SkipPlan()]
+        """Continue the full model and the best seeds by one action at a time, measured jointly."""
+        beam: list[SkipPlan] = [SkipPlan(), *self._starts]
         seen: set[SkipPlan] = set()
         while beam:
             children = self._children(beam, seen)
             seen.update(children)
             measured = self._halving(children, [8, 16, self.settings.compared], share=0.4)
             good = [s for s in measured if s.kl <= self.settings.largest_kl]
-            # Seeds that a child does not beat at its cost enter the beam beside it.
             beam = [s.plan for s in sorted(good, key=_merit)[: self.settings.beam]]
             self.say("beam", self.best())
 
@@ -190,6 +201,7 @@ class Search:
             for candidate in self._near(count // 2, slack=1.5, layers=3):
                 if candidate.plan:
                     self.evidence.on(candidate.plan, count)
+            self._common = count
             self.say(f"{count} questions", self.best())
 
     def _near(self, count: int, *, slack: float = 1.0, layers: int = 2) -> list[Scored]:

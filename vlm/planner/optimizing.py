@@ -35,6 +35,8 @@ from vlm.table import Table
 
 _PROMPTS_OF_METHODS = 16
 _SHOWN_CHANGES = 24
+# Share of a budget for new plans; the rest shows more questions to the best of them.
+_EXPLORING = 0.65
 
 
 def optimize(
@@ -218,9 +220,10 @@ def optimize(
         started = seconds_now()
 
         def spent(count: int) -> None:
-            if forwards is not None and count >= forwards:
+            share = 1.0 if search.refining else _EXPLORING
+            if forwards is not None and count >= share * forwards:
                 raise BudgetSpent
-            if minutes is not None and seconds_now() - started >= 60 * minutes:
+            if minutes is not None and seconds_now() - started >= share * 60 * minutes:
                 raise BudgetSpent
 
         evidence = Evidence(
@@ -231,7 +234,7 @@ def optimize(
             evidence,
             costs,
             depth,
-            SearchSettings(allowed_actions, tuple(fractions), max_loss),
+            SearchSettings(allowed_actions, tuple(fractions), max_loss, children=_children(forwards)),
             prior=prior_of(prior) if isinstance(prior, Damage) else dict(prior or {}),
             say=lambda stage, plans: bar.search(stage, evidence.forwards, plans, max_loss),
         )
@@ -330,6 +333,11 @@ def _check(
             raise ValueError(f"{name}: expected a whole number >= 1, got {value}")
     if minutes is not None and not minutes > 0:
         raise ValueError(f"minutes: expected more than 0, got {minutes}")
+
+
+def _children(forwards: int | None) -> int:
+    """Plans of a round: fewer under a small budget, so that there are as many rounds as a plan has layers to change."""
+    return 96 if forwards is None else min(max(forwards // 250, 16), 96)
 
 
 def _costs(

@@ -14,6 +14,7 @@ from vlm.planner.best_plan import BestPlan, ChangedAnswer, scored_table
 from vlm.planner.frontier import Scored, frontier
 from vlm.planner.model_card import model_card
 from vlm.plans.plan import INDEX_CONVENTION
+from vlm.plans.plan_file import PlanFile
 from vlm.reports.html_parts import Figure, bullets, document, figures, paragraph
 from vlm.reports.plots import require_matplotlib, save_figures
 from vlm.reports.table_formats import html
@@ -64,12 +65,6 @@ def page_text(best: BestPlan, images: Sequence[Figure], path: Path, problem: str
         Why there are no figures; "" if there are.
     """
     file = best.file
-    use = (
-        f'model, processor = vlm.load({file.model!r}, plan="{path}")\n'
-        f'with vlm.skipping(model, "{path}"): model.generate(**batch)\n'
-        f"python -m vlm sweep --model {file.model} --plan {path}\n"
-        f"lmms-eval --model skipit --model_args pretrained={file.model},plan={path}"
-    )
     lead = (
         f"{file.plan!s}: {best.cost:.1%} of the full model's {best.objective}."
         if file.plan
@@ -79,11 +74,52 @@ def page_text(best: BestPlan, images: Sequence[Figure], path: Path, problem: str
         f"<h1>A plan with a promise: {escape(file.model)}</h1>",
         f"<p class='lead'>{escape(lead)}</p>",
         paragraph(file.guarantee),
+        *use_section(file, path),
+        figures(images),
+        *([paragraph(problem)] if problem else []),
+        *tried_sections(best),
+        "<h2>Damage of single actions</h2>",
+        html(best.damages),
+        "<h2>Answers that changed</h2>",
+        *changed_answers(best.changed),
+        "<h2>What was not asked</h2>",
+        bullets(f"{f.dataset}/{f.id}: {f.reason}" for f in best.failures) if best.failures else paragraph("Nothing."),
+        *card_section(file, path),
+        paragraph(INDEX_CONVENTION),
+    ]
+    return document(f"skipit: a plan for {file.model}", body)
+
+
+def promise_sections(best: BestPlan, path: Path) -> list[str]:
+    """What another page shows of an optimisation."""
+    return [
+        *use_section(best.file, path),
+        paragraph(best.file.guarantee),
+        *tried_sections(best),
+        "<h2>Answers that changed</h2>",
+        *changed_answers(best.changed),
+        *card_section(best.file, path),
+    ]
+
+
+def use_section(file: PlanFile, path: Path) -> list[str]:
+    """The lines that use a plan file, to copy."""
+    use = (
+        f'model, processor = vlm.load({file.model!r}, plan="{path}")\n'
+        f'with vlm.skipping(model, "{path}"): model.generate(**batch)\n'
+        f"python -m vlm sweep --model {file.model} --plan {path}\n"
+        f"lmms-eval --model skipit --model_args pretrained={file.model},plan={path}"
+    )
+    return [
         "<h2>Use this plan</h2>",
         f"<pre>{escape(use)}</pre>",
         paragraph("It is refused for other weights than those it was certified for."),
-        figures(images),
-        *([paragraph(problem)] if problem else []),
+    ]
+
+
+def tried_sections(best: BestPlan) -> list[str]:
+    """The tests of the candidates, the search's frontier, and the named methods."""
+    return [
         "<h2>Certification</h2>",
         *(
             [html(best.table()), paragraph("Tested in this order; the sequence stops at the first that fails.")]
@@ -96,17 +132,12 @@ def page_text(best: BestPlan, images: Sequence[Figure], path: Path, problem: str
         "<h2>Named methods on the search's questions</h2>",
         html(scored_table(named_methods(best))),
         paragraph("Of each method the plans that none of its own beats. Losses of few questions are coarse."),
-        "<h2>Damage of single actions</h2>",
-        html(best.damages),
-        "<h2>Answers that changed</h2>",
-        *changed_answers(best.changed),
-        "<h2>What was not asked</h2>",
-        bullets(f"{f.dataset}/{f.id}: {f.reason}" for f in best.failures) if best.failures else paragraph("Nothing."),
-        "<h2>For a model card</h2>",
-        f"<pre>{escape(model_card(file, str(path)))}</pre>",
-        paragraph(INDEX_CONVENTION),
     ]
-    return document(f"skipit: a plan for {file.model}", body)
+
+
+def card_section(file: PlanFile, path: Path) -> list[str]:
+    """The Markdown block for a model card, to copy."""
+    return ["<h2>For a model card</h2>", f"<pre>{escape(model_card(file, str(path)))}</pre>"]
 
 
 def named_methods(best: BestPlan) -> list[Scored]:
@@ -165,7 +196,9 @@ def plot_frontier(ax: Axes, best: BestPlan) -> None:
             capsize=2,
         )
     ax.axhline(best.file.max_loss, color="#c4622d", ls="--", lw=1, label=f"allowed {best.file.max_loss:g}")
-    ax.set(xlabel=f"{best.objective}, share of the full model", ylabel=best.file.loss, ylim=(-0.01, None))
+    # What matters is near the promise; plans that lose far more are left out of sight.
+    top = max([6 * best.file.max_loss, *(test.high for test in best.tested)])
+    ax.set(xlabel=f"{best.objective}, share of the full model", ylabel=best.file.loss, ylim=(-0.03 * top, top))
     ax.legend(fontsize=6, ncols=2, frameon=False, loc="upper right")
 
 

@@ -12,7 +12,8 @@ import pytest
 from tests.vlm.decisions.test_conditions import made
 from vlm import Table, decide, load, tiny
 from vlm.__main__ import main
-from vlm.demo.loop import Outcome, bad_plans, certified_plan, measure_losses, plan_sequences
+from vlm.demo.certified_accuracy import certified_plan, plan_sequences
+from vlm.demo.loop import Outcome, bad_plans, measure_losses
 from vlm.notions.profile_result import Profile, chain_table, profile_table
 from vlm.plans.plan import SkipPlan
 

@@ -172,3 +172,16 @@ def test_no_candidate_and_items_that_cannot_be_read_are_said(tiny, items):
     )
     assert found.failures[0].id == "broken"
     assert len(found.table()) >= 0
+
+
+def test_the_command_writes_everything_it_names(tmp_path, capsys):
+    from vlm.__main__ import main
+
+    words = "optimize --limit 200 --max-loss 0.3 --actions freeze --prune --batch-size 64 --forwards 40 --candidates 1"
+    assert main([*words.split(), "--quiet", "--out", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    written = [line.removeprefix("wrote ") for line in printed.splitlines() if line.startswith("wrote ")]
+    assert {"plan.json", "report.html", "model_card.md"} <= {name.rsplit("/", 1)[1] for name in written}
+    assert all((tmp_path / name).stat().st_size for name in written)
+    assert f"use it: vlm.load('tiny', plan=\"{written[0]}\")" in printed
+    assert "24 certification images; a promise of 0.3 probably needs" in printed

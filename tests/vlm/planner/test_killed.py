@@ -1,0 +1,63 @@
+"""A process that is killed in every stage, again and again, ends with the file of one that was left alone."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+PROGRAM = """
+import sys, torch, vlm
+from vlm.datasets import read
+torch.set_num_threads(1)
+items = [item for number, item in enumerate(read("tiny", limit=300)) if number % 5 == number // 5 % 5]
+best = vlm.optimize(
+    *vlm.load("tiny"), items, max_loss=0.2, actions=["freeze"], fractions=[], batch_size=8, search_images=16,
+    forwards=300, candidates=4, out=sys.argv[1],
+)
+"""
+STAGES = [("answer", "search"), ("answer", "certification"), ("measured", "search"), ("measured", "certification")]
+
+
+def start(folder):
+    return subprocess.Popen([sys.executable, "-c", PROGRAM, str(folder)], cwd=ROOT)
+
+
+def stages(folder):
+    """The stage of each record on disk; a line that the kill cut in two does not count."""
+    found = []
+    for path in folder.glob("*/measured.jsonl"):
+        for line in path.read_text().splitlines():
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue
+            found.append((record["kind"], record.get("pool")))
+    return found
+
+
+@pytest.mark.slow
+def test_kill_9_in_every_stage(tmp_path):
+    alone = start(tmp_path / "alone")
+    for stage in STAGES:
+        process = start(tmp_path / "killed")
+        # A few records into the stage, whichever process wrote them.
+        while stages(tmp_path / "killed").count(stage) < 5:
+            assert process.poll() is None, f"finished before {stage}"
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        assert not list((tmp_path / "killed").glob("*/plan.json"))
+    assert start(tmp_path / "killed").wait() == 0
+    assert alone.wait() == 0
+    ((one,), (other,)) = ([*(tmp_path / name).glob("*/plan.json")] for name in ("alone", "killed"))
+    assert one.read_bytes() == other.read_bytes()
+    lines = [path.with_name("measured.jsonl").read_text().splitlines() for path in (one, other)]
+    # Nothing is lost and nothing measured twice.
+    assert sorted(lines[0]) == sorted(lines[1])
