@@ -24,6 +24,7 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--t", type=float, help="measured cosine distance up to which states are close; default: the nearest to 0.05"
     )
+    parser.add_argument("--questions", action="store_true", help="a page of every question too; reads the data again")
     parser.set_defaults(run=_report)
 
 
@@ -39,7 +40,12 @@ def _report(options: argparse.Namespace) -> int:
     if measurement is beside and not of_pictures(beside):
         print(f"note: {beside} has no prompt with a picture, so the conditions are not judged")
         measurement = None
-    settings = {"measurement": measurement, "tolerance": options.tolerance, "t": options.t}
+    settings = {
+        "measurement": measurement,
+        "tolerance": options.tolerance,
+        "t": options.t,
+        "questions": options.questions,
+    }
     print_written(write(folder, options.out or folder / "report", **settings))
     scored = any(columns.scored for columns in answers(folder).sets.values())
     if not scored:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -13,7 +14,7 @@ from vlm.atomic_files import write_atomically
 from vlm.experiments.item_identity import refuse_other_items
 from vlm.experiments.measurement_tables import write_tables
 from vlm.experiments.merging import coverage, stale
-from vlm.experiments.run_directory import same_model, spec_of, stored_run
+from vlm.experiments.run_directory import log_paths, same_model, spec_of, stored_run
 from vlm.measure.attention_reading import TextTokens
 from vlm.reports.accuracy_table import failures, summary
 from vlm.reports.condition_prediction import Prediction, prediction
@@ -22,10 +23,12 @@ from vlm.reports.html_page import Findings, page
 from vlm.reports.html_parts import Figure
 from vlm.reports.merged_records import answers, merge_again, merged_lines
 from vlm.reports.plots import plot_attention, plot_redundancy, plot_sweep, require_matplotlib, save_figures
+from vlm.reports.question_viewer import write_questions
 from vlm.reports.results_table import results
 from vlm.reports.run_figures import plot_cost, plot_prediction
+from vlm.reports.score_layer_tables import score_layers
 from vlm.reports.table_formats import latex, markdown
-from vlm.reports.timing_tables import divided, times, timing
+from vlm.reports.timing_tables import circumstances, times, timing
 from vlm.table import Table
 
 if TYPE_CHECKING:
@@ -41,6 +44,7 @@ def write(
     measurement: str | Path | None = None,
     tolerance: float = 0.02,
     t: float | None = None,
+    questions: bool = False,
 ) -> list[Path]:
     """Write the report of a run: tables, figures and one HTML page.
 
@@ -62,6 +66,9 @@ def write(
     t : float, optional
         Cosine distance up to which states are close; one of the thresholds that were measured. By default the
         spec's threshold closest to 0.05.
+    questions : bool
+        Write a viewer of every question too, into the folder `questions`: pictures, the answers under each plan, their
+        scores and why. The data are read again for it.
 
     Returns
     -------
@@ -100,12 +107,14 @@ def write(
     """
     run, out = Path(run_directory), Path(out)
     checks.probability(tolerance, name="tolerance")
+    viewer = [write_questions(run, out / "questions")] if questions else []
     findings, measured = _findings(run, None if measurement is None else Path(measurement), tolerance=tolerance, t=t)
     written = [table.save(out / f"{name}.csv") for name, table in _tables(findings).items()]
     written += _written_for_readers(findings, out)
     figures, problem = _figures(findings, measured, out)
     written += [figure.path for figure in figures]
-    return [*written, write_atomically(out / "index.html", page(findings, figures, problem))]
+    linked = "questions/index.html" if viewer else ""
+    return [*written, *viewer, write_atomically(out / "index.html", page(findings, figures, problem, linked))]
 
 
 class MeasurementTables(NamedTuple):
@@ -144,6 +153,9 @@ def _findings(
         None if measured is None else condition_cells(table, *measured, t=t, tokens=tokens)
         for table in (by_set, by_group)
     )
+    made = circumstances(merged_lines(run, "times"))
+    logs = log_paths(run) or [run / "merged" / "records.jsonl"]
+    last = datetime.fromtimestamp(max(path.stat().st_mtime for path in logs), UTC)
     findings = Findings(
         spec=spec,
         records=[{"versions": json.loads(text)} for text in records.versions],
@@ -152,7 +164,10 @@ def _findings(
         results=results(by_set, cells, t=t),
         groups=results(by_group, group_cells, t=t),
         times=times(records, merged_lines(run, "times")),
-        divided=divided(merged_lines(run, "times")),
+        divided=made.divided,
+        layers=score_layers(run, records, by_set, confidence=spec.confidence),
+        run=str(run),
+        made={"Last answer": f"{last:%Y-%m-%d %H:%M} UTC", "Device": ", ".join(made.devices) or "not recorded"},
         cells=cells,
         prediction=None if cells is None else _predicted(cells, tolerance, spec.confidence),
         failures=failures(records),
