@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from collections.abc import Sequence
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,19 +14,7 @@ from vlm.planner.best_plan import BestPlan, ChangedAnswer, scored_table
 from vlm.planner.frontier import Scored, frontier
 from vlm.planner.model_card import model_card
 from vlm.plans.plan import INDEX_CONVENTION
-from vlm.reports.html_parts import (
-    Figure,
-    bullets,
-    copied,
-    document,
-    figures,
-    heading,
-    lead,
-    paragraph,
-    pictured,
-    side_by_side,
-    title,
-)
+from vlm.reports.html_parts import Figure, bullets, document, figures, paragraph
 from vlm.reports.plots import require_matplotlib, save_figures
 from vlm.reports.table_formats import html
 
@@ -80,42 +70,40 @@ def page_text(best: BestPlan, images: Sequence[Figure], path: Path, problem: str
         f"python -m vlm sweep --model {file.model} --plan {path}\n"
         f"lmms-eval --model skipit --model_args pretrained={file.model},plan={path}"
     )
-    result = (
+    lead = (
         f"{file.plan!s}: {best.cost:.1%} of the full model's {best.objective}."
         if file.plan
         else "No cheaper plan could be certified: the result is the full model."
     )
     body = [
-        title(f"A plan with a promise: {file.model}"),
-        lead(result),
+        f"<h1>A plan with a promise: {escape(file.model)}</h1>",
+        f"<p class='lead'>{escape(lead)}</p>",
         paragraph(file.guarantee),
-        copied(use),
-        paragraph("The plan is refused for other weights than those it was certified for."),
-        heading("Certification"),
+        "<h2>Use this plan</h2>",
+        f"<pre>{escape(use)}</pre>",
+        paragraph("It is refused for other weights than those it was certified for."),
         figures(images),
         *([paragraph(problem)] if problem else []),
+        "<h2>Certification</h2>",
         *(
-            [
-                html(best.table(), caption="Candidates on the certification images"),
-                paragraph("Tested in this order; the sequence stops at the first that fails."),
-            ]
+            [html(best.table()), paragraph("Tested in this order; the sequence stops at the first that fails.")]
             if best.tested
             else [paragraph("No candidate was tested.")]
         ),
         bullets(best.messages),
-        heading("Frontier of the search"),
-        html(best.frontier_table(), caption="Plans that no other beats"),
-        heading("Named methods on the search's questions"),
-        html(scored_table(named_methods(best)), caption="Best plans of each method"),
+        "<h2>Frontier of the search</h2>",
+        html(best.frontier_table()),
+        "<h2>Named methods on the search's questions</h2>",
+        html(scored_table(named_methods(best))),
         paragraph("Of each method the plans that none of its own beats. Losses of few questions are coarse."),
-        heading("Damage of single actions"),
-        html(best.damages, caption="KL of each action, in nats"),
-        heading("Answers that changed"),
+        "<h2>Damage of single actions</h2>",
+        html(best.damages),
+        "<h2>Answers that changed</h2>",
         *changed_answers(best.changed),
-        heading("What was not asked"),
+        "<h2>What was not asked</h2>",
         bullets(f"{f.dataset}/{f.id}: {f.reason}" for f in best.failures) if best.failures else paragraph("Nothing."),
-        heading("For a model card"),
-        copied(model_card(file, str(path))),
+        "<h2>For a model card</h2>",
+        f"<pre>{escape(model_card(file, str(path)))}</pre>",
         paragraph(INDEX_CONVENTION),
     ]
     return document(f"skipit: a plan for {file.model}", body)
@@ -136,15 +124,15 @@ def changed_answers(changed: Sequence[ChangedAnswer]) -> list[str]:
         return [paragraph("None of the certification questions changed its answer.")]
     cells = []
     for answer in changed:
-        pictures = [_picture(image) for image in answer.item.images]
+        pictures = "".join(_picture(image) for image in answer.item.images)
         text = f"{answer.item.question} full model: {answer.full!r}, plan: {answer.plan!r}"
         labels = f" (labelled {', '.join(answer.item.answers)})" if answer.item.answers else ""
-        cells.append(pictured(pictures, text + labels, alternative="picture of the question"))
-    return [side_by_side(cells)]
+        cells.append(f"<figure>{pictures}<figcaption>{escape(text + labels)}</figcaption></figure>")
+    return [f"<div class='figures'>{''.join(cells)}</div>"]
 
 
-def _picture(image: object) -> bytes:
-    """A PIL image as PNG data; small ones are enlarged, large ones reduced."""
+def _picture(image: object) -> str:
+    """A PIL image as a PNG in the page; small ones are enlarged, large ones reduced."""
     from PIL import Image
 
     assert isinstance(image, Image.Image)
@@ -153,7 +141,8 @@ def _picture(image: object) -> bytes:
     shown.thumbnail((384, 384))
     file = io.BytesIO()
     shown.convert("RGB").save(file, "PNG")
-    return file.getvalue()
+    data = base64.b64encode(file.getvalue()).decode()
+    return f"<img alt='picture of the question' src='data:image/png;base64,{data}'>"
 
 
 def plot_frontier(ax: Axes, best: BestPlan) -> None:
