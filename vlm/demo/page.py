@@ -17,7 +17,7 @@ from vlm.notions.notion_figures import save_notion_figures
 from vlm.notions.profile_page import profile_section
 from vlm.planner.plan_page import promise_sections
 from vlm.plans.plan import INDEX_CONVENTION
-from vlm.reports.html_parts import document, figure
+from vlm.reports.html_parts import document, figure, heading
 from vlm.reports.table_formats import html
 
 if TYPE_CHECKING:
@@ -84,19 +84,20 @@ def demo_page(
         f"{report['images']} others; intervals count images, not questions or tokens. Those of the conditions hold "
         f"together with probability {decision.settings['confidence']:g}; each accuracy interval holds with that "
         "probability by itself.</p>",
-        "<h2>Plans side by side</h2>",
+        heading("Plans side by side"),
         html(outcome.comparison),
         "<p>“Change” is the paired difference to no skip. Operations are those of the decoder for one prompt; time "
         "includes the vision tower and what Python adds, which weighs heavily on a model this small.</p>",
         *(figure(path, _CAPTIONS.get(path.stem, path.stem)) for path in figures),
         *promise_sections(outcome.best, plan),
-        f"<h2>Conditions per layer</h2><p>Attention is judged by {outcome.decision.reading}.</p>",
+        heading("Conditions per layer"),
+        f"<p>Attention is judged by {outcome.decision.reading}.</p>",
         html(decision.layers),
         *_theorem_1(decision),
         "<ol start='0'>" + "".join(f"<li>{escape(r)}</li>" for r in decision.reasons()) + "</ol>",
-        "<h2>Every entry and exit layer</h2>",
+        heading("Every entry and exit layer"),
         html(outcome.sweep),
-        "<h2>What two layers share</h2>",
+        heading("What two layers share"),
         *profile_section(outcome.notions, notion_figures),
     ]
     return document(f"skipit: {report['model']}", body)
