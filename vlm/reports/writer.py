@@ -182,7 +182,11 @@ def _findings(
         divided=made.divided,
         layers=score_layers(run, records, by_set, confidence=spec.confidence),
         run=str(run),
-        made={"Last answer": f"{last:%Y-%m-%d %H:%M} UTC", "Device": ", ".join(made.devices) or "not recorded"},
+        made={
+            "Written": "",
+            "Last answer": f"{last:%Y-%m-%d %H:%M} UTC",
+            "Device": ", ".join(made.devices) or "not recorded",
+        },
         cells=cells,
         prediction=None if cells is None else _predicted(cells, tolerance, spec.confidence),
         failures=failures(records),
