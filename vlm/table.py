@@ -159,7 +159,7 @@ class Table(Displayed):
         vision:0-4  0.750 [0.650, 0.850]
         """
         width = shutil.get_terminal_size((120, 24)).columns if width is None else width
-        columns = _with_intervals({name: values.tolist() for name, values in self.columns.items()}, digits)
+        columns = joined_intervals({name: values.tolist() for name, values in self.columns.items()}, digits)
         constant = {name: cells[0] for name, cells in columns.items() if len(cells) > 1 and len(set(cells)) == 1}
         varying = {name: cells for name, cells in columns.items() if name not in constant} or columns
         head = [line for line in _wrapped([f"{name}: {value}" for name, value in constant.items()], width) if line]
@@ -250,7 +250,7 @@ class Table(Displayed):
         raise ValueError(f"path: expected an ending .csv or .npz, got {path.name!r}")
 
 
-def _with_intervals(columns: Mapping[str, list[Any]], digits: int) -> dict[str, list[str]]:
+def joined_intervals(columns: Mapping[str, list[Any]], digits: int) -> dict[str, list[str]]:
     """Cells as text; an estimate and its limits as one column."""
     shown = {
         name: [f"{v:.{digits}f}" if isinstance(v, float) else " ".join(str(v).split()) for v in values]

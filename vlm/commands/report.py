@@ -33,6 +33,7 @@ def add(commands: Commands) -> None:
         help="load the model, predict each plan's damage on 32 prompts of each data set, show it beside the losses; "
         "measured: without gradients, for quantised models",
     )
+    parser.add_argument("--questions", action="store_true", help="a page of every question too; reads the data again")
     parser.set_defaults(run=_report)
 
 
@@ -51,9 +52,16 @@ def _report(options: argparse.Namespace) -> int:
     sections: list[str] = []
     if options.notions:
         from vlm.notions.profile_page import written_section
+        from vlm.reports.html_parts import heading
 
-        sections = ["<h2>What two layers share</h2>", *written_section(options.notions)]
-    settings = {"measurement": measurement, "tolerance": options.tolerance, "t": options.t, "sections": sections}
+        sections = [heading("What two layers share"), *written_section(options.notions)]
+    settings = {
+        "measurement": measurement,
+        "tolerance": options.tolerance,
+        "t": options.t,
+        "sections": sections,
+        "questions": options.questions,
+    }
     if options.damage:
         from vlm.experiments.predicted_damage import run_damage
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,8 @@ from vlm.notions.notion_figures import save_notion_figures
 from vlm.notions.profile_result import Profile, chain_table
 from vlm.notions.readable_tables import gap_bounds, summary, verdicts
 from vlm.plans.plan import INDEX_CONVENTION
-from vlm.reports.html_parts import Figure, bullets, document, figures
+from vlm.reports.html_parts import Figure, bullets, document, figures, heading, paragraph, subheading
+from vlm.reports.html_parts import title as page_title
 from vlm.reports.table_formats import html, latex, markdown
 from vlm.table import Table
 
@@ -67,7 +67,12 @@ def write_profile(profile: Profile, folder: str | Path, *, title: str = "What th
         written.append(folder / name)
     images = save_notion_figures(profile, folder)
     page = folder / "index.html"
-    body = [f"<h1>{escape(title)}</h1>", f"<p>{escape(INDEX_CONVENTION)}</p>", *profile_section(profile, images)]
+    body = [
+        page_title(title),
+        paragraph(INDEX_CONVENTION),
+        heading("What two layers share"),
+        *profile_section(profile, images),
+    ]
     write_atomically(page, document(title, body))
     return [*written, *images, page]
 
@@ -117,9 +122,11 @@ def profile_section(profile: Profile, images: Sequence[Path]) -> list[str]:
     """The parts of an HTML page about a profile: tables, figures, theorems, what was left out."""
     settings = profile.settings
     parts = [
-        f"<p>{escape(repr(profile))}. Intervals hold with probability {settings['confidence']:g} for "
-        f"{settings['simultaneous']} of one notion, method and view together; they count images.</p>",
-        html(summary(profile)),
+        paragraph(
+            f"{profile!r}. Intervals hold with probability {settings['confidence']:g} for {settings['simultaneous']} of "
+            "one notion, method and view together; they count images."
+        ),
+        html(summary(profile), caption="The notions of redundancy by pair of states"),
         bullets(READING),
         figures([Figure(path, _caption(path)) for path in images]),
     ]
@@ -134,13 +141,15 @@ def profile_section(profile: Profile, images: Sequence[Path]) -> list[str]:
         ]
     if len(profile.chain):
         parts += [
-            "<h3>Theorems on the codewords</h3>",
-            "<p>On the empirical distribution of answers and codewords every theorem holds exactly. A bound bites "
-            "where it is better than what is true without it; the number is the smaller side over the larger one.</p>",
-            html(verdicts(profile)),
+            subheading("Theorems on the codewords"),
+            paragraph(
+                "On the empirical distribution of answers and codewords every theorem holds exactly. A bound bites "
+                "where it is better than what is true without it; the number is the smaller side over the larger one."
+            ),
+            html(verdicts(profile), caption="Where each bound bites"),
         ]
     if profile.notes:
-        parts += ["<h3>Left out</h3>", bullets(profile.notes)]
+        parts += [subheading("Left out"), bullets(profile.notes)]
     return parts
 
 

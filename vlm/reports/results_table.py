@@ -25,11 +25,10 @@ def results(summary: Table, cells: Table | None = None, *, t: float = 0.05) -> T
     Returns
     -------
     Table
-        data, plan; distance and P(d <= t) of the layer at the plan's boundary, VAR (largest visual attention ratio
-        of the bypassed layers); accuracy and change with intervals; operations saved; scored and asked items, and
-        accuracy if the others were wrong or right; the labels' probability in one-pass answers; unparsed, endless
-        thoughts,
-        failed (not answered), unjudged.
+        data, plan; accuracy and change with intervals; operations saved; scored and asked items, and accuracy if the
+        others were wrong or right; distance and P(d <= t) of the layer at the plan's boundary, VAR (largest visual
+        attention ratio of the bypassed layers); the labels' probability in one-pass answers; unparsed, endless
+        thoughts, failed (not answered), unjudged.
 
     See Also
     --------
@@ -59,9 +58,6 @@ def _row(row: dict[str, Any], cell: dict[str, Any], t: float, by_set: bool) -> d
     return {
         "data": row["dataset"] if by_set else row["group"],
         "plan": row["plan"],
-        "distance": shown(cell.get("distance")),
-        f"P(d ≤ {t:g})": shown(cell.get("within")),
-        "VAR": shown(cell.get("attention")),
         "accuracy": with_interval(row["accuracy"], row["accuracy_low"], row["accuracy_high"]),
         "change": MISSING
         if row["kind"] == "none"
@@ -71,6 +67,9 @@ def _row(row: dict[str, Any], cell: dict[str, Any], t: float, by_set: bool) -> d
         "if the others were wrong or right": MISSING
         if row["scored"] == row["items"]
         else f"[{row['accuracy_if_wrong']:.3f}, {row['accuracy_if_right']:.3f}]",
+        "distance": shown(cell.get("distance")),
+        f"P(d ≤ {t:g})": shown(cell.get("within")),
+        "VAR": shown(cell.get("attention")),
         "label mass": shown(row.get("label_mass", math.nan)),
         **{name: str(row.get(name, 0)) for name in ("unparsed", "endless", "failed", "unjudged")},
     }

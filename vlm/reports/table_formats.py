@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
-from html import escape
 
-from vlm.table import Column, Table
+from vlm.reports.html_parts import Heading, table_markup
+from vlm.table import Table, joined_intervals
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -27,6 +27,7 @@ _LATEX = {
 _LATEX_MARKS = re.compile("|".join(map(re.escape, _LATEX)))
 _MARKDOWN_MARKS = re.compile(r"[\\`*_{}\[\]<>()#+!|~&$^-]")
 MISSING = "–"
+_NUMBER = re.compile(rf"{MISSING}|[+-]?[\d.,]+(e[+-]\d+)?%?( \[.*\])?|\d+/\d+|\[[\d., +-]+\]")
 
 
 def shown(value: object, digits: int = 3) -> str:
@@ -134,14 +135,21 @@ def latex(table: Table, digits: int = 3, *, caption: str = "", label: str = "") 
     return "\n".join(lines) + "\n"
 
 
-def html(table: Table, digits: int = 3) -> str:
-    """Write a table as HTML that scrolls sideways on a narrow page; every cell is escaped.
+def html(table: Table, digits: int = 3, *, caption: str = "", by: str | None = None) -> str:
+    """Write a table as HTML for a page of any width; every cell is escaped.
+
+    An estimate and its limits (`_low`, `_high`) share a column. Columns that are the same in every row are named in the
+    caption instead. The first column stays in view when the table is scrolled sideways.
 
     Parameters
     ----------
     table : Table
     digits : int
         Decimals of floating-point numbers.
+    caption : str
+        Text of the caption.
+    by : str, optional
+        A column whose values become headings of groups of rows.
 
     Returns
     -------
@@ -155,13 +163,24 @@ def html(table: Table, digits: int = 3) -> str:
     --------
     >>> from vlm import Table
     >>> from vlm.reports import html
-    >>> html(Table.from_rows([{"name": "<b>", "value": 0.5}]))[-65:]
-    "><td class='text'>&lt;b&gt;</td><td>0.500</td></tr></table></div>"
+    >>> row = {"name": "<b>", "value": 0.5, "value_low": 0.4, "value_high": 0.6}
+    >>> html(Table.from_rows([row]))[-113:]
+    '<tr><th scope="row" class="text">&lt;b&gt;</th><td>0.500 [0.400, 0.600]</td></tr></tbody>\n</table></div>'
     """
-    kinds = ["" if _numeric(table, name) else f" class='{_width(table[name])}'" for name in table.columns]
-    head = _html_row("th", _cells(table.columns, escape), kinds)
-    lines = [_html_row("td", _cells(row.values(), escape, digits), kinds) for row in table.rows()]
-    return f"<div class='scroll'><table>{head}{''.join(lines)}</table></div>"
+    columns = joined_intervals({name: values.tolist() for name, values in table.columns.items()}, digits)
+    constant = {
+        name: cells[0] for name, cells in columns.items() if len(cells) > 1 and len(set(cells)) == 1 and name != by
+    }
+    if not columns.keys() - constant.keys() - {by}:
+        constant = {}
+    kept = {name: cells for name, cells in columns.items() if name not in constant and name != by}
+    head = [Heading(name, _kind(cells)) for name, cells in kept.items()]
+    rows = list(zip(*kept.values(), strict=True))
+    groups: dict[str | None, list[Sequence[str]]] = {} if by else {None: [*rows]}
+    for label, row in zip(columns[by] if by else (), rows, strict=bool(by)):
+        groups.setdefault(label, []).append(row)
+    same = "; ".join(f"{name} {cell}" for name, cell in constant.items() if cell != MISSING)
+    return table_markup(head, list(groups.items()), caption=caption, same=same)
 
 
 def latex_text(text: str) -> str:
@@ -185,18 +204,15 @@ def _one_line(text: str) -> str:
 def _numeric(table: Table, name: str) -> bool:
     """Whether a column holds numbers, with or without an interval, and is aligned to the right."""
     values = table[name]
-    return values.dtype.kind in "ifb" or all(
-        re.fullmatch(rf"{MISSING}|[+-]?[\d.]+%?( \[.*\])?", str(v)) for v in values
-    )
+    return values.dtype.kind in "ifb" or all(_NUMBER.fullmatch(str(v)) for v in values)
 
 
-def _width(values: Column) -> str:
-    return "text long" if max((len(str(v)) for v in values), default=0) > 48 else "text"
+def _kind(cells: Sequence[str]) -> str:
+    """The class of a column's cells: "" for numbers, which are aligned to the right."""
+    if all(map(_NUMBER.fullmatch, cells)):
+        return ""
+    return "text long" if max(map(len, cells)) > 48 else "text"
 
 
 def _cells(values: Iterable[object], text: Callable[[str], str], digits: int = 3) -> list[str]:
     return [text(shown(value, digits)) for value in values]
-
-
-def _html_row(tag: str, cells: Sequence[str], kinds: Sequence[str]) -> str:
-    return "<tr>" + "".join(f"<{tag}{kind}>{cell}</{tag}>" for cell, kind in zip(cells, kinds, strict=True)) + "</tr>"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -85,9 +85,20 @@ def times(records: Iterable[Record] | AnswerColumns, lines: Iterable[Record]) ->
     return Table.from_rows(rows)
 
 
-def divided(lines: Iterable[Record]) -> int:
-    """Count the records answered in a part of their batch, because the whole batch failed or did not fit in memory."""
-    return sum(line["run"].get("attempt", 1) > 1 for line in lines)
+class Circumstances(NamedTuple):
+    """How a run's records were made: how many in a part of their batch, and on which devices."""
+
+    divided: int
+    devices: tuple[str, ...]
+
+
+def circumstances(lines: Iterable[Record]) -> Circumstances:
+    """Count the records answered in a part of their batch, because all of it failed or did not fit; name devices."""
+    divided, devices = 0, set()
+    for line in lines:
+        divided += line["run"].get("attempt", 1) > 1
+        devices.add(str(line["run"].get("device", "")))
+    return Circumstances(divided, tuple(sorted(devices - {""})))
 
 
 def timing(times: Table) -> Table:

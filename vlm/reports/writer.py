@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -13,7 +14,7 @@ from vlm.atomic_files import write_atomically
 from vlm.experiments.item_identity import refuse_other_items
 from vlm.experiments.measurement_tables import write_tables
 from vlm.experiments.merging import coverage, stale
-from vlm.experiments.run_directory import same_model, spec_of, stored_run
+from vlm.experiments.run_directory import log_paths, same_model, spec_of, stored_run
 from vlm.measure.attention_reading import TextTokens
 from vlm.measure.damage_record import Damage
 from vlm.reports.accuracy_table import failures, summary
@@ -24,10 +25,12 @@ from vlm.reports.html_page import Findings, page
 from vlm.reports.html_parts import Figure
 from vlm.reports.merged_records import answers, merge_again, merged_lines
 from vlm.reports.plots import plot_attention, plot_redundancy, plot_sweep, require_matplotlib, save_figures
+from vlm.reports.question_viewer import write_questions
 from vlm.reports.results_table import results
 from vlm.reports.run_figures import plot_cost, plot_prediction
+from vlm.reports.score_layer_tables import score_layers
 from vlm.reports.table_formats import latex, markdown
-from vlm.reports.timing_tables import divided, times, timing
+from vlm.reports.timing_tables import circumstances, times, timing
 from vlm.table import Table
 
 if TYPE_CHECKING:
@@ -45,6 +48,7 @@ def write(
     t: float | None = None,
     sections: Sequence[str] = (),
     damage: Damage | None = None,
+    questions: bool = False,
 ) -> list[Path]:
     """Write the report of a run: tables, figures and one HTML page.
 
@@ -71,6 +75,9 @@ def write(
     damage : Damage, optional
         Of removing image tokens, from :func:`vlm.damage` on the run's model: it is shown beside the measured losses,
         with a calibration curve. Needs `measurement`.
+    questions : bool
+        Write a viewer of every question too, into the folder `questions`: pictures, the answers under each plan, their
+        scores and why. The data are read again for it.
 
     Returns
     -------
@@ -112,6 +119,7 @@ def write(
     checks.probability(tolerance, name="tolerance")
     if damage is not None and measurement is None:
         raise ValueError("damage: expected a measurement beside it, whose conditions it is compared with; got none")
+    viewer = [write_questions(run, out / "questions")] if questions else []
     findings, measured = _findings(
         run, None if measurement is None else Path(measurement), tolerance=tolerance, t=t, damage=damage
     )
@@ -119,7 +127,8 @@ def write(
     written += _written_for_readers(findings, out)
     figures, problem = _figures(findings, measured, out)
     written += [figure.path for figure in figures]
-    return [*written, write_atomically(out / "index.html", page(findings, figures, problem, sections))]
+    linked = "questions/index.html" if viewer else ""
+    return [*written, *viewer, write_atomically(out / "index.html", page(findings, figures, problem, sections, linked))]
 
 
 class MeasurementTables(NamedTuple):
@@ -158,6 +167,9 @@ def _findings(
         None if measured is None else condition_cells(table, *measured, t=t, tokens=tokens, damage=damage)
         for table in (by_set, by_group)
     )
+    made = circumstances(merged_lines(run, "times"))
+    logs = log_paths(run) or [run / "merged" / "records.jsonl"]
+    last = datetime.fromtimestamp(max(path.stat().st_mtime for path in logs), UTC)
     findings = Findings(
         spec=spec,
         records=[{"versions": json.loads(text)} for text in records.versions],
@@ -166,7 +178,10 @@ def _findings(
         results=results(by_set, cells, t=t),
         groups=results(by_group, group_cells, t=t),
         times=times(records, merged_lines(run, "times")),
-        divided=divided(merged_lines(run, "times")),
+        divided=made.divided,
+        layers=score_layers(run, records, by_set, confidence=spec.confidence),
+        run=str(run),
+        made={"Last answer": f"{last:%Y-%m-%d %H:%M} UTC", "Device": ", ".join(made.devices) or "not recorded"},
         cells=cells,
         prediction=None if cells is None else _predicted(cells, tolerance, spec.confidence),
         failures=failures(records),
