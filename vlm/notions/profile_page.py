@@ -123,8 +123,8 @@ def profile_section(profile: Profile, images: Sequence[Path]) -> list[str]:
     settings = profile.settings
     parts = [
         paragraph(
-            f"{profile!r}. Intervals hold with probability {settings['confidence']:g} for {settings['simultaneous']} of "
-            "one notion, method and view together; they count images."
+            f"{profile!r}. Intervals hold with probability {settings['confidence']:g} for "
+            f"{settings['simultaneous']} of one notion, method and view together; they count images."
         ),
         html(summary(profile), caption="The notions of redundancy by pair of states"),
         bullets(READING),

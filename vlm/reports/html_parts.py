@@ -110,6 +110,11 @@ def bullets(items: Iterable[str]) -> str:
     return str(_parts().bullets(list(items)))
 
 
+def numbered(items: Iterable[str]) -> str:
+    """Texts as a list numbered from 0, as layers are."""
+    return str(_parts().numbered(list(items)))
+
+
 def copied(text: str) -> str:
     """Lines to copy, with a button that does it."""
     return str(_parts().copied(text))
