@@ -51,19 +51,27 @@ class ImageMeans:
         The row of each image.
     tokens : dict
         For each data set and modality, the number of tokens and of the prompts that have any.
+    prompts, answer_only : int
+        Number of prompts with an image, and of those whose record has the attention of the answer token alone.
+    depth : int
+        Number of decoder layers; 0 without a record.
     """
 
     def __init__(self, records: Iterable[RunRecord]) -> None:
         self.images: dict[Image, int] = {}
         self.tokens: dict[tuple[str, str], list[int]] = {}
-        self.complete = True
+        self.prompts, self.answer_only, self.depth = 0, 0, 0
         self._places: dict[tuple[str, str], _Place] = {}
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 (closed on leaving)
         self._rows: NDArray[np.float64] | None = None
         self._counts: list[list[int]] = []
-        for record in records:
-            if not record["failure"]:
-                self._add(cast(MeasurementRecord, record))
+        try:
+            for record in records:
+                if not record["failure"]:
+                    self._add(cast(MeasurementRecord, record))
+        except BaseException:
+            self._file.close()
+            raise
 
     def __enter__(self) -> ImageMeans:
         return self
@@ -73,6 +81,11 @@ class ImageMeans:
     ) -> None:
         self._rows = None
         self._file.close()
+
+    @property
+    def complete(self) -> bool:
+        """Whether every record has the attention of all text tokens."""
+        return not self.answer_only
 
     @property
     def blocks(self) -> Iterator[tuple[str, str, list[Image]]]:
@@ -141,8 +154,10 @@ class ImageMeans:
             heads = np.array(record["attention"], dtype=np.float64)
             self._sum(row, "attention", "heads", heads)
             self._sum(row, "attention", "ratio", heads.mean(axis=1))
+            self._sum(row, "attention", "ratio_largest", heads.max(axis=1))
+            self.prompts += 1
             if "attention_largest" not in record:
-                self.complete = False
+                self.answer_only += 1
                 return
             self._sum(row, "attention", "largest", np.array(record["attention_largest"], dtype=float).max(axis=1))
             self._sum(row, "attention", "largest_mean", np.array(record["attention_largest_mean"], dtype=float))
@@ -154,12 +169,13 @@ class ImageMeans:
         shapes: dict[tuple[str, str], tuple[int, ...]] = {
             (modality, name): (depth,) for modality in MODALITIES for name in record[modality]
         }
-        shapes |= {("attention", "heads"): (depth, heads), ("attention", "ratio"): (depth,)}
+        shapes |= {("attention", "heads"): (depth, heads)}
+        shapes |= {("attention", name): (depth,) for name in ("ratio", "ratio_largest")}
         shapes |= {("attention", name): (depth,) for name in _TEXTS}
         for key, shape in shapes.items():
             self._places[key] = _Place(start, shape)
             start = self._places[key].stop
-        self._width = start
+        self._width, self.depth = start, depth
 
     def _sum(self, row: int, kind: str, name: str, values: Any) -> None:
         place = self._places[kind, name]

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial as bound
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypedDict, Unpack, cast
+from typing import Literal, TypedDict, Unpack, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 import bounds
 from bounds.confidence import Method
@@ -17,10 +15,11 @@ from redundancy import Estimate
 from redundancy.array_types import FloatArray
 from vlm.decisions.conditions import Decision, decide
 from vlm.experiments.image_means import ImageMeans
+from vlm.experiments.image_measurement import ImageMeasurement
 from vlm.experiments.merging import each, merge
-from vlm.measure.attention_reading import Heads, TextTokens, check_reading, chosen_reading
+from vlm.measure.attention_reading import Heads, TextTokens
 from vlm.record_log import read
-from vlm.record_types import MeasurementRecord, RunRecord
+from vlm.record_types import RunRecord
 from vlm.table import Table
 
 _D_MAX = 2.0
@@ -82,18 +81,21 @@ def decided(
         The directory is a sweep's, or has no data of the task group.
     """
     chosen = (r for r in each(run_directory, partial=partial) if task_group in (None, r["group"], r["dataset"]))
-    prompts = []
-    for record in chosen:
+    with ImageMeans(_of_a_measurement(chosen, run_directory)) as means:
+        if not means.images:
+            raise ValueError(
+                f"group: {run_directory} has no data of {task_group!r}; expected a task group or data set that was "
+                "measured, as its redundancy.csv names them"
+            )
+        measured = ImageMeasurement(means)
+        return decide(measured, measured, **options)
+
+
+def _of_a_measurement(records: Iterable[RunRecord], run_directory: str | Path) -> Iterator[RunRecord]:
+    for record in records:
         if not record["failure"] and "vision" not in record:
             raise ValueError(f"measurement: expected a directory made by `measure`, got {run_directory}, a sweep's")
-        prompts += _prompts([record])
-    if not prompts:
-        raise ValueError(
-            f"group: {run_directory} has no data of {task_group!r}; expected a task group or data set that was "
-            "measured, as its redundancy.csv names them"
-        )
-    measured = Measured(tuple(prompts))
-    return decide(measured, measured, groups=measured.groups, **options)
+        yield record
 
 
 def redundancy(records: Iterable[RunRecord], *, confidence: float = 0.95) -> Table:
@@ -141,149 +143,6 @@ def attention_ratios(records: Iterable[RunRecord], *, confidence: float = 0.95) 
     """
     with ImageMeans(records) as means:
         return _attention_ratios(means, confidence)
-
-
-class TextRatios(NamedTuple):
-    """Ratios of all text tokens of a prompt: largest (layers, heads), largest mean (layers,), mean (layers, heads)."""
-
-    largest: FloatArray
-    largest_mean: FloatArray
-    mean: FloatArray
-
-
-@dataclass(frozen=True, eq=False)
-class MeasuredPrompt:
-    """One measurement record with its numbers as arrays, which take a tenth of the memory of lists.
-
-    Attributes
-    ----------
-    dataset, task_group, image_id : str
-        What was measured.
-    tokens : mapping
-        Number of tokens of each modality.
-    layers : mapping
-        For each modality, arrays (layers,) by name of the quantity; NaN where there is no such token.
-    attention : array (layers, heads)
-        Visual attention ratio of the last prompt token.
-    texts : TextRatios or None
-        That of all text tokens; None in a record made before they were measured.
-    """
-
-    dataset: str
-    task_group: str
-    image_id: str
-    tokens: Mapping[Modality, int]
-    layers: Mapping[Modality, Mapping[str, FloatArray]]
-    attention: FloatArray
-    texts: TextRatios | None = None
-
-    @property
-    def group(self) -> str:
-        """The unit of sampling: the image, across data sets."""
-        return f"{self.dataset}/{self.image_id}"
-
-
-@dataclass(frozen=True, eq=False)
-class Measured:
-    """Measured prompts with an image, as `vlm.decide` reads a probe record and an attention record.
-
-    Prompts without an image are left out; a ValueError if none remains.
-    """
-
-    prompts: tuple[MeasuredPrompt, ...]
-
-    def __post_init__(self) -> None:
-        with_image = tuple(prompt for prompt in self.prompts if prompt.tokens["vision"])
-        if not with_image:
-            raise ValueError("measurement: expected records of prompts with an image, got none")
-        object.__setattr__(self, "prompts", with_image)
-
-    @classmethod
-    def from_records(cls, records: Iterable[RunRecord]) -> Measured:
-        """From merged records; failures are left out."""
-        return cls(tuple(_prompts(records)))
-
-    @property
-    def samples(self) -> int:
-        """Number of prompts."""
-        return len(self.prompts)
-
-    @property
-    def depth(self) -> int:
-        """Number of decoder layers."""
-        return len(self.prompts[0].attention)
-
-    @property
-    def thresholds(self) -> tuple[float, ...]:
-        """Distances at which closeness was counted."""
-        names = (name for name in self.prompts[0].layers["vision"] if name.startswith("within_"))
-        return tuple(sorted(float(name.removeprefix("within_")) for name in names))
-
-    @property
-    def groups(self) -> list[str]:
-        """The image of each prompt, the unit of sampling."""
-        return [prompt.group for prompt in self.prompts]
-
-    def table(self) -> Table:
-        """As `ProbeRecord.table`, vision tokens only."""
-        sample, layer = (a.reshape(-1) for a in np.indices((self.samples, self.depth)))
-        columns: dict[str, NDArray[Any]] = {
-            "sample": sample,
-            "layer": layer,
-            "modality": np.full(sample.size, "vision"),
-        }
-        for name in self.prompts[0].layers["vision"]:
-            columns[name] = np.concatenate([prompt.layers["vision"][name] for prompt in self.prompts])
-        return Table(columns)
-
-    def ratios(self) -> FloatArray:
-        """As `AttentionRecord.ratios`: (samples, layers, heads)."""
-        return np.array([prompt.attention for prompt in self.prompts])
-
-    def reading(self, *, tokens: TextTokens = "all", heads: Heads = "largest") -> FloatArray:
-        """As `AttentionRecord.reading`: (samples, layers); a ValueError if a record has the answer token's alone."""
-        check_reading(tokens, heads)
-        if tokens == "answer":
-            return chosen_reading(self.ratios(), None, heads)
-        texts = [prompt.texts for prompt in self.prompts if prompt.texts is not None]
-        if len(texts) < len(self.prompts):
-            raise ValueError(
-                f"measurement: expected what all text tokens attend to, got {len(self.prompts) - len(texts)} of "
-                f"{len(self.prompts)} records of the answer token alone, made by an earlier version; measure again "
-                "into a new directory, or judge by the answer token (tokens='answer', heads='mean')"
-            )
-        largest, joined = (np.array([text[k] for text in texts]) for k in (0, 1))
-        return chosen_reading(largest, joined, heads)
-
-
-def _prompts(records: Iterable[RunRecord]) -> list[MeasuredPrompt]:
-    """Measured prompts; failures are left out."""
-    return [_prompt(cast(MeasurementRecord, record)) for record in records if not record["failure"]]
-
-
-def _prompt(record: MeasurementRecord) -> MeasuredPrompt:
-    return MeasuredPrompt(
-        dataset=record["dataset"],
-        task_group=record["group"],
-        image_id=str(record["image_id"]),
-        tokens={modality: record["tokens"][modality] for modality in _MODALITIES},
-        layers={
-            modality: {name: np.array(values, dtype=np.float64) for name, values in record[modality].items()}
-            for modality in _MODALITIES
-        },
-        attention=np.array(record["attention"], dtype=np.float64),
-        texts=_texts(record),
-    )
-
-
-def _texts(record: MeasurementRecord) -> TextRatios | None:
-    if "attention_largest" not in record:
-        return None
-    return TextRatios(
-        np.array(record["attention_largest"], dtype=np.float64),
-        np.array(record["attention_largest_mean"], dtype=np.float64),
-        np.array(record["attention_mean"], dtype=np.float64),
-    )
 
 
 def _redundancy(means: ImageMeans, confidence: float) -> Table:

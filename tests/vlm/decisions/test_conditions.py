@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +11,8 @@ import torch
 from tests.vlm.hidden_states.test_moment_losses import measured, prompts
 from tests.vlm.hidden_states.test_moment_recording import recorded
 from vlm import SkipPlan, attention, decide, functional_bounds, probe, regimes
-from vlm.experiments.measurement_tables import Measured, MeasuredPrompt, TextRatios
+from vlm.experiments.image_means import ImageMeans
+from vlm.experiments.image_measurement import ImageMeasurement
 from vlm.measure.attention_ratio import AttentionRecord
 from vlm.measure.distances import ProbeRecord
 from vlm.measure.records import AttentionMeasurement, DistanceMeasurement
@@ -201,32 +201,36 @@ def test_swapped_or_wrong_arguments_are_named(arguments, message):
         decide(*(values[name] for name in arguments.split(", ")))
 
 
+def measured_on_disk(images, answer_only=0):
+    """Records of prompts whose tokens do not move and which nobody reads."""
+    vision = {name: [1.0, 1.0] for name in ("within_0.05", "entry_within_0.05")}
+    vision |= {name: [0.0, 0.0] for name in ("distance", "distance_from_entry")}
+    heads, mean = [[0.0] * 3] * 2, [0.0, 0.0]
+    for number in range(images):
+        record = {"dataset": "d", "group": "g", "image_id": str(number), "failure": None, "attention": heads}
+        record |= {"tokens": {"vision": 4, "text": 2}, "vision": vision, "text": vision}
+        if number >= answer_only:
+            record |= {"attention_largest": heads, "attention_largest_mean": mean, "attention_mean": heads}
+        yield record
+
+
 def test_the_record_of_a_measurement_on_disk_is_accepted_too():
-    vision = {name: np.ones(2) for name in ("within_0.05", "entry_within_0.05")}
-    vision |= {name: np.zeros(2) for name in ("distance", "distance_from_entry")}
-    texts = TextRatios(np.zeros((2, 3)), np.zeros(2), np.zeros((2, 3)))
-    prompts = [
-        MeasuredPrompt("d", "g", str(number), {"vision": 4, "text": 2}, {"vision": vision}, np.zeros((2, 3)), texts)
-        for number in range(200)
-    ]
-    measured = Measured(tuple(prompts))
-    assert isinstance(measured, DistanceMeasurement)
-    assert isinstance(measured, AttentionMeasurement)
-    assert decide(measured, measured, groups=measured.groups).late_entry == 2
+    with ImageMeans(measured_on_disk(200)) as means:
+        measured = ImageMeasurement(means)
+        assert isinstance(measured, DistanceMeasurement)
+        assert isinstance(measured, AttentionMeasurement)
+        assert measured.ratios().shape == (200, 2, 3)
+        assert decide(measured, measured).late_entry == 2
 
 
 def test_a_record_of_the_answer_token_alone_is_not_read_as_one_of_all_tokens():
-    vision = {name: np.ones(2) for name in ("within_0.05", "entry_within_0.05")}
-    vision |= {name: np.zeros(2) for name in ("distance", "distance_from_entry")}
-    texts = TextRatios(np.zeros((2, 3)), np.zeros(2), np.zeros((2, 3)))
-    new = MeasuredPrompt("d", "g", "new", {"vision": 4, "text": 2}, {"vision": vision}, np.zeros((2, 3)), texts)
-    old = [replace(new, image_id=str(number), texts=None) for number in range(199)]
-    measured = Measured((new, *old))
-    with pytest.raises(ValueError, match=r"got 199 of 200 records of the answer token alone.*measure again"):
-        decide(measured, measured)
-    decision = decide(measured, measured, tokens="answer", heads="mean")
-    assert decision.late_entry == 2
-    assert "judged by answer token, mean over heads" in repr(decision)
+    with ImageMeans(measured_on_disk(200, answer_only=199)) as means:
+        measured = ImageMeasurement(means)
+        with pytest.raises(ValueError, match=r"got 199 of 200 records of the answer token alone.*measure again"):
+            decide(measured, measured)
+        decision = decide(measured, measured, tokens="answer", heads="mean")
+        assert decision.late_entry == 2
+        assert "judged by answer token, mean over heads" in repr(decision)
 
 
 def test_a_decision_shows_itself():

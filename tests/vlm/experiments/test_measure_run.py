@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,12 +12,15 @@ import torch
 import vlm
 from vlm.datasets import read
 from vlm.evaluation.protocols import PROTOCOLS
+from vlm.experiments.image_means import ImageMeans
+from vlm.experiments.image_measurement import ImageMeasurement
 from vlm.experiments.measure_run import measure_run
-from vlm.experiments.measurement_tables import Measured, attention_ratios, decided, redundancy, write_tables
+from vlm.experiments.measurement_tables import attention_ratios, decided, redundancy, write_tables
 from vlm.experiments.merging import merged
 from vlm.experiments.shards import Shard
 from vlm.experiments.spec import DataChoice, Spec
 from vlm.models.prompts import inputs, wording
+from vlm.table import Table
 
 SPEC = Spec(data=(DataChoice("tiny", limit=30), DataChoice("tiny", seed=3, limit=20, label="other")), batch_size=10)
 
@@ -99,9 +103,33 @@ def test_records_of_an_earlier_version_lack_columns_and_are_not_judged_by_all_to
     old = [{k: v for k, v in r.items() if k not in names} for r in merged(folder)]
     assert "largest" not in attention_ratios(old).columns
     assert attention_ratios(old)["ratio"].tolist() == attention_ratios(merged(folder))["ratio"].tolist()
-    with pytest.raises(ValueError, match="of the answer token alone, made by an earlier version"):
-        Measured.from_records(old).reading()
-    assert Measured.from_records(old).reading(tokens="answer", heads="mean").shape == (50, 10)
+    with ImageMeans(old) as means:
+        with pytest.raises(ValueError, match="of the answer token alone, made by an earlier version"):
+            ImageMeasurement(means).reading()
+        assert ImageMeasurement(means).reading(tokens="answer", heads="mean").shape == (10, 10)
+
+
+@pytest.mark.parametrize("tokens", ["all", "answer"])
+@pytest.mark.parametrize("heads", ["largest", "mean"])
+def test_images_on_disk_give_the_decision_of_prompts_in_memory(folder, tokens, heads):
+    """The slow twin keeps every prompt and lets `decide` take the means over an image's prompts."""
+    records, settings = merged(folder), {"t": 0.1, "tokens": tokens, "heads": heads, "attention_limit": 0.3}
+    vision = {name: np.array([r["vision"][name] for r in records]).reshape(-1) for name in records[0]["vision"]}
+    samples, depth = len(records), len(records[0]["attention"])
+    table = Table({"modality": np.full(samples * depth, "vision"), **vision})
+    by_head = np.array([r["attention_largest" if tokens == "all" else "attention"] for r in records])
+    joined = np.array([r["attention_largest_mean"] for r in records]) if tokens == "all" else by_head.mean(axis=2)
+    ratios = by_head.max(axis=2) if heads == "largest" else joined
+    twin = SimpleNamespace(samples=samples, depth=depth, thresholds=(0.01, 0.02, 0.05, 0.1), table=lambda: table)
+    twin.ratios, twin.reading = lambda: by_head, lambda **_: ratios
+    expected = vlm.decide(twin, twin, groups=[f"{r['dataset']}/{r['image_id']}" for r in records], **settings)
+    decision = decided(folder, **settings)
+    assert (decision.plan, decision.settings) == (expected.plan, expected.settings)
+    for name, column in expected.layers.columns.items():
+        if column.dtype.kind == "f":
+            np.testing.assert_allclose(decision.layers[name], column, rtol=1e-12, atol=1e-12)
+        else:
+            assert decision.layers[name].tolist() == column.tolist()
 
 
 def test_parts_give_the_same_tables(folder, tmp_path):
@@ -125,5 +153,5 @@ def test_prompts_without_an_image_are_left_out_of_vision_tables(folder):
     blind = [{**r, "tokens": {**r["tokens"], "vision": 0}} for r in merged(folder)]
     assert len(attention_ratios(blind)) == 0
     assert {row["modality"] for row in redundancy(blind).rows()} == {"text"}
-    with pytest.raises(ValueError, match="expected records of prompts with an image, got none"):
-        Measured.from_records(blind)
+    with ImageMeans(blind) as means, pytest.raises(ValueError, match="expected records of prompts with an image, got"):
+        ImageMeasurement(means)
