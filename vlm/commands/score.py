@@ -24,6 +24,7 @@ def add(commands: Commands) -> None:
         "--scorer", help="one scorer for every generated answer; `python -m vlm list scorers` names them"
     )
     parser.add_argument("--judge", help='"rule", "chat:MODEL", "composite:MODEL" or "recorded:FILE"')
+    parser.add_argument("--judge-timeout", type=float, help="seconds that a chat judge is given; default: the spec's")
     parser.add_argument("--partial", action="store_true", help="accept an unfinished run")
     parser.set_defaults(run=_score)
 
@@ -36,7 +37,12 @@ def _score(options: argparse.Namespace) -> int:
 
     folder = Path(options.run_directory)
     layer = rescore(
-        folder, protocol=options.protocol, scorer=options.scorer, judge=options.judge, partial=options.partial
+        folder,
+        protocol=options.protocol,
+        scorer=options.scorer,
+        judge=options.judge,
+        judge_options={} if options.judge_timeout is None else {"timeout": options.judge_timeout},
+        partial=options.partial,
     )
     table = summary(read(layer / "records.jsonl"), confidence=spec_of(folder).confidence)
     print(table.fitted())

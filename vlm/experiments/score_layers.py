@@ -52,7 +52,7 @@ def rescore(
     judge : str, optional
         As in a spec; by default the run's own. It judges what the protocol has judged.
     judge_options : mapping, optional
-        `timeout`, `retries`, `concurrency` and `parameters` of a chat judge.
+        `timeout`, `retries`, `concurrency` and `parameters` of a chat judge; by default those of the spec.
     partial : bool
         Accept an unfinished run.
 
@@ -93,13 +93,15 @@ def rescore(
     name = judge or run.spec.judge
     asked = None
     if name != "rule":
-        asked = from_name(name, cache=run.folder.parent / "verdicts", **(judge_options or run.spec.judge_options()))
+        options = {**run.spec.judge_options(), **(judge_options or {})}
+        asked = from_name(name, cache=run.folder.parent / "verdicts", **options)
     content = {
         "protocol": f"{rule.name} {rule.version}",
         "scorer": None if scorer is None else f"{scorer} {VERSIONS[scorer]}",
         "scorers": rule.scorers,
         "judge": name,
-        "judge_options": dict(judge_options or {}),
+        # How long a judge is waited for does not change what it says.
+        "judge_options": {key: value for key, value in (judge_options or {}).items() if key == "parameters"},
         "spec": run.digest,
     }
     layer = run.folder / "scores" / _layer_name(content)

@@ -12,13 +12,16 @@ import pytest
 from tests.support.fixture_sets import PLANS, write_spec
 from vlm.__main__ import main
 from vlm.evaluation.accuracy import paired_difference
-from vlm.experiments.merging import merged
+from vlm.experiments.merging import merge, merged
 from vlm.experiments.score_layers import rescore
 from vlm.experiments.spec import read_spec
 from vlm.experiments.sweep_run import sweep
 from vlm.judges import Verdict
 from vlm.record_log import line, read
+from vlm.reports.accuracy_table import summary
+from vlm.reports.answer_columns import AnswerColumns
 from vlm.reports.run_comparison import compare
+from vlm.reports.score_layer_tables import score_layers
 
 
 @pytest.fixture(scope="module")
@@ -64,12 +67,43 @@ def test_a_judge_scores_kept_answers(run, monkeypatch):
         asked.extend(requests)
         return [Verdict(0.25, "ok", "chat", "raw", "") for _ in requests]
 
-    monkeypatch.setattr("vlm.experiments.score_layers.from_name", lambda name, **options: judge)
-    records = list(read(rescore(run, judge="chat:some-model") / "records.jsonl"))
+    given = []
+
+    def from_name(name, **options):
+        given.append(options)
+        return judge
+
+    monkeypatch.setattr("vlm.experiments.score_layers.from_name", from_name)
+    layer = rescore(run, judge="chat:some-model")
+    records = list(read(layer / "records.jsonl"))
     judged = [r for r in records if r["judge"]]
     assert len(judged) == len(asked) > 0
     assert {r["score"] for r in judged} == {0.25}
     assert all(r["letter_probabilities"] is None and r["dataset"] != "tiny" for r in judged)
+    # From the command line a judge may be given more time, which makes no other layer.
+    assert main(["score", str(run), "--judge", "chat:some-model", "--judge-timeout", "7"]) == 0
+    assert [options["timeout"] for options in given] == [60.0, 7.0]
+    assert given[1]["retries"] == given[0]["retries"]
+    assert list((run / "scores").iterdir()) == [layer]
+
+
+def test_the_report_shows_layers_beside_the_first_scores(run):
+    merge(run)
+    layer = rescore(run)
+    records = list(read(layer / "records.jsonl"))
+    first = next(r for r in records if r["score"] is not None and r["plan"] == "none")
+    first["score"] = 1 - first["score"]
+    (layer / "records.jsonl").write_text("".join(map(line, records[:-1])))  # one score is another, one is missing
+    columns = AnswerColumns.of(read(run / "merged" / "records.jsonl"))
+    (shown,) = score_layers(run, columns, summary(columns), confidence=0.95)
+    assert shown.name == layer.name
+    assert "protocol skip-it 2" in shown.rule
+    differing = {(row["data"], row["plan"]): row["scores that differ"].split("/")[0] for row in shown.table.rows()}
+    assert differing.pop((first["dataset"], "none")) == "1"
+    assert differing.pop((records[-1]["dataset"], records[-1]["plan"])) == "1"
+    assert set(differing.values()) == {"0"}
+    row = next(row for row in shown.table.rows() if (row["data"], row["plan"]) == (first["dataset"], "none"))
+    assert row["accuracy"] != row["accuracy again"]
 
 
 def test_answers_to_other_questions_are_not_scored(run, made, monkeypatch):

@@ -408,7 +408,7 @@ def test_html_cells_are_escaped():
     text = html(Table({"<b>": np.array(["<script>x</script>"])}))
     assert "<script>" not in text
     assert "&lt;b&gt;" in text
-    assert "<caption>&lt;i&gt;</caption>" in html(Table({"a": np.array([1])}), caption="<i>")
+    assert "<caption><div>&lt;i&gt;</div></caption>" in html(Table({"a": np.array([1])}), caption="<i>")
 
 
 def test_html_joins_intervals_and_names_constant_columns():
