@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
+from bounds.implication_map.layered_layout import layered
 from redundancy.optional_imports import optional_import
 
 if TYPE_CHECKING:
@@ -22,26 +23,7 @@ class Interval(Protocol):
     def route(self) -> tuple[str, ...]: ...
 
 
-# From what is measured (left) to what is asked (right); a quantity without a place is not drawn.
-PLACES: dict[str, tuple[float, float]] = {
-    "p_far": (0.0, 3.0),
-    "geometric": (0.0, 1.0),
-    "squared_distance": (1.0, 0.2),
-    "information_xy": (1.0, 3.8),
-    "entropy_x_given_y": (1.0, 3.0),
-    "entropy_y_given_x": (1.0, 4.6),
-    "decoding_error": (1.0, 2.0),
-    "information_tx_given_y": (2.0, 3.4),
-    "unique_x": (2.0, 2.6),
-    "unique_y": (2.0, 4.4),
-    "functional": (3.0, 2.0),
-    "accuracy_gap": (3.0, 3.4),
-    "log_loss_gap": (3.0, 4.4),
-    "risk_gap": (3.0, 1.2),
-    "prediction_gap": (3.0, 0.5),
-    "root_risk_gap": (2.0, -0.5),
-    "head_log_loss_gap": (3.0, -0.5),
-}
+_WIDTH, _HEIGHT = 2.5, 1.0  # inches of a node's place
 
 
 def draw(
@@ -64,15 +46,16 @@ def draw(
         Where to draw; a new figure by default.
     """
     plt = optional_import("matplotlib.pyplot", extra="plot", purpose="the map of implications")
+    drawn = [(source, target) for source, target, theorem in arrows if _leads(derived, source, target, theorem)]
+    joined = {name for arrow in drawn for name in arrow}
+    # A constant that was given and leads nowhere by itself is named below the map.
+    places = layered([name for name in derived if name in joined or derived[name].route], drawn)
+    columns = 1 + max((x for x, _ in places.values()), default=0)
+    top = max((y for _, y in places.values()), default=0)
     if ax is None:
-        _, ax = plt.subplots(figsize=(11, 6.5), layout="constrained")
+        _, ax = plt.subplots(figsize=(_WIDTH * columns, _HEIGHT * (2 * top + 2)), layout="constrained")
     assert ax is not None
-    places = {name: PLACES[name] for name in derived if name in PLACES}
-    for source, target, theorem in arrows:
-        if source in places and target in places and theorem in derived[target].route:
-            style = {"arrowstyle": "-|>", "color": "0.45", "shrinkA": 32, "shrinkB": 34}
-            style["connectionstyle"] = "arc3,rad=0.06"
-            ax.annotate("", places[target], places[source], arrowprops=style)
+    boxes: dict[str, object] = {}
     for name, (x, y) in places.items():
         interval = derived[name]
         text = f"{name.replace('_', ' ')}\n[{interval.low:.3g}, {interval.high:.3g}]"
@@ -80,8 +63,26 @@ def draw(
             text += f"\n{interval.route[-1]}"
         face = "#cfe3f5" if name in given else "white"
         box = {"boxstyle": "round,pad=0.4", "facecolor": face, "edgecolor": "#2b5d8a"}
-        ax.text(x, y, text, ha="center", va="center", fontsize=7.5, bbox=box)
-    ax.set_xlim(-0.5, 3.6)
-    ax.set_ylim(-1.1, 5.2)
+        boxes[name] = ax.text(x, y, text, ha="center", va="center", fontsize=8, bbox=box).get_bbox_patch()
+    for source, target in dict.fromkeys(drawn):
+        style: dict[str, object] = {
+            "arrowstyle": "-|>",
+            "color": "0.45",
+            "connectionstyle": "arc3,rad=0.04",
+            "shrinkA": 0,
+            "shrinkB": 1,
+        }
+        style |= {"patchA": boxes[source], "patchB": boxes[target]}
+        ax.annotate("", places[target], places[source], arrowprops=style)
+    alone = [f"{name.replace('_', ' ')} = {derived[name].low:.3g}" for name in derived if name not in places]
+    if alone:
+        ax.text(-0.5, -top - 0.8, f"given too: {', '.join(alone)}", va="center", fontsize=7.5, wrap=True)
+    ax.set_xlim(-0.55, columns - 0.45)
+    ax.set_ylim(-top - 1, top + 0.6)
     ax.set_axis_off()
     return ax
+
+
+def _leads(derived: Mapping[str, Interval], source: str, target: str, theorem: str) -> bool:
+    """Whether an arrow is on the tightest route to its target."""
+    return source in derived and target in derived and source != target and theorem in derived[target].route
