@@ -144,7 +144,7 @@ def thin_directions(z: FloatArray, radius: FloatArray, tolerance: float, name: s
         return []
     spreads = np.linalg.svd(z, compute_uv=False) / math.sqrt(len(z))
     spreads = spreads[spreads > tolerance * spreads[0]]
-    if spreads[-1] >= THIN * np.median(radius):
+    if not spreads.size or spreads[-1] >= THIN * np.median(radius):
         return []
     return [
         f"{name}: nearly dependent columns: the spread in one direction is {spreads[-1]:.2g}, neighbours are "

@@ -27,6 +27,7 @@ from redundancy.information.knn_checks import (
 )
 from redundancy.information.knn_search import Images, Neighborhoods, Norm, Subset, backend, neighborhoods
 from redundancy.information.sampling_doubts import OnDoubt
+from redundancy.standard_columns import constant_columns
 
 Variant = Literal[1, 2]
 ATOM = 0.02  # share of copies of one value that variant 2 does not bear
@@ -214,8 +215,10 @@ def knn_conditional_mutual_information(
             raise ValueError(f"x, y: expected paired rows, got {[len(a) for a in pair]} rows")
         columns = np.hstack(pair)
         n = len(columns)
+        # A constant column adds nothing; as the largest atom of all it must not choose the variant either.
+        columns = columns[:, ~constant_columns(columns)] if n else columns
         several = groups is not None and checks.group_index(groups, n)[1].size < n
-        variant = 1 if several or largest_atom(columns) > ATOM * n else 2
+        variant = 1 if several or (columns.size and largest_atom(columns) > ATOM * n) else 2
     choices = _Choices(k, variant, norm, scale, jitter, workers)
     space = _space({"x": x, "y": y, "z": z}, choices, groups, rng)
     if variant == 2 and not space.images.single:

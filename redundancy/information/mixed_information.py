@@ -143,6 +143,9 @@ def mixed_information(
         name = "x" if z is None else f"z: in each value, and x in {labels[rows[0]]!r}"
         images = images_of(np.asarray(index)[rows], rows.size, k, name=name)
         here = [np.ascontiguousarray(block[rows]) for block in blocks]
+        if not all(np.ptp(block, axis=0).any() for block in here):
+            local[rows], copied[rows] = 0.0, True  # a constant shares nothing
+            continue
         local[rows], radius = _terms(here, k, norm, images, workers)
         copied[rows] = radius == 0
         value = float(local[rows].mean())

@@ -68,7 +68,7 @@ def procrustes(x: ArrayLike, y: ArrayLike, *, groups: ArrayLike | None = None) -
         normalised.append(weighted / norm)
     nuclear = np.linalg.svd(normalised[0].T @ normalised[1], compute_uv=False).sum()
     return Estimate(
-        value=float(2.0 - 2.0 * nuclear),
+        value=float(max(0.0, 2.0 - 2.0 * nuclear)),  # the nuclear norm is at most 1, up to rounding
         quantity=Quantity.PROCRUSTES_DISTANCE,
         support=(0.0, 2.0),
         unit_of_sampling=unit_of_sampling(groups),

@@ -358,3 +358,30 @@ def test_no_warning_without_a_doubt():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         rd.ksg(x, x + rng.standard_normal(300), groups=np.arange(300))
+
+
+@pytest.mark.parametrize("value", [0.0, 0.3, 1e8 + 0.1, 1e-320])
+@pytest.mark.parametrize("columns", [1, 2, 3])
+def test_a_constant_shares_nothing_whatever_its_columns_and_groups(value, columns):
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(30), rng.integers(1, 8, 30))
+    y, constant = rng.standard_normal((len(groups), 2)), np.full((len(groups), columns), value)
+    kinds = groups % 2
+    for options in ({}, {"groups": groups}, {"z": kinds}):
+        assert rd.mixed_information(constant, y, **options).value == 0.0
+        assert rd.mixed_information(y, constant, **options).value == 0.0
+    # Constant within each value of the condition, not over all rows.
+    assert rd.mixed_information(np.repeat(kinds[:, None], columns, 1), y, z=kinds).value == 0.0
+    with pytest.raises(ValueError, match="x: every column is constant"):
+        rd.ksg(constant, y)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.3, -1e8])
+def test_constant_columns_do_not_choose_the_variant_of_conditional_information(value):
+    rng = np.random.default_rng(0)
+    x, noise, z = rng.standard_normal((3, 200, 2))
+    y, constant = x + noise, np.full((200, 1), value)
+    alone = rd.knn_conditional_mutual_information(x, y, z, on_doubt="ignore")
+    beside = rd.knn_conditional_mutual_information(np.c_[x, constant], np.c_[constant, y], z, on_doubt="ignore")
+    assert beside.value == alone.value
+    assert beside.settings == alone.settings

@@ -142,3 +142,11 @@ def test_they_are_public():
     assert rd.cka is cka
     assert rd.procrustes is procrustes
     assert rd.subspace_angles is subspace_angles
+
+
+def test_equal_layers_are_never_at_a_negative_distance():
+    rng = np.random.default_rng(0)
+    for rows in (2, 3, 5, 40):
+        for seed in range(20):
+            x = rng.standard_normal((rows, 3)) + seed
+            assert 0.0 <= rd.procrustes(x, 3.0 * x).value < 1e-12
