@@ -45,7 +45,7 @@ def add(commands: Commands) -> None:
 
 
 def _plan(options: argparse.Namespace) -> int:
-    from vlm.experiments.measurement_tables import decided
+    from vlm.decisions.stored_measurement import decided
     from vlm.plans.plan import INDEX_CONVENTION
 
     decision = decided(

@@ -66,7 +66,7 @@ def measure_run(
     --------
     >>> from tempfile import TemporaryDirectory
     >>> from vlm import measure_run, read_spec
-    >>> from vlm.experiments.measurement_tables import decided
+    >>> from vlm.decisions.stored_measurement import decided
     >>> spec = read_spec(data=["tiny"], limit=10)
     >>> with TemporaryDirectory() as folder:
     ...     run = measure_run(spec, folder, progress=False)

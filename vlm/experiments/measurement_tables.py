@@ -1,23 +1,19 @@
-"""Tables of a measurement per data set and task group, and the decision that `vlm.decide` makes from it."""
+"""Tables of a measurement per data set and task group."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial as bound
 from pathlib import Path
-from typing import Literal, TypedDict, Unpack, cast
+from typing import Literal, cast
 
 import numpy as np
 
 import bounds
-from bounds.confidence import Method
 from redundancy import Estimate
 from redundancy.array_types import FloatArray
-from vlm.decisions.conditions import Decision, decide
 from vlm.experiments.image_means import ImageMeans
-from vlm.experiments.image_measurement import ImageMeasurement
-from vlm.experiments.merging import each, merge
-from vlm.measure.attention_reading import Heads, TextTokens
+from vlm.experiments.merging import merge
 from vlm.record_log import read
 from vlm.record_types import RunRecord
 from vlm.table import Table
@@ -44,58 +40,6 @@ def write_tables(run_directory: str | Path, *, confidence: float = 0.95, partial
     with ImageMeans(cast(Iterator[RunRecord], read(written[0]))) as means:
         tables = {"redundancy": _redundancy(means, confidence), "attention": _attention_ratios(means, confidence)}
     return written + [table.save(folder / f"{name}.csv") for name, table in tables.items()]
-
-
-class DecideOptions(TypedDict, total=False):
-    """Keyword arguments of `vlm.decide`, other than the measurement itself."""
-
-    t: float
-    delta: float
-    attention_limit: float
-    tokens: TextTokens
-    heads: Heads
-    accumulated: bool
-    confidence: float
-    method: Method
-
-
-def decided(
-    run_directory: str | Path, *, task_group: str | None = None, partial: bool = False, **options: Unpack[DecideOptions]
-) -> Decision:
-    """The decision of `vlm.decide` on a measurement on disk.
-
-    Parameters
-    ----------
-    run_directory : str or Path
-        As `measure_run` returned it.
-    task_group : str, optional
-        A task group or a data set; all of them together by default.
-    partial : bool
-        Accept an unfinished measurement.
-    **options
-        As for `vlm.decide`.
-
-    Raises
-    ------
-    ValueError
-        The directory is a sweep's, or has no data of the task group.
-    """
-    chosen = (r for r in each(run_directory, partial=partial) if task_group in (None, r["group"], r["dataset"]))
-    with ImageMeans(_of_a_measurement(chosen, run_directory)) as means:
-        if not means.images:
-            raise ValueError(
-                f"group: {run_directory} has no data of {task_group!r}; expected a task group or data set that was "
-                "measured, as its redundancy.csv names them"
-            )
-        measured = ImageMeasurement(means)
-        return decide(measured, measured, **options)
-
-
-def _of_a_measurement(records: Iterable[RunRecord], run_directory: str | Path) -> Iterator[RunRecord]:
-    for record in records:
-        if not record["failure"] and "vision" not in record:
-            raise ValueError(f"measurement: expected a directory made by `measure`, got {run_directory}, a sweep's")
-        yield record
 
 
 def redundancy(records: Iterable[RunRecord], *, confidence: float = 0.95) -> Table:

@@ -11,11 +11,12 @@ import torch
 
 import vlm
 from vlm.datasets import read
+from vlm.decisions.stored_measurement import decided
 from vlm.evaluation.protocols import PROTOCOLS
 from vlm.experiments.image_means import ImageMeans
 from vlm.experiments.image_measurement import ImageMeasurement
 from vlm.experiments.measure_run import measure_run
-from vlm.experiments.measurement_tables import attention_ratios, decided, redundancy, write_tables
+from vlm.experiments.measurement_tables import attention_ratios, redundancy, write_tables
 from vlm.experiments.merging import merged
 from vlm.experiments.shards import Shard
 from vlm.experiments.spec import DataChoice, Spec
