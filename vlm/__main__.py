@@ -17,6 +17,7 @@ from pathlib import Path
 from vlm.commands import (
     check,
     compare,
+    compare_methods,
     demo,
     exactness,
     experiment,
@@ -43,6 +44,7 @@ _ADD_COMMANDS = (
     experiment.add_sweep,
     score.add,
     compare.add,
+    compare_methods.add,
     merge.add,
     report.add,
     export.add,

@@ -15,15 +15,15 @@ from vlm.planner.greedy_rules import greedy_rules
 from vlm.plans.plan import SkipPlan
 
 
-def answer_logits(model: Model, batch: AnsweredBatch, plan: SkipPlan) -> Tensor:
-    """Logits (rows, positions, vocabulary) that predict the answers' tokens, in float32, under a plan.
+def answer_logits(model: Model, batch: AnsweredBatch, plan: SkipPlan | list[SkipPlan]) -> Tensor:
+    """Logits (rows, positions, vocabulary) that predict the answers' tokens, in float32, under a plan, or one per row.
 
     One forward over prompts and answers. Under a plan that prunes, the last prompt token chooses the image tokens, and
     in one forward the answer's last token would; so answers of several tokens are then decoded.
     """
     context: AbstractContextManager[object] = skipping(model, plan) if plan else nullcontext()
     with torch.inference_mode(), context:
-        if plan.pruned and batch.positions > 1:
+        if batch.positions > 1 and any(one.pruned for one in (plan if isinstance(plan, list) else [plan])):
             return _decoded(model, batch)
         logits = model(**batch.forced, use_cache=False, logits_to_keep=batch.positions).logits
     return _float(logits[:, -batch.positions :])

@@ -20,6 +20,7 @@ VLM = (
     "notions",
     "states",
     "compare",
+    "compare-methods",
     "list",
     "optimize",
     "score",

@@ -1,0 +1,95 @@
+"""The table of a comparison: percentiles, pairing, simultaneous intervals, and controls of equal cost."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import bounds
+from redundancy import Estimate
+from vlm import load, operations_ratio, selectors
+from vlm.comparison.method_plans import EQUAL, Costs, layer_sets
+from vlm.comparison.result import Comparison, Outcome
+
+GROUPS = tuple(f"image {i // 2}" for i in range(40))
+
+
+def outcome(method, values, *, draw=0, control="", budget=0.5):
+    same = tuple(int(v) for v in values)
+    return Outcome(budget, method, draw, control, "one per prompt", budget, tuple(range(40)), same, (None,) * 40)
+
+
+def made(method_values, *draws):
+    parts = [outcome("random tokens", values, draw=i) for i, values in enumerate(draws)]
+    parts.append(outcome("mine", method_values, control="random tokens"))
+    return Comparison(tuple(parts), GROUPS, (float("nan"),) * 40, 0.95, ())
+
+
+def test_row_8_percentile_counts_the_draws_that_do_worse():
+    draws = [np.arange(40) < number for number in (8, 16, 24, 32)]
+    (row,) = made(draws[2], *draws).table().rows()
+    assert row["percentile"] == pytest.approx((2 + 0.5) / 4)  # two worse, itself a tie
+    assert row["draws"] == 4
+    means = [d.mean() for d in draws]
+    assert (row["control_mean"], row["control_low"]) == pytest.approx((np.mean(means), min(means)))
+    (band,) = made(draws[2], *draws).controls().rows()
+    assert (band["low"], band["high"], band["draws"]) == (pytest.approx(min(means)), pytest.approx(max(means)), 4)
+
+
+def test_row_7_differences_are_paired_by_question_over_images_and_hold_together():
+    rng = np.random.default_rng(1)
+    draws = [rng.random(40) < 0.5 for _ in range(3)]
+    mine = draws[0] | (rng.random(40) < 0.3)
+    one = made(mine, *draws)
+    (row,) = one.table().rows()
+    difference = mine - np.mean(draws, axis=0)
+    expected = Estimate.over_units(difference, GROUPS, quantity="mean", support=(-1.0, 1.0))
+    limits = bounds.certify_mean(expected, 0.95)
+    assert row["versus_control"] == pytest.approx(difference.mean())
+    assert (row["versus_low"], row["versus_high"]) == pytest.approx((float(limits.low), float(limits.high)))
+    # A second method widens the intervals of both.
+    two = Comparison((*one.outcomes, outcome("other", ~mine, control="random tokens")), GROUPS, one.full, 0.95, ())
+    first = next(two.table().rows())
+    assert first["versus_low"] < row["versus_low"]
+    assert first["versus_high"] > row["versus_high"]
+
+
+def test_a_set_that_missed_the_cost_in_some_batch_is_left_out():
+    whole = made(np.ones(40), np.zeros(40))
+    half = Outcome(0.5, "half", 0, "random tokens", "one per prompt", 0.5, tuple(range(20)), (1,) * 20, (None,) * 20)
+    both = Comparison((*whole.outcomes, half), GROUPS, whole.full, 0.95, ())
+    assert list(both.table()["method"]) == ["mine"]
+
+
+def test_row_8_layer_controls_are_all_sets_of_as_many_units_at_equal_cost():
+    model, _ = load("tiny")
+    costs = Costs(model, 10)
+    divergence = np.random.default_rng(0).random((3, 10))
+    rankings = [
+        selectors.layer_contribution(divergence),
+        selectors.withdrawal(divergence),
+        selectors.late_insertion(10),
+        selectors.adaskip(random_similarity()),
+    ]
+    sets = list(layer_sets(rankings, costs, 36, 0.75, draws=300, rng=np.random.default_rng(0)))
+    controls = {}
+    for one in sets:
+        assert abs(operations_ratio(model, one.plans[0], vision=36, text=10) - 0.75) <= 2 * EQUAL
+        if not one.control:
+            controls.setdefault(one.method, []).append(one.plans[0])
+    # Withdrawal and insertion remove image tokens from layers, and share a control.
+    freezing, removing, _ = sorted(controls)
+    assert "freeze" in freezing
+    assert len(set(controls[freezing])) == len(controls[freezing]) == 210
+    assert len(set(controls[removing])) == 120
+    assert all(len(plan.layers("vision", 10)) == 3 for plan in controls[removing])
+    assert [one.method for one in sets if one.control] == ["ShortV", "VTW", "DeepInsert", "AdaSkip"]
+
+
+def random_similarity():
+    import torch
+
+    rng = np.random.default_rng(0)
+    record = selectors.SimilarityRecord(10)
+    record._done = [tuple(torch.tensor(rng.random(shape)) for shape in ((2, 10), (2, 10, 2), (2, 11, 11)))]
+    return record

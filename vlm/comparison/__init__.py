@@ -1,0 +1,1 @@
+"""Named methods and their controls on the same questions at equal cost."""

@@ -1,0 +1,259 @@
+"""The plans of every method, and of the controls, for some questions and one budget of operations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vlm import selectors
+from vlm.models.families import anatomy
+from vlm.models.types import Model
+from vlm.plans.cost import operations_ratio
+from vlm.plans.plan import SkipPlan
+from vlm.plans.ranges import size_below
+from vlm.selectors.fastv_sparsevlm import scaled_stages
+from vlm.selectors.ranking import Ranking
+
+# Costs count as equal within this share of the full model's operations.
+EQUAL = 0.02
+# FastV's and DART's K, and the layer of the controls that leave the first layers alone.
+LAYER = 2
+REMOVE = "remove image tokens"
+
+
+@dataclass(frozen=True)
+class PlanSet:
+    """Plans of one method, one for each question of a batch, or one for all.
+
+    Attributes
+    ----------
+    method : str
+        Name of the method or control.
+    draw : int
+        Number of the random draw; 0 where nothing is drawn.
+    plans : tuple of SkipPlan
+        One per question, or a single one.
+    cost : float
+        Mean operations over those of the full model.
+    control : str
+        Name of the control with which the method is compared, empty for controls.
+    """
+
+    method: str
+    draw: int
+    plans: tuple[SkipPlan, ...]
+    cost: float
+    control: str = ""
+
+
+@dataclass(eq=False)
+class Costs:
+    """Operations of plans over those of the full model; plans that keep as many tokens in the same layers cost alike.
+
+    Attributes
+    ----------
+    model : Model
+    text : int
+        Text tokens of a prompt.
+    """
+
+    model: Model
+    text: int
+    _known: dict[object, float] = field(default_factory=dict)
+
+    def __call__(self, plan: SkipPlan, vision: int) -> float:
+        """Operations under the plan over those without one."""
+        kept = tuple((a, b, size_below(tokens, vision)) for a, b, tokens in plan.kept)
+        key = (vision, kept, *(v for name, v in vars(plan).items() if name != "kept"))
+        if key not in self._known:
+            self._known[key] = operations_ratio(self.model, plan, vision=vision, text=self.text)
+        return self._known[key]
+
+    def nearest(self, plan_of: Callable[[int], SkipPlan], numbers: Sequence[int], vision: int, ratio: float) -> int:
+        """The number whose plan costs most nearly `ratio`; the smaller cost of two as near."""
+        return min(numbers, key=lambda n: (round(abs(self(plan_of(n), vision) - ratio), 9), n))
+
+
+def layer_sets(
+    rankings: Sequence[Ranking], costs: Costs, vision: int, ratio: float, *, draws: int, rng: np.random.Generator
+) -> Iterator[PlanSet]:
+    """Plans of methods that choose layers or sub-layers, and random choices of as many, each set equally likely.
+
+    A method whose costs all miss the ratio by more than `EQUAL` has no plan. A control is drawn once for each action
+    and number of units: all choices if there are at most `draws`.
+    """
+    done: set[str] = set()
+    for ranking in rankings:
+        number = costs.nearest(ranking.plan, range(ranking.units + 1), vision, ratio)
+        plan = ranking.plan(number)
+        cost = costs(plan, vision)
+        if number == 0 or abs(cost - ratio) > EQUAL:
+            continue
+        build, action, units = ranking.build, ranking.action, ranking.units
+        if action in ("withdraw image tokens", "insert image tokens late"):
+            build, action, units = selectors.random_order(ranking.depth).build, REMOVE, ranking.depth
+        control = f"random: {action}, {number} of {units}"
+        yield PlanSet(ranking.method, 0, (plan,), cost, control)
+        if control in done:
+            continue
+        done.add(control)
+        for draw, chosen in enumerate(_choices(units, number, draws, rng)):
+            random = build(chosen)
+            if abs(costs(random, vision) - cost) <= EQUAL:
+                yield PlanSet(control, draw, (random,), costs(random, vision))
+
+
+def _choices(units: int, number: int, draws: int, rng: np.random.Generator) -> Iterator[tuple[int, ...]]:
+    """All sets of `number` of `units` if there are at most `draws`, else so many different random ones."""
+    from itertools import combinations
+    from math import comb
+
+    if comb(units, number) <= draws:
+        yield from combinations(range(units), number)
+        return
+    seen: set[tuple[int, ...]] = set()
+    while len(seen) < draws:
+        chosen = selectors.random_tokens(units, number, rng=rng)
+        if chosen not in seen:
+            seen.add(chosen)
+            yield chosen
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What methods that choose image tokens look at, per question of a batch."""
+
+    features: selectors.FeatureRecord
+    tokens: selectors.TokenRecord
+    encoder: selectors.EncoderRecord | None
+
+
+def look(model: Model, batch: Mapping[str, Tensor]) -> Seen:
+    """One forward of the full model on a batch, with everything that token methods measure."""
+    depth = anatomy(model).depth
+    with torch.inference_mode(), ExitStack() as stack:
+        try:
+            encoder = stack.enter_context(selectors.encoder_attention(model))
+        except TypeError:
+            encoder = None
+        features = stack.enter_context(selectors.token_features(model, LAYER))
+        tokens = stack.enter_context(selectors.token_scores(model, sorted(set(scaled_stages(depth)))))
+        model(**batch, use_cache=False, logits_to_keep=1)
+    return Seen(features, tokens, encoder)
+
+
+def token_sets(
+    seen: Seen, costs: Costs, depth: int, ratio: float, *, draws: int, seeds: Sequence[int]
+) -> Iterator[PlanSet]:
+    """Plans of the methods that choose image tokens, for the questions of a batch, and of random and grid tokens.
+
+    Parameters
+    ----------
+    seen : Seen
+        Of the batch.
+    costs : Costs
+    depth : int
+        Number of decoder layers.
+    ratio : float
+        Operations over those of the full model.
+    draws : int
+        Random draws of tokens.
+    seeds : sequence of int
+        One per question; draws of a question depend on its seed alone, not on the batch.
+    """
+    prompts = seen.features.prompts()
+    rows = range(len(prompts))
+    vision = [int(p.image.sum()) for p in prompts]
+    single = seen.encoder is not None and len(seen.features.class_attention()) == len(prompts)
+
+    def keeping(layer: int, row: int) -> int:
+        count = vision[row]
+        plan_of = _keeping(count, layer)
+        return costs.nearest(plan_of, range(count + 1), count, ratio)
+
+    def made(method: str, choose: Callable[[int, int], SkipPlan], control: str, draw: int = 0) -> Iterator[PlanSet]:
+        plans = tuple(choose(row, vision[row]) for row in rows)
+        cost = float(np.mean([costs(plan, n) for plan, n in zip(plans, vision, strict=True)]))
+        if abs(cost - ratio) <= EQUAL:
+            yield PlanSet(method, draw, plans, cost, control)
+
+    for layer in (0, LAYER):
+        kept = [keeping(layer, row) for row in rows]
+        name = f"random tokens from layer {layer}"
+        for draw in range(draws):
+            rngs = [np.random.default_rng([seed, layer, draw]) for seed in seeds]
+            yield from made(
+                name,
+                lambda r, n, kept=kept, rngs=rngs, layer=layer: selectors.keep_plan(
+                    selectors.random_tokens(n, kept[r], rng=rngs[r]), n, layer=layer
+                ),
+                "",
+                draw,
+            )
+        yield from made(
+            f"grid tokens from layer {layer}",
+            lambda r, n, kept=kept, layer=layer: selectors.keep_plan(selectors.grid_tokens(n, kept[r]), n, layer=layer),
+            name,
+        )
+    first, later = (f"random tokens from layer {layer}" for layer in (0, LAYER))
+    outside, inside = ([keeping(layer, row) for row in rows] for layer in (0, LAYER))
+    yield from made("FastV", lambda r, n: SkipPlan.prune(LAYER, inside[r] / n), later)
+    yield from made(
+        "DART",
+        lambda r, n: selectors.keep_plan(
+            selectors.dart_tokens(prompts[r].states, prompts[r].keys, prompts[r].image, inside[r]), n, layer=LAYER
+        ),
+        later,
+    )
+    yield from made(
+        "DivPrune",
+        lambda r, n: selectors.keep_plan(selectors.divprune_tokens(prompts[r].projected, outside[r]), n),
+        first,
+    )
+    stages = scaled_stages(depth)
+    if len(set(stages)) == len(stages):
+        rated = [seen.tokens.text_raters(stage) for stage in stages]
+
+        def sparse(row: int, count: int) -> SkipPlan:
+            scores = [r[row] for r in rated]
+            n = costs.nearest(
+                lambda k: selectors.sparsevlm_plan(scores, stages, k / count), range(count + 1), count, ratio
+            )
+            return selectors.sparsevlm_plan(scores, stages, n / count)
+
+        yield from made("SparseVLM (v1)", sparse, later)
+    if not single or seen.encoder is None:
+        return
+    read, looked = seen.encoder.scores(), seen.features.class_attention()
+
+    def plus(row: int, count: int) -> SkipPlan:
+        numbers = range(1, count // 3 + 1)
+        n = costs.nearest(lambda k: selectors.prumerge_plus_plan(read[row], k), numbers, count, ratio)
+        return selectors.prumerge_plus_plan(read[row], n)
+
+    yield from made("PruMerge (choice)", lambda r, n: selectors.prumerge_plan(read[r], outside[r]), first)
+    yield from made("PruMerge+ (choice)", plus, first)
+    yield from made(
+        "lowest class attention",
+        lambda r, n: selectors.prumerge_plan(-np.asarray(read[r]), outside[r]),
+        first,
+    )
+    yield from made(
+        "HoloV",
+        lambda r, n: selectors.keep_plan(selectors.holov_tokens(prompts[r].projected, looked[r], outside[r]), n),
+        first,
+    )
+    yield from made(
+        "VisionZip (choice)",
+        lambda r, n: selectors.keep_plan(selectors.visionzip_tokens(looked[r], outside[r]), n),
+        first,
+    )
+
+
+def _keeping(count: int, layer: int) -> Callable[[int], SkipPlan]:
+    return lambda n: selectors.keep_plan(range(n), count, layer=layer)

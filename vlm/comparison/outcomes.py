@@ -1,0 +1,72 @@
+"""Whether the answers stay the same under plans, one plan per question, and what they score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from redundancy.array_types import FloatArray
+from vlm.engine.skipping import skipping
+from vlm.evaluation.answering import Answerer
+from vlm.evaluation.generation import Decoding, generate, texts
+from vlm.planner.answered_batch import AnsweredBatch
+from vlm.planner.answered_questions import AnsweredQuestion
+from vlm.planner.teacher_forcing import answer_logits, same_answers
+from vlm.plans.plan import SkipPlan
+from vlm.scoring import score
+
+
+def outcomes(
+    answerer: Answerer,
+    questions: Sequence[AnsweredQuestion],
+    batch: AnsweredBatch,
+    plans: Sequence[SkipPlan],
+    *,
+    scored: bool,
+) -> FloatArray:
+    """Agreement with the full model's answer, and the score, of each question under its plan.
+
+    Parameters
+    ----------
+    answerer : Answerer
+        Model and protocol.
+    questions : sequence of AnsweredQuestion
+        With the full model's answers.
+    batch : AnsweredBatch
+        Their inputs.
+    plans : sequence of SkipPlan
+        One per question, or a single one for all.
+    scored : bool
+        Whether questions are labelled. Those whose answer changes are then answered under the plan.
+
+    Returns
+    -------
+    ndarray (questions, 2)
+        1 where the answer is the full model's, else 0; and the score in [0, 1], NaN where nothing is scored.
+    """
+    each = list(plans) if len(plans) > 1 else list(plans) * len(questions)
+    given: SkipPlan | list[SkipPlan] = each[0] if len(set(each)) == 1 else each
+    logits = answer_logits(answerer.model, batch, given)
+    same = same_answers(answerer.model, batch, logits).cpu().numpy()
+    out = np.full((len(questions), 2), np.nan)
+    out[:, 0] = same
+    if not scored:
+        return out
+    changed = [row for row in range(len(questions)) if not same[row]]
+    answers = [question.text for question in questions]
+    if changed:
+        prepared = [questions[row].question for row in changed]
+        kept = [each[row] for row in changed]
+        torch.manual_seed(answerer.seed)
+        with torch.inference_mode(), skipping(answerer.model, kept):
+            new = generate(
+                answerer.model, answerer.processor, answerer.inputs(prepared), Decoding(prepared[0].max_new_tokens)
+            )
+        for row, text in zip(changed, texts(answerer.processor, new), strict=True):
+            answers[row] = text
+    for row, (question, text) in enumerate(zip(questions, answers, strict=True)):
+        item = question.item
+        out[row, 1] = float(score(item, text, scorer=answerer.protocol.scorer(item)).value)
+    return out
