@@ -16,6 +16,7 @@ from redundancy.array_types import FloatArray, IntArray
 from redundancy.prediction import panel_members
 from redundancy.prediction.gaussian_process import WARPED_COLUMNS, learn_kernels
 from redundancy.prediction.panel_members import COMPONENTS, Features, FitMember, Member, Predict, Splits
+from redundancy.standard_columns import constant_columns
 
 BOOSTED_COLUMNS = 10  # boosting fits one ensemble per target column; beyond this many columns it is left out
 TUNED_COLUMNS = 64  # wider targets are tuned on this many random combinations of their columns
@@ -23,6 +24,8 @@ KERNEL_ROWS = 2_000  # rows beyond which the Gaussian processes stand for the ke
 UNRACED = 300  # up to so many rows every member is fitted
 RACED = (800, 400)  # rows that race: fitted, and held out
 BEHIND = 1.2  # a member whose error on them is larger than the best by this factor drops out
+MARGIN = 0.5  # predictions leave the range of the targets by at most this share of it
+FARTHEST = 1e6  # standard deviations beyond which a new row is moved back
 LARGE = 5_000  # rows beyond which one inner hold-out replaces inner cross-validation
 
 
@@ -87,15 +90,15 @@ def fit_panel(
     if probabilities:
         fits["logistic"] = panel_members.fit_logistic
         tuned = z
-    finish = project_to_simplex if probabilities else np.asarray
+    finish, finish_tuned = (project_to_simplex if probabilities else _within_range(part) for part in (z, tuned))
     unraced = ("mean", "ridge", "network") if many_of_many else ("mean", "ridge")
-    contest = _race(fits, features, tuned, splits, seed, finish, rng, unraced=unraced)
+    contest = _race(fits, features, tuned, splits, seed, finish_tuned, rng, unraced=unraced)
     members: dict[str, Member] = {}
     held_out: dict[str, FloatArray] = {}
     truth = np.concatenate([tuned[test] for _, test in splits])
     for name, fit in contest.items():
         member = fit(features, tuned, splits, seed)
-        held_out[name] = finish(member.held_out)
+        held_out[name] = finish_tuned(member.held_out)
         members[name] = member.refit(z)
     weights = dict(zip(held_out, _stack(held_out, truth), strict=True))
     return FittedPanel(featurise, members, weights, finish)
@@ -139,14 +142,31 @@ def project_to_simplex(p: FloatArray) -> FloatArray:
     return np.asarray(np.maximum(p - np.take_along_axis(excess, last[:, None], axis=1), 0.0))
 
 
+def _within_range(z: FloatArray) -> Predict:
+    """Predictions moved to within half a range of the targets z (n, m): a row far from all others, such as a
+    massive activation, would otherwise be extrapolated to any error.
+    """
+    low, high = z.min(axis=0), z.max(axis=0)
+    room = MARGIN * (high - low)
+    return lambda predicted: np.clip(predicted, low - room, high + room)
+
+
 def _featuriser(x: FloatArray) -> Featurise:
-    centre, spread = x.mean(axis=0), x.std(axis=0)
-    # A column whose spread is rounding noise relative to its mean carries no information.
-    alive = spread > 1e-12 * np.abs(centre)
-    spread = np.where(alive, spread, 1.0)
+    # A constant column carries no information; left in, it would change what random members draw.
+    alive = np.flatnonzero(~constant_columns(x)) if x.shape[1] else np.arange(0)
+    if not alive.size:
+        alive = np.arange(min(1, x.shape[1]))
+    kept = x if alive.size == x.shape[1] else x[:, alive]
+    exponent = -np.frexp(np.abs(kept).max(axis=0))[1]  # by powers of two, so that no square leaves the range of floats
+    scaled = np.ldexp(kept, exponent)
+    centre, spread = scaled.mean(axis=0), scaled.std(axis=0)
+    spread = np.where(constant_columns(kept), np.inf, spread)
 
     def standard(rows: FloatArray) -> FloatArray:
-        return np.asarray(np.where(alive, (rows - centre) / spread, 0.0))
+        same = rows if alive.size == rows.shape[1] else rows[:, alive]
+        with np.errstate(over="ignore"):
+            moved = (np.ldexp(same, exponent) - centre) / spread
+        return np.asarray(np.clip(moved, -FARTHEST, FARTHEST))
 
     train = standard(x)
     n, d = train.shape
@@ -159,12 +179,12 @@ def _featuriser(x: FloatArray) -> Featurise:
     top = values[::-1][:q]
     keep = top > 1e-12 * max(top[0], 1e-300)
     # Unit-variance scores: a principal component is a new column, and columns are standardised.
-    scaled = vectors[:, ::-1][:, :q][:, keep] * (np.sqrt(n) / (top[keep] if dual else np.sqrt(top[keep])))
+    scores = vectors[:, ::-1][:, :q][:, keep] * (np.sqrt(n) / (top[keep] if dual else np.sqrt(top[keep])))
 
     def featurise(rows: FloatArray) -> Features:
         s = standard(rows)
         wide = s @ train.T if dual else s
-        return Features(wide, wide @ scaled, dual=dual)
+        return Features(wide, wide @ scores, dual=dual)
 
     return featurise
 

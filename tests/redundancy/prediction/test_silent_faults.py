@@ -230,3 +230,21 @@ def test_relevance_that_differs_by_column_is_learned():
     assert estimate.value <= 1.15 + 2 * error
     # The kernel of one width that stood here before gave 2.4.
     assert estimate.details["chosen"] in ("process", "warped process")
+
+
+@pytest.mark.parametrize("far", [1e3, 1e6, 1e12, 1e160])
+def test_one_massive_activation_does_not_carry_the_error_out_of_range(far):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((150, 2))
+    z = x[:, 0] + 0.5 * rng.standard_normal(150)
+    x[3, 0] = far
+    assert rd.mmse(z, x, folds=2, rng=0).value < z.var()
+
+
+def test_columns_that_say_nothing_and_the_unit_change_nothing():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((150, 2))
+    z = x[:, 0] + 0.5 * rng.standard_normal(150)
+    value = rd.mmse(z, x, folds=2, rng=0).value
+    for other in (np.c_[x, np.full(150, 0.3)], np.c_[np.full(150, 1e8 + 0.1), x], 1e-170 * x, 1e160 * x):
+        assert rd.mmse(z, other, folds=2, rng=0).value == pytest.approx(value, rel=1e-5)
