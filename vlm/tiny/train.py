@@ -149,7 +149,8 @@ def train_stage(
             counted = sum(before) + step
             rng = np.random.default_rng([seed, len(STAGES) + VARIANTS.index(variant), counted])
             batch = make_batch(stage, rng)
-            loss = continued_loss(model, batch, recipe, step=counted, steps=(*before, steps)[0], rng=rng)
+            rounds = (*before, steps)
+            loss = continued_loss(model, batch, recipe, step=counted, steps=rounds[0], number=len(before), rng=rng)
         else:
             rng = np.random.default_rng([seed, STAGES.index(stage), step])
             batch = make_batch(stage, rng, early=step < steps // 4)

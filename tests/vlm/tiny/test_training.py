@@ -124,13 +124,15 @@ def test_the_price_is_the_weighted_mean_of_what_text_gives_to_the_image() -> Non
     attention[1, 1, 3, 1:3] = 0.25
     attention[1, :, 4, 1] = 1.0  # padding is not text
     attention[2, :, :, 1] = 1.0  # no image
-    recipe = Recipe(10, 0.3, (3.0, 0.5), 0.1, 0.2, planned=False)
+    recipe = Recipe((10,), 0.3, ((3.0, 0.5), (0.0, 0.5)), 0.1, 0.2, planned=False)
     # Text tokens of rows 0 and 1: three and two.
     mean = (0.4 + 0.2 + 0.5) / (5 * 2)
     largest = (0.4 + 0.2 + 0.5) / 5
     expected = (3.0 * (mean + 0.1 * largest) + 0.5 * 0.0) / 2
     price = attention_price((attention, torch.zeros_like(attention)), ids, recipe)
     assert float(price) == pytest.approx(expected)
+    second = attention_price((attention, torch.zeros_like(attention)), ids, recipe, 1)
+    assert float(second) == 0.0  # the second round has weights of its own
     assert {random_plan(np.random.default_rng(seed)) for seed in range(60)} == {
         f"vision:0-{entry}{leave}" for entry in (2, 3) for leave in ("+7-10", "+8-10", "+9-10", "")
     }
