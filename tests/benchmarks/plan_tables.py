@@ -178,8 +178,8 @@ def main() -> None:
             order, _ = broken_promises(table, max_loss, cheat="order")
             same, cheap = broken_promises(table, max_loss, cheat="same images")
             print(
-                f"  promise {max_loss}: broken in {honest} of 200 repeats (mean cost {cost:.3f}), in {order} by choosing "
-                f"by the certification images, in {same} by certifying on those of the search (mean cost {cheap:.3f}); "
+                f"  promise {max_loss}: broken in {honest} of 200 repeats (mean cost {cost:.3f}), in {order} by "
+                f"choosing by the certification images, in {same} by certifying on those of the search ({cheap:.3f}); "
                 f"cheapest plan truly within {table.optimum(max_loss):.3f}"
             )
             rates = sorted({float(r) for r in table.truth if 0 < r <= 0.6 * max_loss})
