@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from scipy.stats import binom
@@ -21,6 +22,7 @@ from vlm.planner.frontier import Scored, frontier
 from vlm.planner.optimizing import candidate_plans
 from vlm.plans.plan import SkipPlan
 
+Cheat = Literal["order", "same images"]
 FOLDER = Path(__file__).parent
 DEPTH = 10
 ALPHA = 0.05
@@ -66,7 +68,7 @@ def broken_promises(
     table: PlanTable,
     max_loss: float,
     *,
-    cheat: bool = False,
+    cheat: Cheat | None = None,
     repeats: int = 200,
     searching: int = 64,
     certifying: int = 768,
@@ -75,7 +77,8 @@ def broken_promises(
     """In how many repeats the returned plan loses more than promised, and the mean cost of what is returned.
 
     Every repeat draws its own images for the search and for certification. The search takes the frontier of what it
-    sees. The cheat takes the cheapest plan that a test on the certification images does not refute: it chooses by them.
+    sees. Two cheats: "order" takes the cheapest of all plans that the certification images certify, each for itself, so
+    it chooses by them; "same images" certifies on the images of the search.
     """
     rng = np.random.default_rng(seed)
     images = table.changed.shape[1]
@@ -85,8 +88,10 @@ def broken_promises(
     broken, costs = 0, []
     for _ in range(repeats):
         search, certify = rng.integers(images, size=searching), rng.integers(images, size=certifying)
+        if cheat == "same images":
+            certify = search[rng.integers(searching, size=certifying)]
         chosen: int | None
-        if cheat:
+        if cheat == "order":
             fine = np.flatnonzero(table.changed[:, certify].sum(axis=1) <= most)
             chosen = int(fine[np.argmin(table.cost[fine])]) if len(fine) else None
         else:
@@ -170,10 +175,12 @@ def main() -> None:
         print(f"{model}: {len(table.plans)} plans on {table.changed.shape[1]:,} images")
         for max_loss in (0.01, 0.02, 0.05):
             honest, cost = broken_promises(table, max_loss)
-            cheat, cheap = broken_promises(table, max_loss, cheat=True)
+            order, _ = broken_promises(table, max_loss, cheat="order")
+            same, cheap = broken_promises(table, max_loss, cheat="same images")
             print(
-                f"  promise {max_loss}: broken in {honest} of 200 repeats (mean cost {cost:.3f}), by the cheat in "
-                f"{cheat} ({cheap:.3f}); cheapest plan truly within {table.optimum(max_loss):.3f}"
+                f"  promise {max_loss}: broken in {honest} of 200 repeats (mean cost {cost:.3f}), in {order} by "
+                f"choosing by the certification images, in {same} by certifying on those of the search ({cheap:.3f}); "
+                f"cheapest plan truly within {table.optimum(max_loss):.3f}"
             )
             rates = sorted({float(r) for r in table.truth if 0 < r <= 0.6 * max_loss})
             for rate in rates[:: max(1, len(rates) // 2)][:3]:
@@ -184,6 +191,9 @@ def main() -> None:
                     f"{images_needed_exactly(rate, max_loss):,} needed; certified with "
                     f"{certified_share(rate, max_loss, asked):.0%} probability"
                 )
+        for cheat in (None, "order"):
+            broken, _ = broken_promises(table, 0.04, cheat=cheat, repeats=1000, certifying=200)
+            print(f"  promise 0.04 on 200 images, {cheat or 'honest'}: broken in {broken} of 1,000 repeats")
         rates = np.unique(table.truth[(table.truth > 0) & (table.truth < 0.1)])
         missed = missed_limits(rates, 768, 10_000)
         print(

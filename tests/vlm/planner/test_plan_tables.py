@@ -29,9 +29,8 @@ def test_the_promise_holds_in_repeats_on_the_models_own_plans(model, max_loss):
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_choosing_by_the_certification_images_is_caught_on_the_models_own_plans(model):
-    table = read_table(model)
-    assert max(broken_promises(table, max_loss, cheat=True)[0] for max_loss in (0.01, 0.02, 0.05)) > MOST
+def test_certifying_on_the_searchs_images_is_caught(model):
+    assert broken_promises(read_table(model), 0.02, cheat="same images")[0] > MOST
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -48,7 +47,7 @@ def test_the_images_asked_for_are_those_needed():
     for max_loss in (0.01, 0.02, 0.05):
         rates = [r for r in np.unique(truth) if 0 < r <= 0.6 * max_loss]
         assert rates
-        for rate in rates[:: max(1, len(rates) // 3)]:
+        for rate in rates[:1] + rates[-1:]:
             asked = images_for(max_loss, float(rate), confidence=0.95, binary=True)
             assert asked is not None
             assert certified_share(float(rate), max_loss, asked) >= 0.8
