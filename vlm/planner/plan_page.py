@@ -120,7 +120,7 @@ def use_section(file: PlanFile, path: Path) -> list[str]:
         f"python -m vlm sweep --model {file.model} --plan {path}\n"
         f"lmms-eval --model skipit --model_args pretrained={file.model},plan={path}"
     )
-    return [copied(use), paragraph("The plan is refused for other weights than those it was certified for.")]
+    return [paragraph("Use this plan; it is refused for other weights than those it was certified for:"), copied(use)]
 
 
 def tried_sections(best: BestPlan, images: Sequence[Figure] = ()) -> list[str]:
