@@ -19,7 +19,7 @@ from vlm.experiments.item_identity import same
 from vlm.experiments.merging import coverage, merge, stale
 from vlm.experiments.run_directory import StoredRun, stored_run
 from vlm.plans.plan import SkipPlan
-from vlm.record_log import read
+from vlm.progress_bar import records
 from vlm.reports.accuracy_table import NO_PLAN, plan_place
 from vlm.reports.answer_columns import AnswerColumns, Answers, SetColumns
 from vlm.table import Table
@@ -166,7 +166,9 @@ def _side(folder: Path, partial: bool) -> _Side:
         run = stored_run(folder.resolve().parents[1])
         content = json.loads(layer.read_text(encoding="utf-8"))
         rules = {"protocol": content["protocol"], "scorers": content["scorer"] or content["scorers"]}
-        return _Side(f"{run.folder.name}/{folder.name}", run, AnswerColumns.of(read(folder / "records.jsonl")), rules)
+        return _Side(
+            f"{run.folder.name}/{folder.name}", run, AnswerColumns.of(records(folder / "records.jsonl")), rules
+        )
     run = stored_run(folder)
     path = folder / "merged" / "records.jsonl"
     if stale(folder) or not path.is_file() or (coverage(folder) and not partial):
@@ -175,7 +177,7 @@ def _side(folder: Path, partial: bool) -> _Side:
         "protocol": run.made_with.get("protocol", run.spec.protocol),
         "scorers": run.made_with.get("scorers", _OLD),
     }
-    return _Side(folder.resolve().name, run, AnswerColumns.of(read(path)), rules)
+    return _Side(folder.resolve().name, run, AnswerColumns.of(records(path)), rules)
 
 
 def _notes(left: _Side, right: _Side) -> Iterator[str]:
