@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+from vlm.record_log import Record, placed
+
 T = TypeVar("T")
 _SECONDS = 2
 
@@ -20,6 +22,11 @@ def by_bytes(path: Path, placed: Iterable[tuple[int, T]], words: str) -> Iterato
         for start, record in placed:
             bar.update(start - bar.n)
             yield start, record
+
+
+def records(path: Path) -> Iterator[Record]:
+    """The records of a file, one at a time, and how much of the file is read."""
+    return (record for _, record in by_bytes(path, placed(path), f"reading {path.name}"))
 
 
 def by_count(things: Iterable[T], total: int | None, words: str) -> Iterator[T]:

@@ -1,7 +1,7 @@
 """Time and memory of merge, report, score and compare as runs grow: python tests/benchmarks/bench_runs.py
 
-Each step runs in a process of its own, whose largest resident memory is printed; some 280 MB of it are Python with
-NumPy and SciPy.
+Each step runs in a process of its own, whose largest resident memory is printed; some 100 MB of it are Python with
+NumPy.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ STEPS = {
     "report": "from vlm.reports import write; write(sys.argv[1], sys.argv[1] + '/report')",
     "score": "from vlm.experiments.score_layers import rescore; rescore(sys.argv[1])",
     "compare": "from vlm.reports.run_comparison import compare; compare(sys.argv[1])",
+    "questions": "from vlm.reports.question_viewer import write_questions; "
+    "write_questions(sys.argv[1], sys.argv[1] + '/report/questions')",
     "export": "from vlm.reports.exports import write_records; write_records(sys.argv[1], sys.argv[1] + '/r.parquet')",
 }
 
@@ -98,15 +100,17 @@ def measured(code: str, folder: Path) -> tuple[float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--records", nargs="+", type=int, default=[10_000, 100_000])
-    for count in parser.parse_args().records:
+    parser.add_argument("--steps", nargs="+", choices=tuple(STEPS), default=tuple(STEPS), help="in their order")
+    given = parser.parse_args()
+    for count in given.records:
         with TemporaryDirectory() as name:
             folder = write_run(Path(name), count)
             size = sum(path.stat().st_size for path in folder.rglob("*.jsonl")) / 2**20
-            for step, code in STEPS.items():
-                start = time.perf_counter()
+            for step in given.steps:
+                code, start = STEPS[step], time.perf_counter()
                 seconds, megabytes = measured(code, folder)
                 print(
-                    f"{count:>9,} records ({size:,.0f} MB)  {step:8}  {seconds:8.1f} processor s  {megabytes:7.0f} MB",
+                    f"{count:>9,} records ({size:,.0f} MB)  {step:9}  {seconds:8.1f} processor s  {megabytes:7.0f} MB",
                     f" ({time.perf_counter() - start:.0f} s on the clock)",
                     flush=True,
                 )

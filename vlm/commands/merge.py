@@ -59,8 +59,8 @@ def refuse_nothing_scored(table: Table, folder: Path) -> int:
 
 def failures_of(folder: Path) -> str:
     """The most frequent reason why items of a merged run have no score."""
-    from vlm.record_log import read
+    from vlm.progress_bar import records
     from vlm.reports.accuracy_table import failures
 
-    table = failures(read(folder / "merged" / "records.jsonl"))
+    table = failures(records(folder / "merged" / "records.jsonl"))
     return str(table["reason"][0]) if len(table) else "unknown"

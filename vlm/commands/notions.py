@@ -60,7 +60,7 @@ def _notions(options: argparse.Namespace) -> int:
     require_matplotlib()  # before the work, not after it
     profile = _profile(options)
     print(INDEX_CONVENTION + "\n")
-    print(summary(profile).text())
+    print(summary(profile).fitted())
     for note in profile.notes:
         print(note)
     title = f"What the layers share: {options.states or options.model}"

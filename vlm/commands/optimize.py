@@ -129,7 +129,7 @@ def _items(options: argparse.Namespace) -> Iterator[Item | Failure]:
 def _print_result(best: BestPlan) -> int:
     table = best.table()
     if len(table):
-        print("\n" + table.text())
+        print("\n" + table.fitted())
     saved = 1.0 - best.cost
     print(f"\nplan: {best.plan}")
     print(f"{best.objective}: {best.cost:.3f} of the full model's ({saved:.1%} saved)")

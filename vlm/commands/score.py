@@ -32,7 +32,7 @@ def add(commands: Commands) -> None:
 def _score(options: argparse.Namespace) -> int:
     from vlm.experiments.run_directory import spec_of
     from vlm.experiments.score_layers import rescore
-    from vlm.record_log import read
+    from vlm.progress_bar import records
     from vlm.reports.accuracy_table import doubts, summary
 
     folder = Path(options.run_directory)
@@ -44,7 +44,7 @@ def _score(options: argparse.Namespace) -> int:
         judge_options={} if options.judge_timeout is None else {"timeout": options.judge_timeout},
         partial=options.partial,
     )
-    table = summary(read(layer / "records.jsonl"), confidence=spec_of(folder).confidence)
+    table = summary(records(layer / "records.jsonl"), confidence=spec_of(folder).confidence)
     print(table.fitted())
     for doubt in doubts(table):
         print(f"note: {doubt}")

@@ -10,8 +10,10 @@ from bounds.confidence import Method
 from vlm.decisions.conditions import Decision, decide
 from vlm.experiments.image_means import ImageMeans
 from vlm.experiments.image_measurement import ImageMeasurement
-from vlm.experiments.merging import each
+from vlm.experiments.merging import each, run_size
+from vlm.experiments.run_directory import stored_run
 from vlm.measure.attention_reading import Heads, TextTokens
+from vlm.progress_bar import by_count
 from vlm.record_types import RunRecord
 
 
@@ -49,7 +51,8 @@ def decided(
     ValueError
         The directory is a sweep's, or has no data of the task group.
     """
-    chosen = (r for r in each(run_directory, partial=partial) if task_group in (None, r["group"], r["dataset"]))
+    records = by_count(each(run_directory, partial=partial), run_size(stored_run(run_directory)), "averaging")
+    chosen = (r for r in records if task_group in (None, r["group"], r["dataset"]))
     with ImageMeans(_of_a_measurement(chosen, run_directory)) as means:
         if not means.images:
             raise ValueError(

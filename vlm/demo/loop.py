@@ -147,8 +147,8 @@ def run_demo(
     say(first_line(report))
     say(f"\nmodel {name}: {sum(p.numel() for p in model.parameters()):,} parameters")
     say(INDEX_CONVENTION + "\n")
-    say(summary(notions).text() + "\n")
-    say(_shown_columns(decision).text() + "\n")
+    say(summary(notions).fitted() + "\n")
+    say(_shown_columns(decision).fitted() + "\n")
     for line in decision.reasons():
         say(line)
     say(f"\nplan by the conditions: {decision.plan}; by the paper's rule: {rule.plan}")
@@ -156,8 +156,8 @@ def run_demo(
     say(f"plan with a promise, without labels: {best.plan}\n")
     for message in best.messages:
         say(message)
-    say("\n" + best.table().text() + "\n\n" + best.file.guarantee + "\n")
-    say(comparison.text() + "\n")
+    say("\n" + best.table().fitted() + "\n\n" + best.file.guarantee + "\n")
+    say(comparison.fitted() + "\n")
     say(summary_lines(report))
     return Outcome(best, decision, record, seen, sweep, comparison, report, notions)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,9 +14,10 @@ from vlm.demo.report import first_line
 from vlm.evaluation.accuracy import TOLERANCE
 from vlm.notions.notion_figures import save_notion_figures
 from vlm.notions.profile_page import profile_section
-from vlm.planner.plan_page import promise_sections
+from vlm.planner.plan_page import promise_sections, use_section
 from vlm.plans.plan import INDEX_CONVENTION
-from vlm.reports.html_parts import document, figure, heading
+from vlm.reports.html_parts import Figure, document, heading, lead, numbered, paragraph, title
+from vlm.reports.html_parts import figures as side_by_side
 from vlm.reports.table_formats import html
 
 if TYPE_CHECKING:
@@ -65,38 +65,45 @@ def demo_page(
     verdict = (
         f"The conditions allow vision tokens to enter at layer {report['late_entry']}."
         if report["late_entry"]
-        else "The conditions allow <b>no late entry</b>: " + escape(_first_failure(outcome)) + "."
+        else f"The conditions allow no late entry: {_first_failure(outcome)}."
     )
     planned = _interval(report["accuracy_plan"], report["accuracy_plan_interval"])
     rule = _interval(report["accuracy_rule"], report["accuracy_rule_interval"])
     full = _interval(report["accuracy_full"], report["accuracy_full_interval"])
     blank = _interval(report["accuracy_blank"], report["accuracy_blank_interval"])
     body = [
-        f"<h1>Which layers can the image skip? Model {escape(report['model'])}</h1>",
-        f"<p class='lead'>{escape(first_line(report))}.</p>",
-        f"<p>{verdict} {_exit_verdict(outcome)} Their plan <b>{escape(report['plan'])}</b> has accuracy {planned} "
-        f"against {full} without skipping, {report['operations_ratio']:.1%} of the operations, "
-        f"{report['time_ratio']:.1%} of the prefill time. The paper's rule judges the answer token and the mean over "
-        f"heads, and allows <b>{escape(report['plan_rule'])}</b>: accuracy {rule}. Blank image: {blank}, "
-        f"best constant answer {report['accuracy_chance']:.3f}.</p>",
-        f"<p>{_certified(report)}</p>",
-        f"<p>{escape(INDEX_CONVENTION)} Measured on {decision.settings['images']} images, validated on "
-        f"{report['images']} others; intervals count images, not questions or tokens. Those of the conditions hold "
-        f"together with probability {decision.settings['confidence']:g}; each accuracy interval holds with that "
-        "probability by itself.</p>",
+        title(f"Which layers can the image skip? Model {report['model']}"),
+        lead(f"{first_line(report)}."),
+        *use_section(outcome.best.file, plan),
+        paragraph(
+            f"{verdict} {_exit_verdict(outcome)} Their plan {report['plan']} has accuracy {planned} against {full} "
+            f"without skipping, {report['operations_ratio']:.1%} of the operations, {report['time_ratio']:.1%} of the "
+            "prefill time. The paper's rule judges the answer token and the mean over heads, and allows "
+            f"{report['plan_rule']}: accuracy {rule}. Blank image: {blank}, best constant answer "
+            f"{report['accuracy_chance']:.3f}."
+        ),
+        paragraph(_certified(report)),
+        paragraph(
+            f"{INDEX_CONVENTION} Measured on {decision.settings['images']} images, validated on {report['images']} "
+            "others; intervals count images, not questions or tokens. Those of the conditions hold together with "
+            f"probability {decision.settings['confidence']:g}; each accuracy interval holds with that probability by "
+            "itself."
+        ),
         heading("Plans side by side"),
-        html(outcome.comparison),
-        "<p>“Change” is the paired difference to no skip. Operations are those of the decoder for one prompt; time "
-        "includes the vision tower and what Python adds, which weighs heavily on a model this small.</p>",
-        *(figure(path, _CAPTIONS.get(path.stem, path.stem)) for path in figures),
+        html(outcome.comparison, caption="Plans on the held-out images"),
+        paragraph(
+            "“Change” is the paired difference to no skip. Operations are those of the decoder for one prompt; time "
+            "includes the vision tower and what Python adds, which weighs heavily on a model this small."
+        ),
+        side_by_side(Figure(path, _CAPTIONS.get(path.stem, path.stem)) for path in figures),
         *promise_sections(outcome.best, plan),
         heading("Conditions per layer"),
-        f"<p>Attention is judged by {outcome.decision.reading}.</p>",
-        html(decision.layers),
+        paragraph(f"Attention is judged by {outcome.decision.reading}."),
+        html(decision.layers, caption="What was measured of each layer, and the verdicts"),
         *_theorem_1(decision),
-        "<ol start='0'>" + "".join(f"<li>{escape(r)}</li>" for r in decision.reasons()) + "</ol>",
+        numbered(decision.reasons()),
         heading("Every entry and exit layer"),
-        html(outcome.sweep),
+        html(outcome.sweep, caption="Accuracy by entry and exit layer"),
         heading("What two layers share"),
         *profile_section(outcome.notions, notion_figures),
     ]
@@ -106,13 +113,15 @@ def demo_page(
 def _theorem_1(decision: Decision) -> list[str]:
     """What the columns of both forms of Theorem 1 mean."""
     if "gap_rebuilt" not in decision.layers.columns:
-        return ["<p>Too few images to bound the functional gap by reconstruction.</p>"]
+        return [paragraph("Too few images to bound the functional gap by reconstruction.")]
     return [
-        "<p>The functional gap of a layer, how much worse a target is predicted from the image tokens that enter it "
-        "than from those that leave it, is at most gap_cosine by their cosine distance and at most gap_rebuilt by the "
-        "error of an affine map fitted on other images (Theorem 1 and Corollary 5), times the square of a Lipschitz "
-        "constant that is not measured. “high” are upper limits, which hold together with probability "
-        f"{decision.settings['confidence']:g}.</p>"
+        paragraph(
+            "The functional gap of a layer, how much worse a target is predicted from the image tokens that enter it "
+            "than from those that leave it, is at most gap_cosine by their cosine distance and at most gap_rebuilt by "
+            "the error of an affine map fitted on other images (Theorem 1 and Corollary 5), times the square of a "
+            "Lipschitz constant that is not measured. “high” are upper limits, which hold together with probability "
+            f"{decision.settings['confidence']:g}."
+        )
     ]
 
 
@@ -126,7 +135,7 @@ def _certified(report: Report) -> str:
     reached = _interval(report["accuracy_certified"], report["accuracy_certified_interval"])
     return (
         "Measured instead of concluded: on the measurement images, skipping "
-        f"<b>{escape(report['plan_certified'])}</b> is certified to cost at most {TOLERANCE:g} of accuracy. "
+        f"{report['plan_certified']} is certified to cost at most {TOLERANCE:g} of accuracy. "
         f"On the held-out images it reaches {reached} with "
         f"{report['operations_ratio_certified']:.1%} of the operations and {report['time_ratio_certified']:.1%} of the "
         "prefill time. The conditions are sufficient, not necessary: where this plan skips more than theirs, a layer "
@@ -153,9 +162,9 @@ def _exit_verdict(outcome: Outcome) -> str:
         return f"They allow vision tokens to leave at layer {exit_layer} of {depth}."
     last = list(outcome.decision.layers.rows())[-1]
     if last["attention_small"] == "undecided":
-        return "They allow <b>no early exit</b>: whether the last layer's attention is small is undecided."
+        return "They allow no early exit: whether the last layer's attention is small is undecided."
     return (
-        f"They allow <b>no early exit</b>: in the last layer up to {last['ratio']:.2f} of the attention still falls on "
+        f"They allow no early exit: in the last layer up to {last['ratio']:.2f} of the attention still falls on "
         f"the image ({outcome.decision.reading}), more than the limit."
     )
 

@@ -14,7 +14,7 @@ from redundancy import Estimate
 from redundancy.array_types import FloatArray
 from vlm.experiments.image_means import ImageMeans
 from vlm.experiments.merging import merge
-from vlm.record_log import read
+from vlm.progress_bar import records as records_of
 from vlm.record_types import RunRecord
 from vlm.table import Table
 
@@ -37,7 +37,7 @@ def write_tables(run_directory: str | Path, *, confidence: float = 0.95, partial
     """
     folder = Path(run_directory)
     written = merge(folder, partial=partial)
-    with ImageMeans(cast(Iterator[RunRecord], read(written[0]))) as means:
+    with ImageMeans(cast(Iterator[RunRecord], records_of(written[0]))) as means:
         tables = {"redundancy": _redundancy(means, confidence), "attention": _attention_ratios(means, confidence)}
     return written + [table.save(folder / f"{name}.csv") for name, table in tables.items()]
 

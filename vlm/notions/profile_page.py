@@ -133,11 +133,13 @@ def profile_section(profile: Profile, images: Sequence[Path]) -> list[str]:
     both = gap_bounds(profile)
     if len(both):
         parts += [
-            "<h3>Theorem 1 in both of its forms</h3>",
-            "<p>How much worse a target can be predicted from the earlier state than from the later one, at most, in "
-            "units of the square of a Lipschitz constant that is not measured: by the mean cosine distance, and by the "
-            "error of an affine map fitted on other images (Corollary 5). The limits of one column hold together.</p>",
-            html(both),
+            subheading("Theorem 1 in both of its forms"),
+            paragraph(
+                "How much worse a target can be predicted from the earlier state than from the later one, at most, in "
+                "units of the square of a Lipschitz constant that is not measured: by the mean cosine distance, and by "
+                "the error of an affine map fitted on other images (Corollary 5). Limits of one column hold together."
+            ),
+            html(both, caption="Upper limits of the functional gap, by pair of states"),
         ]
     if len(profile.chain):
         parts += [

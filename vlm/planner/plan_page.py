@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +13,19 @@ from vlm.planner.frontier import Scored, frontier
 from vlm.planner.model_card import model_card
 from vlm.plans.plan import INDEX_CONVENTION
 from vlm.plans.plan_file import PlanFile
-from vlm.reports.html_parts import Figure, bullets, document, figures, paragraph
+from vlm.reports.html_parts import (
+    Figure,
+    bullets,
+    copied,
+    document,
+    figures,
+    heading,
+    lead,
+    paragraph,
+    pictured,
+    side_by_side,
+    title,
+)
 from vlm.reports.plots import require_matplotlib, save_figures
 from vlm.reports.table_formats import html
 
@@ -65,24 +75,23 @@ def page_text(best: BestPlan, images: Sequence[Figure], path: Path, problem: str
         Why there are no figures; "" if there are.
     """
     file = best.file
-    lead = (
+    result = (
         f"{file.plan!s}: {best.cost:.1%} of the full model's {best.objective}."
         if file.plan
         else "No cheaper plan could be certified: the result is the full model."
     )
     body = [
-        f"<h1>A plan with a promise: {escape(file.model)}</h1>",
-        f"<p class='lead'>{escape(lead)}</p>",
+        title(f"A plan with a promise: {file.model}"),
+        lead(result),
         paragraph(file.guarantee),
         *use_section(file, path),
-        figures(images),
         *([paragraph(problem)] if problem else []),
-        *tried_sections(best),
-        "<h2>Damage of single actions</h2>",
-        html(best.damages),
-        "<h2>Answers that changed</h2>",
+        *tried_sections(best, images),
+        heading("Damage of single actions"),
+        html(best.damages, caption="KL of each action, in nats"),
+        heading("Answers that changed"),
         *changed_answers(best.changed),
-        "<h2>What was not asked</h2>",
+        heading("What was not asked"),
         bullets(f"{f.dataset}/{f.id}: {f.reason}" for f in best.failures) if best.failures else paragraph("Nothing."),
         *card_section(file, path),
         paragraph(INDEX_CONVENTION),
@@ -91,12 +100,13 @@ def page_text(best: BestPlan, images: Sequence[Figure], path: Path, problem: str
 
 
 def promise_sections(best: BestPlan, path: Path) -> list[str]:
-    """What another page shows of an optimisation."""
+    """What another page shows of an optimisation, below `use_section`."""
+    certification, *rest = tried_sections(best)
     return [
-        *use_section(best.file, path),
+        certification,
         paragraph(best.file.guarantee),
-        *tried_sections(best),
-        "<h2>Answers that changed</h2>",
+        *rest,
+        heading("Answers that changed"),
         *changed_answers(best.changed),
         *card_section(best.file, path),
     ]
@@ -110,34 +120,34 @@ def use_section(file: PlanFile, path: Path) -> list[str]:
         f"python -m vlm sweep --model {file.model} --plan {path}\n"
         f"lmms-eval --model skipit --model_args pretrained={file.model},plan={path}"
     )
-    return [
-        "<h2>Use this plan</h2>",
-        f"<pre>{escape(use)}</pre>",
-        paragraph("It is refused for other weights than those it was certified for."),
-    ]
+    return [paragraph("Use this plan; it is refused for other weights than those it was certified for:"), copied(use)]
 
 
-def tried_sections(best: BestPlan) -> list[str]:
+def tried_sections(best: BestPlan, images: Sequence[Figure] = ()) -> list[str]:
     """The tests of the candidates, the search's frontier, and the named methods."""
     return [
-        "<h2>Certification</h2>",
+        heading("Certification"),
+        figures(images),
         *(
-            [html(best.table()), paragraph("Tested in this order; the sequence stops at the first that fails.")]
+            [
+                html(best.table(), caption="Candidates on the certification images"),
+                paragraph("Tested in this order; the sequence stops at the first that fails."),
+            ]
             if best.tested
             else [paragraph("No candidate was tested.")]
         ),
         bullets(best.messages),
-        "<h2>Frontier of the search</h2>",
-        html(best.frontier_table()),
-        "<h2>Named methods on the search's questions</h2>",
-        html(scored_table(named_methods(best))),
+        heading("Frontier of the search"),
+        html(best.frontier_table(), caption="Plans that no other beats"),
+        heading("Named methods on the search's questions"),
+        html(scored_table(named_methods(best)), caption="Best plans of each method"),
         paragraph("Of each method the plans that none of its own beats. Losses of few questions are coarse."),
     ]
 
 
 def card_section(file: PlanFile, path: Path) -> list[str]:
     """The Markdown block for a model card, to copy."""
-    return ["<h2>For a model card</h2>", f"<pre>{escape(model_card(file, str(path)))}</pre>"]
+    return [heading("For a model card"), copied(model_card(file, str(path)))]
 
 
 def named_methods(best: BestPlan) -> list[Scored]:
@@ -155,15 +165,15 @@ def changed_answers(changed: Sequence[ChangedAnswer]) -> list[str]:
         return [paragraph("None of the certification questions changed its answer.")]
     cells = []
     for answer in changed:
-        pictures = "".join(_picture(image) for image in answer.item.images)
+        pictures = [_picture(image) for image in answer.item.images]
         text = f"{answer.item.question} full model: {answer.full!r}, plan: {answer.plan!r}"
         labels = f" (labelled {', '.join(answer.item.answers)})" if answer.item.answers else ""
-        cells.append(f"<figure>{pictures}<figcaption>{escape(text + labels)}</figcaption></figure>")
-    return [f"<div class='figures'>{''.join(cells)}</div>"]
+        cells.append(pictured(pictures, text + labels, alternative="picture of the question"))
+    return [side_by_side(cells)]
 
 
-def _picture(image: object) -> str:
-    """A PIL image as a PNG in the page; small ones are enlarged, large ones reduced."""
+def _picture(image: object) -> bytes:
+    """A PIL image as PNG data; small ones are enlarged, large ones reduced."""
     from PIL import Image
 
     assert isinstance(image, Image.Image)
@@ -172,8 +182,7 @@ def _picture(image: object) -> str:
     shown.thumbnail((384, 384))
     file = io.BytesIO()
     shown.convert("RGB").save(file, "PNG")
-    data = base64.b64encode(file.getvalue()).decode()
-    return f"<img alt='picture of the question' src='data:image/png;base64,{data}'>"
+    return file.getvalue()
 
 
 def plot_frontier(ax: Axes, best: BestPlan) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from vlm.experiments.merging import merge, stale
 from vlm.experiments.run_directory import spec_of
-from vlm.progress_bar import by_bytes
-from vlm.record_log import Record, placed, read
+from vlm.progress_bar import records
+from vlm.record_log import Record
 from vlm.reports.accuracy_table import summary
 from vlm.reports.answer_columns import AnswerColumns
 from vlm.table import Table
@@ -17,7 +17,7 @@ from vlm.table import Table
 def summarised(run: Path, *, partial: bool = False) -> tuple[list[Path], Table]:
     """Merge a sweep and write `merged/summary.csv`; the paths written, and that table."""
     written = merge(run, partial=partial)
-    table = summary(read(written[0]), confidence=spec_of(run).confidence)
+    table = summary(records(written[0]), confidence=spec_of(run).confidence)
     return [*written, table.save(run / "merged" / "summary.csv")], table
 
 
@@ -38,7 +38,7 @@ def merged_lines(run: Path, name: str) -> Iterable[Record]:
     path = run / "merged" / f"{name}.jsonl"
     if not path.is_file():
         raise FileNotFoundError(f"report: no {path}; run `python -m vlm merge {run}` first")
-    return (record for _, record in by_bytes(path, placed(path), f"reading {path.name}"))
+    return records(path)
 
 
 def answers(run: Path) -> AnswerColumns:

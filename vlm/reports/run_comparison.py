@@ -19,7 +19,7 @@ from vlm.experiments.item_identity import same
 from vlm.experiments.merging import coverage, merge, stale
 from vlm.experiments.run_directory import StoredRun, stored_run
 from vlm.plans.plan import SkipPlan
-from vlm.record_log import read
+from vlm.progress_bar import records
 from vlm.reports.accuracy_table import NO_PLAN, plan_place
 from vlm.reports.answer_columns import AnswerColumns, Answers, SetColumns
 from vlm.table import Table
@@ -133,14 +133,16 @@ def compare(
     if left.name == right.name and second is not None:
         left, right = left._replace(name=str(first)), right._replace(name=str(second))
     notes = () if second is None else tuple(_notes(left, right))
-    pairs = list(_pairs(left, right, plans, str(SkipPlan.parse(reference)), several=second is not None))
-    if not pairs:
+    reference = str(SkipPlan.parse(reference))
+    named = list(_named(left, right, plans, reference, several=second is not None))
+    if not named:
         what = "no data set and plan in common" if second is not None else f"no plan but {reference}"
         raise ValueError(f"compare: expected something to compare, got {what}; name what both have with --plans")
     confidence = left.run.spec.confidence if confidence is None else confidence
     rows, guarantees = [], []
-    for pair in pairs:
-        row, guarantee = _row(pair, confidence, len(pairs))
+    for label, plan in named:
+        pair = _pair(left, right, label, plan if second is not None else reference, plan, several=second is not None)
+        row, guarantee = _row(pair, confidence, len(named))
         rows.append(row)
         guarantees.append(guarantee)
     return Comparison(Table.from_rows(rows), tuple(guarantees), notes)
@@ -164,7 +166,9 @@ def _side(folder: Path, partial: bool) -> _Side:
         run = stored_run(folder.resolve().parents[1])
         content = json.loads(layer.read_text(encoding="utf-8"))
         rules = {"protocol": content["protocol"], "scorers": content["scorer"] or content["scorers"]}
-        return _Side(f"{run.folder.name}/{folder.name}", run, AnswerColumns.of(read(folder / "records.jsonl")), rules)
+        return _Side(
+            f"{run.folder.name}/{folder.name}", run, AnswerColumns.of(records(folder / "records.jsonl")), rules
+        )
     run = stored_run(folder)
     path = folder / "merged" / "records.jsonl"
     if stale(folder) or not path.is_file() or (coverage(folder) and not partial):
@@ -173,7 +177,7 @@ def _side(folder: Path, partial: bool) -> _Side:
         "protocol": run.made_with.get("protocol", run.spec.protocol),
         "scorers": run.made_with.get("scorers", _OLD),
     }
-    return _Side(folder.resolve().name, run, AnswerColumns.of(read(path)), rules)
+    return _Side(folder.resolve().name, run, AnswerColumns.of(records(path)), rules)
 
 
 def _notes(left: _Side, right: _Side) -> Iterator[str]:
@@ -195,7 +199,10 @@ def _notes(left: _Side, right: _Side) -> Iterator[str]:
         yield f"weights: {weights[0]} against {weights[1]}"
 
 
-def _pairs(left: _Side, right: _Side, plans: Sequence[str] | None, reference: str, *, several: bool) -> Iterator[_Pair]:
+def _named(
+    left: _Side, right: _Side, plans: Sequence[str] | None, reference: str, *, several: bool
+) -> Iterator[tuple[str, str]]:
+    """The data sets and plans that are compared, counted before their answers are laid out."""
     ours, theirs = (_by_label(side.columns) for side in (left, right))
     wanted = None if plans is None else [str(SkipPlan.parse(plan)) for plan in plans]
     for label in ours:
@@ -206,18 +213,25 @@ def _pairs(left: _Side, right: _Side, plans: Sequence[str] | None, reference: st
         a, b = ours[label], theirs[label]
         there = a.plans.keys() & b.plans.keys() if several else b.plans.keys() - {reference}
         for plan in sorted(there, key=plan_place) if wanted is None else wanted:
-            one = Answers.of(a, plan if several else reference)
-            other = Answers.of(b, plan)
-            if one is None or other is None:
+            first = plan if several else reference
+            if first not in a.plans or plan not in b.plans:
                 raise ValueError(
-                    f"compare: {label} has no answers under {plan if one is not None else reference} in both; there "
-                    f"are {', '.join(sorted(a.plans, key=plan_place))}"
+                    f"compare: {label} has no answers under {plan if first in a.plans else first} in both; there are "
+                    f"{', '.join(sorted(a.plans, key=plan_place))}"
                 )
-            first = f"{left.name}: {plan}" if several else reference
-            second = f"{right.name}: {plan}" if several else plan
-            names = [np.array(sorted(side.items))[chosen.item] for side, chosen in ((a, one), (b, other))]
-            images = [np.array(sorted(side.images), dtype=object) for side in (a, b)]
-            yield _Pair(label, first, second, one, other, *names, *images)
+            yield label, plan
+
+
+def _pair(left: _Side, right: _Side, label: str, first: str, second: str, *, several: bool) -> _Pair:
+    """The answers that one row compares: only one pair is in memory at a time."""
+    a, b = (_by_label(side.columns)[label] for side in (left, right))
+    one, other = Answers.of(a, first), Answers.of(b, second)
+    assert one is not None
+    assert other is not None
+    names = [np.array(sorted(side.items))[chosen.item] for side, chosen in ((a, one), (b, other))]
+    images = [np.array(sorted(side.images), dtype=object) for side in (a, b)]
+    shown = (f"{left.name}: {first}", f"{right.name}: {second}") if several else (first, second)
+    return _Pair(label, *shown, one, other, *names, *images)
 
 
 def _by_label(columns: AnswerColumns) -> dict[str, SetColumns]:

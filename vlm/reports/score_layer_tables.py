@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from vlm.record_log import read
+from vlm.progress_bar import records
 from vlm.reports.accuracy_table import summary
 from vlm.reports.answer_columns import AnswerColumns, Answers, SetColumns
 from vlm.reports.table_formats import with_interval
@@ -56,7 +56,7 @@ def _layer(folder: Path, answers: AnswerColumns, first: Table, confidence: float
     content = json.loads((folder / "layer.json").read_text(encoding="utf-8"))
     scorer = content["scorer"] or content["scorers"]
     rule = f"protocol {content['protocol']}, scorers {scorer}, judge {content['judge']}"
-    again = AnswerColumns.of(read(folder / "records.jsonl"))
+    again = AnswerColumns.of(records(folder / "records.jsonl"))
     table = summary(again, confidence=confidence)
     before = {_key(row): row for row in first.rows()}
     rows: list[dict[str, object]] = []
