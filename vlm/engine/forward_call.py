@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vlm.engine.flash_layout import Layout
-from vlm.engine.kv_cache import cache_in, is_static
+from vlm.engine.kv_cache import PartialStaticLayer, cache_in, is_static
 from vlm.engine.plan_state import PlanState
 from vlm.models.precision import has_float64
 from vlm.models.types import Arguments
@@ -155,6 +155,38 @@ def read_call(given: Arguments, placeholders: frozenset[int]) -> Call:
             "with a static cache"
         )
     return Call(vision & real if has_image else vision, real, past, has_image, is_static(cache))
+
+
+def steps_in_a_graph(given: Arguments) -> bool:
+    """Whether `torch.compile` traces a decoding step: one token per row, no image, on a static cache that is filled."""
+    if not torch.compiler.is_compiling():
+        return False
+    ids, cache = given.get("input_ids"), cache_in(given)
+    if ids is None or ids.shape[1] != 1 or any(_present(given.get(name)) for name in _IMAGE_ARGUMENTS):
+        return False
+    return is_static(cache) and all(_ready(layer) for layer in cache.layers)
+
+
+def _ready(layer: Any) -> bool:
+    if isinstance(layer, PartialStaticLayer):
+        return layer.ready
+    return bool(getattr(layer, "is_initialized", True))
+
+
+def traced_step(given: Arguments) -> Call:
+    """The call of such a step, which does not read how many tokens are in the cache: that would break the graph."""
+    ids = given["input_ids"]
+    return TracedStep(torch.zeros_like(ids, dtype=torch.bool), torch.ones_like(ids, dtype=torch.bool), 1, False, True)
+
+
+@dataclass(eq=False, repr=False)
+class TracedStep(Call):
+    """A decoding step inside a compiled graph; its `past` says only that there is one."""
+
+    @property
+    def decoding(self) -> bool:  # type: ignore[override]
+        """It continues a cache with text alone."""
+        return True
 
 
 def _whole_mask(mask: Any) -> Tensor | None:

@@ -18,7 +18,7 @@ from vlm.engine.attention_event import AttentionEvent, AttentionObserver, measur
 from vlm.engine.flash_attention import attend as flash_attend
 from vlm.engine.flash_attention import check_causal, check_window, whole_layout
 from vlm.engine.flash_layout import Layout, Mask
-from vlm.engine.forward_call import Call, read_call
+from vlm.engine.forward_call import Call, read_call, steps_in_a_graph, traced_step
 from vlm.engine.frozen_attention import FrozenLayout
 from vlm.engine.frozen_attention import attend as frozen_attend
 from vlm.engine.kv_cache import cache_in
@@ -72,6 +72,7 @@ class Engine:
         self.plan: SkipPlan | RowPlans | None = None
         self.users = 0
         self._calls: dict[int, Call] = {}
+        self._traced: Call | None = None
         self._signature = inspect.signature(parts.inner.forward)
         self._openings: list[Callable[[Arguments], None]] = []
         self._endings: list[Callable[[Call], None]] = []
@@ -97,7 +98,9 @@ class Engine:
     @property
     def call(self) -> Call | None:
         """The forward call under way in this thread."""
-        return self._calls.get(threading.get_ident())
+        if torch.compiler.is_compiling() and self._traced is not None:
+            return self._traced
+        return self._calls.get(threading.get_ident(), self._traced)
 
     def install(self) -> None:
         """Register the hooks that read each call's arguments."""
@@ -159,13 +162,27 @@ class Engine:
         """Check a call and read its tokens."""
         for opening in self._openings:
             opening(given)
+        if self._traceable and steps_in_a_graph(given):
+            # Without what would break the graph: the number of this thread.
+            self._traced = traced_step(given)
+            return
         if self._endings and not recomputing() and self._calls.keys() - {threading.get_ident()}:
             raise RuntimeError(
                 "probe, attention: another thread's call of this model is being measured; measure one call at a time"
             )
         self._calls[threading.get_ident()] = read_call(given, self.parts.placeholders)
 
+    @property
+    def _traceable(self) -> bool:
+        """Whether decoding steps go the same way in every call: nothing is measured, and all text runs everywhere."""
+        plan = self.plan
+        plain = plan is None or (isinstance(plan, SkipPlan) and all(step.text for step in plan.steps(self.parts.depth)))
+        return plain and not self._endings and not self.flash
+
     def _finish(self, module: nn.Module, args: object, kwargs: object, output: object) -> None:
+        if self._traced is not None:
+            self._traced = None
+            return
         call = self._calls.pop(threading.get_ident(), None)
         if call is not None and output is not None and not recomputing():
             for ending in self._endings:

@@ -229,13 +229,38 @@ class PartialLayer(DynamicLayer):  # type: ignore[misc]
 
 
 class PartialStaticLayer(PartialLayer):
-    """The same in the place of a static layer: it reports the static length, and holds no more than what is stored."""
+    """The same in the place of a static layer: what a prompt left in it, and room for the tokens that may follow.
+
+    Decoding writes into tensors of fixed shapes, so that a compiled step is compiled once.
+
+    Attributes
+    ----------
+    fixed : bool
+        Whether keys, values and positions have their final size; unfilled places have position -1.
+    """
 
     is_compileable = True
 
     def __init__(self, length: int) -> None:
+        self._length = torch.tensor(0)
         super().__init__()
         self.max_cache_len = length
+        self.fixed = self._stepping = False
+        self._filled = torch.tensor(0)
+
+    @property
+    def logical(self) -> int:
+        """Logical number of tokens, counted on the device."""
+        return int(self._length)
+
+    @logical.setter
+    def logical(self, value: int) -> None:
+        self._length = torch.full_like(self._length, value)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the next token needs no new memory: keys have their final size, or none come here."""
+        return self.fixed or self.keys is None
 
     @classmethod
     def from_static(cls, layer: StaticLayer) -> PartialStaticLayer:
@@ -249,17 +274,95 @@ class PartialStaticLayer(PartialLayer):
             new.positions = torch.arange(length, device=layer.keys.device).repeat(len(layer.keys), 1)
         return new
 
+    def step(self, mask: Tensor | None, tokens: int) -> Tensor:
+        """Take places for tokens all of which come here; returns the mask (batch, heads, tokens, places) of the layer.
+
+        `mask` is that of the whole static cache, None if it leaves open all tokens before.
+        """
+        assert self.positions is not None
+        if not torch.compiler.is_compiling() and self._length.device.type == "cpu":
+            self._check_room(tokens)
+        new = torch.arange(tokens, device=self.positions.device)
+        self.positions.index_copy_(1, new + self._filled, (new + self._length).expand(len(self.positions), -1))
+        self._filled.add_(tokens)
+        self._length.add_(tokens)
+        self._stepping = True
+        held = self.positions[:, None, None, :]
+        if mask is None:
+            return (held >= 0) & (held <= (self._length - tokens + new)[:, None])
+        mask = mask.expand(len(self.positions), -1, -1, -1)
+        mask = mask.gather(3, held.clamp(min=0).expand(-1, mask.shape[1], mask.shape[2], -1))
+        return mask.masked_fill(held < 0, False if mask.dtype == torch.bool else torch.finfo(mask.dtype).min)
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Store new keys and values; returns all that the new tokens can attend to."""
+        if not self._stepping:
+            seen = super().update(key_states, value_states, *args, **kwargs)
+            self._fix()
+            return seen
+        self._stepping = False
+        assert self.keys is not None
+        assert self.values is not None
+        tokens = key_states.shape[2]
+        places = torch.arange(tokens, device=self.keys.device) + (self._filled - tokens)
+        if self.keys.requires_grad or key_states.requires_grad:
+            self.keys = self.keys.index_copy(2, places, key_states)
+            self.values = self.values.index_copy(2, places, value_states)
+        else:
+            self.keys.index_copy_(2, places, key_states)
+            self.values.index_copy_(2, places, value_states)
+        return self.keys, self.values
+
+    def _fix(self) -> None:
+        """Make room for all tokens that may come."""
+        if self.positions is None or self.keys is None or self.values is None:
+            return
+        held, room = self.keys.shape[2], self.max_cache_len - self.logical
+        self._filled = torch.tensor(held, device=self.keys.device)
+        self._length = self._length.to(self.keys.device)
+        self.positions = torch.nn.functional.pad(self.positions, (0, room), value=-1)
+        self.keys = torch.nn.functional.pad(self.keys, (0, 0, 0, room))
+        self.values = torch.nn.functional.pad(self.values, (0, 0, 0, room))
+        self.fixed = True
+
+    def _loosen(self) -> None:
+        """Drop the places that are not filled."""
+        if self.fixed and self.positions is not None and self.keys is not None and self.values is not None:
+            held = int(self._filled)
+            self.positions = self.positions[:, :held]
+            self.keys, self.values = self.keys[:, :, :held], self.values[:, :, :held]
+        self.fixed = False
+
+    def _settle(self) -> None:
+        self._loosen()
+
+    def _check_room(self, tokens: int) -> None:
+        if self.logical + tokens > self.max_cache_len:
+            raise ValueError(
+                f"cache: {self.logical + tokens} tokens exceed the {self.max_cache_len} of this static cache"
+            )
+
     def expect(self, positions: Tensor, query_length: int, ragged: bool = False) -> None:
         """Announce the next update; refuses more tokens than the static cache was made for."""
-        if self.logical + query_length > self.max_cache_len:
-            raise ValueError(
-                f"cache: {self.logical + query_length} tokens exceed the {self.max_cache_len} of this static cache"
-            )
+        self._check_room(query_length)
         super().expect(positions, query_length, ragged)
 
     def expect_all(self, query_length: int) -> bool:
         """Masks of a static cache have unfilled places, so that no update goes without bookkeeping."""
         return False
+
+    def advance(self, query_length: int) -> None:
+        """Count tokens none of which goes through this layer."""
+        self._length.add_(query_length)
+
+    def reset(self) -> None:
+        """Forget everything."""
+        super().reset()
+        self.fixed, self.is_initialized, self.keys, self.values = False, False, None, None
+
+    def get_seq_length(self) -> Any:
+        """Logical number of tokens, as a static layer says it: on the device."""
+        return self._length
 
     def get_max_length(self) -> int:
         """Length of the static cache."""

@@ -14,7 +14,7 @@ from vlm.engine.flash_attention import shortened_layout
 from vlm.engine.forward_call import Call
 from vlm.engine.frozen_attention import frozen_layout
 from vlm.engine.hooks import Engine
-from vlm.engine.kv_cache import CACHE_NAMES, PartialLayer, cache_in, cache_name
+from vlm.engine.kv_cache import CACHE_NAMES, PartialLayer, PartialStaticLayer, cache_in, cache_name
 from vlm.engine.row_plans import RowStep
 from vlm.engine.slicing import key_positions, rows_of, shorter_mask
 from vlm.engine.sublayers import WithFrozen, frozen_order, keys_and_values
@@ -45,13 +45,20 @@ def shortened(engine: Engine, index: int, original: Forward, step: LayerPlan | R
         given = cache_in(kwargs)
         length = hidden_states.shape[1]
         call.planned.add(index)
-        if call.decoding and everybody and kwargs.get("attention_mask") is None and _all_join(given, slot, length):
-            return original(hidden_states, **kwargs)
+        if call.decoding and everybody:
+            if kwargs.get("attention_mask") is None and _all_join(given, slot, length):
+                return original(hidden_states, **kwargs)
+            if isinstance(partial := slot_of(given, slot), PartialStaticLayer) and partial.fixed and not engine.flash:
+                return original(hidden_states, **step_of(partial, kwargs, length))
         here = device_of(layer) or hidden_states.device
         if hidden_states.device != here:
             # A model spread over devices: its hooks would move the arguments only inside `original`.
             hidden_states = hidden_states.to(here)
         cache = partial_cache(given, slot)
+        if call.decoding and step.text and not step.attention:
+            if cache is not None:
+                cache.advance(length)
+            return original(hidden_states, **_unread(kwargs, cache_argument))
         tokens = roles(call, step, given, here)
         running = tokens.running
         if not step.attention or tokens.seen.rows == 0:
@@ -121,6 +128,16 @@ def _rows(states: Tensor, active: Active) -> Tensor:
     """The states (batch, rows, width) of these tokens."""
     batch, width = states.shape[0], states.shape[-1]
     return states.flatten(0, 1).index_select(0, active.flat).view(batch, active.rows, width)
+
+
+def slot_of(cache: Cache | None, slot: int) -> Any:
+    """A layer's part of the cache, None if there is none yet."""
+    return None if cache is None or len(cache.layers) <= slot else cache.layers[slot]
+
+
+def step_of(cache: PartialStaticLayer, arguments: Arguments, tokens: int) -> Arguments:
+    """The arguments of a decoding step on a static cache, with the mask of what this layer holds."""
+    return {**arguments, "attention_mask": cache.step(arguments.get("attention_mask"), tokens)}
 
 
 def _all_join(cache: Cache | None, slot: int, length: int) -> bool:

@@ -29,6 +29,8 @@ def recurrent(engine: Engine, index: int, original: Forward, step: LayerPlan | R
             raise NotImplementedError(f"skipping: {type(layer).__name__} is called with arguments by position")
         call, cache = engine.current(), cache_in(kwargs)
         call.planned.add(index)
+        if call.decoding and step.text:
+            return original(hidden_states, **kwargs)
         here = device_of(layer) or hidden_states.device
         hidden_states = hidden_states.to(here)
         if keeper is not None:

@@ -110,12 +110,14 @@ def _shorter(engine: Engine, steps: Steps, own: Mapping[Any, Forward]) -> dict[i
     fewer = [index for index, step in enumerate(steps) if _fewer_tokens(step)]
     attends = [index for index in fewer if find_attention(layers[index]) is not None]
     keeper = cache_slot(layers[attends[0]], attends[0]) if attends else None
-    return {
-        index: shortened(engine, index, own.get(layers[index], layers[index].forward), steps[index])
-        if index in attends
-        else recurrent(engine, index, layers[index].forward, steps[index], keeper)
-        for index in fewer
-    }
+    forwards: dict[int, Forward] = {}
+    for index in fewer:
+        original = own.get(layers[index], layers[index].forward)
+        if index in attends:
+            forwards[index] = shortened(engine, index, original, steps[index])
+        else:
+            forwards[index] = recurrent(engine, index, original, steps[index], keeper)
+    return forwards
 
 
 def _given(model: Model, plan: Plan | Sequence[Plan]) -> SkipPlan | RowPlans:

@@ -82,7 +82,7 @@ def _no_query_if_frozen(engine: Engine, layer: nn.Module, linear: Any, last: boo
 
     def forward(states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         call = engine.call
-        if call is not None and call.plan_state.keys_only:
+        if call is not None and not call.decoding and call.plan_state.keys_only:
             # One head, where the attention takes any number: it turns them all by their positions for nothing.
             width = head if last and head and type(layer) not in engine.whole_queries else linear.out_features
             return states.new_zeros(width).expand(*states.shape[:-1], -1)

@@ -69,3 +69,63 @@ def test_row_1_two_processes(family, tmp_path):
     # Not a number where a prompt has no image.
     assert np.allclose(distances, record.table()["distance"], atol=1e-5, equal_nan=True)
     assert "removal: needs each layer's output matrix" in found["removal"]
+
+
+SHARDED = """
+import os, sys, torch, torch.distributed as dist
+import transformers
+transformers.logging.set_verbosity_error()
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from vlm import probe, skipping
+torch.set_num_threads(1)
+folder, plans = sys.argv[1], sys.argv[2:]
+dist.init_process_group("gloo")
+mesh = init_device_mesh("cpu", (2,))
+model = transformers.AutoModelForImageTextToText.from_pretrained(folder).eval()
+for layer in model.model.language_model.layers:
+    fully_shard(layer, mesh=mesh)
+fully_shard(model, mesh=mesh)
+batch, whole = torch.load(folder + "/batch.pt")
+found = {}
+for plan in plans:
+    with skipping(model, plan), probe(model) as record:
+        with torch.no_grad():
+            tokens = model.generate(**batch, max_new_tokens=3, do_sample=False)
+        logits = model(**whole, use_cache=False).logits
+        logits.square().mean().backward()
+    gradient = model.model.language_model.layers[3].mlp.up_proj.weight.grad
+    gradient = None if gradient is None else gradient.full_tensor()
+    found[plan] = logits.detach(), tokens, gradient, record.samples
+    model.zero_grad()
+if os.environ["RANK"] == "1":
+    torch.save(found, folder + "/found.pt")
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_with_sharded_weights(tmp_path):
+    """FSDP2: each layer gathers its weights before it runs, under a plan too."""
+    model = random_model()
+    batch = batch_for(model, images=(2, 0, 1), after=(4, 7, 2))
+    whole = with_positions(batch)
+    model.save_pretrained(tmp_path)
+    torch.save((batch, whole), tmp_path / "batch.pt")
+    script = tmp_path / "worker.py"
+    script.write_text(SHARDED)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29617"]
+    subprocess.run([*command, str(script), str(tmp_path), *PLANS], check=True, timeout=900)
+    found = torch.load(tmp_path / "found.pt", weights_only=False)
+    for plan in PLANS:
+        logits, tokens, gradient, samples = found[plan]
+        with skipping(model, plan):
+            with torch.no_grad():
+                assert torch.equal(tokens, model.generate(**batch, max_new_tokens=3, do_sample=False)), plan
+            here = model(**whole, use_cache=False).logits
+            here.square().mean().backward()
+        assert torch.equal(logits, here.detach()), plan
+        own = model.model.language_model.layers[3].mlp.up_proj.weight.grad
+        assert (gradient is None) == (own is None), plan
+        assert own is None or (gradient - own).norm() <= 1e-5 * own.norm(), plan
+        assert samples == 6, plan
+        model.zero_grad()
