@@ -150,10 +150,11 @@ def main() -> None:
         images = [q.image_id for q in asked]
         inputs = batches(processor, asked)
         seen = observed(model, inputs)
-        theory = selectors.redundancy(seen.probe)
-        others = rankings(model, inputs, seen)
-        looked = selectors.small_attention(seen.attention)
-        table = agreement(theory, [selectors.redundancy(seen.probe, t=0.05), looked, *others], groups=images)
+        theory = selectors.redundancy(seen.probe).over_images(images)
+        others = [ranking.over_images(images) for ranking in rankings(model, inputs, seen)]
+        close = selectors.redundancy(seen.probe, t=0.05).over_images(images)
+        looked = selectors.small_attention(seen.attention).over_images(images)
+        table = agreement(theory, [close, looked, *others])
         print(f"{name}: layers that {theory.method} chooses first: {' '.join(map(str, theory.order))}")
         print(f"{table.text()}\n")
         print(f"{vlm.Table.from_rows(token_rows(seen, images)).text()}\n")
@@ -163,8 +164,8 @@ def main() -> None:
         judge = PlanAccuracy(
             model, processor, tiny.questions(split="test", limit=judged, kinds=tiny.IMAGE_KINDS), BATCH
         )
-        free = selectors.redundancy(seen.probe, last_free=True)
-        removed = selectors.redundancy(seen.probe, freeze=False)
+        free = selectors.redundancy(seen.probe, last_free=True).over_images(images)
+        removed = selectors.redundancy(seen.probe, freeze=False).over_images(images)
         cost = equal_cost(judge, ladders(judge, [theory, free, removed, looked], others), RATIOS)
         print(f"\naccuracy without a plan: {judge.full.mean():.3f}\n{cost.text()}\n")
         table.save(given.out / f"09_agreement_{name}.csv")

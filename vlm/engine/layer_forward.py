@@ -15,6 +15,7 @@ from vlm.engine.forward_call import Call
 from vlm.engine.frozen_attention import frozen_layout
 from vlm.engine.hooks import Engine
 from vlm.engine.kv_cache import CACHE_NAMES, PartialLayer, PartialStaticLayer, cache_in, cache_name
+from vlm.engine.renumbering import renumbered
 from vlm.engine.row_plans import RowStep
 from vlm.engine.slicing import key_positions, rows_of, shorter_mask
 from vlm.engine.sublayers import WithFrozen, frozen_order, keys_and_values
@@ -33,7 +34,7 @@ _PER_TOKEN = ("position_embeddings", "position_ids", "per_layer_input")
 
 def shortened(engine: Engine, index: int, original: Forward, step: LayerPlan | RowStep) -> Forward:
     """The layer's forward on the tokens that run, scattered back into the full-length states."""
-    everybody = step.text and step.attention
+    everybody = step.text and step.attention and not step.renumbered
     layer = engine.parts.layers[index]
     slot, cache_argument = cache_slot(layer, index), cache_name(layer)
     names = list(inspect.signature(type(layer).forward).parameters)[2:]
@@ -68,6 +69,8 @@ def shortened(engine: Engine, index: int, original: Forward, step: LayerPlan | R
                 return hidden_states
             # No token attends, so masks and positions are irrelevant.
             return on_rows(original, hidden_states, running, _unread(kwargs, cache_argument), call)
+        if step.renumbered:
+            kwargs = renumbered(engine, call, kwargs, step, tokens.seen, cache, hidden_states)
         if not (running.everything and tokens.frozen is None):
             refuse_unknown(kwargs, length)
         keys, filler = key_positions(call, tokens.seen, cache)

@@ -59,6 +59,7 @@ def planned_logits(
     vision = (batch["input_ids"] == image) & bool({"pixel_values", "pixel_values_images"} & set(batch))
     last = (prompt or vision.shape[1]) - 1
     run = _MaskedRun(text, len(decoder.layers), vision, last, {} if maps is None else maps)
+    run.rotary = getattr(decoder, "rotary_emb", None)
     with ExitStack() as stack:
         stack.enter_context(torch.set_grad_enabled(gradients))
         for config in {id(c): c for c in (decoder.config, model.config.get_text_config())}.values():
@@ -96,6 +97,7 @@ class _MaskedRun:
         self.vision, self.last, self.maps = vision, last, maps
         self.ordinal = vision.long().cumsum(1) - 1
         self.unpruned: dict[int, torch.Tensor] = {}
+        self.rotary: Any = None
 
     def bypassing(self, index: int) -> torch.Tensor:
         """The tokens that bypass a layer, bool (batch, tokens)."""
@@ -130,6 +132,9 @@ class _MaskedRun:
 
         def forward(states: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
             away = self.bypassing(index)
+            if index in self.layers.get("renumber", ()):
+                places = kwargs["position_ids"] - away.long().cumsum(1)
+                kwargs |= {"position_ids": places, "position_embeddings": self.rotary(states, places)}
             mask = kwargs["attention_mask"]
             closed = away[:, None, None, :] & ~torch.eye(away.shape[1], dtype=torch.bool, device=away.device)
             kwargs["attention_mask"] = mask.masked_fill(closed, torch.finfo(mask.dtype).min)

@@ -58,6 +58,11 @@ class RowStep:
         """Prunings of any row."""
         return tuple(sorted({one for step in self.rows for one in step.pruned}))
 
+    @property
+    def renumbered(self) -> bool:
+        """Whether positions are renumbered in any row."""
+        return any(step.renumbered for step in self.rows)
+
 
 @dataclass(frozen=True)
 class RowPlans:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from redundancy.display import Displayed
@@ -13,7 +13,7 @@ from vlm.plans.ranges import EVERYTHING, Intervals, contains, intersection, merg
 from vlm.plans.text_form import Fields, Keep, Prune, parsed, plan_data, written_plan
 
 Modality = Literal["vision", "text"]
-Kind = Literal["vision", "text", "frozen", "attention", "mlp"]
+Kind = Literal["vision", "text", "frozen", "attention", "mlp", "renumbered"]
 VisionMode = Literal["run", "frozen", "skipped"]
 INDEX_CONVENTION = (
     "State 0 enters decoder layer 0; state l leaves layer l-1 and enters layer l; state L is the last layer's "
@@ -38,6 +38,8 @@ class LayerPlan:
         Ordinals of the image tokens that do not bypass the layer.
     pruned : tuple of (layer, fraction)
         Prunings decided at this layer or before.
+    renumbered : bool
+        Whether positions count only the tokens that take part.
     """
 
     vision: VisionMode = "run"
@@ -46,6 +48,7 @@ class LayerPlan:
     mlp: bool = True
     kept: Intervals = EVERYTHING
     pruned: tuple[Prune, ...] = ()
+    renumbered: bool = False
 
 
 @dataclass(frozen=True, repr=False)
@@ -69,6 +72,8 @@ class SkipPlan(Displayed):
     keep:2-=0-287+300   keep                 only image tokens with these ordinals take part
     prune:2=0.5         prune                from layer 2 on only this fraction of the image tokens
                                              takes part, those that the last token attends to most
+    renumber:0-         renumber             positions in these layers count only the tokens that take
+                                             part, so that they are consecutive
     =================== ==================== ===========================================================
 
     If several parts apply to a token in one layer, the strongest takes effect: skipped (by vision, text, keep or
@@ -79,7 +84,7 @@ class SkipPlan(Displayed):
 
     Attributes
     ----------
-    vision, text, frozen, attention, mlp : tuple of (start, stop)
+    vision, text, frozen, attention, mlp, renumbered : tuple of (start, stop)
         Sorted, disjoint half-open layer ranges; stop None means the last layer.
     kept : tuple of (start, stop, ranges of ordinals)
         An ordinal numbers the image tokens of one sample in order, including those of earlier calls on the same
@@ -111,6 +116,7 @@ class SkipPlan(Displayed):
     mlp: Intervals = field(default=())
     kept: tuple[Keep, ...] = field(default=())
     pruned: tuple[Prune, ...] = field(default=())
+    renumbered: Intervals = field(default=())
 
     def __post_init__(self) -> None:
         vision, text, frozen, attention, mlp = (
@@ -134,6 +140,7 @@ class SkipPlan(Displayed):
             "frozen": without(frozen, vision),
             "attention": without(attention, skipped_by_all),
             "mlp": without(mlp, skipped_by_all),
+            "renumbered": without(merged(self.renumbered), skipped_by_all),
             "kept": _segments((a, b, tokens) for s, e, tokens in kept for a, b in without(((s, e),), vision)),
             "pruned": _prunings(fractions, vision),
         }
@@ -269,6 +276,20 @@ class SkipPlan(Displayed):
         return cls(pruned=((layer, fraction),))
 
     @classmethod
+    def renumber(cls, start: int, stop: int | None) -> SkipPlan:
+        """In layers start..stop-1 the positions of tokens are consecutive, as if the missing ones had never been there.
+
+        A token's position is lowered by the number of tokens before it that take no part in the layer. Where no token
+        is missing this changes nothing. PruMerge and PyramidDrop do so; FastV and VTW leave positions as they are.
+
+        Examples
+        --------
+        >>> SkipPlan.keep(0, None, [3, 7]) | SkipPlan.renumber(0, None)
+        SkipPlan('renumber:0-/keep:0-=3+7')
+        """
+        return cls(renumbered=((start, stop),))
+
+    @classmethod
     def parse(cls, text: str) -> SkipPlan:
         """Read the text form: "none", "vision:0-4+24-32", "freeze:2-4/prune:6=0.5".
 
@@ -309,7 +330,7 @@ class SkipPlan(Displayed):
 
     def to_dict(self) -> dict[str, Any]:
         """What :meth:`to_json` writes, as a dictionary."""
-        fields = {"freeze": self.frozen, "attention": self.attention, "mlp": self.mlp}
+        fields = {"freeze": self.frozen, "attention": self.attention, "mlp": self.mlp, "renumber": self.renumbered}
         more = {**fields, "keep": self.kept, "prune": self.pruned}
         return {"vision": self.vision, "text": self.text, **{n: v for n, v in more.items() if v}}
 
@@ -383,6 +404,7 @@ class SkipPlan(Displayed):
                 not contains(plan.mlp, layer),
                 next((tokens for a, b, tokens in plan.kept if contains(((a, b),), layer)), EVERYTHING),
                 tuple(p for p in plan.pruned if p[0] <= layer),
+                contains(plan.renumbered, layer),
             )
 
         return tuple(step(layer) for layer in range(depth))
@@ -402,7 +424,8 @@ class SkipPlan(Displayed):
         >>> bool(SkipPlan.early_exit(8).resolved(8))
         False
         """
-        parts = {name: getattr(self, name) for name in ("vision", "text", "frozen", "attention", "mlp")}
+        names = ("vision", "text", "frozen", "attention", "mlp", "renumbered")
+        parts = {name: getattr(self, name) for name in names}
         bounds = [r for ranges in parts.values() for r in ranges] + [(a, b) for a, b, _ in self.kept]
         reach = max([max(a, b or 0) for a, b in bounds] + [layer for layer, _ in self.pruned], default=0)
         if reach > depth:
@@ -415,6 +438,16 @@ class SkipPlan(Displayed):
             kept=tuple((a, b, tokens) for s, e, tokens in self.kept for a, b in intersection(((s, e),), inside)),
             pruned=tuple(p for p in self.pruned if without(((p[0], depth),) if p[0] < depth else (), self.vision)),
         )
+        # Where no token is missing, renumbering changes nothing.
+        missing = merged(
+            (
+                *plan.vision,
+                *plan.text,
+                *((a, b) for a, b, _ in plan.kept),
+                *((layer, depth) for layer, _ in plan.pruned),
+            )
+        )
+        plan = replace(plan, renumbered=intersection(plan.renumbered, missing))
         for layer, _ in plan.pruned:
             for what, ranges in (("vision", plan.vision), ("text", plan.text), ("attention", plan.attention)):
                 if contains(ranges, layer - 1):

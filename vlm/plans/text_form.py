@@ -14,7 +14,14 @@ Keep = tuple[int, int | None, Intervals]
 Prune = tuple[int, float]
 
 # Label in the text and JSON forms -> field of SkipPlan.
-_RANGES = {"vision": "vision", "text": "text", "freeze": "frozen", "attention": "attention", "mlp": "mlp"}
+_RANGES = {
+    "vision": "vision",
+    "text": "text",
+    "freeze": "frozen",
+    "attention": "attention",
+    "mlp": "mlp",
+    "renumber": "renumbered",
+}
 _LABELS = (*_RANGES, "keep", "prune")
 
 
@@ -58,8 +65,8 @@ def parsed(text: str) -> Fields:
         if not understood:
             raise ValueError(
                 "plan: expected 'none' or parts joined with '/' like 'vision:0-4+24-', 'text:7-8', 'freeze:8-12', "
-                f"'attention:3-5', 'mlp:3-5', 'keep:2-=0-287+300', 'prune:2=0.5' (half-open ranges, no end: to the "
-                f"last), got {text!r}"
+                f"'attention:3-5', 'mlp:3-5', 'renumber:0-', 'keep:2-=0-287+300', 'prune:2=0.5' (half-open ranges, no "
+                f"end: to the last), got {text!r}"
             )
     return fields
 

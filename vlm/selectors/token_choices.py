@@ -18,6 +18,27 @@ CONTEXT_SHARE = 10 / 64
 def keep_plan(tokens: Sequence[int], count: int, *, layer: int = 0) -> SkipPlan:
     """The plan that keeps these of `count` image tokens from a layer on; the empty plan if that is all of them.
 
+    Parameters
+    ----------
+    tokens : sequence of int
+        Ordinals.
+    count : int
+        Number of image tokens of the prompt.
+    layer : int
+        First layer without the others.
+
+    Returns
+    -------
+    SkipPlan
+
+    See Also
+    --------
+    vlm.selectors.divprune_tokens, vlm.selectors.random_tokens : Choose tokens.
+
+    References
+    ----------
+    Chen et al. (2024), *An image is worth 1/2 tokens after layer 2*, arXiv:2403.06764.
+
     Examples
     --------
     >>> from vlm import selectors
@@ -46,6 +67,11 @@ def random_tokens(count: int, keep: int, *, rng: np.random.Generator | int | Non
     --------
     vlm.selectors.grid_tokens : The control without chance.
 
+    References
+    ----------
+    Alvar et al. (2025), *DivPrune: diversity-based visual token pruning for large multimodal models*,
+    arXiv:2503.02175, which compares with random tokens.
+
     Examples
     --------
     >>> from vlm import selectors
@@ -72,6 +98,11 @@ def grid_tokens(count: int, keep: int) -> Ordinals:
     See Also
     --------
     vlm.selectors.random_tokens : The control by chance.
+
+    References
+    ----------
+    Alvar et al. (2025), *DivPrune: diversity-based visual token pruning for large multimodal models*,
+    arXiv:2503.02175, which compares with random tokens.
 
     Examples
     --------
@@ -100,6 +131,10 @@ def divprune_tokens(tokens: ArrayLike, keep: int) -> Ordinals:
     -------
     tuple of int
         Ordinals in increasing order.
+
+    See Also
+    --------
+    vlm.selectors.cdpruner_tokens : Weighs by relevance as well.
 
     Notes
     -----
@@ -157,6 +192,10 @@ def dart_tokens(
     -------
     tuple of int
         Ordinals among the image tokens, in increasing order.
+
+    See Also
+    --------
+    vlm.selectors.fastv_plan : Ranks by attention instead.
 
     Notes
     -----
@@ -223,6 +262,10 @@ def holov_tokens(tokens: ArrayLike, attention: ArrayLike, keep: int, *, crops: i
     tuple of int
         Ordinals in increasing order.
 
+    See Also
+    --------
+    vlm.selectors.visionzip_tokens : Without crops.
+
     Notes
     -----
     :math:`s_j = 1000 a_j + 0.09 v_j \overline{1000 a} / \bar v`, with the variance :math:`v_j` of token j's cosines to
@@ -271,6 +314,10 @@ def visionzip_tokens(attention: ArrayLike, keep: int, *, context: float = CONTEX
     tuple of int
         Ordinals in increasing order.
 
+    See Also
+    --------
+    vlm.selectors.token_features : Measures the attention.
+
     References
     ----------
     Yang et al. (2024), *VisionZip: longer is better but not necessary in vision language models*, arXiv:2412.04467;
@@ -311,6 +358,10 @@ def cdpruner_tokens(tokens: ArrayLike, relevance: ArrayLike, keep: int) -> Ordin
     -------
     tuple of int
         Ordinals in increasing order.
+
+    See Also
+    --------
+    vlm.selectors.divprune_tokens : Without relevance.
 
     Notes
     -----

@@ -33,6 +33,17 @@ class PromptFeatures(NamedTuple):
         Keys in layer K - 1, rotary embedding applied.
     states : (tokens, D)
         States that enter layer K, after the model's final norm.
+
+    See Also
+    --------
+    vlm.selectors.token_features : Measures them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from vlm import selectors
+    >>> selectors.PromptFeatures(np.array([True, False]), np.ones((1, 4)), np.ones((2, 2)), np.ones((2, 4))).image.sum()
+    np.int64(1)
     """
 
     image: BoolArray
@@ -49,6 +60,20 @@ class FeatureRecord(GrowingRecord):
     ----------
     layer : int
         The layer K that tokens enter after the choice.
+
+    See Also
+    --------
+    vlm.selectors.token_features : Makes one.
+
+    Examples
+    --------
+    >>> import vlm
+    >>> from vlm import selectors
+    >>> model, _ = vlm.load("tiny")
+    >>> with selectors.token_features(model) as record:
+    ...     pass
+    >>> record.layer, record.samples
+    (2, 0)
     """
 
     layer: int
@@ -151,6 +176,12 @@ def token_features(model: Model, layer: int = 2, *, family: Family | None = None
     See Also
     --------
     vlm.selectors.divprune_tokens, vlm.selectors.dart_tokens : Two of the rules.
+
+    References
+    ----------
+    Wen et al. (2025), *Stop looking for important tokens in multimodal language models: duplication matters more*,
+    arXiv:2502.11494; Yang et al. (2024), *VisionZip: longer is better but not necessary in vision language models*,
+    arXiv:2412.04467.
 
     Examples
     --------
