@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import kendalltau, spearmanr
+from scipy.stats import rankdata
 
 import vlm
 from redundancy.array_types import FloatArray
@@ -36,7 +36,7 @@ DEPTH = 10
 MIXED = 150
 FEW = (8, 16)
 PROFILED = 500  # prompts of the notions, which fit maps, codes and readers
-RESAMPLES = 100
+RESAMPLES = 200
 CEILING = "divergence of the questions themselves"
 
 
@@ -301,16 +301,20 @@ def joined(out: Path) -> tuple[Table, Table]:
             truths.append((means[0, 0] - means[0, 1:], means[1, 1:]))
         values = {n: np.array(column, dtype=np.float64)[:done] for n, column in table.items() if n != "plan"}
         values[CEILING] = truths[0][1]
+        predicted = np.array(list(values.values()))
         for part, where in finished.items():
-            for predictor, numbers in values.items():
+            found = {
+                f"{truth} {name}": of(predicted[:, where], np.array([drawn[k][where] for drawn in truths]))
+                for k, truth in enumerate(("accuracy drop", "divergence"))
+                for name, of in (("spearman", spearman), ("kendall", kendall))
+            }
+            for number, predictor in enumerate(values):
                 row: dict[str, Any] = {"model": name, "questions": len(data["groups"]), "images": len(images)}
                 row |= {"plans": part, "predictor": predictor}
-                for k, truth in enumerate(("accuracy drop", "divergence")):
-                    for statistic, of in (("spearman", spearmanr), ("kendall", kendalltau)):
-                        drawn = [correlation(of, numbers[where], truth_of[k][where]) for truth_of in truths]
-                        low, high = np.quantile(drawn[1:], (0.025, 0.975))
-                        row |= {f"{truth} {statistic}": drawn[0], f"{truth} {statistic} low": low}
-                        row[f"{truth} {statistic} high"] = high
+                for column, correlations_of in found.items():
+                    value, *drawn = correlations_of[number]
+                    low, high = np.quantile(drawn, (0.025, 0.975))
+                    row |= {column: value, f"{column} low": low, f"{column} high": high}
                 correlations.append(row)
         for number, plan in enumerate(table["plan"][:done]):
             part = "mixed" if number >= count else "removing" if number < count // 2 else "freezing"
@@ -322,10 +326,25 @@ def joined(out: Path) -> tuple[Table, Table]:
     return Table.from_rows(plans), Table.from_rows(correlations)
 
 
-def correlation(of: Callable[..., Any], predicted: FloatArray, truth: FloatArray) -> float:
-    """Rank correlation; NaN where either side is constant, as the loss of freezing is in three of the models."""
-    constant = np.ptp(predicted) == 0 or np.ptp(truth) == 0
-    return np.nan if constant else float(of(predicted, truth).statistic)
+def spearman(predicted: FloatArray, truths: FloatArray) -> FloatArray:
+    """Rank correlations (predictors, draws) of predictors (predictors, plans) and truths (draws, plans).
+
+    NaN where either side is constant, as the loss of freezing is in three of the models.
+    """
+    ranks = (rankdata(values, axis=1) for values in (predicted, truths))
+    return cosines(*(rank - rank.mean(axis=1, keepdims=True) for rank in ranks))
+
+
+def kendall(predicted: FloatArray, truths: FloatArray) -> FloatArray:
+    """Kendall's tau-b (predictors, draws), as :func:`spearman`."""
+    first, second = np.triu_indices(predicted.shape[1], 1)
+    return cosines(*(np.sign(v[:, first] - v[:, second]) for v in (predicted, truths)))
+
+
+def cosines(x: FloatArray, y: FloatArray) -> FloatArray:
+    """Cosines of all pairs of rows; NaN for a row of zeros."""
+    sizes = np.linalg.norm(x, axis=1)[:, None] * np.linalg.norm(y, axis=1)
+    return np.divide(x @ y.T, sizes, out=np.full(sizes.shape, np.nan), where=sizes > 0)
 
 
 def together(plans: Table) -> Table:
@@ -353,10 +372,18 @@ def together(plans: Table) -> Table:
     return Table.from_rows(rows)
 
 
+def predictor_names(correlations: Table) -> list[str]:
+    """All predictors, in the order of the model that has most; the ceiling last."""
+    models = dict.fromkeys(correlations["model"].tolist())
+    orders = [dict.fromkeys(correlations.where(model=model)["predictor"].tolist()) for model in models]
+    names = dict.fromkeys(name for order in sorted(orders, key=len, reverse=True) for name in order)
+    return [*(name for name in names if name != CEILING), CEILING]
+
+
 def markdown(correlations: Table, pairs: Table) -> str:
     """The page's tables: Spearman with the drop of accuracy, Kendall and divergence, and layers that stand in."""
     models = list(dict.fromkeys(correlations["model"].tolist()))
-    names = list(dict.fromkeys(correlations["predictor"].tolist()))
+    names = predictor_names(correlations)
     found = {(r["model"], r["plans"], r["predictor"]): r for r in correlations.rows()}
     parts = [(model, part) for model in models for part in ("windows", "mixed") if (model, part, names[0]) in found]
     lines = []
@@ -376,7 +403,7 @@ def markdown(correlations: Table, pairs: Table) -> str:
                 np.nan if row is None else row[f"accuracy drop spearman{e}"] for e in ("", " low", " high")
             )
             cells.append("" if np.isnan(value) else f"{number(value)} [{number(low)}, {number(high)}]")
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+        lines.append("| " + " | ".join([name.replace("|", "\\|"), *cells]) + " |")
     lines.append("")
     head(["predictor", *(f"`{model}`, {part}" for model, part in parts)])
     for name in names:
@@ -384,8 +411,9 @@ def markdown(correlations: Table, pairs: Table) -> str:
         for model, part in parts:
             row = found.get((model, part, name))
             kinds = ("accuracy drop kendall", "divergence spearman", "divergence kendall")
-            cells.append("" if row is None else " / ".join(number(row[kind]) for kind in kinds))
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+            numbers = [number(np.nan if row is None else row[kind]) for kind in kinds]
+            cells.append(" / ".join(text or "–" for text in numbers) if any(numbers) else "")
+        lines.append("| " + " | ".join([name.replace("|", "\\|"), *cells]) + " |")
     lines.append("")
     head(list(pairs.columns))
     lines.extend(
@@ -408,7 +436,7 @@ def draw(correlations: Table, path: Path) -> None:
     """Spearman correlation with the accuracy drop, one panel per set of plans, one colour per model."""
     from matplotlib.figure import Figure
 
-    names = list(dict.fromkeys(correlations["predictor"].tolist()))
+    names = predictor_names(correlations)
     figure = Figure(figsize=(11, 1.5 + 0.24 * len(names)), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
     for ax, part in zip(axes, ("windows", "mixed"), strict=True):
