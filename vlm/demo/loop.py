@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 # Promises that the demo tries, the first for which there are enough images.
 PROMISES = (0.02, 0.05, 0.1, 0.2)
-FORWARDS = 12_000
+FORWARDS = 8_000
 CANDIDATES = 8
 
 
