@@ -40,7 +40,8 @@ T = TypeVar("T")
 
 # Promises that the demo tries, the first for which there are enough images.
 PROMISES = (0.02, 0.05, 0.1, 0.2)
-FORWARDS = 12_000
+# Question-forwards of the search for each question of the demo.
+FORWARDS = 8
 CANDIDATES = 8
 
 
@@ -188,7 +189,7 @@ def promised_plan(
         fractions=(),
         search_images=searching,
         batch_size=batch_size,
-        forwards=FORWARDS,
+        forwards=FORWARDS * images,
         candidates=CANDIDATES,
         seed=seed,
         progress=progress,

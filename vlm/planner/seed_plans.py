@@ -40,7 +40,7 @@ class Seed(Displayed):
 
 
 def shape_seeds(depth: int, actions: Sequence[Action], fractions: Sequence[float]) -> Iterator[Seed]:
-    """Late entries, early exits, entries with exits, windows of every action, and FastV's prunings."""
+    """Late entries, early exits, both, freezing before an exit, windows of every action, and FastV's prunings."""
     if "remove" in actions:
         for k in range(1, depth + 1):
             yield Seed(SkipPlan.late_entry(k), "late entry")
@@ -51,6 +51,13 @@ def shape_seeds(depth: int, actions: Sequence[Action], fractions: Sequence[float
                 if depth <= ALL_WINDOWS or (enter % 4 == 0 and leave % 4 == 0):
                     plan = SkipPlan.late_entry(enter) | SkipPlan.early_exit(leave)
                     yield Seed(plan.resolved(depth), "entry and exit")
+    if "remove" in actions and "freeze" in actions:
+        step = 1 if depth <= ALL_WINDOWS else max(1, depth // 8)
+        for freeze in range(0, depth - 1, step):
+            for leave in range(freeze + step, depth, step):
+                yield Seed(
+                    (SkipPlan.freeze(freeze, leave) | SkipPlan.early_exit(leave)).resolved(depth), "frozen, then out"
+                )
     for start, stop in windows(depth):
         if "freeze" in actions:
             yield Seed(SkipPlan.freeze(start, stop), "window frozen")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
+from contextlib import redirect_stdout
+from html import escape
 
 import numpy as np
 import pytest
@@ -14,25 +17,50 @@ from vlm import Table, decide, load, tiny
 from vlm.__main__ import main
 from vlm.demo.certified_accuracy import certified_plan, plan_sequences
 from vlm.demo.loop import Outcome, bad_plans, measure_losses
+from vlm.demo.report import first_line
 from vlm.notions.profile_result import Profile, chain_table, profile_table
+from vlm.planner.best_plan import BestPlan
 from vlm.plans.plan import SkipPlan
+from vlm.plans.plan_file import PlanFile
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory):
+def printed():
+    """What the demo prints, filled in by it."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory, printed):
     folder = tmp_path_factory.mktemp("demo") / "deep"
-    assert main(["demo", "--out", str(folder), "--questions", "100", "--quiet"]) == 0
+    text = io.StringIO()
+    with redirect_stdout(text):
+        assert main(["demo", "--out", str(folder), "--questions", "100", "--quiet"]) == 0
+    printed += text.getvalue().splitlines()
     return folder
+
+
+def test_the_first_line_is_the_result(demo, printed):
+    report = json.loads((demo / "report.json").read_text())
+    assert printed[0] == first_line(report)
+    assert f"accuracy is {report['accuracy_promised']:.3f} against {report['accuracy_full']:.3f}" in printed[0]
+    assert f"at most {report['promise']['max_loss']:.0%} of the answers change" in printed[0]
+    assert escape(printed[0]) in (demo / "index.html").read_text()
 
 
 def test_report_has_every_key_and_intervals_that_hold_their_value(demo):
     report = json.loads((demo / "report.json").read_text())
-    for key in ("accuracy_full", "accuracy_blank", "accuracy_plan"):
+    for key in ("accuracy_full", "accuracy_blank", "accuracy_plan", "accuracy_promised", "accuracy_rule"):
         low, high = report[f"{key}_interval"]
         assert 0 <= low <= report[key] <= high <= 1
     assert 0 < report["operations_ratio"] <= 1
     assert report["time_ratio"] > 0
     assert str(SkipPlan.parse(report["plan"])) == report["plan"]
+    promise = report["promise"]
+    assert promise["limit"] <= promise["max_loss"] == 0.05
+    assert promise["images"] == 80
+    assert report["operations_ratio_promised"] < 1 or report["plan_promised"] == "none"
+    assert str(PlanFile.load(demo / "plan.json").plan) == report["plan_promised"]
     assert report["late_entry"] == 0 or report["plan"].startswith("vision:0-")
     four = {"geometric", "proximal", "functional", "informational"}
     assert four < {row["notion"] for row in report["notions"]}
@@ -51,13 +79,15 @@ def test_tables_are_complete(demo):
         assert [int(row["layer"]) for row in csv.DictReader(file)] == list(range(depth))
     with (demo / "comparison.csv").open() as file:
         kinds = [row["kind"] for row in csv.DictReader(file)]
-    assert kinds[:2] == ["no skip", "planned"]
+    assert kinds[:5] == ["no skip", "planned", "the paper's rule", "with a promise", "certified by accuracy"]
     assert "vision out of the middle" in kinds
 
 
 def test_the_page_is_self_contained(demo):
     page = (demo / "index.html").read_text()
-    assert len(re.findall(r"src=\"data:image/png;base64,[A-Za-z0-9+/=]+\"", page)) >= 5
+    # Six figures, and the pictures of questions whose answers changed.
+    assert len(re.findall(r"src=[\"']data:image/png;base64,[A-Za-z0-9+/=]+[\"']", page)) >= 6
+    assert "Use this plan" in page
     assert not re.search(r"(src|href)=['\"]http", page)
     assert page.count("<script") == 1  # its own, which copies lines
     report = json.loads((demo / "report.json").read_text())
@@ -97,9 +127,11 @@ def test_command_line_errors(capsys):
 def test_an_outcome_shows_itself_in_one_line():
     record, seen = made([1.0, 0.2], [0.02, 0.4], samples=20)
     notions = Profile(profile_table([]), chain_table([]), {})
-    outcome = Outcome(decide(record, seen), record, seen, Table({}), Table({}), {"model": "tiny"}, notions)
+    file = PlanFile(SkipPlan.early_exit(8), model="tiny", weights="0")
+    best = BestPlan(file, 0.9, "operations", (), (), (), Table({}), (), {}, (), ())
+    outcome = Outcome(best, decide(record, seen), record, seen, Table({}), Table({}), {"model": "tiny"}, notions)
     line = repr(outcome)
-    assert line.startswith("Outcome(decision=")
+    assert line.startswith("Outcome(best=")
     assert "\n" not in line
     assert len(line) <= 240
     saved = json.loads(outcome.to_json())
