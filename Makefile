@@ -4,7 +4,7 @@ BIN := .venv/bin
 OUT ?= runs/demo
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: help demo test lint slow bench docs versions clean
+.PHONY: help demo test lint slow bench docs figures versions clean
 .DEFAULT_GOAL := test
 
 .venv/installed: pyproject.toml constraints.txt
@@ -32,6 +32,9 @@ bench: .venv/installed         ## side-by-side timings, printed as ratios
 
 docs: .venv/installed          ## the documentation site, docs/_build/html/index.html (needs no network once installed)
 	PYTHONWARNINGS= $(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+
+figures: .venv/installed       ## every figure of the documentation, redrawn (some 20 minutes); FIGURES="sweep.png" for some
+	$(BIN)/python docs/redraw_figures.py $(FIGURES)
 
 # PYTHONS="python3.12 python3.13" make versions: the packages without torch on other interpreters.
 PYTHONS ?= python3.12 python3.13 python3.14

@@ -208,7 +208,7 @@ def save_notion_figures(profile: Profile, folder: Path) -> list[Path]:
     def save(figure: object, name: str) -> None:
         path = folder / f"{name}.png"
         # The file leaves out matplotlib's version, so that equal figures are equal files.
-        figure.savefig(path, dpi=140, metadata={"Software": None})  # type: ignore[attr-defined]
+        figure.savefig(path, dpi=190 if name != "notions" else 140, metadata={"Software": None})  # type: ignore[attr-defined]
         plt.close(figure)
         paths.append(path)
 
@@ -218,12 +218,12 @@ def save_notion_figures(profile: Profile, folder: Path) -> list[Path]:
         draw_panels(axes.ravel().tolist(), profile, panels)
         save(figure, "notions")
     if "usable information" in measured:
-        figure, ax = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
+        figure, ax = plt.subplots(figsize=(4.8, 3.3), layout="constrained")
         readers = profile.rows(notion="usable information")["method"].tolist()
         plot_usable_information(ax, profile, reader=readers[0])
         save(figure, "usable_information")
     for view in dict.fromkeys(profile.rows(notion="pid")["view"].tolist()):
-        figure, ax = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
+        figure, ax = plt.subplots(figsize=(4.8, 3.3), layout="constrained")
         plot_pid(ax, profile, view=view)
         save(figure, f"pid_{view.replace('(', '').replace(')', '')}")
     return paths

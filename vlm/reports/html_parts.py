@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from redundancy.optional_imports import optional_import
 
+_WIDE = 1100  # pixels of a figure of several panels, which is scrolled on a narrow page instead of shrunk
 _HEADING = re.compile(r"<h2>(.*?)</h2>", re.DOTALL)
 
 
@@ -92,7 +93,8 @@ def figure(path: Path, caption: str) -> str:
 def pictured(pictures: Sequence[bytes], caption: str, *, alternative: str) -> str:
     """PNG data over one caption, such as a question's pictures."""
     sources = [f"data:image/png;base64,{base64.b64encode(data).decode()}" for data in pictures]
-    return str(_parts().figure(sources, caption, alternative))
+    wide = any(int.from_bytes(data[16:20], "big") > _WIDE for data in pictures)  # the width in a PNG file's header
+    return str(_parts().figure(sources, caption, alternative, wide))
 
 
 def side_by_side(parts: Iterable[str]) -> str:
