@@ -50,17 +50,24 @@ def published(folder: Path) -> None:
     run("examples/08_published_numbers.py", "--out", "OUT")(folder)
 
 
+def methods(folder: Path) -> None:
+    """Compare named methods with random tokens on both embedded models, and draw both comparisons."""
+    models = ("tiny", "tiny-scaled")
+    for model in models:
+        run("-m", "vlm", "compare-methods", "--model", model, "--out", f"OUT/{model}")(folder)
+    drawn = [f"{model}=OUT/{model}" for model in models]
+    run("-m", "tests.benchmarks.method_figure", "OUT/methods_and_controls.png", *drawn)(folder)
+
+
 demo = run("-m", "vlm", "demo", "--out", "OUT")
 layers = run("examples/10_read_the_layers.py", "--out", "OUT")
 # What draws a figure, and its name there.
 FIGURES: Mapping[str, tuple[Drawing, str]] = {
-    **{f"{name}.png": (demo, f"{name}.png") for name in ("redundancy", "attention", "sweep")},
+    **{f"{name}.png": (demo, f"{name}.png") for name in ("redundancy", "attention", "sweep", "plan_frontier")},
     **{f"{name}.png": (layers, f"{name}.png") for name in ("lens", "tracing")},
     "regimes.png": (run("examples/11_regimes_and_consequences.py", "--out", "OUT"), "regimes.png"),
-    "what_others_skip.png": (
-        run("examples/09_what_others_skip.py", "--out", "OUT", "--full"),
-        "09_what_others_skip.png",
-    ),
+    "methods_and_controls.png": (methods, "methods_and_controls.png"),
+    "predictors.png": (run("-m", "tests.benchmarks.predictors", "--out", "OUT"), "predictors.png"),
     "licences.png": (run("tests/benchmarks/licences.py", "--out", "OUT", "--sweep", "--draw"), "licences.png"),
     "published_numbers.png": (published, "published_numbers.png"),
     "notions_tiny.png": (notions("tiny"), "notions.png"),
