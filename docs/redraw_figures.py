@@ -67,7 +67,10 @@ FIGURES: Mapping[str, tuple[Drawing, str]] = {
     **{f"{name}.png": (layers, f"{name}.png") for name in ("lens", "tracing")},
     "regimes.png": (run("examples/11_regimes_and_consequences.py", "--out", "OUT"), "regimes.png"),
     "methods_and_controls.png": (methods, "methods_and_controls.png"),
-    "predictors.png": (run("-m", "tests.benchmarks.predictors", "--out", "OUT"), "predictors.png"),
+    "predictors.png": (
+        run("tests/benchmarks/predictors.py", "--draw", "docs/images/predictors.csv", "--out", "OUT"),
+        "predictors.png",
+    ),
     "licences.png": (run("tests/benchmarks/licences.py", "--out", "OUT", "--sweep", "--draw"), "licences.png"),
     "published_numbers.png": (published, "published_numbers.png"),
     "notions_tiny.png": (notions("tiny"), "notions.png"),
