@@ -44,6 +44,8 @@ def judged(kind: str) -> tuple[str, str]:
     try:
         with torch.device("meta"):
             config = transformers.AutoConfig.for_model(kind)
+            if getattr(config, "image_token_index", 0) is None:
+                config.image_token_index = 3  # absent by default, present in checkpoints (BLIP-2)
             model = transformers.AutoModelForImageTextToText.from_config(config)
     except Exception as error:
         return "not built", f"{type(error).__name__}: {' '.join(str(error).split())[:80]}"

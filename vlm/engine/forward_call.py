@@ -184,7 +184,7 @@ class TracedStep(Call):
     """A decoding step inside a compiled graph; its `past` says only that there is one."""
 
     @property
-    def decoding(self) -> bool:  # type: ignore[override]
+    def decoding(self) -> bool:
         """It continues a cache with text alone."""
         return True
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,7 +58,8 @@ def halves(layer: nn.Module, width: int, dtype: torch.dtype) -> Halves:
                 return found
             states = torch.randn(1, 2, width, generator=torch.Generator().manual_seed(0)).to(device, dtype)
             try:
-                out = _without_branches(layer, found, states.clone())
+                with gathered(layer):
+                    out = _without_branches(layer, found, states.clone())
             except Exception as error:
                 trouble = trouble if trouble.startswith("it ") else f"it fails ({type(error).__name__}: {error})"
                 continue
@@ -71,10 +73,24 @@ def halves(layer: nn.Module, width: int, dtype: torch.dtype) -> Halves:
     )
 
 
+@contextmanager
+def gathered(layer: nn.Module) -> Iterator[None]:
+    """All weights of a layer of which FSDP2 keeps a part on each process; every process opens the same context."""
+    gather, spread = getattr(layer, "unshard", None), getattr(layer, "reshard", None)
+    if gather is None or spread is None:
+        yield
+        return
+    gather()
+    try:
+        yield
+    finally:
+        spread()
+
+
 @torch.no_grad()
 def _without_branches(layer: nn.Module, parts: Halves, states: Tensor) -> Any:
     """Output of a twin of the layer that shares its norms and has zeros in place of both branches."""
-    twin = type(layer).__new__(type(layer))
+    twin = object.__new__(type(layer))  # not the class's own: FSDP2 builds a whole layer there
     twin.__dict__.update({name: value for name, value in vars(layer).items() if name != "forward"})
     zeroed = parts.without(attention=True, feed_forward=True)
     twin.__dict__["_modules"] = {

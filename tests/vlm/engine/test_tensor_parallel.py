@@ -85,7 +85,6 @@ mesh = init_device_mesh("cpu", (2,))
 model = transformers.AutoModelForImageTextToText.from_pretrained(folder).eval()
 for layer in model.model.language_model.layers:
     fully_shard(layer, mesh=mesh)
-fully_shard(model, mesh=mesh)
 batch, whole = torch.load(folder + "/batch.pt")
 found = {}
 for plan in plans:
