@@ -176,8 +176,10 @@ class Engine:
     def _traceable(self) -> bool:
         """Whether decoding steps go the same way in every call: nothing is measured, and all text runs everywhere."""
         plan = self.plan
-        plain = plan is None or (isinstance(plan, SkipPlan) and all(step.text for step in plan.steps(self.parts.depth)))
-        return plain and not self._endings and not self.flash
+        if plan is not None and not isinstance(plan, SkipPlan):
+            return False
+        steps = () if plan is None else plan.steps(self.parts.depth)
+        return all(step.text and not step.renumbered for step in steps) and not self._endings and not self.flash
 
     def _finish(self, module: nn.Module, args: object, kwargs: object, output: object) -> None:
         if self._traced is not None:

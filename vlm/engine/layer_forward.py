@@ -70,7 +70,7 @@ def shortened(engine: Engine, index: int, original: Forward, step: LayerPlan | R
             # No token attends, so masks and positions are irrelevant.
             return on_rows(original, hidden_states, running, _unread(kwargs, cache_argument), call)
         if step.renumbered:
-            kwargs = renumbered(engine, call, kwargs, step, tokens.seen, cache, hidden_states)
+            kwargs = dict(renumbered(engine, call, kwargs, step, tokens.seen, cache, hidden_states))
         if not (running.everything and tokens.frozen is None):
             refuse_unknown(kwargs, length)
         keys, filler = key_positions(call, tokens.seen, cache)
@@ -100,7 +100,7 @@ def shortened(engine: Engine, index: int, original: Forward, step: LayerPlan | R
     return forward
 
 
-def _unread(arguments: Arguments, cache_argument: str) -> Arguments:
+def _unread(arguments: Arguments, cache_argument: str) -> dict[str, Any]:
     """The arguments of a layer that does not attend: without masks, positions and cache."""
     unread = ("attention_mask", "position_embeddings", "position_ids", cache_argument)
     return {**arguments, **{name: None for name in unread if name in arguments}}
@@ -138,7 +138,7 @@ def slot_of(cache: Cache | None, slot: int) -> Any:
     return None if cache is None or len(cache.layers) <= slot else cache.layers[slot]
 
 
-def step_of(cache: PartialStaticLayer, arguments: Arguments, tokens: int) -> Arguments:
+def step_of(cache: PartialStaticLayer, arguments: Arguments, tokens: int) -> dict[str, Any]:
     """The arguments of a decoding step on a static cache, with the mask of what this layer holds."""
     return {**arguments, "attention_mask": cache.step(arguments.get("attention_mask"), tokens)}
 
