@@ -37,8 +37,9 @@ def draw(path: str | Path, folders: dict[str, str]) -> None:
             rows = list(methods.where(method=method).rows())
             x, y = ([row[k] for row in rows] for k in ("operations_ratio", "accuracy"))
             layers = rows[0]["plan"] != "one per prompt" and not str(rows[0]["plan"]).startswith("prune")
-            ax.plot(x, y, "sD"[place // 20] if layers else "ov"[place // 20], ms=5, ls=":" if layers else "-", lw=0.8, label=method,
-                    color=plt.get_cmap("tab20")(place % 20))  # fmt: skip
+            marker, style = ("sD"[place // 20], ":") if layers else ("ov"[place // 20], "-")
+            colour = plt.get_cmap("tab20")(place % 20)
+            ax.plot(x, y, marker, ms=5, ls=style, lw=0.8, label=method, color=colour)
         ax.set(xlabel="operations of a prompt / full model", ylabel="accuracy", title=name)
         for line, label in zip(*ax.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, line)
