@@ -19,7 +19,11 @@ BANDS = (("random tokens from layer 0", "#8a8a8a"), ("random tokens from layer 2
 def draw(path: str | Path, folders: dict[str, str]) -> None:
     """One panel per comparison."""
     plt = require_matplotlib()
-    figure, axes = plt.subplots(1, len(folders), figsize=(7.2 * len(folders), 5.2), layout="constrained", squeeze=False)
+    figure, axes = plt.subplots(
+        1, len(folders), figsize=(6 * len(folders) + 3.4, 5.2), layout="constrained", squeeze=False
+    )
+    shown: list[str] = []
+    entries: dict[str, object] = {}
     for ax, (name, folder) in zip(axes[0], folders.items(), strict=True):
         methods, controls = (Table.load(Path(folder) / f"{part}.csv") for part in ("methods", "controls"))
         for control, colour in BANDS:
@@ -27,14 +31,19 @@ def draw(path: str | Path, folders: dict[str, str]) -> None:
             x, low, high = (np.array([row[k] for row in rows]) for k in ("operations_ratio", "low", "high"))
             ax.fill_between(x, low, high, color=colour, alpha=0.35, label=f"{control}, range of the draws")
         names = list(dict.fromkeys(methods["method"].tolist()))
-        for place, method in enumerate(names):
+        shown += [name for name in names if name not in shown]
+        for method in names:
+            place = shown.index(method)
             rows = list(methods.where(method=method).rows())
             x, y = ([row[k] for row in rows] for k in ("operations_ratio", "accuracy"))
             layers = rows[0]["plan"] != "one per prompt" and not str(rows[0]["plan"]).startswith("prune")
-            ax.plot(x, y, "s" if layers else "o", ms=5, ls=":" if layers else "-", lw=0.8, label=method,
-                    color=plt.get_cmap("tab20")(place % 20))  # fmt: skip
+            marker, style = ("sD"[place // 20], ":") if layers else ("ov"[place // 20], "-")
+            colour = plt.get_cmap("tab20")(place % 20)
+            ax.plot(x, y, marker, ms=5, ls=style, lw=0.8, label=method, color=colour)
         ax.set(xlabel="operations of a prompt / full model", ylabel="accuracy", title=name)
-        ax.legend(fontsize=6, frameon=False, ncols=2, loc="lower right")
+        for line, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            entries.setdefault(label, line)
+    figure.legend(entries.values(), entries, fontsize=7, frameon=False, loc="outside right upper")
     figure.savefig(path, dpi=110)
 
 

@@ -86,8 +86,8 @@ def _compare_methods(options: argparse.Namespace) -> int:
         done=lambda stage, number, total: print(f"{stage}: {number} of {total}", flush=True),
     )
     table, controls = result.table(), result.controls()
-    shown = ("budget", "method", "operations_ratio", "agreement", "accuracy", "control_mean", "percentile")
-    shown += ("versus_control", "versus_low", "versus_high")
+    shown = ["budget", "method", "operations_ratio", "agreement", "accuracy", "control_mean", "percentile"]
+    shown += ["versus_control", "versus_low", "versus_high"]
     print("\n" + Table.from_rows([{name: row[name] for name in shown} for row in table.rows()]).text())
     print("\n" + controls.text())
     print(f"\n{len(result.groups)} questions about {len(set(result.groups))} images; intervals hold together")

@@ -6,6 +6,7 @@ import hashlib
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -106,7 +107,7 @@ def compare_methods(
     own = dict(plans or {})
     usable = [item for item in items if isinstance(item, Item)]
     split = split_images(usable, calibration_images, seed)
-    labelled = all(item.answers or item.answer_index is not None for item in usable)
+    labelled = all(item.answers for item in usable)
     answerer = Answerer(model, processor, generating(PROTOCOLS[protocol], max_new_tokens), 0)
     settings = {
         "weights": weights_fingerprint(model),
@@ -138,7 +139,7 @@ def compare_methods(
         batches = _batches(questions, batch_size)
         results: list[Outcome] = []
         for number, places in enumerate(batches):
-            record = finished.get(number)
+            record: dict[str, Any] | None = dict(finished[number]) if number in finished else None
             if record is None:
                 if rankings is None:
                     done("calibration", 0, 1)
@@ -153,7 +154,7 @@ def compare_methods(
                     draws=(draws, layer_draws),
                     seed=seed,
                 )
-                record |= {"kind": "batch", "batch": number, "places": list(places)}
+                record = record | {"kind": "batch", "batch": number, "places": list(places)}
                 log.append([record])
             results += [
                 Outcome(
@@ -236,7 +237,7 @@ def _judged(
     scored: bool,
     draws: tuple[int, int],
     seed: int,
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Outcomes of one batch under every plan at every budget."""
     model, depth = answerer.model, anatomy(answerer.model).depth
     answerer.forget_inputs()

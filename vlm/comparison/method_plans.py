@@ -186,20 +186,8 @@ def token_sets(
         kept = [keeping(layer, row) for row in rows]
         name = f"random tokens from layer {layer}"
         for draw in range(draws):
-            rngs = [np.random.default_rng([seed, layer, draw]) for seed in seeds]
-            yield from made(
-                name,
-                lambda r, n, kept=kept, rngs=rngs, layer=layer: selectors.keep_plan(
-                    selectors.random_tokens(n, kept[r], rng=rngs[r]), n, layer=layer
-                ),
-                "",
-                draw,
-            )
-        yield from made(
-            f"grid tokens from layer {layer}",
-            lambda r, n, kept=kept, layer=layer: selectors.keep_plan(selectors.grid_tokens(n, kept[r]), n, layer=layer),
-            name,
-        )
+            yield from made(name, _random_tokens(kept, layer, draw, seeds), "", draw)
+        yield from made(f"grid tokens from layer {layer}", _grid_tokens(kept, layer), name)
     first, later = (f"random tokens from layer {layer}" for layer in (0, LAYER))
     outside, inside = ([keeping(layer, row) for row in rows] for layer in (0, LAYER))
     yield from made("FastV", lambda r, n: SkipPlan.prune(LAYER, inside[r] / n), later)
@@ -257,3 +245,15 @@ def token_sets(
 
 def _keeping(count: int, layer: int) -> Callable[[int], SkipPlan]:
     return lambda n: selectors.keep_plan(range(n), count, layer=layer)
+
+
+def _random_tokens(kept: Sequence[int], layer: int, draw: int, seeds: Sequence[int]) -> Callable[[int, int], SkipPlan]:
+    def choose(row: int, count: int) -> SkipPlan:
+        rng = np.random.default_rng([seeds[row], layer, draw])
+        return selectors.keep_plan(selectors.random_tokens(count, kept[row], rng=rng), count, layer=layer)
+
+    return choose
+
+
+def _grid_tokens(kept: Sequence[int], layer: int) -> Callable[[int, int], SkipPlan]:
+    return lambda row, count: selectors.keep_plan(selectors.grid_tokens(count, kept[row]), count, layer=layer)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -12,19 +12,18 @@ from vlm.engine.forward_call import Call
 from vlm.engine.hooks import Engine
 from vlm.engine.kv_cache import PartialLayer
 from vlm.engine.row_plans import RowStep, plan_of_row
-from vlm.models.types import Arguments
 from vlm.plans.plan import LayerPlan
 
 
 def renumbered(
     engine: Engine,
     call: Call,
-    arguments: Arguments,
+    arguments: dict[str, Any],
     step: LayerPlan | RowStep,
     seen: Active,
     cache: PartialLayer | None,
     states: Tensor,
-) -> Arguments:
+) -> dict[str, Any]:
     """A layer's arguments with positions that count only the tokens seen in it, earlier calls on the cache included.
 
     Parameters

@@ -4,6 +4,7 @@ from vlm.selectors.deepinsert import late_insertion, random_order
 from vlm.selectors.fastv_sparsevlm import TokenRecord, fastv_plan, sparse_stages, sparsevlm_plan, token_scores
 from vlm.selectors.gamma_mod import RankRecord, attention_map_rank, attention_rank
 from vlm.selectors.one_pass import Observations, observing
+from vlm.selectors.prompt_features import FeatureRecord, PromptFeatures, token_features
 from vlm.selectors.prumerge import EncoderRecord, encoder_attention, outlier_count, prumerge_plan, prumerge_plus_plan
 from vlm.selectors.ranking import Ranking, first_within
 from vlm.selectors.state_similarity import (
@@ -25,7 +26,6 @@ from vlm.selectors.token_choices import (
     random_tokens,
     visionzip_tokens,
 )
-from vlm.selectors.token_features import FeatureRecord, PromptFeatures, token_features
 from vlm.selectors.vtw_shortv import (
     contribution_plans,
     layer_contribution,

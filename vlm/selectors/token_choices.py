@@ -384,7 +384,8 @@ def cdpruner_tokens(tokens: ArrayLike, relevance: ArrayLike, keep: int) -> Ordin
     if len(r) != len(x) or not (np.isfinite(r).all() and (r >= 0).all()):
         raise ValueError(f"relevance: expected {len(x)} finite numbers >= 0, one per image token")
     kernel = r[:, None] * (x @ x.T) * r[None, :]
-    gain, chosen = np.diag(kernel).copy(), []
+    gain = np.diag(kernel).copy()
+    chosen: list[int] = []
     rows = np.zeros((keep, len(x)))
     for step in range(keep):
         free = gain.copy()

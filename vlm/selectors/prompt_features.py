@@ -52,6 +52,14 @@ class PromptFeatures(NamedTuple):
     states: FloatArray
 
 
+class EncoderMap(NamedTuple):
+    """Query or key projection of the encoder layer that makes the features, its heads and the factor of its scores."""
+
+    query: bool
+    heads: int
+    scale: float
+
+
 @dataclass(eq=False, repr=False)
 class FeatureRecord(GrowingRecord):
     """What :func:`vlm.selectors.token_features` measured; keeps O(tokens x D) numbers per prompt.
@@ -127,12 +135,12 @@ class FeatureRecord(GrowingRecord):
     @torch.no_grad()
     def observe_encoder(self, call: Call | None, key: object, _: Tensor, out: Tensor) -> None:
         """Take in the queries or the keys of the encoder layer (called by the hooks)."""
-        kind, heads, scale = key  # type: ignore[misc]
-        split = out.to(torch.float32).unflatten(-1, (heads, -1)).transpose(1, 2)
-        if kind == "query":
+        assert isinstance(key, EncoderMap)
+        split = out.to(torch.float32).view(*out.shape[:2], key.heads, -1).transpose(1, 2)
+        if key.query:
             self._query = split[:, :, :1]
         elif self._query is not None:
-            weights = torch.softmax(self._query @ split.transpose(2, 3) * scale, dim=-1)
+            weights = torch.softmax(self._query @ split.transpose(2, 3) * key.scale, dim=-1)
             self._attention += list(weights[:, :, 0, 1:].mean(dim=1).to("cpu", torch.float64).numpy())
             self._query = None
 
@@ -199,7 +207,10 @@ def token_features(model: Model, layer: int = 2, *, family: Family | None = None
     with attached(model, family) as engine:
         if not 1 <= layer < engine.parts.depth:
             raise ValueError(f"layer: expected 1 to {engine.parts.depth - 1}, got {layer}")
-        record = FeatureRecord(layer, engine.parts.decoder.norm)
+        norm = engine.parts.decoder.norm
+        if not isinstance(norm, nn.Module):
+            raise TypeError(f"{type(engine.parts.decoder).__name__}: expected a final norm, got {type(norm).__name__}")
+        record = FeatureRecord(layer, norm)
         modules: dict[object, nn.Module] = {}
         try:
             layers, feature = class_token_layers(engine.parts), selected_features(engine.parts)
@@ -208,7 +219,10 @@ def token_features(model: Model, layer: int = 2, *, family: Family | None = None
         if 1 <= feature <= len(layers):
             attention = layers[feature - 1]
             heads, scale = int(attention.num_heads), float(attention.head_dim) ** -0.5
-            modules = {("query", heads, scale): attention.q_proj, ("key", heads, scale): attention.k_proj}
+            modules = {
+                EncoderMap(True, heads, scale): attention.q_proj,
+                EncoderMap(False, heads, scale): attention.k_proj,
+            }
         with (
             engine.watch_modules(modules, record.observe_encoder),
             engine.watch_attention(record.observe_attention, _nothing),
