@@ -13,6 +13,7 @@ import redundancy as rd
 import vlm
 from vlm import FAMILIES
 from vlm.hidden_states.moment_folds import fold_of
+from vlm.hidden_states.moment_recorder import _by_device
 from vlm.hidden_states.moment_sums import MomentSums
 from vlm.models.random_batches import batch_for
 from vlm.models.random_models import IMAGE, absent, random_model
@@ -389,6 +390,18 @@ def test_sums_do_not_depend_on_the_batch():
     one, four = recorded(model, [together]).table(), recorded(model, alone).table()
     np.testing.assert_allclose(one["reconstruction"], four["reconstruction"], rtol=1e-4)
     np.testing.assert_allclose(one["cka"], four["cka"], rtol=1e-4)
+
+
+@pytest.mark.parametrize("pairs", ["adjacent", "entry", [(0, 3), (1, 5), (2, 4)]])
+def test_on_several_devices_every_sum_has_one_home(pairs):
+    """A model in two halves: a state's sums stay where it is, a pair's are where its later state is."""
+    settings = recorded(random_model(), [], pairs=pairs).settings
+    first, second = torch.device("cuda:0"), torch.device("cuda:1")
+    homes = {state: first if state < 3 else second for state in settings.states}
+    states, both = _by_device(settings, homes)
+    assert {state: group.device for group in states for state in group.items} == homes
+    assert {pair: group.device for group in both for pair in group.items} == {p: homes[p[1]] for p in settings.pairs}
+    assert sum(len(group.items) for group in (*states, *both)) == len(settings.states) + len(settings.pairs)
 
 
 @pytest.mark.parametrize("step", [1, 3 * 32 * 32, 2**24])
