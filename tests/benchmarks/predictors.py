@@ -450,14 +450,14 @@ def draw(correlations: Table, path: Path) -> None:
                 np.array([row[f"accuracy drop spearman{end}"] for row in chosen]) for end in ("", " low", " high")
             )
             spread = np.maximum([value - low, high - value], 0)
-            ax.errorbar(value, y + 0.18 * (k - 1.5), xerr=spread, fmt="o", ms=3.5, lw=1, label=model)
+            ax.errorbar(value, y + 0.18 * (k - 1.5), xerr=spread, fmt="o", color=f"C{k}", ms=3.5, lw=1, label=model)
         ax.axvline(0.9, ls=":", color="k", lw=0.8)
         ax.axvline(0, color="k", lw=0.6)
-        ax.set(title=part, xlabel="Spearman correlation with the loss of accuracy", xlim=(-0.7, 1.02))
+        ax.set(title=part, xlabel="Spearman correlation with the loss of accuracy", xlim=(-0.1, 1.02))
         ax.set_yticks(range(len(names)), names, fontsize=8)
         ax.grid(axis="y", lw=0.3)
     axes[0].invert_yaxis()
-    axes[0].legend(fontsize=8, loc="lower left")
+    axes[0].legend(fontsize=8, loc="center right")
     figure.savefig(path, dpi=100)
 
 
