@@ -468,11 +468,14 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=1000, help="held-out questions per plan")
     parser.add_argument("--calibration", type=int, default=100, help="unlabelled prompts of the predictors")
     parser.add_argument("--table", action="store_true", help="join the models that are there")
+    parser.add_argument("--draw", type=Path, metavar="CSV", help="draw predictors.png from such a table alone")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     if given.model:
         predict(given.model, given.out, given.calibration)
         answer_plans(given.model, given.out, given.limit)
+    if given.draw:
+        draw(Table.load(given.draw), given.out / "predictors.png")
     if given.table:
         plans, correlations = joined(given.out)
         plans.save(given.out / "plans.csv")
