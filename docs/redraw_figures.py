@@ -72,10 +72,6 @@ FIGURES: Mapping[str, tuple[Drawing, str]] = {
         "predictors.png",
     ),
     "licences.png": (run("tests/benchmarks/licences.py", "--out", "OUT", "--sweep", "--draw"), "licences.png"),
-    "predictors.png": (
-        run("tests/benchmarks/predictors.py", "--draw", "docs/images/predictors.csv", "--out", "OUT"),
-        "predictors.png",
-    ),
     "published_numbers.png": (published, "published_numbers.png"),
     "notions_tiny.png": (notions("tiny"), "notions.png"),
     "usable_information_tiny.png": (notions("tiny"), "usable_information.png"),
