@@ -48,7 +48,7 @@ def measured(model: Any, processor: Any, images: int) -> tuple[Any, Any, Any, li
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", choices=MODELS)
+    parser.add_argument("--model", choices=MODELS, help="default with --sweep: tiny-priced and tiny-late, one by one")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--images", type=int, default=1000, help="images measured")
     parser.add_argument("--limit", type=int, default=1000, help="questions answered, about other images")
@@ -56,8 +56,9 @@ def main() -> None:
     parser.add_argument("--draw", action="store_true")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    if given.model:
-        judge(given.model, given.out, given.images, given.limit, sweep=given.sweep)
+    names = (given.model,) if given.model else ("tiny-priced", "tiny-late") if given.sweep else ()
+    for name in names:
+        judge(name, given.out, given.images, given.limit, sweep=given.sweep)
     if given.draw:
         draw(given.out)
 

@@ -450,14 +450,14 @@ def draw(correlations: Table, path: Path) -> None:
                 np.array([row[f"accuracy drop spearman{end}"] for row in chosen]) for end in ("", " low", " high")
             )
             spread = np.maximum([value - low, high - value], 0)
-            ax.errorbar(value, y + 0.18 * (k - 1.5), xerr=spread, fmt="o", ms=3.5, lw=1, label=model)
+            ax.errorbar(value, y + 0.18 * (k - 1.5), xerr=spread, fmt="o", color=f"C{k}", ms=3.5, lw=1, label=model)
         ax.axvline(0.9, ls=":", color="k", lw=0.8)
         ax.axvline(0, color="k", lw=0.6)
-        ax.set(title=part, xlabel="Spearman correlation with the loss of accuracy", xlim=(-0.7, 1.02))
+        ax.set(title=part, xlabel="Spearman correlation with the loss of accuracy", xlim=(-0.1, 1.02))
         ax.set_yticks(range(len(names)), names, fontsize=8)
         ax.grid(axis="y", lw=0.3)
     axes[0].invert_yaxis()
-    axes[0].legend(fontsize=8, loc="lower left")
+    axes[0].legend(fontsize=8, loc="center right")
     figure.savefig(path, dpi=100)
 
 
@@ -468,11 +468,14 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=1000, help="held-out questions per plan")
     parser.add_argument("--calibration", type=int, default=100, help="unlabelled prompts of the predictors")
     parser.add_argument("--table", action="store_true", help="join the models that are there")
+    parser.add_argument("--draw", type=Path, metavar="CSV", help="draw predictors.png from such a table alone")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     if given.model:
         predict(given.model, given.out, given.calibration)
         answer_plans(given.model, given.out, given.limit)
+    if given.draw:
+        draw(Table.load(given.draw), given.out / "predictors.png")
     if given.table:
         plans, correlations = joined(given.out)
         plans.save(given.out / "plans.csv")
