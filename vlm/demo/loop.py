@@ -14,7 +14,7 @@ from vlm import tiny
 from vlm.datasets.reading import read
 from vlm.decisions.conditions import Decision, decide
 from vlm.demo.certified_accuracy import certified_plan
-from vlm.demo.report import Report, demo_report, first_line, summary_lines
+from vlm.demo.demo_report import Report, demo_report, first_line, summary_lines
 from vlm.engine.skipping import skipping
 from vlm.evaluation.accuracy import TOLERANCE, Score, score_accuracy
 from vlm.evaluation.plan_accuracy import PlanAccuracy, prompt_batch

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from vlm.atomic_files import write_atomically
 from vlm.decisions.conditions import Decision
+from vlm.demo.demo_report import first_line
 from vlm.demo.figures import demo_figures
-from vlm.demo.report import first_line
 from vlm.evaluation.accuracy import TOLERANCE
 from vlm.notions.notion_figures import save_notion_figures
 from vlm.notions.profile_page import profile_section
@@ -21,8 +21,8 @@ from vlm.reports.html_parts import figures as side_by_side
 from vlm.reports.table_formats import html
 
 if TYPE_CHECKING:
+    from vlm.demo.demo_report import Report
     from vlm.demo.loop import Outcome
-    from vlm.demo.report import Report
 
 _CAPTIONS = {
     "plan_frontier": "Cost and changed answers of everything that was tried; the tested candidates with their "

@@ -16,8 +16,8 @@ from tests.vlm.decisions.test_conditions import made
 from vlm import Table, decide, load, tiny
 from vlm.__main__ import main
 from vlm.demo.certified_accuracy import certified_plan, plan_sequences
+from vlm.demo.demo_report import first_line
 from vlm.demo.loop import Outcome, bad_plans, measure_losses
-from vlm.demo.report import first_line
 from vlm.notions.profile_result import Profile, chain_table, profile_table
 from vlm.planner.best_plan import BestPlan
 from vlm.plans.plan import SkipPlan

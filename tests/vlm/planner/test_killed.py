@@ -47,8 +47,8 @@ def test_kill_9_in_every_stage(tmp_path):
     alone = start(tmp_path / "alone")
     for stage in STAGES:
         process = start(tmp_path / "killed")
-        # A few records into the stage, whichever process wrote them.
-        while stages(tmp_path / "killed").count(stage) < 5:
+        # Until the stage has written something.
+        while stages(tmp_path / "killed").count(stage) < 1:
             assert process.poll() is None, f"finished before {stage}"
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
