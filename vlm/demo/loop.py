@@ -222,8 +222,9 @@ def measure_losses(
     """How well image tokens after a layer are rebuilt from those before it: fitted on every other image, and judged on
     the rest. None where there are too few images.
     """
-    fitting = set(list(dict.fromkeys(q.image_id for q in questions))[::2])
-    halves = [[q for q in questions if (q.image_id in fitting) == fits] for fits in (True, False)]
+    # Image tokens come first and see no question: one question shows all that they do.
+    shown = list({q.image_id: q for q in reversed(questions)}.values())[::-1]
+    halves = [shown[::2], shown[1::2]]
 
     def run(record: MomentsRecord | ReconstructionLosses, asked: Sequence[tiny.Question]) -> None:
         for start in bar(range(0, len(asked), batch_size), "rebuild"):
