@@ -8,7 +8,7 @@ import torch
 
 import redundancy as rd
 from tests.oracles.states_reference import collected, reference_rows, right_padded
-from vlm import probe, skipping, states
+from vlm import moments, probe, skipping, states
 from vlm.models.random_batches import batch_for, images_of, single_row, with_positions
 from vlm.models.random_models import FAMILY_NAMES, IMAGE, absent, random_model
 
@@ -358,3 +358,29 @@ def test_what_a_record_shows():
     assert repr(record) == "StatesRecord(samples=1, views=(last, vision-mean), states=0..5, dtype=None)"
     assert record.to_dict()["rows"] == {"last": 1, "vision-mean": 1}
     assert "vision-mean" in record._repr_html_()
+
+
+@pytest.mark.parametrize("plan", ["none", "freeze:1-3/vision:4-"])
+def test_layers_whose_weights_lie_elsewhere_give_the_same_states(plan):
+    # What several devices ask for, as far as one machine without them can say: weights come and go with each layer.
+    accelerate = pytest.importorskip("accelerate")
+    model = random_model()
+    batch = batch_for(model, images=IMAGES, after=AFTER)
+
+    def seen():
+        with torch.no_grad(), skipping(model, plan), states(model, views=VIEWS) as record, moments(model) as sums:
+            for turn in range(4):
+                record.expect([f"{turn} {name}" for name in NAMES], groups=[f"{turn}a", f"{turn}b", f"{turn}c"])
+                sums.expect([f"{turn}a", f"{turn}b", f"{turn}c"])
+                model(**batch)
+        return record, sums.moments().table()
+
+    before, sums_before = seen()
+    accelerate.cpu_offload(model, execution_device=torch.device("cpu"))
+    assert all(weight.device.type == "meta" for weight in model.model.language_model.layers.parameters())
+    after, sums_after = seen()
+    for view in VIEWS:
+        for layer in range(6):
+            assert np.array_equal(before.layer(layer, view), after.layer(layer, view)), (view, layer)
+    for name in sums_before.columns:
+        np.testing.assert_array_equal(sums_before[name], sums_after[name], err_msg=name)
