@@ -10,7 +10,10 @@ from numpy.typing import ArrayLike
 from bounds.confidence.betting_limits import COLUMN_BLOCK
 from bounds.confidence.capital import LARGEST_STAKE, goal_of_log_capital, past_squares
 from bounds.confidence.units import columns, shaped
-from redundancy.array_types import BoolArray, FloatArray
+from redundancy.array_types import BoolArray, FloatArray, IntArray
+
+# After so many units the pairs whose capital rests are put aside.
+REST = 16
 
 
 def betting_star(values: ArrayLike, *, alpha: float) -> FloatArray:
@@ -68,23 +71,45 @@ def betting_star(values: ArrayLike, *, alpha: float) -> FloatArray:
     per_block = max(1, COLUMN_BLOCK // (8 * steps))
     for start in range(0, d.shape[0], per_block):
         block = slice(start, start + per_block)
-        rejected = _star_rejects(d[block], past[block], candidates, alpha)
-        # Candidates down to the first that is not rejected.
-        count = np.cumprod(rejected[:, ::-1], axis=1).sum(axis=1)
-        out[block] = np.where(count > 0, candidates[np.minimum(steps - count, steps - 1)], 1.0)
+        out[block] = _star_limits(d[block], past[block], candidates, alpha)
     return shaped(out, shape)
 
 
-def _star_rejects(d: FloatArray, variance: FloatArray, candidates: FloatArray, alpha: float) -> BoolArray:
-    """Whether the capital against each candidate reaches 1/alpha; d and variance (c, n), result (c, candidates)."""
+def _star_limits(d: FloatArray, variance: FloatArray, candidates: FloatArray, alpha: float) -> FloatArray:
+    """The last candidate from 1 downwards before the first that is not rejected; d and variance (c, n), result (c,)."""
+    rejected = np.zeros((d.shape[0], candidates.size), dtype=bool)
+    # The walk almost always ends above the mean of the units: what lies below is tried only where it does not.
+    above = candidates >= d.mean(axis=1)[:, None]
+    rejected[above] = _star_rejects(d, variance, *np.nonzero(above), candidates, alpha)
+    below = ~above & (rejected | ~above).all(axis=1)[:, None]
+    rejected[below] = _star_rejects(d, variance, *np.nonzero(below), candidates, alpha)
+    count = np.cumprod(rejected[:, ::-1], axis=1).sum(axis=1)
+    last = candidates.size - 1
+    return np.where(count > 0, candidates[np.minimum(candidates.size - count, last)], 1.0)
+
+
+def _star_rejects(
+    d: FloatArray, variance: FloatArray, column: IntArray, candidate: IntArray, candidates: FloatArray, alpha: float
+) -> BoolArray:
+    """Whether the capital of each pair of a column and a candidate reaches 1/alpha; result (pairs,)."""
     n = d.shape[1]
     goal = goal_of_log_capital(alpha, n)
+    rejected = np.zeros(column.size, dtype=bool)
+    at_play = np.arange(column.size)
+    mean = candidates[candidate]
     with np.errstate(divide="ignore"):
-        cap = LARGEST_STAKE / (1.0 - candidates)
-    capital = np.zeros((d.shape[0], candidates.size))
+        cap = LARGEST_STAKE / (1.0 - mean)
+    capital = np.zeros(column.size)
     for j in range(n):
         missing = np.maximum(goal - capital, 0.0)
-        stake = np.minimum(np.sqrt(2.0 * missing / ((n - j) * variance[:, j, None])), cap)
+        stake = np.minimum(np.sqrt(2.0 * missing / ((n - j) * variance[column, j])), cap)
         # Where nothing is missing the stake is 0, and the capital rests.
-        capital += np.log1p(stake * (candidates - d[:, j, None]))
-    return np.asarray(capital >= goal)
+        capital += np.log1p(stake * (mean - d[column, j]))
+        if j % REST == REST - 1 or j == n - 1:
+            resting = capital >= goal
+            rejected[at_play[resting]] = True
+            going = ~resting
+            at_play, column, mean, cap, capital = (a[going] for a in (at_play, column, mean, cap, capital))
+            if not at_play.size:
+                break
+    return rejected

@@ -178,8 +178,9 @@ def test_information_of_known_gaussian_layers():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(4000, 3))
     y = x + rng.normal(size=x.shape)
-    assert gaussian_information(MomentSums.of_rows(x, y)) == pytest.approx(1.5 * math.log(2.0), rel=0.05)
-    assert gaussian_information(MomentSums.of_rows(x, 2 * x)) == math.inf
+    prompt = np.repeat(np.arange(100), 40)
+    assert gaussian_information(MomentSums.of_rows(x, y, prompt)) == pytest.approx(1.5 * math.log(2.0), rel=0.05)
+    assert gaussian_information(MomentSums.of_rows(x, 2 * x, prompt)) == math.inf
     assert math.isnan(gaussian_information(MomentSums.of_rows(x[:7], y[:7])))
 
 

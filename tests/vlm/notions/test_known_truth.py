@@ -19,7 +19,7 @@ from vlm.notions.task_losses import regressor_of, task_losses
 from vlm.notions.view_profile import fitting_rows
 
 TOY = ToyTransformer()
-IMAGES, REPLICATES, CONFIDENCE, ERROR = 160, 40, 0.8, 1e-5
+IMAGES, REPLICATES, CONFIDENCE, ERROR = 160, 20, 0.8, 1e-4
 NOTIONS = ("geometric", "proximal", "functional", "next state", "informational", "mutual information", "pid")
 PAIRS = ((0, 1), (2, 3))
 CODES = 6
