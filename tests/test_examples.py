@@ -1,13 +1,12 @@
-"""Every example runs as a user would run it, and leaves its figure."""
+"""Every example runs in a process of its own, in an empty folder, and leaves its figure."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.support import forked
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("[0-9]*.py"))
@@ -19,15 +18,7 @@ def test_there_are_examples():
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_example_runs(path, tmp_path):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "Agg"}
-    out = subprocess.run(
-        [sys.executable, "-W", "error::DeprecationWarning:__main__", str(path), "--out", str(tmp_path)],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env=environment,
-        check=False,
-    )
-    assert out.returncode == 0, out.stderr[-3000:]
-    assert out.stdout.strip()
+    code, out, err = forked.run_script(path, "--out", str(tmp_path), cwd=tmp_path)
+    assert code == 0, err[-3000:]
+    assert out.strip()
     assert list(tmp_path.glob("*.png"))

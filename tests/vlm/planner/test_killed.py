@@ -4,29 +4,34 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
+import torch
 
-ROOT = Path(__file__).resolve().parents[3]
-PROGRAM = """
-import sys, torch, vlm
+import vlm
+from tests.support import forked
 from vlm.datasets import read
-torch.set_num_threads(1)
-items = [item for number, item in enumerate(read("tiny", limit=300)) if number % 5 == number // 5 % 5]
-best = vlm.optimize(
-    *vlm.load("tiny"), items, max_loss=0.2, actions=["freeze"], fractions=[], batch_size=8, search_images=16,
-    forwards=300, candidates=4, out=sys.argv[1],
-)
-"""
+
+
+def optimise(folder):
+    torch.set_num_threads(1)
+    items = [item for number, item in enumerate(read("tiny", limit=300)) if number % 5 == number // 5 % 5]
+    vlm.optimize(
+        *vlm.load("tiny"),
+        items,
+        max_loss=0.2,
+        actions=["freeze"],
+        fractions=[],
+        batch_size=8,
+        search_images=16,
+        forwards=300,
+        candidates=4,
+        out=folder,
+    )
+
+
 STAGES = [("answer", "search"), ("answer", "certification"), ("measured", "search"), ("measured", "certification")]
-
-
-def start(folder):
-    return subprocess.Popen([sys.executable, "-c", PROGRAM, str(folder)], cwd=ROOT)
 
 
 def stages(folder):
@@ -44,18 +49,21 @@ def stages(folder):
 
 @pytest.mark.slow
 def test_kill_9_in_every_stage(tmp_path):
-    alone = start(tmp_path / "alone")
+    alone = forked.start(optimise, tmp_path / "alone")
     for stage in STAGES:
-        process = start(tmp_path / "killed")
+        process = forked.start(optimise, tmp_path / "killed")
         # Until the stage has written something.
         while stages(tmp_path / "killed").count(stage) < 1:
-            assert process.poll() is None, f"finished before {stage}"
+            assert process.exitcode is None, f"finished before {stage}"
             time.sleep(0.005)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
         assert not list((tmp_path / "killed").glob("*/plan.json"))
-    assert start(tmp_path / "killed").wait() == 0
-    assert alone.wait() == 0
+    last = forked.start(optimise, tmp_path / "killed")
+    for process in (last, alone):
+        process.join()
+        assert process.exitcode == 0
     ((one,), (other,)) = ([*(tmp_path / name).glob("*/plan.json")] for name in ("alone", "killed"))
     assert one.read_bytes() == other.read_bytes()
     lines = [path.with_name("measured.jsonl").read_text().splitlines() for path in (one, other)]
