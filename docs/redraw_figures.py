@@ -72,6 +72,7 @@ FIGURES: Mapping[str, tuple[Drawing, str]] = {
         "predictors.png",
     ),
     "licences.png": (run("tests/benchmarks/licences.py", "--out", "OUT", "--sweep", "--draw"), "licences.png"),
+    "theory_curves.png": (run("examples/12_one_channel_through_every_theorem.py", "--out", "OUT"), "theory_curves.png"),
     "published_numbers.png": (published, "published_numbers.png"),
     "notions_tiny.png": (notions("tiny"), "notions.png"),
     "usable_information_tiny.png": (notions("tiny"), "usable_information.png"),
