@@ -33,7 +33,7 @@ def upper_ends(w: FiniteWorld) -> tuple[float, float]:
 
 @theorem(
     label="Lemma 5 (upper)",
-    equation="(1.4)",
+    equation="(1.4), upper end",
     left=UNIQUE,
     right=r"\min\left\lbrace I(T;X),\ I(T;X\mid Y)\right\rbrace",
     form="paper",
@@ -81,7 +81,7 @@ def unique_information_upper(information_tx: ArrayLike, information_tx_given_y: 
 
 @theorem(
     label="Lemma 5 (lower)",
-    equation="(1.4)",
+    equation="(1.4), lower end",
     left=UNIQUE,
     right=r"\max\left\lbrace0,\ I(T;X)-I(T;Y)\right\rbrace",
     relation=">=",
