@@ -62,7 +62,7 @@ def images_needed(
 
     Notes
     -----
-    An upper limit u(D_1, ..., D_n) of table 9.1 certifies the promise where u <= loss (theory, sections 9.1 and 9.2);
+    An upper limit u(D_1, ..., D_n) of section 9.1 certifies the promise where u <= loss (theory, sections 9.1 and 9.2);
     planned is the least n with P(u <= loss) >= power under the expected rate.
 
     References

@@ -58,7 +58,7 @@ def certify_critic_information(
     In each held-out fold, g is the critic with the highest promise on training rows, scaled, clipped and shifted as
     fixed there. One unit is a disjoint pair of held-out images: the mean of 1 + g over their matched rows minus that of
     exp g over rows crossed between the two. Given the training folds the units are independent, so a limit of
-    table 9.1 bounds their mean. All folds bound the same number: each spends its share of the error probability, and
+    section 9.1 bounds their mean. All folds bound the same number: each spends its share of the error probability, and
     the largest limit is kept. From n images the bound cannot exceed about log n.
 
     References

@@ -73,7 +73,7 @@ def certify_entropy(
     Notes
     -----
     "mcdiarmid" is (9.2). "cross-entropy" rests on H(X | Y) <= E[-log q(X | Y)] for every conditional distribution q,
-    here q = (1 - mix) q_0 + mix / |X| with q_0 fitted on other data (theory, section 9.3, item 4).
+    here q = (1 - mix) q_0 + mix / |X| with q_0 fitted on other data (theory, section 9.3.4).
 
     References
     ----------

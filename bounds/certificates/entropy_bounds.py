@@ -32,7 +32,7 @@ def mcdiarmid_entropy(
     Replacing one unit moves the plug-in by at most c; then H - (plug-in) lies between -n c s(alpha_low) and
     log(1 + (K - 1) / n) + n c s(alpha_high), s(a) = sqrt(log(1/a) / (2 n)), K the number of cells. For single
     rows n c = n log n - (n - 1) log(n - 1). An image with several rows replaces a share 1/n of the table, so
-    n c = n h_2(1/n) + log |X| by the modulus of continuity (theory, section 9.3, item 1); with N rows shared equally
+    n c = n h_2(1/n) + log |X| by the modulus of continuity (theory, section 9.3.1); with N rows shared equally
     also N log N - (N - 1) log(N - 1).
 
     Parameters
@@ -75,7 +75,7 @@ def _replacement(n: int) -> float:
 def cross_entropy_upper_limit(
     losses: FloatArray, *, size: int, mix: float, alpha: float, method: Method = "betting"
 ) -> float:
-    """Upper confidence limit of H(X | Y) <= E[-log q(X | Y)] (theory, section 9.3, item 4).
+    """Upper confidence limit of H(X | Y) <= E[-log q(X | Y)] (theory, section 9.3.4).
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Theorem 6: from decoding errors and distances to functional redundancy, without entropy.
+"""Theorem 6: from decoding errors and distances to functional redundancy and accuracy, without entropy.
 
 p_y = 1 - max_x P(X = x | Y = y) is the chance that the best guess of X from Y = y is wrong, P_e its mean.
 """

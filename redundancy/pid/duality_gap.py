@@ -31,7 +31,7 @@ def _fraction(target: FloatArray, present: FloatArray) -> FloatArray:
 def bound_gap(
     q: FloatArray, u: FloatArray, v: FloatArray, a: FloatArray, b: FloatArray
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Round q, repair (u, v), and bound the duality gap of each distribution by weak duality (theory, section 9.5).
+    """Round q, repair (u, v), and bound the duality gap of each distribution by weak duality (theory, section 9.5.1).
 
     The primal value is -H_Q(T | X, Y), the dual value sum a u + sum b v. Returns q with exact marginals, u
     repaired by a shift, and the gap per distribution.

@@ -52,7 +52,7 @@ def broja(pmf: ArrayLike, *, tol: float = 1e-9) -> PID:
     -----
     The unique information of X is the minimum of I_Q(Z; X | Y) over all distributions Q with the (Z, X) and (Z, Y)
     marginals of pmf (D9); the other atoms follow from it by the accounting of D8. (The theory calls the target T.)
-    The dual problem and its certificate are in section 9.5 of the theory.
+    The dual problem and its certificate are in section 9.5.1 of the theory.
 
     Deterministic. Cells below 1e-80 count as zero. Memory: about five arrays of |Z|^2 |X| |Y| numbers and one of
     (|Z| min(|X|, |Y|))^2.

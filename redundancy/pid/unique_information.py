@@ -50,8 +50,8 @@ def unique_information(
 
     Notes
     -----
-    U(Z : X \\ Y) <= H(X | Y) (Lemma 5), and it is 0 exactly when the later codeword can replace the earlier one as far
-    as the target is concerned (theory, section 9.5).
+    U(Z : X \\ Y) <= H(X | Y) (Lemma 5), and it is 0 if a copy of the earlier codeword can be drawn from the later one
+    that goes with the target as the earlier one does (9.3').
 
     References
     ----------

@@ -160,7 +160,7 @@ def decide(
     together. The conditions are sufficient by the theory, not necessary.
 
     The paper judges the answer token and the mean over heads: ``tokens="answer", heads="mean"``. On a model in which
-    other tokens read the image, that reading licenses plans that fail (theory, 16.6).
+    other tokens read the image, that reading licenses plans that fail (docs/explanation/licences.md).
 
     Parameters
     ----------

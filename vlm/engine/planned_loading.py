@@ -32,8 +32,9 @@ def load(
     Parameters
     ----------
     name_or_path : str or Path
-        ``"tiny"`` (default), ``"tiny-plain"`` or ``"tiny-scaled"`` for the embedded models, which need no
-        network; a folder written by ``save_pretrained``; or a hub id such as ``"llava-hf/llava-1.5-7b-hf"``.
+        ``"tiny"`` (default; ``"tiny-plain"`` is the same), ``"tiny-scaled"``, ``"tiny-priced"`` or ``"tiny-late"`` for
+        the embedded models, which need no network; a folder written by ``save_pretrained``; or a hub id such as
+        ``"llava-hf/llava-1.5-7b-hf"``.
     plan : SkipPlan, str, Path or PlanFile, optional
         Put the model under a plan that stays, as `vlm.apply` does: a plan, its text form, or a plan file that
         `vlm.optimize` wrote for these weights.

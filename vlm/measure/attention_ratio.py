@@ -204,7 +204,7 @@ def attention(
         A vision-language model of a known family with eager, sdpa or flash attention.
     token : int
         Which real (not padding) token of each prompt is the query, as a Python index: -1 is the last prompt token,
-        which predicts the first answer token.
+        which predicts the first token of the answer.
     tokens : {"all", "answer"}
         "answer" measures that token alone, at the cost of one row per head. What other tokens read is then unknown, and
         :func:`vlm.decide` refuses to judge by all of them.

@@ -40,7 +40,7 @@ class Damage(Displayed):
     r"""How much one action in one layer changes the answer's logits, per prompt; the result of :func:`vlm.damage`.
 
     A plan's numbers are sums over its layers. They order plans and certify nothing: two layers that can each do the
-    same job show no damage one by one, and leaving out both is fatal (theory, 16.3).
+    same job show no damage one by one, and leaving out both is fatal (theory, section 16.3).
 
     Attributes
     ----------
@@ -144,7 +144,7 @@ class Damage(Displayed):
     def changed(self, plan: SkipPlan | str) -> float:
         """Share of prompts whose answer changes under the summed shifts, among the tracked classes: a diagnostic.
 
-        With the shifts of the skipped network this would be exact (theory, 16.3).
+        With the shifts of the skipped network this would be exact (theory, section 16.3).
         """
         return float(((self.logits + self.shift(plan)).argmax(axis=1) != 0).mean())
 

@@ -1,4 +1,4 @@
-"""The numbers of the paper's two tables as data: the measured redundancy and the accuracy after skipping.
+"""The numbers of the paper's two tables as data, and whether they fit together and with the paper's conditions.
 
 Source: *Skip-It? Theoretical Conditions for Layer Skipping in Vision-Language Models* (arXiv 2509.25584).
 """

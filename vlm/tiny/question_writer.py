@@ -169,7 +169,7 @@ def questions(
     Returns
     -------
     list of Question
-        ``limit`` questions.
+        As many questions as `limit` says.
 
     Raises
     ------
