@@ -63,7 +63,7 @@ def images_needed(
     Notes
     -----
     An upper limit u(D_1, ..., D_n) of section 9.1 certifies the promise where u <= loss (theory, sections 9.1 and 9.2);
-    planned is the least n with P(u <= loss) >= power under the expected rate.
+    the number returned is the least n with P(u <= loss) >= power under the expected rate.
 
     References
     ----------
@@ -81,15 +81,14 @@ def images_needed(
     >>> bounds.images_needed(0.05, 0.06)
     Traceback (most recent call last):
         ...
-    ValueError: loss: expected more than the expected loss 0.06, got 0.05; no number of images certifies less than that
+    ValueError: loss: expected more than the expected loss 0.06, got 0.05; no number of images certifies that
     """
     _check(loss, rate, confidence, method, paired)
     checks.probability(power, name="power", open_ends=True)
     expected = rate * (1.0 - 2.0 * (0.0 if paired is None else paired))
     if not loss > expected:
         raise ValueError(
-            f"loss: expected more than the expected loss {expected:g}, got {loss:g}; no number of images certifies "
-            "less than that"
+            f"loss: expected more than the expected loss {expected:g}, got {loss:g}; no number of images certifies that"
         )
 
     def enough(n: int) -> bool:

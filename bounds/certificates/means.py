@@ -160,8 +160,8 @@ def certify_token_mean(
         As in :func:`certify_mean`, with `rows`; not cross-fitted.
     confidence, side, simultaneous, d_max, largest_loss, shuffle
         As in :func:`certify_mean`.
-    max_rows : float
-        Largest possible number of rows of an image, known before seeing the data.
+    max_rows : float, required
+        Largest possible number of rows of an image, known before seeing the data; without it nothing is certified.
     method : {"betting", "hoeffding"}
         How the interval is computed.
 

@@ -60,8 +60,8 @@ def upper_limit(
         Error probability in (0, 1), of each column separately; divide it for a union over columns.
     method : str
         "betting" (one look at a number of units fixed in advance), "betting-anytime" (valid whenever one stops),
-        "betting-star" (one look; narrower and slower), "hoeffding", "chernoff-kl", "anderson-dkw",
-        "empirical-bernstein", "hoeffding-bentkus" or "clopper-pearson".
+        "betting-star" (one look; narrower where the variance is large, and slower), "hoeffding", "chernoff-kl",
+        "anderson-dkw", "empirical-bernstein", "hoeffding-bentkus" or "clopper-pearson".
     support : (float, float)
         Finite range that no unit can leave.
 
@@ -110,6 +110,15 @@ def lower_limit(
     ndarray (...)
         P(mean < limit) <= alpha; never below the support's end; rounded down.
 
+    Raises
+    ------
+    ValueError
+        An infinite support, values outside it, an unknown method.
+
+    See Also
+    --------
+    upper_limit : The other side, with the methods.
+
     Examples
     --------
     >>> import numpy as np
@@ -139,6 +148,15 @@ def interval(
     -------
     (ndarray (...), ndarray (...))
         Lower and upper limit; P(mean outside) <= alpha for each column.
+
+    Raises
+    ------
+    ValueError
+        An infinite support, values outside it, an unknown method.
+
+    See Also
+    --------
+    upper_limit : One side alone, at alpha.
 
     Notes
     -----

@@ -216,8 +216,8 @@ class Theorem(Displayed, Generic[P, R_co]):
 
     See Also
     --------
-    bounds.find : theorems by name, label or equation.
-    bounds.verify : search for counterexamples.
+    bounds.find : Theorems by name, label or equation.
+    bounds.verify : Search for counterexamples.
 
     Examples
     --------

@@ -105,8 +105,8 @@ def find(query: str) -> tuple[AnyTheorem, ...]:
 
     See Also
     --------
-    THEOREMS : all theorems.
-    verify : search for counterexamples.
+    THEOREMS : All theorems.
+    verify : Search for counterexamples.
 
     References
     ----------

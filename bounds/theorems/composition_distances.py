@@ -70,7 +70,7 @@ def geometric_chain(epsilons: ArrayLike) -> FloatArray:
     --------
     geometric_chain_roots : Composition (roots).
     geometric_chain_linear : Composition (linear).
-    chain_threshold : the cosine threshold of the whole chain.
+    chain_threshold : The cosine threshold of the whole chain.
 
     Examples
     --------
@@ -256,8 +256,8 @@ def chain_threshold(t: ArrayLike) -> FloatArray:
 
     See Also
     --------
-    proximal_chain : probability that the ends are further apart than this threshold.
-    code_threshold : the threshold after quantisation.
+    proximal_chain : Probability that the ends are further apart than this threshold.
+    code_threshold : The threshold after quantisation.
 
     Notes
     -----
@@ -300,7 +300,7 @@ def code_threshold(t: ArrayLike, angle: ArrayLike) -> FloatArray:
 
     See Also
     --------
-    chain_threshold : the threshold of several steps.
+    chain_threshold : The threshold of several steps.
 
     Notes
     -----
@@ -353,7 +353,7 @@ def proximal_chain(p_far: ArrayLike) -> FloatArray:
 
     See Also
     --------
-    chain_threshold : the cosine threshold of the whole chain.
+    chain_threshold : The cosine threshold of the whole chain.
     geometric_chain : Composition (angles).
 
     Examples

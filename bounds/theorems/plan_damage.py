@@ -385,7 +385,7 @@ def accuracy_from_disagreement(disagreement: ArrayLike) -> FloatArray:
 
     See Also
     --------
-    certify : a confidence limit for the disagreement.
+    certify : A confidence limit for the disagreement.
 
     Examples
     --------

@@ -179,7 +179,7 @@ def attention_removal(mass: ArrayLike, values_image: ArrayLike, values_text: Arr
     attention_removal_exact : Attention removal (identity).
     attention_removal_from_norm : Attention removal (norms).
     attention_removal_heads : Attention removal (heads).
-    cross_diameter : largest distance between an image and a text value.
+    cross_diameter : Largest distance between an image and a text value.
 
     Examples
     --------

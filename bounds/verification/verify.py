@@ -41,7 +41,7 @@ class Verdict(Displayed):
 
     See Also
     --------
-    verify : computes verdicts.
+    verify : Computes verdicts.
 
     Examples
     --------
@@ -128,7 +128,7 @@ def verify(
 
     See Also
     --------
-    find : theorems by name, label or equation.
+    find : Theorems by name, label or equation.
 
     Notes
     -----

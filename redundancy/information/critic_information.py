@@ -78,9 +78,9 @@ def critic_information(
         Further members of your own: `fit(x, y, x_validation, y_validation, rng)` returns an object with
         `log_ratio(x, y)`, for instance a torch network.
     folds : int
-        Cross-fitting folds; rows of one group (image) stay together.
+        Cross-fitting folds, at least 2; rows of one group (image) stay together.
     k : int
-        Number of neighbours of "neighbours".
+        Number of neighbours of "neighbours", at least 1.
     groups : array_like (n,), optional
         Image of each row: folds keep images whole, mismatched pairs come from different images, every image counts
         the same.
@@ -130,8 +130,9 @@ def critic_information(
 
     References
     ----------
-    Donsker and Varadhan (1983); Nguyen, Wainwright and Jordan (2010), arXiv:0809.0853; van den Oord, Li and Vinyals
-    (2018), arXiv:1807.03748 (InfoNCE); Czyz, Grabowski, Vogt, Beerenwinkel and Marx (2023), *Beyond Normal: On the
+    Donsker and Varadhan (1983), *Asymptotic evaluation of certain Markov process expectations for large time*; Nguyen,
+    Wainwright and Jordan (2010), *Estimating divergence functionals and the likelihood ratio*, arXiv:0809.0853; van
+    den Oord, Li and Vinyals (2018), *Representation learning with contrastive predictive coding*, arXiv:1807.03748; Czyz, Grabowski, Vogt, Beerenwinkel and Marx (2023), *Beyond Normal: On the
     Evaluation of Mutual Information Estimators*, arXiv:2306.11078.
 
     Examples

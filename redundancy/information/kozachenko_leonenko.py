@@ -90,7 +90,7 @@ def knn_entropy(
 
     See Also
     --------
-    residual_entropy : h(X | Y) for wide Y.
+    residual_entropy : H(X | Y) for wide Y.
     entropy : Discrete variables.
 
     Notes

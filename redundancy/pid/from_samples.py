@@ -42,7 +42,8 @@ def broja_from_samples(
         As in :func:`broja`.
     sizes : (int, int, int), optional
         Alphabet sizes (|Z|, |X|, |Y|) fixed in advance; labels must then be integers in 0..size-1 (or booleans), and
-        q, u, v have these shapes. Without it the alphabets are the labels seen.
+        the distribution q and the dual variables u and v of the result have these shapes. Without it the alphabets
+        are the labels seen.
     confidence : float, optional
         Adds `stability`: confidence limits that hold together for all four atoms of the sampled distribution with
         this probability, for independent images (rows without `groups`) and for `sizes` fixed in advance. Safe, and

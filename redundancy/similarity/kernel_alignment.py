@@ -37,8 +37,8 @@ def cka(x: ArrayLike, y: ArrayLike, *, debiased: bool = True, groups: ArrayLike 
 
     See Also
     --------
-    procrustes, subspace_angles : other baselines for layers of any width.
-    gaussian_information : the same comparison in nats.
+    procrustes, subspace_angles : Other baselines for layers of any width.
+    gaussian_information : The same comparison in nats.
 
     Notes
     -----

@@ -38,7 +38,7 @@ def subspace_angles(
 
     See Also
     --------
-    cka, procrustes : baselines that weigh directions by their variance.
+    cka, procrustes : Baselines that weigh directions by their variance.
     gaussian_information : -sum(log(sin(angle))) is the information of Gaussian layers.
 
     References

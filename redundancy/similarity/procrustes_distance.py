@@ -32,8 +32,8 @@ def procrustes(x: ArrayLike, y: ArrayLike, *, groups: ArrayLike | None = None) -
 
     See Also
     --------
-    cka, subspace_angles : other baselines for layers of any width.
-    geometric : the distance of the paired rows themselves, without a rotation.
+    cka, subspace_angles : Other baselines for layers of any width.
+    geometric : The distance of the paired rows themselves, without a rotation.
 
     Notes
     -----

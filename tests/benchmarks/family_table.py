@@ -28,8 +28,8 @@ def main() -> None:
     rows = [(kind, *judged(kind)) for kind in sorted(given.type or TYPES)]
     count = {status: sum(row[1] == status for row in rows) for status in ("declared", "found", "refused", "not built")}
     lines = [
-        f"transformers {transformers.__version__}: of {len(rows)} types, {count['declared']} are declared, built and in the "
-        f"exactness table, {count['found']} more are found by search, {count['refused']} are refused, "
+        f"transformers {transformers.__version__}: of {len(rows)} types, {count['declared']} are declared, built and "
+        f"in the exactness table, {count['found']} more are found by search, {count['refused']} are refused, "
         f"{count['not built']} could not be built from their default configuration.",
         "",
         "| type | | decoder, or why not |",
