@@ -132,8 +132,9 @@ def critic_information(
     ----------
     Donsker and Varadhan (1983), *Asymptotic evaluation of certain Markov process expectations for large time*; Nguyen,
     Wainwright and Jordan (2010), *Estimating divergence functionals and the likelihood ratio*, arXiv:0809.0853; van
-    den Oord, Li and Vinyals (2018), *Representation learning with contrastive predictive coding*, arXiv:1807.03748; Czyz, Grabowski, Vogt, Beerenwinkel and Marx (2023), *Beyond Normal: On the
-    Evaluation of Mutual Information Estimators*, arXiv:2306.11078.
+    den Oord, Li and Vinyals (2018), *Representation learning with contrastive predictive coding*, arXiv:1807.03748;
+    Czyz, Grabowski, Vogt, Beerenwinkel and Marx (2023), *Beyond Normal: On the Evaluation of Mutual Information
+    Estimators*, arXiv:2306.11078.
 
     Examples
     --------
