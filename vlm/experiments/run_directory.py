@@ -17,6 +17,7 @@ from vlm.experiments.shards import Shard
 from vlm.experiments.spec import Spec
 from vlm.models.fingerprint import file_digest, model_identity
 from vlm.plans.plan import SkipPlan
+from vlm.progress_bar import by_bytes
 from vlm.record_log import busy, placed
 from vlm.record_types import RunRecord
 
@@ -181,7 +182,7 @@ def refuse_other_division(folder: Path, part: Shard) -> None:
 def known_records(run: StoredRun) -> Iterator[RunRecord]:
     """What all workers have written so far, file by file; a RuntimeError at a record of another run."""
     for path in log_paths(run.folder):
-        for _, record in placed_records(path):
+        for _, record in by_bytes(path, placed_records(path), f"reading {path.name}"):
             run.refuse_foreign(record, path)
             yield record
 

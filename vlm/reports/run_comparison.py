@@ -19,7 +19,7 @@ from vlm.experiments.item_identity import same
 from vlm.experiments.merging import coverage, merge, stale
 from vlm.experiments.run_directory import StoredRun, stored_run
 from vlm.plans.plan import SkipPlan
-from vlm.progress_bar import records
+from vlm.progress_bar import by_count, records
 from vlm.reports.accuracy_table import NO_PLAN, plan_place
 from vlm.reports.answer_columns import AnswerColumns, Answers, SetColumns
 from vlm.table import Table
@@ -140,7 +140,7 @@ def compare(
         raise ValueError(f"compare: expected something to compare, got {what}; name what both have with --plans")
     confidence = left.run.spec.confidence if confidence is None else confidence
     rows, guarantees = [], []
-    for label, plan in named:
+    for label, plan in by_count(named, len(named), "comparing"):
         pair = _pair(left, right, label, plan if second is not None else reference, plan, several=second is not None)
         row, guarantee = _row(pair, confidence, len(named))
         rows.append(row)
