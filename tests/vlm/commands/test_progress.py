@@ -42,7 +42,7 @@ def test_commands_that_need_no_model(bars, made, tmp_path, monkeypatch):
     assert bars("compare", run) >= {"comparing", "reading records.jsonl"}
     assert bars("report", run, "--questions") >= {"drawing", "questions of tiny", "reading records.jsonl"}
     assert bars("export", run, "--format", "csv") >= {"reading records.jsonl"}
-    assert bars("plan", measurement) >= {"reading records.jsonl"}
+    assert bars("plan", measurement) >= {"averaging"}
 
 
 def test_commands_that_run_a_model(bars, spec, made, tmp_path):
