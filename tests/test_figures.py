@@ -89,6 +89,6 @@ def test_a_stale_figure_is_noticed(tmp_path):
 
 def test_on_a_narrow_screen_figures_scroll_and_keep_their_size():
     style = (ROOT / "docs" / "_static" / "site.css").read_text()
-    narrow = style.split("@media (max-width: 40rem)")[1].split("}\n}")[0]
+    narrow = style.split("@media (max-width: 40rem)")[1].split("\n}")[0]
     assert re.search(r"p:has\(> img\) \{ overflow-x: auto; \}", narrow)
     assert re.search(r"p > img \{ max-width: none; \}", narrow)
