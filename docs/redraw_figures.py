@@ -80,10 +80,11 @@ def notions(model: str, name: str) -> Drawing:
 
 def measure_promise(folder: Path) -> None:
     """The demo's plan with a promise: what its search tried, what it tested, what was promised."""
-    from vlm.demo.loop import run_demo
+    import vlm
+    from vlm.demo.loop import promised_plan
     from vlm.table import Table
 
-    best = run_demo("tiny").best
+    best = promised_plan(*vlm.load("tiny"), 1000, seed=0, batch_size=100, progress=True)  # as `vlm demo` does
     parts = (("tried", best.tried), ("frontier", best.frontier), ("tested", [t.candidate for t in best.tested]))
     limits = {str(test.candidate.plan): test for test in best.tested}
     rows = []

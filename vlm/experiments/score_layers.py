@@ -109,6 +109,7 @@ def rescore(
         for records in _chunks(by_count(_with_items(run, partial), run_size(run), "scoring"), _TOGETHER):
             for record in _scored(records, rule, scorer, asked):
                 file.write(line(record))
+    content["size"] = (layer / "records.jsonl").stat().st_size
     write_atomically(layer / "layer.json", json.dumps(content, indent=2, sort_keys=True) + "\n")
     return layer
 

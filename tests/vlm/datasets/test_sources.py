@@ -280,7 +280,7 @@ def test_row_6_grey_of_16_bits_is_scaled_and_not_clipped(mode: str) -> None:
 
 def test_row_6_grey_without_a_known_range_fails() -> None:
     for value in (-1, 70_000):
-        with pytest.raises(ValueError, match="image: expected grey values from 0 to (255|65535), got"):
+        with pytest.raises(ValueError, match=r"image: expected grey values from 0 to (255|65535), got"):
             rgb_image(PILImage.new("I", (1, 1), value))
     with pytest.raises(ValueError, match="image: expected grey values from 0 to 255"):
         rgb_image(PILImage.new("F", (1, 1), 300.0))
