@@ -84,7 +84,7 @@ def measure_promise(folder: Path) -> None:
     from vlm.demo.loop import promised_plan
     from vlm.table import Table
 
-    best = promised_plan(*vlm.load("tiny"), 1000, seed=0, batch_size=100, progress=True)  # as `vlm demo` does
+    best = promised_plan(*vlm.load("tiny"), 1000, seed=0, batch_size=60, progress=True)  # as `vlm demo` does
     parts = (("tried", best.tried), ("frontier", best.frontier), ("tested", [t.candidate for t in best.tested]))
     limits = {str(test.candidate.plan): test for test in best.tested}
     rows = []

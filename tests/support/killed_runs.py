@@ -1,20 +1,22 @@
-"""Sweeps that the system kills, in forks of a process that has imported what they need: a kill costs no import."""
+"""Sweeps that the system kills, then disturbances of what they left, and what must hold after each."""
 
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from multiprocessing.process import BaseProcess
 from pathlib import Path
+from threading import RLock
 
 import pytest
+import torch
+from tqdm import tqdm
 
+from tests.support import forked
 from vlm.__main__ import main
 from vlm.experiments.merging import merged
 from vlm.experiments.run_directory import log_paths
@@ -22,18 +24,10 @@ from vlm.experiments.spec import Spec, read_spec
 from vlm.experiments.sweep_run import sweep
 from vlm.record_log import read
 
-_FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["tests.support.warm_imports"])
-
-
-def started(*command: object) -> BaseProcess:
-    """A command of ``python -m vlm`` in a process of its own."""
-    process = _FORKS.Process(target=_run, args=([str(word) for word in command],), daemon=True)
-    process.start()
-    return process
-
 
 def _run(command: list[str]) -> None:
+    tqdm.set_lock(RLock())  # in place of a semaphore of the system, which a killed process would leave behind
+    torch.set_num_threads(1)
     for name in [n for n in os.environ if n.startswith(("SLURM_", "RANK", "WORLD_SIZE"))]:
         del os.environ[name]
     sys.exit(main(command))
@@ -54,7 +48,7 @@ def tables(folder: Path) -> dict[str, bytes]:
 
 def killed_at(path: Path, out: Path, folder: Path, size: float, delay: float = 0.0) -> bool:
     """Sweep and kill the process when it has written that many bytes; returns whether it was still running."""
-    process = started("sweep", path, "--out", out, "--quiet")
+    process = forked.start(_run, ["sweep", str(path), "--out", str(out), "--quiet"])
     while process.is_alive() and not ((folder / "spec.json").exists() and written(folder) >= size):
         time.sleep(0.003)
     time.sleep(delay)
