@@ -1,104 +1,256 @@
-"""Redraws the figures in docs/images, each by its command: python docs/redraw_figures.py [NAME.png ...]
+"""Redraws the figures in docs/images: python docs/redraw_figures.py [--drawn] [NAME.png ...]
 
-Figures that are drawn from tables in docs/images or from published numbers take seconds, and tests hold the files to
-them; the others measure a model first.
+A figure is drawn from tables beside it, which measuring writes first; --drawn leaves them as they are and takes
+seconds. Tests hold every figure to its tables, the tables to the weights of the embedded models, and the figures of
+examples to what the example draws.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
+import json
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import ModuleType, SimpleNamespace
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ROOT / "docs" / "images"
 sys.path.insert(0, str(ROOT))
 
-Drawing = Callable[[Path], None]
+# From the folder of the tables to the file of the figure.
+Drawing = Callable[[Path, Path], None]
+MODELS = ("tiny", "tiny-scaled")
+LICENSED = ("tiny-priced", "tiny-late")
+PROMISE = ("plan_frontier.csv", "plan_promise.csv")
 
 
-def run(*command: str) -> Drawing:
-    """Draw by a command that writes into a folder."""
+@dataclass(frozen=True)
+class Figure:
+    """How a figure comes about.
 
-    def draw(folder: Path) -> None:
+    Attributes
+    ----------
+    draw : function
+        Draws it from its tables, in seconds; None where measuring draws it too.
+    tables : tuple of str
+        What it is drawn from, in docs/images.
+    measure : function, optional
+        Writes these tables (or the figure itself) into a folder, in minutes.
+    models : tuple of str
+        The embedded models that were measured.
+    """
+
+    draw: Drawing | None
+    tables: tuple[str, ...] = ()
+    measure: Callable[[Path], None] | None = None
+    models: tuple[str, ...] = ()
+
+
+def run(*command: str) -> Callable[[Path], None]:
+    """Run a script that writes into a folder."""
+
+    def measure(folder: Path) -> None:
         arguments = [part.replace("OUT", str(folder)) for part in command]
         subprocess.run([sys.executable, *arguments], cwd=ROOT, check=True)
 
-    return draw
+    return measure
 
 
-def notions(model: str) -> Drawing:
-    """Draw a profile from its table in docs/images."""
+def notions(model: str, name: str) -> Drawing:
+    """Draw a profile from its table."""
 
-    def draw(folder: Path) -> None:
+    def draw(tables: Path, path: Path) -> None:
         from vlm.notions.notion_figures import save_notion_figures
         from vlm.notions.profile_result import Profile, chain_table
         from vlm.table import Table
 
-        table = Table.load(IMAGES / f"notions_{model}.csv")
-        save_notion_figures(Profile(table, chain_table([]), {}, ()), folder)
+        table = Table.load(tables / f"notions_{model}.csv")
+        with TemporaryDirectory() as folder:
+            save_notion_figures(Profile(table, chain_table([]), {}, ()), Path(folder))
+            shutil.copy(Path(folder) / name, path)
 
     return draw
 
 
-def published(folder: Path) -> None:
-    """Draw the published numbers, without the statistics that the example prints."""
-    run("examples/08_published_numbers.py", "--out", "OUT")(folder)
+def measure_promise(folder: Path) -> None:
+    """The demo's plan with a promise: what its search tried, what it tested, what was promised."""
+    import vlm
+    from vlm.demo.loop import promised_plan
+    from vlm.table import Table
+
+    best = promised_plan(*vlm.load("tiny"), 1000, seed=0, batch_size=60, progress=True)  # as `vlm demo` does
+    parts = (("tried", best.tried), ("frontier", best.frontier), ("tested", [t.candidate for t in best.tested]))
+    limits = {str(test.candidate.plan): test for test in best.tested}
+    rows = []
+    for part, plans in parts:
+        for s in plans:
+            test = limits.get(str(s.plan)) if part == "tested" else None
+            ends = {"loss": s.loss, "low": 0.0, "high": 0.0, "certified": False}
+            if test is not None:
+                ends = {"loss": test.loss, "low": test.low, "high": test.high, "certified": bool(test.certified)}
+            row = {"part": part, "plan": str(s.plan), "method": s.method, "cost": s.cost, "questions": s.questions}
+            rows.append(row | ends)
+    Table.from_rows(rows).save(folder / PROMISE[0])
+    promise = {"max_loss": best.file.max_loss, "loss": best.file.loss, "objective": best.objective}
+    Table.from_rows([promise]).save(folder / PROMISE[1])
 
 
-def methods(folder: Path) -> None:
-    """Compare named methods with random tokens on both embedded models, and draw both comparisons."""
-    models = ("tiny", "tiny-scaled")
-    for model in models:
+def draw_promise(tables: Path, path: Path) -> None:
+    """Cost against loss, from the tables of the demo."""
+    from vlm.planner.plan_page import plot_frontier
+    from vlm.reports.plots import save_figures
+    from vlm.table import Table
+
+    table, (promise,) = Table.load(tables / PROMISE[0]), Table.load(tables / PROMISE[1]).rows()
+    tried, front, tested = ([SimpleNamespace(**r) for r in table.where(part=part).rows()] for part in PARTS)
+    for test in tested:
+        test.candidate = SimpleNamespace(cost=test.cost)
+    shown = SimpleNamespace(
+        tried=tried, frontier=front, tested=tested, objective=promise["objective"], file=SimpleNamespace(**promise)
+    )
+    with TemporaryDirectory() as folder:
+        (drawn,) = save_figures({"plan_frontier": lambda ax: plot_frontier(ax, shown)}, Path(folder))
+        shutil.copy(drawn, path)
+
+
+PARTS = ("tried", "frontier", "tested")
+
+
+def measure_methods(folder: Path) -> None:
+    """Compare named methods with random tokens on both embedded models."""
+    for model in MODELS:
         run("-m", "vlm", "compare-methods", "--model", model, "--out", f"OUT/{model}")(folder)
-    drawn = [f"{model}=OUT/{model}" for model in models]
-    run("-m", "tests.benchmarks.method_figure", "OUT/methods_and_controls.png", *drawn)(folder)
+        for part in ("methods", "controls"):
+            shutil.copy(folder / model / f"{part}.csv", folder / f"{part}_{model}.csv")
 
 
-demo = run("-m", "vlm", "demo", "--out", "OUT")
+def draw_methods(tables: Path, path: Path) -> None:
+    """Accuracy against operations, the draws of random tokens as bands."""
+    from tests.benchmarks.method_figure import draw
+
+    with TemporaryDirectory() as name:
+        for model in MODELS:
+            (Path(name) / model).mkdir()
+            for part in ("methods", "controls"):
+                shutil.copy(tables / f"{part}_{model}.csv", Path(name) / model / f"{part}.csv")
+        draw(path, {model: f"{name}/{model}" for model in MODELS})
+
+
+def script(name: str) -> ModuleType:
+    """A script of tests/benchmarks, which imports its neighbours by their names."""
+    folder = str(ROOT / "tests" / "benchmarks")
+    sys.path.insert(0, folder)
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.remove(folder)
+
+
+def measure_licences(folder: Path) -> None:
+    """Attention by every reading, and every entry and exit, of the two models with licences."""
+    run("tests/benchmarks/licences.py", "--out", "OUT", "--sweep")(folder)
+    for model in LICENSED:
+        for part in ("layers", "sweep"):
+            shutil.copy(folder / f"{model}-{part}.csv", folder / f"licences_{model}-{part}.csv")
+
+
+def draw_licences(tables: Path, path: Path) -> None:
+    """Attention by reading, and accuracy of every entry and exit."""
+    with TemporaryDirectory() as folder:
+        for model in LICENSED:
+            for part in ("layers", "sweep"):
+                shutil.copy(tables / f"licences_{model}-{part}.csv", Path(folder) / f"{model}-{part}.csv")
+        script("licences").draw(Path(folder))
+        shutil.copy(Path(folder) / "licences.png", path)
+
+
+def draw_predictors(tables: Path, path: Path) -> None:
+    """Rank correlations of predictors."""
+    from vlm.table import Table
+
+    script("predictors").draw(Table.load(tables / "predictors.csv"), path)
+
+
 layers = run("examples/10_read_the_layers.py", "--out", "OUT")
-# What draws a figure, and its name there.
-FIGURES: Mapping[str, tuple[Drawing, str]] = {
-    **{f"{name}.png": (demo, f"{name}.png") for name in ("redundancy", "attention", "sweep", "plan_frontier")},
-    **{f"{name}.png": (layers, f"{name}.png") for name in ("lens", "tracing")},
-    "regimes.png": (run("examples/11_regimes_and_consequences.py", "--out", "OUT"), "regimes.png"),
-    "methods_and_controls.png": (methods, "methods_and_controls.png"),
-    "predictors.png": (
-        run("tests/benchmarks/predictors.py", "--draw", "docs/images/predictors.csv", "--out", "OUT"),
-        "predictors.png",
+FIGURES: Mapping[str, Figure] = {
+    "plan_frontier.png": Figure(draw_promise, PROMISE, measure_promise, ("tiny",)),
+    # Examples, which the tests run as they are: they measure and draw in one.
+    "lens.png": Figure(None, (), layers, ("tiny",)),
+    "tracing.png": Figure(None, (), layers, ("tiny",)),
+    "regimes.png": Figure(None, (), run("examples/11_regimes_and_consequences.py", "--out", "OUT"), ("tiny-scaled",)),
+    "theory_curves.png": Figure(None, (), run("examples/12_one_channel_through_every_theorem.py", "--out", "OUT")),
+    "published_numbers.png": Figure(None, (), run("examples/08_published_numbers.py", "--out", "OUT")),
+    "methods_and_controls.png": Figure(
+        draw_methods,
+        tuple(f"{part}_{model}.csv" for model in MODELS for part in ("methods", "controls")),
+        measure_methods,
+        MODELS,
     ),
-    "licences.png": (run("tests/benchmarks/licences.py", "--out", "OUT", "--sweep", "--draw"), "licences.png"),
-    "theory_curves.png": (run("examples/12_one_channel_through_every_theorem.py", "--out", "OUT"), "theory_curves.png"),
-    "published_numbers.png": (published, "published_numbers.png"),
-    "notions_tiny.png": (notions("tiny"), "notions.png"),
-    "usable_information_tiny.png": (notions("tiny"), "usable_information.png"),
-    "pid_tiny.png": (notions("tiny"), "pid_last.png"),
-    "notions_tiny-scaled.png": (notions("tiny-scaled"), "notions.png"),
+    # Its table takes hours: docs/reference/benchmarks/predictors.md says how it is made.
+    "predictors.png": Figure(draw_predictors, ("predictors.csv",), None, (*MODELS, *LICENSED)),
+    "licences.png": Figure(
+        draw_licences,
+        tuple(f"licences_{model}-{part}.csv" for model in LICENSED for part in ("layers", "sweep")),
+        measure_licences,
+        LICENSED,
+    ),
+    # docs/tutorials/what-layers-share.md says how their tables are made.
+    "notions_tiny.png": Figure(notions("tiny", "notions.png"), ("notions_tiny.csv",), None, ("tiny",)),
+    "usable_information_tiny.png": Figure(
+        notions("tiny", "usable_information.png"), ("notions_tiny.csv",), None, ("tiny",)
+    ),
+    "pid_tiny.png": Figure(notions("tiny", "pid_last.png"), ("notions_tiny.csv",), None, ("tiny",)),
+    "notions_tiny-scaled.png": Figure(
+        notions("tiny-scaled", "notions.png"), ("notions_tiny-scaled.csv",), None, ("tiny-scaled",)
+    ),
 }
-# Drawn in seconds from what lies beside them.
-FROM_TABLES = ("notions_tiny.png", "usable_information_tiny.png", "pid_tiny.png", "notions_tiny-scaled.png")
+# The weights that each table was made with, by table and model.
+STAMPS = IMAGES / "made-with.json"
+
+
+def stamps() -> dict[str, dict[str, str]]:
+    """What the tables in docs/images say of the weights that they were made with."""
+    return json.loads(STAMPS.read_text()) if STAMPS.is_file() else {}
+
+
+def stamp(figure: Figure) -> None:
+    """Note the weights of now for the tables of a figure."""
+    from vlm.models.fingerprint import model_identity
+
+    weights = {model: model_identity(model) for model in figure.models}
+    known = {**stamps(), **dict.fromkeys(figure.tables, weights)}
+    STAMPS.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME.png", help="default: all of them")
-    names = parser.parse_args().names or list(FIGURES)
+    parser.add_argument("--drawn", action="store_true", help="draw from the tables that are there; measure nothing")
+    given = parser.parse_args()
+    names = given.names or list(FIGURES)
     unknown = [name for name in names if name not in FIGURES]
     if unknown:
         parser.error(f"expected some of {', '.join(FIGURES)}, got {', '.join(unknown)}")
-    drawn: dict[Drawing, Path] = {}
+    measured: dict[Callable[[Path], None], Path] = {}
     with TemporaryDirectory() as folder:
         for name in names:
-            draw, source = FIGURES[name]
-            if draw not in drawn:
-                drawn[draw] = Path(folder, str(len(drawn)))
-                drawn[draw].mkdir()
-                draw(drawn[draw])
-            shutil.copy(drawn[draw] / source, IMAGES / name)
+            figure = FIGURES[name]
+            if figure.measure is not None and not (given.drawn and figure.draw):
+                if figure.measure not in measured:
+                    measured[figure.measure] = Path(folder, str(len(measured)))
+                    measured[figure.measure].mkdir()
+                    figure.measure(measured[figure.measure])
+                for made in figure.tables or (name,):
+                    shutil.copy(measured[figure.measure] / made, IMAGES / made)
+                stamp(figure)
+            if figure.draw is not None:
+                figure.draw(IMAGES, IMAGES / name)
             print(f"wrote {IMAGES / name}")
 
 

@@ -181,3 +181,13 @@ def test_every_test_that_the_hard_cases_name_exists():
     for name in names:
         known = f"{name}.py" in files or name in defined
         assert known or (name.endswith("_") and any(other.startswith(name) for other in defined)), name
+
+
+def test_the_table_of_data_and_scores_has_all_its_rows_and_each_names_a_test():
+    page = (ROOT / "docs" / "reference" / "hard-cases.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \|(.*)\|$", page.split("## Data, scores, runs and reports")[1], flags=re.MULTILINE)
+    assert [int(number) for number, _ in rows] == list(range(1, 16))
+    for number, row in rows:
+        kind, was, now, held = (cell.strip() for cell in re.split(r"(?<!\\)\|", row))
+        assert all((kind, was, now)), number
+        assert re.search(r"\.py(::|`: `)test_", held), number

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import forked
+from tests.support.pictures import check_fresh, comparable
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("[0-9]*.py"))
@@ -22,3 +23,8 @@ def test_example_runs(path, tmp_path):
     assert code == 0, err[-3000:]
     assert out.strip()
     assert list(tmp_path.glob("*.png"))
+    if comparable():
+        for drawn in tmp_path.glob("*.png"):
+            kept = ROOT / "docs" / "images" / drawn.name
+            if kept.is_file():
+                check_fresh(drawn, kept)

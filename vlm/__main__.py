@@ -123,7 +123,9 @@ def _program() -> str:
 
 
 def _ours(error: BaseException) -> bool:
-    """Whether an error was raised by these packages, whose messages suffice; other errors need their traceback."""
+    """Whether an error's message suffices: of these packages, or the system's about a file; others need a traceback."""
+    if isinstance(error, OSError) and error.errno is not None and error.filename is not None:
+        return True
     frames = traceback.extract_tb(error.__traceback__)
     where = Path(frames[-1].filename).resolve()
     return any(where.is_relative_to(_PACKAGES / name) for name in ("vlm", "bounds", "redundancy"))

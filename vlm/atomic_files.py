@@ -77,6 +77,8 @@ def _appearing(path: Path, replace: bool) -> Iterator[Path]:
             _publish_first(part, path)
         sync_folder(path.parent)
     except OSError as error:
+        if error.errno is None or error.filename not in (None, str(part), str(path), str(path.parent)):
+            raise  # what the caller reads while it writes
         raise explained(error, path) from error
     finally:
         if part.parent.is_dir():

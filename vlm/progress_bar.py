@@ -29,8 +29,15 @@ def records(path: Path) -> Iterator[Record]:
     return (record for _, record in by_bytes(path, placed(path), f"reading {path.name}"))
 
 
-def by_count(things: Iterable[T], total: int | None, words: str) -> Iterator[T]:
+def by_count(things: Iterable[T], total: int | None, words: str, *, shown: bool = True) -> Iterator[T]:
     """Pass on things, and show how many of them are done."""
     from tqdm import tqdm
 
-    yield from tqdm(things, total=total, desc=words, delay=_SECONDS, disable=None, leave=False)
+    yield from tqdm(things, total=total, desc=words, delay=_SECONDS, disable=None if shown else True, leave=False)
+
+
+def line(text: str) -> None:
+    """Print a line above the bars."""
+    from tqdm import tqdm
+
+    tqdm.write(text)

@@ -49,7 +49,7 @@ def _check(options: argparse.Namespace) -> int:
         quantization=options.quantization,
         revision=options.revision,
     )
-    result = check(model, processor, options.plan, rounds=options.rounds)
+    result = check(model, processor, options.plan, rounds=options.rounds, progress=True)
     print(result)
     if options.out is not None:
         text = result.to_json() if options.out.suffix == ".json" else str(result)

@@ -57,6 +57,7 @@ def _compare_methods(options: argparse.Namespace) -> int:
     from vlm.datasets import read
     from vlm.evaluation.process_device import own_device
     from vlm.models.loading import load
+    from vlm.progress_bar import by_count
     from vlm.table import Table
 
     plans = _plans(options.plan)
@@ -65,7 +66,8 @@ def _compare_methods(options: argparse.Namespace) -> int:
         raise ValueError(f"--dtype: expected float32, bfloat16, float16 or float64, got {options.dtype!r}")
     name, _, source = options.data.partition("=")
     limit = {} if options.limit is None else {"limit": options.limit}
-    items = list(read(name, source=source or None, split=options.split, seed=options.seed, **limit))
+    found = read(name, source=source or None, split=options.split, seed=options.seed, **limit)
+    items = list(by_count(found, options.limit, f"reading {name}"))
     model, processor = load(
         options.model, revision=options.revision, dtype=dtype, device=options.device or own_device()
     )

@@ -90,9 +90,11 @@ def _profile(options: argparse.Namespace) -> Profile:
     from vlm.item import Failure, Item
     from vlm.models.loading import load
     from vlm.notions.measured_profile import profile
+    from vlm.progress_bar import by_count
 
     name, _, path = options.data.partition("=")
-    entries = list(read(name, source=path or None, limit=options.limit, seed=options.seed))
+    found = read(name, source=path or None, limit=options.limit, seed=options.seed)
+    entries = list(by_count(found, options.limit, f"reading {name}"))
     for failure in (entry for entry in entries if isinstance(entry, Failure)):
         print(f"left out: {failure.dataset}/{failure.id}: {failure.reason}")
     where = {"device_map": options.device_map} if options.device_map else {"device": options.device or own_device()}

@@ -74,11 +74,13 @@ def _optimize(options: argparse.Namespace) -> int:
     from vlm.planner.layer_actions import ACTIONS
     from vlm.planner.optimizing import optimize
     from vlm.planner.promise import Promise
+    from vlm.progress_bar import by_count
 
     Promise(options.max_loss, options.confidence, options.loss, options.kl_limit)  # refused before a model is loaded
     if options.dtype is not None and not isinstance(getattr(torch, options.dtype, None), torch.dtype):
         raise ValueError(f"--dtype: expected float32, bfloat16, float16 or float64, got {options.dtype!r}")
-    items = list(_items(options))
+    total = None if options.limit is None else options.limit * len(options.data)
+    items = list(by_count(_items(options), total, "reading"))
     model, processor = load(
         options.model,
         revision=options.revision,

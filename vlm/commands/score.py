@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from vlm.commands.arguments import Commands, HelpFormatter, print_written
@@ -50,4 +51,7 @@ def _score(options: argparse.Namespace) -> int:
         print(f"note: {doubt}")
     print(f"scores: {layer}; compare them with `python -m vlm compare {folder} {layer}`")
     print_written([layer / "records.jsonl", table.save(layer / "summary.csv")])
-    return 0 if table["scored"].any() else 1
+    if not table["scored"].any():
+        print(f"error: nothing could be scored in {layer}", file=sys.stderr)
+        return 1
+    return 0

@@ -6,11 +6,13 @@ import hashlib
 import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from PIL import Image
 
+_ORIENTATION = 274  # EXIF's number
+_LEAST_OF_16 = 4096  # below it 16 bits would hold a picture that is black to the eye
 _WHITE = 200  # of 255: lighter colours do not stand out from white
 
 
@@ -65,6 +67,8 @@ def _rgb(image: Image.Image) -> Image.Image:
 
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return _eight_bits(image).convert("RGB")
+    if image.mode == "La":
+        image = image.convert("LA")
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         # The colour below a transparent pixel is arbitrary, often black: text on it would vanish.
         seen = image.convert("RGBA")
@@ -86,14 +90,22 @@ def _drawn_in_white(image: Image.Image) -> bool:
 def _eight_bits(image: Image.Image) -> Image.Image:
     """Grey of 16 or 32 bits, which `convert` would clip at 255, scaled by the range of its type.
 
-    Integers stand for 0 to 65535, floating-point numbers for 0 to 1 or, where they are larger, to 255; a ValueError
-    where the values fit neither, because then no scale is known.
+    Integers stand for 0 to 65535, or in 32 bits for 0 to 255 where they are not larger; floating-point numbers for 0 to
+    1 or, where they are larger, to 255. A ValueError where the values fit neither, or use so little of 16 bits that
+    they must have fewer (12 are common), because then no scale is known.
     """
     import numpy as np
     from PIL import Image
 
     values = np.asarray(image, dtype=np.float64)
-    top = 65535.0 if image.mode != "F" else 1.0 if values.size and values.max() <= 1 else 255.0
+    largest = float(values.max(initial=0))
+    wide = 1.0 if image.mode == "F" else 255.0 if image.mode == "I" else 65535.0
+    top = wide if largest <= wide else 255.0 if image.mode == "F" else 65535.0
+    if top == 65535 and 0 < largest < _LEAST_OF_16:
+        raise ValueError(
+            f"image: expected grey values up to 65535, got none above {largest:g}, which would be black; if they are "
+            "of fewer bits, save them with 8 or scale them to 16"
+        )
     if not np.isfinite(values).all() or values.min(initial=0) < 0 or values.max(initial=0) > top:
         raise ValueError(
             f"image: expected grey values from 0 to {top:g}, got {values.min(initial=0):g} to "
@@ -109,13 +121,29 @@ def encoded(stored: object, folder: Path | None = None) -> bytes:
     if isinstance(stored, bytes) and stored:
         return stored
     if isinstance(stored, str | Path) and str(stored):
-        if "\0" in str(stored):
+        name = str(stored)
+        if "\0" in name:
             raise ValueError("image: expected the name of a file, got one with a NUL character")
-        path = Path(stored) if folder is None else folder / stored
-        if not path.is_file():
-            raise ValueError(f"image: expected a file, got {str(stored)!r}, which does not exist")
-        return path.read_bytes()
-    raise ValueError("image: expected an image, got none")
+        shown = repr(name if len(name) <= 100 else f"{name[:100]}...")
+        try:
+            path = Path(stored) if folder is None else folder / stored
+            if path.is_file():
+                return path.read_bytes()
+        except OSError as error:  # a name too long, a file that may not be read
+            raise ValueError(f"image: expected a file, got {shown}, which cannot be read: {error.strerror}") from error
+        raise ValueError(f"image: expected a file, got {shown}, which does not exist")
+    if stored is None or (isinstance(stored, bytes | str) and not stored):
+        raise ValueError("image: expected an image, got none")
+    raise ValueError(f"image: expected bytes of a file, its name or a PIL image, got {type(stored).__name__}")
+
+
+def _beside(image: Any) -> str:
+    """What beside its pixels decides how a PIL image looks: colours of a palette, transparency, orientation."""
+    palette = image.getpalette() if getattr(image, "mode", "") in ("P", "PA") else None
+    turned = image.getexif().get(_ORIENTATION) if hasattr(image, "getexif") else None
+    clear = getattr(image, "info", {}).get("transparency")
+    said = {"palette": palette, "orientation": turned, "transparency": clear}
+    return "".join(f" {name} {value!r}" for name, value in said.items() if value is not None)
 
 
 def content_id(stored: Iterable[object], folder: Path | None = None) -> str:
@@ -123,7 +151,7 @@ def content_id(stored: Iterable[object], folder: Path | None = None) -> str:
     digest = hashlib.sha256()
     for image in stored:
         if hasattr(image, "tobytes"):  # a PIL image; two sizes may have the same bytes
-            digest.update(f"{getattr(image, 'mode', '')} {getattr(image, 'size', '')}".encode())
+            digest.update(f"{getattr(image, 'mode', '')} {getattr(image, 'size', '')}{_beside(image)}".encode())
         data = image.tobytes() if hasattr(image, "tobytes") else encoded(image, folder)
         digest.update(len(data).to_bytes(8, "little") + data)
     return digest.hexdigest()[:16]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from pathlib import Path
+from typing import Any
 
 from vlm.datasets.row_readers import Row
+
+BROKEN = "\0broken"  # holds the reason in place of a row that could not be read
 
 
 def visual7w_rows(source: Path | None, split: str) -> list[Row]:
@@ -66,11 +70,15 @@ def own_rows(source: Path | None) -> list[Row]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json.loads(line, object_pairs_hook=_once)
+            if "\\ud" in line.lower():
+                json.dumps(row, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            row = {BROKEN: f"line {number}: expected text, got half of a surrogate pair (\\ud800 to \\udfff)"}
         except (ValueError, RecursionError) as error:
-            row = {"broken": f"line {number}: expected JSON, got {error}"}
+            row = {BROKEN: f"line {number}: expected JSON, got {error}"}
         if not isinstance(row, dict):
-            row = {"broken": f"line {number}: expected a JSON object, got {type(row).__name__}"}
+            row = {BROKEN: f"line {number}: expected a JSON object, got {type(row).__name__}"}
         rows.append({**row, "id": str(row.get("id", f"line {number}"))})
     seen: set[str] = set()
     for row in rows:
@@ -80,9 +88,23 @@ def own_rows(source: Path | None) -> list[Row]:
     return rows
 
 
+def _once(pairs: list[tuple[str, Any]]) -> Row:
+    """A JSON object; a ValueError where a name comes twice, of which the last would win in silence."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the name {next(name for name in names if names.count(name) > 1)!r} twice in one object")
+    return found
+
+
 def utf8(file: Path) -> str:
     """The text of a file; a ValueError that names the line if it is in another encoding."""
     data = file.read_bytes()
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in data[:100]:
+        raise ValueError(
+            f"source: expected UTF-8 in {file}, got UTF-16, UTF-32 or no text; convert it, for example with "
+            "iconv -f utf-16 -t utf-8"
+        )
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

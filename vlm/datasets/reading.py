@@ -15,7 +15,7 @@ from vlm.datasets.catalogue import DATASETS, OWN, Dataset, group_of
 from vlm.datasets.content_digests import item_digest, row_digest
 from vlm.datasets.hub_tables import hub_rows, local_rows
 from vlm.datasets.images import content_id, rgb_image
-from vlm.datasets.own_files import own_rows, visual7w_rows
+from vlm.datasets.own_files import BROKEN, own_rows, visual7w_rows
 from vlm.datasets.row_readers import Row
 from vlm.item import Failure, Item
 
@@ -149,8 +149,8 @@ def _entry(dataset: Dataset, index: int, row: Row, folder: Path | None, decoded:
     name = str(index if dataset.key is None else row.get(dataset.key, index))
     digest = ""
     try:
-        if "broken" in row:
-            raise ValueError(row["broken"])
+        if BROKEN in row:
+            raise ValueError(row[BROKEN])
         parts = dataset.read(row)
         # Of the stored bytes, whoever decodes them: workers that decode other items must see the same item.
         pictures = content_id(parts.images, folder) if parts.images else ""

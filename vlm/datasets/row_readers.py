@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -175,19 +176,33 @@ def own(row: Row) -> Parts:
     With options, `answer_index`, the position of the right one, may stand in place of the answer. Without an answer the
     question is unlabelled: it can be asked, and not scored.
     """
-    options = texts(row["options"], "options", 2) if row.get("options") else ()
+    _refuse_misnamed(row)
+    options = _plain_texts(row["options"], "options", 2) if row.get("options") else ()
     indexed = bool(options) and "answer_index" in row
     image = row.get("image")
     answers: tuple[str, ...] = ()
-    if indexed or not _unlabelled(row):
-        answer = indexed_letter(row["answer_index"], options)[0] if indexed else row["answer"]
-        answers = texts([answer] if isinstance(answer, str | int | float) else answer, "answer", 1)
-    images = (image,) if isinstance(image, str) else tuple(image or ())
+    if indexed:
+        answers = indexed_letter(row["answer_index"], options)
+        if row.get("answer") is not None and not _names_option(row["answer"], options, answers[0]):
+            raise ValueError(
+                f"answer: {row['answer']!r} is not the option at answer_index {row['answer_index']!r}; leave one out"
+            )
+    elif not _unlabelled(row):
+        answer = row["answer"]
+        answers = _plain_texts([answer] if isinstance(answer, str | int | float) else answer, "answer", 1)
+    images = tuple(image) if isinstance(image, list | tuple) else () if image is None else (image,)
     kind = row.get("kind") or ("choice" if options else "yes/no" if answers and _all_yes_or_no(answers) else "open")
     if kind not in KINDS:
         raise ValueError(f"kind: expected one of {', '.join(KINDS)}, got {kind!r}")
     if options and kind not in ("choice", "math"):
         raise ValueError(f"kind: expected 'choice' or 'math' for a question with options, got {kind!r}")
+    if kind == "yes/no" and answers and not any(yes_no_or("", answer) for answer in answers):
+        raise ValueError(f"answer: expected yes or no for a question of that kind, got {answers[0]!r}")
+    details = row.get("details", {})
+    if not isinstance(details, Mapping):
+        raise ValueError(f"details: expected names and values, got {details!r}")
+    if "image_id" in row and not _names(row["image_id"]):
+        raise ValueError(f"image_id: expected text or a number, got {row['image_id']!r}; leave it out where unknown")
     if kind == "choice" and not options:
         answers = tuple(
             letter for a in answers for letter in right_letter(a, listed_letters(row["question"]) or letters(4))
@@ -200,8 +215,37 @@ def own(row: Row) -> Parts:
         if indexed or not options
         else tuple(letter for a in answers for letter in right_letter(a, options)),
         kind=kind,
-        details={name: str(value) for name, value in row.get("details", {}).items()},
+        details={name: str(value) for name, value in details.items()},
     )
+
+
+# How the columns of a line of your own are misnamed; passed over, a question would be asked without its picture.
+_MISNAMED = {"image": ("image", "img", "picture", "photo"), "options": ("option", "choice", "candidate")}
+
+
+def _refuse_misnamed(row: Row) -> None:
+    for column, starts in _MISNAMED.items():
+        other = [str(key) for key in row if str(key).lower().startswith(starts) and key not in (column, "image_id")]
+        if other and column not in row:
+            raise ValueError(f"{column}: expected a column {column!r} (null for none), got {other[0]!r}")
+
+
+def _names(value: object) -> bool:
+    """Whether a value can name an image."""
+    if isinstance(value, str):
+        return bool(value.strip())
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and value == value)
+
+
+def _plain_texts(cell: object, column: str, least: int) -> tuple[str, ...]:
+    """The entries of a cell, each text or a number; 1.0 is written 1."""
+    if not isinstance(cell, Sequence) or isinstance(cell, str) or len(cell) < least:
+        raise ValueError(f"{column}: expected a list of at least {least}, got {cell!r}")
+    for entry in cell:
+        number = isinstance(entry, int | float) and not isinstance(entry, bool) and math.isfinite(entry)
+        if not number and not (isinstance(entry, str) and entry.strip()):
+            raise ValueError(f"{column}: expected text or a number, got {entry!r}")
+    return tuple(str(int(e)) if isinstance(e, float) and e.is_integer() and abs(e) < 1e15 else str(e) for e in cell)
 
 
 def _unlabelled(row: Row) -> bool:
@@ -255,6 +299,12 @@ def right_letter(answer: str, options: Sequence[str]) -> tuple[str, ...]:
         return (named[0],)
     several = ", which several options have" if named else ""
     raise ValueError(f"answer: expected one of {', '.join(labels)} or an option's text, got {answer!r}{several}")
+
+
+def _names_option(answer: object, options: Sequence[str], letter: str) -> bool:
+    """Whether an answer may be read as the option with this letter: as the letter, or as the option's text."""
+    (text,) = (each.strip() for each in _plain_texts([answer], "answer", 1))
+    return text.upper() == letter or options[letters(len(options)).index(letter)].strip() == text
 
 
 def indexed_letter(index: object, options: Sequence[str]) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from vlm.models.layer_parts import find_attention
 from vlm.models.random_models import FAMILY_NAMES, absent, random_model, unsuited
 from vlm.models.types import Model
 from vlm.plans.plan import SkipPlan
+from vlm.progress_bar import by_count, line
 
 ATTENTION = ("sdpa", "eager", flash_stand_in.NAME)
 TABLE_FAMILIES = tuple(name for name in FAMILY_NAMES if name != "llava-mistral")
@@ -99,18 +100,16 @@ def run(families: Sequence[str] = (), markdown: Path | None = None) -> int:
     notes: dict[str, None] = {}  # in order, without repetition
     failed = False
     with _quiet_on_one_thread():
-        for family in families:
-            if (why := absent(family)) is not None:
+        pairs = [(family, attention) for family in families for attention in ATTENTION]
+        for family, attention in by_count(pairs, len(pairs), "families"):
+            flash = attention == flash_stand_in.NAME
+            if (why := absent(family) or (unsuited(family) if flash else None)) is not None:
                 notes[why] = None
                 continue
-            for attention in ATTENTION:
-                if attention == flash_stand_in.NAME and (why := unsuited(family)) is not None:
-                    notes[why] = None
-                    continue
-                cells = [_cell(family, attention, item, notes) for item in PROPERTIES]
-                failed |= any(cell.startswith("**") for cell in cells)
-                lines.append(f"| {family} | {attention} | " + " | ".join(cells) + " |")
-                print(lines[-1], flush=True)
+            cells = [_cell(family, attention, item, notes) for item in PROPERTIES]
+            failed |= any(cell.startswith("**") for cell in cells)
+            lines.append(f"| {family} | {attention} | " + " | ".join(cells) + " |")
+            line(lines[-1])
     print("\n".join(notes))
     if markdown is not None:
         markdown.write_text(_page(lines, list(notes)), encoding="utf-8")

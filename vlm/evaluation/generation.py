@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from vlm.models.types import Model, Processor
+from vlm.scoring.thoughts import kept_tokens
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,33 @@ def generate(
 
 
 def texts(processor: Processor, new: Tensor) -> list[str]:
-    """Generated ids as text, without special tokens and surrounding white space."""
-    return [text.strip() for text in processor.batch_decode(new, skip_special_tokens=True)]
+    """Generated ids as text, stripped, without special tokens other than the tags of thoughts and answers."""
+    tags = _tags(processor.tokenizer)
+    if not tags:
+        return [text.strip() for text in processor.batch_decode(new, skip_special_tokens=True)]
+    return [_with_tags(processor, row, tags) for row in new.tolist()]
+
+
+def _tags(tokenizer: Any) -> dict[int, str]:
+    """The tags among a tokenizer's special tokens, by id. Without them thoughts would run into the answer."""
+    special = dict(
+        zip(getattr(tokenizer, "all_special_ids", ()), getattr(tokenizer, "all_special_tokens", ()), strict=False)
+    )
+    kept = kept_tokens(special.values())
+    return {number: token for number, token in special.items() if token in kept}
+
+
+def _with_tags(processor: Processor, row: Sequence[int], tags: Mapping[int, str]) -> str:
+    pieces: list[list[int]] = [[]]
+    between = [""]
+    for token in row:
+        if token in tags:
+            between.append(tags[token])
+            pieces.append([])
+        else:
+            pieces[-1].append(token)
+    decoded = processor.batch_decode(pieces, skip_special_tokens=True)
+    return "".join(tag + part for tag, part in zip(between, decoded, strict=True)).strip()
 
 
 def lengths(model: Model, new: Tensor) -> list[int]:

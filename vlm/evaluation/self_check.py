@@ -29,6 +29,7 @@ from vlm.models.types import Model, Processor
 from vlm.models.wrappers import unwrapped
 from vlm.plans.cost import operations_ratio, plan_cost
 from vlm.plans.plan import SkipPlan
+from vlm.progress_bar import by_count
 
 Status = Literal["pass", "FAIL", "refused", "note"]
 _QUESTIONS = ("Describe the picture.", "Which colours are there in the picture, and where? Answer in one word.")
@@ -104,6 +105,7 @@ def check(
     *,
     family: Family | None = None,
     rounds: int = 3,
+    progress: bool = False,
 ) -> Checkup:
     """Check on this model and this machine that plans are exact, and see what they save.
 
@@ -122,6 +124,8 @@ def check(
         For a model that is not of a known family.
     rounds : int
         Rounds of timing.
+    progress : bool
+        Show a bar with the time left.
 
     Returns
     -------
@@ -156,7 +160,7 @@ def check(
     model.eval()
     try:
         with torch.no_grad():
-            findings = tuple(_findings(model, processor, parts, plan, rounds))
+            findings = tuple(_findings(model, processor, parts, plan, rounds, progress))
     finally:
         model.train(was_training)
     return Checkup(_machine(model), findings)
@@ -181,7 +185,7 @@ class _Prompts:
 
 
 def _findings(
-    model: Model, processor: Processor, parts: Anatomy, plan: SkipPlan | str | None, rounds: int
+    model: Model, processor: Processor, parts: Anatomy, plan: SkipPlan | str | None, rounds: int, progress: bool
 ) -> Iterator[Finding]:
     where = f"{parts.depth} x {type(parts.layers[0]).__name__} at {parts.family.decoder or 'the top'}"
     yield Finding("parts of the model", "note", f"{where}, image tokens {sorted(parts.placeholders)}")
@@ -200,10 +204,10 @@ def _findings(
         yield _same("vlm.probe changes no output", model(**one).logits, plain)
     yield from _attempt("vlm.attention changes no output", lambda: _attended(model, parts, one, plain))
     plans = _plans(parts.depth) if plan is None else (SkipPlan.parse(plan) if isinstance(plan, str) else plan,)
-    for chosen in plans:
+    for chosen in by_count(plans, len(plans), "plans", shown=progress):
         yield from _attempt(f"{chosen}", partial(_of_plan, model, parts, prompts, chosen, vision, text))
     yield _same("after all plans, the model as before", model(**one).logits, plain)
-    yield from _times(model, parts, one, plans, vision, text, rounds)
+    yield from _times(model, parts, one, plans, vision, text, rounds, progress)
 
 
 def _plans(depth: int) -> tuple[SkipPlan, ...]:
@@ -316,9 +320,10 @@ def _times(
     vision: int,
     text: int,
     rounds: int,
+    progress: bool,
 ) -> Iterator[Finding]:
     possible = []
-    for plan in plans:
+    for plan in by_count(plans, len(plans), "first calls", shown=progress):
         try:
             counted = operations_ratio(model, plan, vision=vision, text=text, head_tokens=1, family=parts.family)
             with skipping(model, plan, family=parts.family):
@@ -326,7 +331,9 @@ def _times(
         except (NotImplementedError, ValueError, TypeError):
             continue
         possible.append((plan, counted))
-    seconds, ratios = prefill_times(model, one, [SkipPlan(), *(plan for plan, _ in possible)], rounds=rounds)
+    seconds, ratios = prefill_times(
+        model, one, [SkipPlan(), *(plan for plan, _ in possible)], rounds=rounds, progress=progress
+    )
     yield Finding("time of a prompt without a plan, with its picture", "note", f"{seconds[0] * 1e3:.1f} ms")
     for (plan, counted), ratio in zip(possible, ratios[1:], strict=True):
         yield Finding(f"{plan}: time", "note", f"{ratio:.2f} of it; the decoder's counted operations {counted:.2f}")

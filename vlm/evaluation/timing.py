@@ -13,10 +13,11 @@ from torch import Tensor
 from vlm.engine.skipping import skipping
 from vlm.models.types import Model
 from vlm.plans.plan import SkipPlan
+from vlm.progress_bar import by_count
 
 
 def prefill_times(
-    model: Model, batch: Mapping[str, Tensor], plans: Sequence[SkipPlan], *, rounds: int = 7
+    model: Model, batch: Mapping[str, Tensor], plans: Sequence[SkipPlan], *, rounds: int = 7, progress: bool = False
 ) -> tuple[list[float], list[float]]:
     """Median time of one forward pass under each plan, and its median ratio to the first plan.
 
@@ -30,6 +31,8 @@ def prefill_times(
         The first one is the reference, usually ``SkipPlan()``.
     rounds : int
         How often each plan is timed, after one round that is not counted.
+    progress : bool
+        Show a bar with the time left.
 
     Returns
     -------
@@ -70,7 +73,8 @@ def prefill_times(
         with torch.inference_mode():
             model(**batch, logits_to_keep=1)
 
-    times = np.array([[_seconds(model, plan, run) for plan in plans] for _ in range(rounds + 1)][1:])
+    turns = by_count(range(rounds + 1), rounds + 1, "timing", shown=progress)
+    times = np.array([[_seconds(model, plan, run) for plan in plans] for _ in turns][1:])
     seconds = [statistics.median(column) for column in times.T.tolist()]
     return seconds, [statistics.median(column) for column in (times / times[:, :1]).T.tolist()]
 

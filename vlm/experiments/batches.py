@@ -12,6 +12,7 @@ from vlm.experiments.run_directory import written_items
 from vlm.experiments.shards import Shard
 from vlm.experiments.spec import DataChoice
 from vlm.item import Failure, Item
+from vlm.progress_bar import by_count
 
 # From a data set's label and an item's id to whether every plan has its record.
 Done = Callable[[str, str], bool]
@@ -66,7 +67,10 @@ def batches(run: Run, *, done: Done, recorded: Recorded | None = None, repair: b
         items = Items(run.folder, choice, recorded, repair=repair)
         remaining = None if items.ids is None else _remaining(choice.label, items.ids, number, size, part, done)
         entries: list[Item | Failure] = []
-        for entry in run.reader(choice, partial(_is_own, number, size, part, remaining)):
+        read = run.reader(choice, partial(_is_own, number, size, part, remaining))
+        if remaining is not None and not remaining:  # nothing is computed that a bar of records would count
+            read = by_count(read, len(items.ids or ()), f"comparing {choice.label}")
+        for entry in read:
             items.see(entry)
             entries.append(entry)
             if len(entries) == size:

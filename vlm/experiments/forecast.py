@@ -20,6 +20,7 @@ from vlm.models.prompts import wording
 from vlm.models.types import Model, Processor
 from vlm.plans.cost import operations
 from vlm.plans.plan import SkipPlan
+from vlm.progress_bar import by_count
 from vlm.table import Table
 
 _SAMPLE = 8  # items of each data set whose prompts are made
@@ -119,7 +120,8 @@ def _items(run: Run, choice: DataChoice) -> tuple[int, list[Item]]:
         return min(declared.size, choice.limit or declared.size), []
     entries = iter(run.reader(choice, lambda position: position < _SAMPLE))
     sample = list(islice(entries, _SAMPLE))
-    return len(sample) + sum(1 for _ in entries), [entry for entry in sample if isinstance(entry, Item)]
+    rest = by_count(entries, choice.limit, f"counting {choice.label}")
+    return len(sample) + sum(1 for _ in rest), [entry for entry in sample if isinstance(entry, Item)]
 
 
 def _here(choice: DataChoice) -> bool:

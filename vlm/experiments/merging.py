@@ -8,7 +8,7 @@ from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 from sys import intern
-from typing import TypeAlias, TypedDict, cast
+from typing import NotRequired, TypeAlias, TypedDict, cast
 
 from vlm.atomic_files import write_atomically, writing
 from vlm.experiments.item_identity import NOT_READ, Recorded, same
@@ -23,11 +23,15 @@ ItemDigests: TypeAlias = Mapping[str, Mapping[str, str] | None]
 
 
 class MadeOf(TypedDict):
-    """What a merge was made of: sizes of the workers' files, records merged, records of the whole run if known."""
+    """What a merge was made of: sizes of the workers' files, records merged, records of the whole run if known.
+
+    `merged` are the sizes of the merged files themselves; merges of before they were kept lack it.
+    """
 
     logs: dict[str, int]
     records: int
     of: int | None
+    merged: NotRequired[dict[str, int]]
 
 
 def key_of(record: RunRecord) -> Key:
@@ -108,7 +112,8 @@ def merge(run_directory: str | Path, *, partial: bool = False) -> list[Path]:
             count += 1
             contents.write(line(_content(record)))
             lines.write(line(_time(record)))
-    made_of: MadeOf = {"logs": sizes, "records": count, "of": run_size(run)}
+    merged = {path.name: path.stat().st_size for path in paths}
+    made_of: MadeOf = {"logs": sizes, "records": count, "of": run_size(run), "merged": merged}
     write_atomically(_made_of(run.folder), json.dumps(made_of) + "\n")
     return paths
 
@@ -117,7 +122,18 @@ def stale(run_directory: str | Path) -> bool:
     """Whether workers have written since the last merge. A directory without workers' files is as it was merged."""
     folder = Path(run_directory)
     last, sizes = _last_merge(folder), _sizes(folder)
-    return bool(sizes) and sizes != (last["logs"] if last else {})
+    return bool(sizes) and (last is None or sizes != last["logs"] or bool(damaged(folder)))
+
+
+def damaged(run_directory: str | Path) -> str:
+    """The first of the merged files that is not as it was written, such as cut by a copy; "" if none is known to be."""
+    folder = Path(run_directory)
+    last = _last_merge(folder)
+    for name, size in (last or {}).get("merged", {}).items():
+        path = folder / "merged" / name
+        if not path.is_file() or path.stat().st_size != size:
+            return str(path)
+    return ""
 
 
 def coverage(run_directory: str | Path) -> str:
@@ -134,7 +150,11 @@ def _made_of(folder: Path) -> Path:
 
 def _last_merge(folder: Path) -> MadeOf | None:
     path = _made_of(folder)
-    return cast(MadeOf, json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+    try:
+        last = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    except ValueError:
+        return None
+    return cast(MadeOf, last) if isinstance(last, dict) and {"logs", "records", "of"} <= last.keys() else None
 
 
 def _sizes(folder: Path) -> dict[str, int]:
@@ -164,8 +184,8 @@ def _places(run: StoredRun, ids: ItemDigests) -> RecordPlaces:
     places, recorded = RecordPlaces(run.plan_digests, ids), Recorded()
     for path in log_paths(run.folder):
         for start, record in by_bytes(path, placed_records(path), f"reading {path.name}"):
+            run.check(record, path)
             key = key_of(record)
-            run.refuse_foreign(record, path)
             _refuse_changed(record, ids.get(key[0]), recorded, path)
             if key[2] not in run.plan_digests:
                 continue

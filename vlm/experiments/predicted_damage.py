@@ -14,6 +14,7 @@ from vlm.experiments.run_directory import stored_run
 from vlm.item import Item
 from vlm.measure.damage_record import Damage, DamageMethod
 from vlm.measure.plan_damage import damage
+from vlm.progress_bar import by_count
 
 PROMPTS = 32  # of each data set
 
@@ -46,7 +47,8 @@ def run_damage(run_directory: str | Path, *, method: DamageMethod = "surrogate",
     batches = list(_batches(run, prompts))
     if not batches:
         raise ValueError(f"damage: expected a prompt with a picture in {stored.folder}, got none")
-    return damage(run.answerer.model, batches, method=method, actions=("remove",))
+    counted = by_count(batches, len(batches), "damage")
+    return damage(run.answerer.model, counted, method=method, actions=("remove",))
 
 
 def _batches(run: Run, prompts: int) -> Iterator[dict[str, Tensor]]:

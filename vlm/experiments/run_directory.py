@@ -17,6 +17,7 @@ from vlm.experiments.shards import Shard
 from vlm.experiments.spec import Spec
 from vlm.models.fingerprint import file_digest, model_identity
 from vlm.plans.plan import SkipPlan
+from vlm.progress_bar import by_bytes
 from vlm.record_log import busy, placed
 from vlm.record_types import RunRecord
 
@@ -60,10 +61,26 @@ class StoredRun:
         """The digests of all items by label and id, in order; None while no worker has read a data set to its end."""
         return {choice.label: written_items(self.folder, choice.label) for choice in self.spec.data}
 
+    def check(self, record: RunRecord, path: Path) -> None:
+        """Refuse a worker's record that is no record, says one plan and means another, or is another run's."""
+        if lacking := [name for name in _NAMED if name not in record]:
+            raise RuntimeError(f"run: {path} holds a record without {', '.join(lacking)}; move the file elsewhere")
+        self.refuse_foreign(record, path)
+        if self._plan_texts.get(record["plan_digest"], record["plan"]) != record["plan"]:
+            raise RuntimeError(
+                f"run: {path} has a record of item {record['item']!r} under plan {record['plan']} with the digest of "
+                f"{self._plan_texts[record['plan_digest']]}; delete the file and run that part again"
+            )
+
+    @cached_property
+    def _plan_texts(self) -> dict[str, str]:
+        return {plan.digest: str(plan) for plan in self.plans}
+
     def refuse_foreign(self, record: RunRecord, path: Path) -> None:
         """Refuse a record that another run has written: of another spec, other weights, another protocol or package."""
         stated = cast(Mapping[str, Any], record)
-        differs = _difference(stated.get("versions", self.made_with), self.made_with)
+        theirs_made = stated.get("versions", self.made_with)
+        differs = "" if theirs_made == self.made_with else _difference(theirs_made, self.made_with)
         if stated.get("spec", self.digest) != self.digest:
             theirs = f"spec {stated['spec']}, protocol {stated.get('protocol')}"
             differs = f"{theirs} (here: spec {self.digest}, protocol {self.made_with.get('protocol')})"
@@ -71,6 +88,10 @@ class StoredRun:
             raise RuntimeError(
                 f"run: {path} holds records of another run, made with {differs}; move them to that run's directory"
             )
+
+
+# What every record has, whatever wrote it.
+_NAMED = ("dataset", "item", "plan", "plan_digest", "failure", "run")
 
 
 class SpecFile(TypedDict):
@@ -127,7 +148,12 @@ def _difference(theirs: Mapping[str, str], ours: Mapping[str, str], now: str = "
 def written_items(folder: Path, label: str) -> dict[str, str] | None:
     """The digest of each item of a data set by id, in order; None while no worker has read it to its end."""
     path = items_path(folder, label)
-    return dict(cast(list[tuple[str, str]], _json(path)["items"])) if path.exists() else None
+    if not path.exists():
+        return None
+    pairs = _json(path, "items")["items"]
+    if not isinstance(pairs, list) or not all(isinstance(p, list) and list(map(type, p)) == [str, str] for p in pairs):
+        raise _damaged(path, "no pairs of id and digest")
+    return dict(cast(list[tuple[str, str]], pairs))
 
 
 def items_path(folder: Path, label: str) -> Path:
@@ -181,8 +207,8 @@ def refuse_other_division(folder: Path, part: Shard) -> None:
 def known_records(run: StoredRun) -> Iterator[RunRecord]:
     """What all workers have written so far, file by file; a RuntimeError at a record of another run."""
     for path in log_paths(run.folder):
-        for _, record in placed_records(path):
-            run.refuse_foreign(record, path)
+        for _, record in by_bytes(path, placed_records(path), f"reading {path.name}"):
+            run.check(record, path)
             yield record
 
 
@@ -192,11 +218,19 @@ def placed_records(path: Path) -> Iterator[tuple[int, RunRecord]]:
 
 
 def _spec_file(path: Path) -> SpecFile:
-    return cast(SpecFile, _json(path))
+    return cast(SpecFile, _json(path, "content", "versions"))
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _json(path: Path, *names: str) -> dict[str, Any]:
+    """A JSON object with these names; a ValueError that says what to do if the file holds something else."""
     try:
-        return cast(dict[str, Any], json.loads(path.read_text(encoding="utf-8")))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"run: {path} is damaged ({error}); restore it, or choose another --out") from error
+        raise _damaged(path, error) from error
+    if not isinstance(content, dict) or not all(name in content for name in names):
+        raise _damaged(path, f"no object with {', '.join(names)}")
+    return content
+
+
+def _damaged(path: Path, reason: object) -> ValueError:
+    return ValueError(f"run: {path} is damaged ({reason}); restore it, or choose another --out")

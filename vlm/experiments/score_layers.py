@@ -83,7 +83,7 @@ def rescore(
     ...     layer = rescore(sweep(spec, folder, progress=False), scorer="exact")
     ...     sorted(path.name for path in layer.iterdir())
     ['layer.json', 'records.jsonl']
-    >>> layer.name.startswith("exact-2")
+    >>> layer.name.startswith("exact-3")
     True
     """
     run = stored_run(run_directory)
@@ -109,6 +109,7 @@ def rescore(
         for records in _chunks(by_count(_with_items(run, partial), run_size(run), "scoring"), _TOGETHER):
             for record in _scored(records, rule, scorer, asked):
                 file.write(line(record))
+    content["size"] = (layer / "records.jsonl").stat().st_size
     write_atomically(layer / "layer.json", json.dumps(content, indent=2, sort_keys=True) + "\n")
     return layer
 

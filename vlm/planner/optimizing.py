@@ -238,7 +238,7 @@ def optimize(
             prior=prior_of(prior) if isinstance(prior, Damage) else dict(prior or {}),
             say=lambda stage, plans: bar.search(stage, evidence.forwards, plans, max_loss),
         )
-        bar.stage("search", None)
+        bar.stage("search", forwards)
         seeds = allowed(
             _seeds(model, prepared["search"], depth, allowed_actions, fractions), allowed_actions, fractions, depth
         )

@@ -113,7 +113,7 @@ class AnswerColumns:
         if lacking:
             raise ValueError(f"records: record {place} lacks {', '.join(lacking)}; pass merged records of a sweep")
         score = record["score"]
-        if score is not None and not (isinstance(score, (int, float)) and 0 <= score <= 1):
+        if score is not None and not (type(score) in (int, float) and 0 <= score <= 1):
             raise ValueError(f"records: expected a score in [0, 1] or null, got {score!r} for item {record['item']!r}")
         # A data set without a task group forms a group of its own.
         key = str(record["model"]), str(record["group"] or record["dataset"]), str(record["dataset"])

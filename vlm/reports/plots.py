@@ -10,6 +10,7 @@ import numpy as np
 
 from redundancy.array_types import FloatArray
 from redundancy.optional_imports import optional_import
+from vlm.progress_bar import by_count
 from vlm.table import Table
 
 if TYPE_CHECKING:
@@ -225,7 +226,7 @@ def save_figures(drawings: Mapping[str, Callable[[Axes], None]], folder: Path) -
     plt = require_matplotlib()
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for name, draw in drawings.items():
+    for name, draw in by_count(drawings.items(), len(drawings), "drawing"):
         figure, ax = plt.subplots(figsize=(4.8, 3.3), layout="constrained")
         draw(ax)
         path = folder / f"{name}.png"

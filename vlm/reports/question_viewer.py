@@ -17,6 +17,7 @@ from vlm.experiments.item_identity import entry_digest, same, text_digest
 from vlm.experiments.run_directory import StoredRun, stored_run
 from vlm.experiments.spec import DataChoice
 from vlm.item import Failure, Item
+from vlm.progress_bar import by_count
 from vlm.record_log import Record
 from vlm.reports.accuracy_table import NO_PLAN, plan_place
 from vlm.reports.html_parts import document, heading, lead, paragraph, title, viewer
@@ -65,7 +66,9 @@ def write_questions(run_directory: str | Path, out: str | Path, *, pictures: boo
     index = _Index(plans)
     for label, records in groupby(merged_lines(run.folder, "records"), key=lambda record: str(record["dataset"])):
         index.begin(label)
-        for question in _questions(run, label, records, out if pictures else None):
+        known = run.item_digests().get(label)
+        questions = _questions(run, label, records, out if pictures else None)
+        for question in by_count(questions, None if known is None else len(known), f"questions of {label}"):
             if index.add(question):
                 index.write_file(out)
     index.write_file(out)

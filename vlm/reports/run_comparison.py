@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +18,10 @@ from vlm.experiments.item_identity import same
 from vlm.experiments.merging import coverage, merge, stale
 from vlm.experiments.run_directory import StoredRun, stored_run
 from vlm.plans.plan import SkipPlan
-from vlm.progress_bar import records
+from vlm.progress_bar import by_count
 from vlm.reports.accuracy_table import NO_PLAN, plan_place
 from vlm.reports.answer_columns import AnswerColumns, Answers, SetColumns
+from vlm.reports.merged_records import answers, layer_content, layer_records
 from vlm.table import Table
 
 _OLD = "version 1 of each, before runs named them"
@@ -140,7 +140,7 @@ def compare(
         raise ValueError(f"compare: expected something to compare, got {what}; name what both have with --plans")
     confidence = left.run.spec.confidence if confidence is None else confidence
     rows, guarantees = [], []
-    for label, plan in named:
+    for label, plan in by_count(named, len(named), "comparing"):
         pair = _pair(left, right, label, plan if second is not None else reference, plan, several=second is not None)
         row, guarantee = _row(pair, confidence, len(named))
         rows.append(row)
@@ -164,11 +164,9 @@ def _side(folder: Path, partial: bool) -> _Side:
     layer = folder / "layer.json"
     if layer.is_file():
         run = stored_run(folder.resolve().parents[1])
-        content = json.loads(layer.read_text(encoding="utf-8"))
+        content = layer_content(run, folder)
         rules = {"protocol": content["protocol"], "scorers": content["scorer"] or content["scorers"]}
-        return _Side(
-            f"{run.folder.name}/{folder.name}", run, AnswerColumns.of(records(folder / "records.jsonl")), rules
-        )
+        return _Side(f"{run.folder.name}/{folder.name}", run, AnswerColumns.of(layer_records(run, folder)), rules)
     run = stored_run(folder)
     path = folder / "merged" / "records.jsonl"
     if stale(folder) or not path.is_file() or (coverage(folder) and not partial):
@@ -177,7 +175,7 @@ def _side(folder: Path, partial: bool) -> _Side:
         "protocol": run.made_with.get("protocol", run.spec.protocol),
         "scorers": run.made_with.get("scorers", _OLD),
     }
-    return _Side(folder.resolve().name, run, AnswerColumns.of(records(path)), rules)
+    return _Side(folder.resolve().name, run, answers(folder), rules)
 
 
 def _notes(left: _Side, right: _Side) -> Iterator[str]:

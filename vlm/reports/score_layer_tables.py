@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from vlm.progress_bar import records
+from vlm.experiments.run_directory import StoredRun, stored_run
 from vlm.reports.accuracy_table import summary
 from vlm.reports.answer_columns import AnswerColumns, Answers, SetColumns
+from vlm.reports.merged_records import layer_content, layer_records
 from vlm.reports.table_formats import with_interval
 from vlm.table import Table
 
@@ -49,14 +49,16 @@ def score_layers(run: Path, answers: AnswerColumns, first: Table, *, confidence:
     first : Table
         Their summary by data set.
     """
-    return [_layer(path.parent, answers, first, confidence) for path in sorted((run / "scores").glob("*/layer.json"))]
+    folders = [path.parent for path in sorted((run / "scores").glob("*/layer.json"))]
+    stored = stored_run(run) if folders else None
+    return [_layer(stored, folder, answers, first, confidence) for folder in folders if stored is not None]
 
 
-def _layer(folder: Path, answers: AnswerColumns, first: Table, confidence: float) -> ScoreLayer:
-    content = json.loads((folder / "layer.json").read_text(encoding="utf-8"))
+def _layer(run: StoredRun, folder: Path, answers: AnswerColumns, first: Table, confidence: float) -> ScoreLayer:
+    content = layer_content(run, folder)
     scorer = content["scorer"] or content["scorers"]
     rule = f"protocol {content['protocol']}, scorers {scorer}, judge {content['judge']}"
-    again = AnswerColumns.of(records(folder / "records.jsonl"))
+    again = AnswerColumns.of(layer_records(run, folder))
     table = summary(again, confidence=confidence)
     before = {_key(row): row for row in first.rows()}
     rows: list[dict[str, object]] = []

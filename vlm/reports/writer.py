@@ -119,7 +119,6 @@ def write(
     checks.probability(tolerance, name="tolerance")
     if damage is not None and measurement is None:
         raise ValueError("damage: expected a measurement beside it, whose conditions it is compared with; got none")
-    viewer = [write_questions(run, out / "questions")] if questions else []
     findings, measured = _findings(
         run, None if measurement is None else Path(measurement), tolerance=tolerance, t=t, damage=damage
     )

@@ -16,8 +16,10 @@ _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
 _FRACTIONS = str.maketrans({sign: f" {above}/{below}" for sign, (above, below) in VULGAR_FRACTIONS.items()})
 # Marks between two digits (1.5, 1/2, 2:30, 10-12, 1e-5), with the blanks that some write around a single one.
 _BETWEEN = re.compile(r"(?<=\d)[ \t]*([/:*+=-])[ \t]*(?=\d)|(?:(?<=\d)|(?<=\de))([!-/:-@\[-`{-~]+)(?=\d)")
-# A point that begins a number, and a minus before a number or its currency sign: .5, -5, -$5, $-5.
-_LEADING = re.compile(r"(?<![\w.)\]}%])(-?)([$€£¥]?)(\.?)(?=\d)")
+# A point that begins a number, and a sign before a number or its currency sign: .5, -5, -$5, $-5, <5, >=5.
+_LEADING = re.compile(r"(?<![\w.)\]}%<>=-])([<>]=?)?(-?)([$€£¥]?)(\.?)(?=\d)")
+# The whole answer is a minus and a number, set apart: "- 5".
+_APART = re.compile(r"^\s*-\s+(?=[$€£¥]?\.?\d+(?:[.,]\d+)*\s*%?\s*\.?\s*$)")
 _KEPT = {mark: chr(0xE000 + ord(mark)) for mark in string.punctuation}  # private characters while marks are removed
 _RESTORED = str.maketrans({stand_in: mark for mark, stand_in in _KEPT.items()})
 
@@ -26,8 +28,8 @@ def plain(text: str) -> str:
     """Lower case, without the 32 ASCII punctuation marks, with single spaces between words.
 
     The published rule also removes the marks within numbers, so that 15 equals 1.5, 5 equals -5 and 12 equals 1/2. Here
-    a minus before a number, a point that begins one, and any mark between two digits stay; only the commas of thousands
-    go.
+    a minus, < or > before a number, a point that begins one, and any mark between two digits stay; only the commas of
+    thousands go.
 
     Examples
     --------
@@ -39,15 +41,16 @@ def plain(text: str) -> str:
     text = folded(text).translate(_FRACTIONS)
     if not any(character.isdigit() for character in text):
         return " ".join(text.lower().translate(_MARKS).split())
-    text = _THOUSANDS.sub(lambda match: match[0].replace(",", ""), text)
+    text = _THOUSANDS.sub(lambda match: match[0].replace(",", ""), _APART.sub("-", text))
     text = _LEADING.sub(_leading, text)
     text = _BETWEEN.sub(lambda match: "".join(_KEPT[mark] for mark in match[1] or match[2]), text.lower())
     return " ".join(text.lower().translate(_MARKS).translate(_RESTORED).split())
 
 
 def _leading(match: re.Match[str]) -> str:
-    sign, currency, point = match.groups()
-    return (_KEPT["-"] if sign else "") + currency + (_KEPT["."] if point else "")
+    order, sign, currency, point = match.groups()
+    kept = "".join(_KEPT[mark] for mark in order or "")
+    return kept + (_KEPT["-"] if sign else "") + currency + (_KEPT["."] if point else "")
 
 
 def exact_match(prediction: str, references: Sequence[str]) -> float:

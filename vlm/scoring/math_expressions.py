@@ -34,6 +34,7 @@ _SPELLINGS = {
     **{power: f"^{digit}" for digit, power in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")},
     r"\dfrac": r"\frac",
     r"\tfrac": r"\frac",
+    r"\cfrac": r"\frac",
     r"\cdot": "*",
     r"\times": "*",
     r"\div": "/",

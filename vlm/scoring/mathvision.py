@@ -22,7 +22,13 @@ _NUMBER_WORDS = (
     *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"),
     *("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"),
 )
-_RELATION = re.compile(r"=|\\approx|≈")
+# What follows is what is stated; "x >= 5" and "x != 5" state no number.
+_RELATION = re.compile(r"(?<![<>!≤≥≠])=|\\approx|≈|\\in(?![a-z])|∈")
+# $5, \$5, €5 and 5 €; a dollar sign that another one follows opens mathematics.
+_MONEY = re.compile(
+    r"(?:\\\$|^\$(?=[^$]*$)|(?P<sign>[€£¥]))\s*(?P<sum>-?[\d.,{}]*\d)|(?P<after>-?[\d.,{}]*\d)\s*(?P<behind>\\\$|[€£¥])"
+)
+_CURRENCY = {"€": "euro", "£": "pound", "¥": "yen"}
 _NEXT = re.compile(r",|;|\\quad|\\text\{\s*(?:and|or)\s*\}|\band\b|\bor\b|\\\\|\n")
 _NAME = re.compile(r"[a-z](?:_\{?\w\}?)?|\\(?:theta|alpha|beta|gamma|lambda)|[a-z]{1,2}\([a-z]\)")
 
@@ -118,7 +124,7 @@ def equal(a: str, b: str) -> bool:
 
 def _said(text: str) -> str:
     """Lower case, without layout; the braces of a set are marks of their own, unlike those of TeX."""
-    text = folded(text).strip().lower()
+    text = _MONEY.sub(_money, folded(text).strip().lower())
     text = _WRAPPERS.sub("", text.replace(r"\lbrace", r"\{").replace(r"\rbrace", r"\}")).strip().rstrip(".").strip()
     text = text.replace(r"\{", "⦃").replace(r"\}", "⦄")
     if text.startswith("{") and text.endswith("}") and "," in text and text.count("{") == 1 and "{,}" not in text:
@@ -134,6 +140,12 @@ def _said(text: str) -> str:
         stated = len(sides) > 1 and _NAME.fullmatch(sides[-1]) and not _NAME.fullmatch(sides[-2])
         text = sides[-2] if stated else sides[-1]
     return text.strip()
+
+
+def _money(match: re.Match[str]) -> str:
+    """A sum with its currency as a word behind it."""
+    unit = _CURRENCY.get(match["sign"] or match["behind"] or "", "dollar")
+    return f"{match['sum'] or match['after']} {unit}"
 
 
 def _equations(text: str) -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 
 from vlm.scoring.option_letters import is_article, letters, read_letter
+from vlm.scoring.unicode_folding import folded
 
 # Characters read from the end, about three times the 128 tokens that lmms-eval allows; keeps the patterns below fast.
 _READ = 2_000
@@ -33,8 +34,8 @@ def read_choice(text: str, options: Sequence[str]) -> str | None:
     >>> read_choice("It could be (A), but I choose (B).", ["red", "blue"])
     'B'
     """
-    labels = letters(len(options))
-    answer = text[-_READ:]
+    labels, options = letters(len(options)), [folded(option) for option in options]
+    answer = folded(text[-_READ:])
     for mark in ",.!?;:'":
         answer = answer.strip(mark)
     answer = f" {answer} "
@@ -74,7 +75,7 @@ def read_open(text: str) -> frozenset[str | float]:
     >>> sorted(read_open("The sum is 12.345"), key=str)
     [12.35]
     """
-    answer = text.strip()[-_READ:].strip(".").lower()
+    answer = folded(text.strip()[-_READ:]).strip(".").lower()  # a minus that is not ASCII is one all the same
     lines = answer.split("\n")
     tails = []
     for line in lines:
@@ -122,7 +123,7 @@ def references(answer: str) -> tuple[str, ...]:
 
 def _forms(text: str) -> list[str | float]:
     """A number rounded to two decimals, or the text; a single character gets a space on either side."""
-    text = text.strip()
+    text = folded(text).strip()
     try:
         return [round(float(text.replace(",", "")), 2)]
     except ValueError:

@@ -11,6 +11,10 @@ from vlm.scoring.exact import plain
 from vlm.scoring.unicode_folding import folded
 
 _LETTERS = string.ascii_uppercase
+_SET_AS_TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox)\s?\{([^{}]*)\}")
+_CIRCLED = {ord("Ⓐ") + i: letter for i, letter in enumerate(_LETTERS)} | {
+    ord("ⓐ") + i: letter for i, letter in enumerate(string.ascii_lowercase)
+}
 # The letter after one of these is the decision of the text. "answer is (B)", "Answer: b", "\boxed{B}".
 _DECISION = re.compile(
     r"(?:\banswer(?:\s(?:choice|option|letter))?\s?(?:is|would be|should be|must be|:|=)\s?(?:option|choice|letter)?:?"
@@ -108,7 +112,8 @@ def read_letter(text: str, labels: Sequence[str], options: Sequence[str] = ()) -
     [None, None]
     """
     # Runs of spaces become one, so that no pattern below can match them in several ways.
-    text = "\n".join(" ".join(line.split()) for line in folded(text).splitlines() if line.strip())
+    text = _SET_AS_TEXT.sub(r"\1", folded(text).translate(_CIRCLED))
+    text = "\n".join(" ".join(line.split()) for line in text.splitlines() if line.strip())
     if match := _ALONE.fullmatch(text):
         return _among(match[1], labels)
     named = _named(text, labels, options)
@@ -165,10 +170,19 @@ def _among(letter: str, labels: Sequence[str]) -> str | None:
 
 
 def _named(text: str, labels: Sequence[str], options: Sequence[str]) -> str | None:
-    """The label of the only option with this text, up to case, punctuation and a leading article."""
+    """The label of the only option with this text, up to case; else up to punctuation and a leading article."""
+    said = _verbatim(text)
+    same = [label for label, option in zip(labels, options, strict=False) if said and _verbatim(option) == said]
+    if len(same) == 1:
+        return same[0]
     noun = _bare_noun(text)
     same = [label for label, option in zip(labels, options, strict=False) if noun and _bare_noun(option) == noun]
     return same[0] if len(same) == 1 else None
+
+
+def _verbatim(text: str) -> str:
+    """With all marks that may say something: C- is not C, and $5 not 5%."""
+    return " ".join(folded(text).split()).lower().strip(" .,;!?*_\"'`")
 
 
 def _bare_noun(text: str) -> str:

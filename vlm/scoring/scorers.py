@@ -203,13 +203,13 @@ def _mathvision(item: Item, prediction: str) -> Scored:
 
 # A change that can alter a score gives a scorer a new version. Runs that name none were scored by version 1.
 VERSIONS: Mapping[str, str] = {
-    "letter": "2",
-    "exact": "2",
-    "vqa": "2",
-    "ocrbench": "2",
-    "mmmu": "2",
-    "realworldqa": "2",
-    "mathvision": "2",
+    "letter": "3",
+    "exact": "3",
+    "vqa": "3",
+    "ocrbench": "3",
+    "mmmu": "3",
+    "realworldqa": "3",
+    "mathvision": "3",
 }
 
 # Each scorer maps an item and an answer without thoughts to a Scored.

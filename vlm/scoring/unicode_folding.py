@@ -30,9 +30,6 @@ _SPELT = {
     **dict.fromkeys("“”„", '"'),
     "⁄": "/",
     "∕": "/",
-    "\u200b": "",
-    "\u2060": "",
-    "\ufeff": "",
 }
 
 
@@ -43,8 +40,8 @@ def folded(text: str, *, dashes: bool = True) -> str:
 
     Examples
     --------
-    >>> folded("Ｂ．"), folded("−５"), folded("٣"), folded("x²")
-    ('B.', '-5', '3', 'x²')
+    >>> folded("Ｂ．"), folded("−５"), folded("٣"), folded("x²"), folded("no\u00ad")
+    ('B.', '-5', '3', 'x²', 'no')
     """
     if text.isascii():
         return text
@@ -53,10 +50,12 @@ def folded(text: str, *, dashes: bool = True) -> str:
 
 
 def folded_width(text: str) -> str:
-    """Only the full-width forms of ASCII and the wide space, for rules that look for a text within another."""
+    """Only full-width forms, the wide space and what is invisible, for rules that look for a text in another."""
     if text.isascii():
         return text
-    return "".join(_plain(c) if "！" <= c <= "～" or c == "\u3000" else c for c in text)
+    return "".join(
+        _plain(c) if "！" <= c <= "～" or c == "\u3000" or unicodedata.category(c) == "Cf" else c for c in text
+    )
 
 
 def _plain(character: str) -> str:
@@ -64,7 +63,10 @@ def _plain(character: str) -> str:
         return character
     if character in _SPELT:
         return _SPELT[character]
-    if unicodedata.category(character) == "Nd":
+    category = unicodedata.category(character)
+    if category == "Cf":  # invisible: joiners, soft hyphens, directions of writing
+        return ""
+    if category == "Nd":
         return str(unicodedata.digit(character))
     if unicodedata.decomposition(character).startswith(_KEPT):
         return character

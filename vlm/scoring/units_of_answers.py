@@ -19,7 +19,17 @@ _SPELLINGS = (
         "dollar dollars usd",
         "cent cents",
     ),
-    *("euro euros eur", "percent", "degree degrees deg", "radian radians rad", "unit units", "celsius", "fahrenheit"),
+    *(
+        "euro euros eur",
+        "pound pounds gbp",
+        "yen jpy",
+        "percent",
+        "degree degrees deg",
+        "radian radians rad",
+        "unit units",
+        "celsius",
+        "fahrenheit",
+    ),
     *("km/h kmh kph", "mph", "m/s", "hectare hectares ha", "acre acres", "point points"),
 )
 _NAMES = {spelling: group.split()[0] for group in _SPELLINGS for spelling in group.split()}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -228,7 +229,7 @@ def test_images_of_every_kind_become_rgb_and_upright() -> None:
     assert rgb_image(buffer.getvalue()).size == (2, 4)
 
 
-@pytest.mark.parametrize("stored", [None, {}, {"bytes": None, "path": None}, {"bytes": b""}, b"", "", 3])
+@pytest.mark.parametrize("stored", [None, {}, {"bytes": None, "path": None}, {"bytes": b""}, b"", ""])
 def test_no_image(stored: Any) -> None:
     with pytest.raises(ValueError, match="image: expected an image, got none"):
         rgb_image(stored)
@@ -279,7 +280,7 @@ def test_row_6_grey_of_16_bits_is_scaled_and_not_clipped(mode: str) -> None:
 
 def test_row_6_grey_without_a_known_range_fails() -> None:
     for value in (-1, 70_000):
-        with pytest.raises(ValueError, match="image: expected grey values from 0 to 65535, got"):
+        with pytest.raises(ValueError, match=r"image: expected grey values from 0 to (255|65535), got"):
             rgb_image(PILImage.new("I", (1, 1), value))
     with pytest.raises(ValueError, match="image: expected grey values from 0 to 255"):
         rgb_image(PILImage.new("F", (1, 1), 300.0))
@@ -370,3 +371,94 @@ def test_row_14_repeated_ids_are_found_at_once(tmp_path: Path) -> None:
     path.write_text("".join(f'{{"id": {i % 200_000}}}\n' for i in range(200_001)))
     with pytest.raises(ValueError, match="got '0' more than once"):  # in quadratic time this would take minutes
         read("jsonl", source=path)
+
+
+LINE: dict[str, Any] = {"question": "Which?", "answer": "red", "image": "a.png"}
+VERTICES = {"options": ["C", "A", "B"]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"image": "x" * 300}, "cannot be read: File name too long"),
+        ({"image": "data:image/png;base64," + "A" * 9000}, "expected a file, got 'data:image/png;base64,AAAA"),
+        ({"image": 5}, "expected bytes of a file, its name or a PIL image, got int"),
+        ({"image": None, "images": ["a.png"]}, ""),
+        ({"images": ["a.png"]}, "image: expected a column 'image' (null for none), got 'images'"),
+        ({"picture": "a.png"}, "image: expected a column 'image' (null for none), got 'picture'"),
+        ({"choices": ["red", "blue"]}, "options: expected a column 'options' (null for none), got 'choices'"),
+        ({"answer": float("nan")}, "answer: expected text or a number, got nan"),
+        ({"answer": True}, "answer: expected text or a number, got True"),
+        ({"answer": [["red"]]}, "answer: expected text or a number, got ['red']"),
+        ({"answer": " "}, "answer: expected text or a number, got ' '"),
+        ({"options": ["red", None]}, "options: expected text or a number, got None"),
+        ({"options": ["red", ""]}, "options: expected text or a number, got ''"),
+        ({**VERTICES, "answer": "C", "answer_index": 1}, "answer: 'C' is not the option at answer_index 1"),
+        ({**VERTICES, "answer": "A", "answer_index": 1}, ""),
+        ({**VERTICES, "answer": "A", "answer_index": 0}, ""),
+        ({"kind": "yes/no", "answer": "maybe"}, "answer: expected yes or no"),
+        ({"details": ["page"]}, "details: expected names and values, got ['page']"),
+        ({"image_id": float("nan")}, "image_id: expected text or a number, got nan"),
+        ({"image_id": ""}, "image_id: expected text or a number, got ''"),
+        ({"question": "\ud800?"}, "half of a surrogate pair"),
+        ({"image": {"path": "a.png"}, "broken": "a column of one's own"}, ""),
+    ],
+)
+def test_rows_9_and_14_a_line_that_would_be_scored_wrongly_in_silence_fails(
+    tmp_path: Path, changes: dict[str, Any], reason: str
+) -> None:
+    (tmp_path / "a.png").write_bytes(png(1))
+    row = {**LINE, **changes}
+    if {"images", "picture"} & changes.keys() and "image" not in changes:
+        del row["image"]
+    (tmp_path / "mine.jsonl").write_text(json.dumps(row))
+    (entry,) = read("jsonl", source=tmp_path / "mine.jsonl")
+    assert isinstance(entry, Failure) == bool(reason), entry
+    assert not isinstance(entry, Failure) or reason in entry.reason
+    assert not isinstance(entry, Failure) or len(entry.reason) < 300
+
+
+def test_a_name_that_comes_twice_in_one_line_is_not_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "mine.jsonl").write_text(
+        '{"question": "a?", "question": "b?", "answer": 1.0}\n{"question": "a?", "answer": 1.0}'
+    )
+    first, second = read("jsonl", source=tmp_path / "mine.jsonl")
+    assert isinstance(first, Failure)
+    assert "'question' twice" in first.reason
+    assert isinstance(second, Item)
+    assert second.answers == ("1",)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_row_14_wide_encodings_are_one_line(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "mine.jsonl").write_bytes(json.dumps(LINE).encode(encoding))
+    with pytest.raises(ValueError, match="iconv -f utf-16 -t utf-8"):
+        read("jsonl", source=tmp_path / "mine.jsonl")
+
+
+def test_row_6_values_of_fewer_than_16_bits_are_not_made_black() -> None:
+    ramp = np.tile(np.arange(16), (16, 1))
+    assert rgb_image(PILImage.fromarray((ramp * 17).astype(np.int32))).getpixel((15, 0)) == (255, 255, 255)
+    assert rgb_image(PILImage.fromarray((ramp * 4369).astype(np.int32))).getpixel((15, 0)) == (255, 255, 255)
+    assert rgb_image(PILImage.fromarray(np.zeros((4, 4), np.uint16))).getpixel((0, 0)) == (0, 0, 0)
+    for values in ((ramp * 17).astype(np.uint16), (ramp * 273).astype(np.uint16), (ramp * 273).astype(np.int32)):
+        with pytest.raises(ValueError, match="expected grey values up to 65535, got none above"):
+            rgb_image(PILImage.fromarray(values))
+    grey = PILImage.fromarray(np.full((4, 4), 90, np.uint8))
+    assert rgb_image(PILImage.merge("LA", (grey, grey)).convert("La")).mode == "RGB"
+
+
+def test_row_3_a_pictures_colours_and_orientation_are_part_of_its_content() -> None:
+    def painted(colours: list[int]) -> PILImage.Image:
+        image = PILImage.new("P", (2, 2), 0)
+        image.putpalette(colours + [0] * 765)
+        return image
+
+    assert content_id([painted([255, 0, 0])]) != content_id([painted([0, 255, 0])])
+    turned, data = PILImage.Exif(), io.BytesIO()
+    turned[274] = 6
+    PILImage.new("RGB", (4, 2)).save(data, "PNG", exif=turned)
+    assert content_id([PILImage.open(data)]) != content_id([PILImage.new("RGB", (4, 2))])
+    clear = PILImage.new("L", (2, 2))
+    clear.info["transparency"] = 0
+    assert content_id([clear]) != content_id([PILImage.new("L", (2, 2))])

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from vlm.evaluation.generation import Decoding, generate, lengths, pad_token, texts
+from vlm.scoring.thoughts import spoken
 
 
 class Model:
@@ -54,3 +55,24 @@ def test_lengths_count_the_end_token_and_texts_are_stripped():
     assert lengths(Model(eos=[2, 3]), new) == [2, 3, 1]
     assert lengths(Model(), new) == [3, 3, 3]
     assert texts(processor(), new[:1]) == ["[5, 2, 2]"]
+
+
+def test_row_4_tags_that_are_special_tokens_stay_in_the_text():
+    """A tokenizer whose tags are special would drop them, and the thoughts would be read as the answer."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import Whitespace
+    from transformers import PreTrainedTokenizerFast
+
+    words = ["<unk>", "</s>", "[THINK]", "[/THINK]", "A", "B", "no"]
+    model = Tokenizer(WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
+    model.pre_tokenizer = Whitespace()
+    special = {"eos_token": "</s>", "unk_token": "<unk>", "additional_special_tokens": ["[THINK]", "[/THINK]"]}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=model, **special)
+    reading = SimpleNamespace(tokenizer=tokenizer, batch_decode=tokenizer.batch_decode)
+    said = texts(reading, torch.tensor([[2, 4, 6, 3, 5, 1, 1], [5, 1, 1, 1, 1, 1, 1], [2, 4, 6, 6, 6, 6, 6]]))
+    assert said == ["[THINK]A no[/THINK]B", "B", "[THINK]A no no no no no"]
+    assert [spoken(text).answer for text in said] == ["B", "B", None]
+    plain = PreTrainedTokenizerFast(tokenizer_object=model, eos_token="</s>", unk_token="<unk>")
+    reading = SimpleNamespace(tokenizer=plain, batch_decode=plain.batch_decode)
+    assert texts(reading, torch.tensor([[5, 1]])) == ["B"]

@@ -15,6 +15,15 @@ from pathlib import Path
 import pytest
 
 from tests.support.fixture_sets import PLANS, write_spec
+from tests.support.killed_runs import (
+    DISTURBANCES,
+    Undisturbed,
+    check_finished,
+    check_refused,
+    killed_at,
+    tables,
+    written,
+)
 from vlm.__main__ import main
 from vlm.experiments.merging import merged, times
 from vlm.experiments.run import Run
@@ -23,7 +32,6 @@ from vlm.experiments.shards import Shard
 from vlm.experiments.spec import DataChoice, Spec, read_spec
 from vlm.experiments.sweep_run import sweep
 from vlm.judges import Verdict
-from vlm.record_log import read
 
 ROOT = Path(__file__).resolve().parents[3]
 PYTHON = (sys.executable, "-m")
@@ -48,59 +56,30 @@ def children(pid):
     return [int(name) for name in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def tables(folder):
-    """Everything that merging writes except times and the sizes of the workers' files."""
-    assert main(["merge", str(folder)]) == 0
-    return {
-        p.name: p.read_bytes() for p in (folder / "merged").iterdir() if p.name not in ("times.jsonl", "made-of.json")
-    }
-
-
-def written(folder):
-    return sum(path.stat().st_size for path in (folder / "records").glob("*.jsonl"))
-
-
-def killed_at(spec, out, folder, size, delay):
-    """Run a sweep and kill it when it has written that many bytes of records; returns whether it was still running."""
-    process = start(*PYTHON, "vlm", "sweep", str(spec), "--out", str(out), "--quiet")
-    while process.poll() is None and not ((folder / "spec.json").exists() and written(folder) >= size):
-        time.sleep(0.001)
-    time.sleep(delay)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    return process.returncode == -signal.SIGKILL
-
-
 def check_kills(tmp_path, *, items, plans, kills, seed):
     path = write_spec(tmp_path / "sets", items=items, plans=plans)
-    spec = read_spec(path)
-    reference = sweep(spec, tmp_path / "undisturbed", progress=False)
-    expected, whole = tables(reference), written(reference)
-    folder = tmp_path / "killed" / spec.digest
+    run = Undisturbed.of(path, tmp_path / "undisturbed")
+    folder, whole = tmp_path / "killed" / run.spec.digest, written(run.folder)
     chance = random.Random(seed)
     moments = sorted(chance.uniform(0.02, 0.9) * whole for _ in range(kills))
     sizes = []
     for moment in moments:
-        assert killed_at(path, tmp_path / "killed", folder, moment, chance.uniform(0, 0.1))
+        assert killed_at(path, tmp_path / "killed", folder, moment, chance.uniform(0, 0.02))
         sizes.append(written(folder))
     assert sizes == sorted(sizes)
     assert sizes[0] > 0
     assert sizes[-1] < whole
-    sweep(spec, tmp_path / "killed", progress=False)
-    assert tables(folder) == expected
-    records = [record for log in log_paths(folder) for record in read(log)]
-    assert len(records) == 3 * items * (len(plans) + 1)
-    assert len({(r["dataset"], r["item"], r["plan"]) for r in records}) == len(records)
-    print(f"{len(records)} records, killed at {[f'{size / whole:.0%}' for size in sizes]} of the bytes, then identical")
+    assert check_finished(run, folder) == 3 * items * (len(plans) + 1)
+    print(f"killed at {[f'{size / whole:.0%}' for size in sizes]} of the bytes, then identical")
 
 
-def test_a_sweep_killed_once_ends_the_same(tmp_path):
-    check_kills(tmp_path, items=20, plans=PLANS[:2], kills=1, seed=1)
+def test_a_sweep_killed_five_times_ends_the_same(tmp_path):
+    check_kills(tmp_path, items=12, plans=PLANS[:2], kills=5, seed=2)
 
 
 @pytest.mark.slow
-def test_a_sweep_killed_five_times_ends_the_same(tmp_path):
-    check_kills(tmp_path, items=24, plans=PLANS, kills=5, seed=2)
+def test_a_sweep_killed_twenty_times_ends_the_same(tmp_path):
+    check_kills(tmp_path, items=24, plans=PLANS, kills=20, seed=1)
 
 
 def check_divisions(tmp_path, *, items, plans, counts, ranks):
@@ -326,33 +305,11 @@ def test_records_are_json_with_sorted_keys(small):
 
 def test_killed_and_continued_on_changed_data_nothing_is_mixed_or_lost(tmp_path):
     """A process killed by the system; then a corrected reference, overwritten pictures and another run's records."""
-    path = write_spec(tmp_path / "sets", items=40, plans=PLANS[:1])
-    spec = read_spec(path)
-    reference = sweep(spec, tmp_path / "undisturbed", progress=False)
-    expected = tables(reference)
-    folder, source = tmp_path / "killed" / spec.digest, path.parent / "first.jsonl"
-    assert killed_at(path, tmp_path / "killed", folder, 0.6 * written(reference), 0.0)
-    kept, text = {p.name: p.read_bytes() for p in log_paths(folder)}, source.read_text()
-    picture = path.parent / "0.png"
-    shown = picture.read_bytes()
-
-    def refused(words):
-        with pytest.raises((ValueError, RuntimeError), match=words):
-            sweep(spec, tmp_path / "killed", progress=False)
-        with pytest.raises((ValueError, RuntimeError)):
-            merged(folder)  # it is not complete, or the records are another run's
-        return {p.name: p.read_bytes() for p in log_paths(folder)}
-
-    source.write_text(text.replace(json.loads(text.splitlines()[0])["answer"], "corrected", 1))
-    before = refused("of first is not what it was")
-    assert all(before[name].startswith(data) for name, data in kept.items())
-    source.write_text(text)
-    picture.write_bytes((path.parent / "1.png").read_bytes())
-    assert all(data.startswith(kept[name]) for name, data in refused("is not what it was").items())
-    picture.write_bytes(shown)
-    other = sweep(replace(spec, protocol="lmms-eval"), tmp_path / "other", progress=False)
-    foreign = folder / "records" / "1-of-2.jsonl"
-    foreign.write_bytes(log_paths(other)[0].read_bytes())
-    refused("1-of-2.jsonl holds records of another run")
-    foreign.unlink()
-    assert tables(sweep(spec, tmp_path / "killed", progress=False)) == expected
+    run = Undisturbed.of(write_spec(tmp_path / "sets", items=12, plans=PLANS[:1]), tmp_path / "undisturbed")
+    folder = tmp_path / "killed" / run.spec.digest
+    assert killed_at(run.path, folder.parent, folder, 0.6 * written(run.folder))
+    said = [check_refused(run, folder, disturb) for disturb in DISTURBANCES]
+    assert "of first is not what it was" in said[0]
+    assert "is not what it was" in said[1]
+    assert "1-of-2.jsonl holds records of another run" in said[2]
+    assert check_finished(run, folder) == 3 * 12 * 2

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.official_scores.agreement import CROSS_CHECK, agreement, references
+from tests.official_scores.agreement import CROSS_CHECK, KINDS, WITHOUT, agreement, kinds, references
 from vlm.evaluation.protocols import PROTOCOLS
 from vlm.item import Item
 from vlm.scoring import SCORERS, choice_labels, score
@@ -20,6 +20,7 @@ from vlm.scoring.mmmu import references as mmmu_references
 from vlm.scoring.ocrbench import contains_match
 from vlm.scoring.option_letters import letters, listed_letters, read_letter
 from vlm.scoring.scorers import VERSIONS
+from vlm.scoring.thoughts import TAGS
 from vlm.scoring.vqa import CONTRACTIONS, normalised, vqa_accuracy
 
 TRUTH = Path(__file__).resolve().parents[2] / "official_scores"
@@ -99,7 +100,16 @@ def test_the_references_are_those_that_the_project_asks_for() -> None:
         named = {column.split()[0]: column for column in references(truth(name))}
         assert named.get("lmms-eval", f"lmms-eval {asked}") == f"lmms-eval {asked}"
         assert named
-    assert agreement() in (root / "docs" / "reference" / "scoring.md").read_text(encoding="utf-8")
+    page = (root / "docs" / "reference" / "scoring.md").read_text(encoding="utf-8")
+    assert agreement() in page
+    assert kinds() in page
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_truth_table_has_strings_of_every_kind(name: str) -> None:
+    rows = truth(name)
+    for kind, has in KINDS.items():
+        assert kind in WITHOUT.get(name, ()) or any(map(has, rows)), kind
 
 
 def test_an_independent_checker_of_mathematics_agrees() -> None:
@@ -278,6 +288,10 @@ THOUGHT = r"<think> ... so A. But no: \boxed{4}? (C) could be. </think> "
         "\n" + THOUGHT + "\n\n",
         "◁think▷(C)? 4?◁/think▷",
         "[THINK](C)? 4?[/THINK]",
+        *(f"{opening}(C)? 4?{closing}" for opening, closing in TAGS),
+        "<think>the tag </think> ends a thought. (C)? 4?</think>",
+        "< think >(C)? 4?</ think >",
+        "<think>(C)? <think>4?</think> no</think>",
     ],
 )
 def test_row_4_thoughts_are_not_scored(thought: str) -> None:
@@ -285,7 +299,7 @@ def test_row_4_thoughts_are_not_scored(thought: str) -> None:
     assert score(choice, thought + "B", scorer="letter").value == 1.0
     assert score(free, thought + "dog", scorer="vqa").value == 1.0
     for scorer in ("mathvision", "exact", "ocrbench", "mmmu", "realworldqa"):
-        for answer in ("5", "<|begin_of_box|>5<|end_of_box|>", "<answer>5</answer>"):
+        for answer in ("5", "<|begin_of_box|>5<|end_of_box|>", "<ANSWER>5</ANSWER>", "<CONCLUSION>5</CONCLUSION>"):
             scored = score(item(answers=("5",)), thought + answer, scorer=scorer)
             assert (scored.value, scored.thought) == (1.0, "ended")
 
@@ -300,12 +314,28 @@ def test_row_4_thoughts_that_never_end_hold_no_answer(scorer: str) -> None:
     assert score(asked, "<think>" + "x " * 90_000 + "</think>A", scorer=scorer).thought == "ended"
 
 
+SIGNS = (("<5", "5"), ("<5", ">5"), (">=5", "5"), ("- 5", "5"), ("-.5", ".5"), ("5−6", "56"), ("1.5", "1,5"))
+
+
 def test_row_7_numbers_keep_sign_point_and_stroke() -> None:
-    for answer, reference in (("15", "1.5"), ("5", "-5"), ("12", "1/2"), ("2:30", "230"), ("1-5", "15"), ("56", "5^6")):
+    for answer, reference in (
+        ("15", "1.5"),
+        ("5", "-5"),
+        ("12", "1/2"),
+        ("2:30", "230"),
+        ("1-5", "15"),
+        ("56", "5^6"),
+        *SIGNS,
+    ):
         for first, second in ((answer, reference), (reference, answer)):
             assert score(item(answers=(second,)), first, scorer="exact").value == 0.0
             assert score(item(answers=(second,)), second, scorer="exact").value == 1.0
     assert score(item(answers=("-5",)), "−５", scorer="exact").value == 1.0
+    assert score(item(answers=("-5",)), "- 5", scorer="exact").value == 1.0
+    assert score(item(answers=("5",)), "−5", scorer="mmmu").value == 0.0
+    assert score(item(answers=("-5",)), "−5", scorer="mmmu").value == 1.0
+    marked = ("$5", "5%", "€5", "C-")
+    assert [score(item(options=marked), text, scorer="letter").parsed for text in marked] == ["A", "B", "C", "D"]
     options = ("5", "6", "7", "8")
     assert score(item(options=options), "-5", scorer="letter").parsed is None
     assert score(item(options=options), "I think that it must be -5, of all numbers", scorer="mmmu").parsed is None
@@ -320,12 +350,27 @@ def test_row_7_numbers_keep_sign_point_and_stroke() -> None:
         *[(a, b, False) for a, b in (("x=1, y=2", "2"), ("5 m^2", "5 m"), ("30°C", "30°F"), ("5 (six)", "5"))],
         *[
             (a, b, False)
+            for a, b in (
+                ("x>=5", "5"),
+                ("x<=5", "x>=5"),
+                ("x!=5", "5"),
+                ("$5", "5 cents"),
+                ("€5", "$5"),
+                ("5 €", "5 £"),
+            )
+        ],
+        *[
+            (a, b, False)
             for a, b in (("{1,2}", "(1,2)"), ("[0,1)", "(0,1)"), ("1 2", "12"), ("5 kg", "5 g"), ("5", "5%0"))
         ],
         *[(a, b, True) for a, b in (("1{,}234", "1234"), ("1e3", "1000"), (r"30\degree", "30"), ("½", "1/2"))],
         *[
             (a, b, True)
             for a, b in ((r"\frac 1 2", "0.5"), ("**5**", "5"), ("5 (five)", "5"), (r"\{1,2\}", r"\{2,1\}"))
+        ],
+        *[
+            (a, b, True)
+            for a, b in (("$5", "5"), (r"\$1,000", "1000"), ("5 €", "5 euros"), (r"x \in \{1,2\}", "{2,1}"))
         ],
         *[(a, b, True) for a, b in (("x=1, y=2", "(1,2)"), ("5 kilometres", "5 km"), ("5 km", "5"), ("５", "5"))],
     ],
@@ -339,4 +384,4 @@ def test_row_8_equalities_of_mathematics(first: str, second: str, same: bool) ->
 
 def test_scorers_have_versions_that_protocols_name() -> None:
     assert VERSIONS.keys() == SCORERS.keys()
-    assert PROTOCOLS["skip-it"].scorers.startswith("exact 2, letter 2, ")
+    assert PROTOCOLS["skip-it"].scorers.startswith("exact 3, letter 3, ")
