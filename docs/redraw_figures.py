@@ -183,7 +183,7 @@ FIGURES: Mapping[str, Figure] = {
     # Examples, which the tests run as they are: they measure and draw in one.
     "lens.png": Figure(None, (), layers, ("tiny",)),
     "tracing.png": Figure(None, (), layers, ("tiny",)),
-    "regimes.png": Figure(None, (), run("examples/11_regimes_and_consequences.py", "--out", "OUT"), ("tiny-scaled",)),
+    "regimes.png": Figure(None, (), run("examples/11_regimes_and_consequences.py", "--out", "OUT"), ("tiny",)),
     "theory_curves.png": Figure(None, (), run("examples/12_one_channel_through_every_theorem.py", "--out", "OUT")),
     "published_numbers.png": Figure(None, (), run("examples/08_published_numbers.py", "--out", "OUT")),
     "methods_and_controls.png": Figure(

@@ -32,7 +32,7 @@ def batches(processor, questions, size=40):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("figures"))
-    parser.add_argument("--model", default="tiny-scaled")
+    parser.add_argument("--model", default="tiny")
     parser.add_argument("--questions", type=int, default=200, help="to measure on, and to validate on")
     parser.add_argument("--followed", type=int, default=10, help="of these, how many to follow to the answer")
     given = parser.parse_args()

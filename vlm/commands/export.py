@@ -23,8 +23,12 @@ def add(commands: Commands) -> None:
 
 
 def _export(options: argparse.Namespace) -> int:
+    from vlm.experiments.merging import coverage
     from vlm.reports.exports import write_metrics, write_records
 
     folder = Path(options.run_directory)
     out = Path(options.out) if options.out else folder / "export"
-    return print_written([write_records(folder, out / f"records.{options.format}"), write_metrics(folder, out)])
+    written = [write_records(folder, out / f"records.{options.format}"), write_metrics(folder, out)]
+    if part := coverage(folder):
+        print(f"note: {part}")
+    return print_written(written)

@@ -58,13 +58,29 @@ def _notions(options: argparse.Namespace) -> int:
     from vlm.reports.plots import require_matplotlib
 
     require_matplotlib()  # before the work, not after it
-    profile = _profile(options)
+    profile = _with_source(_profile(options), options)
     print(INDEX_CONVENTION + "\n")
     print(summary(profile).fitted())
     for note in profile.notes:
         print(note)
     title = f"What the layers share: {options.states or options.model}"
     return print_written(write_profile(profile, options.out, title=title))
+
+
+def _with_source(profile: Profile, options: argparse.Namespace) -> Profile:
+    """The profile with the weights and the data that it is about, so that no page of others shows it as its own."""
+    import json
+    from dataclasses import replace
+    from pathlib import Path
+
+    from vlm.models.fingerprint import model_identity
+
+    if options.states:
+        stored = json.loads((Path(options.states) / "spec.json").read_text(encoding="utf-8"))
+        source = {"model": stored.get("versions", {}).get("model"), "data": str(options.states)}
+    else:
+        source = {"model": model_identity(options.model, options.revision), "data": options.data}
+    return replace(profile, settings={**profile.settings, **source})
 
 
 def _profile(options: argparse.Namespace) -> Profile:

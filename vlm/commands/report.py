@@ -54,6 +54,7 @@ def _report(options: argparse.Namespace) -> int:
         from vlm.notions.profile_page import written_section
         from vlm.reports.html_parts import heading
 
+        _check_notions(options.notions, folder)
         sections = [heading("What two layers share"), *written_section(options.notions)]
     settings = {
         "measurement": measurement,
@@ -73,3 +74,18 @@ def _report(options: argparse.Namespace) -> int:
     if not scored:
         print(f"error: nothing could be scored in {folder}; the page lists the reasons", file=sys.stderr)
     return 0 if scored else 1
+
+
+def _check_notions(notions: str, run: Path) -> None:
+    """Refuse a profile of other weights than those of the run, and say where a profile does not name its own."""
+    from vlm.experiments.run_directory import stored_run
+    from vlm.notions.profile_page import read_profile
+
+    theirs, ours = read_profile(notions).settings.get("model"), stored_run(run).made_with.get("model")
+    if theirs is None:
+        print(f"note: {notions} does not say which weights it is about")
+    elif ours is not None and theirs != ours:
+        raise ValueError(
+            f"--notions: expected a profile of the weights of {run} ({ours}), got one of others ({theirs}); measure it "
+            "again with `python -m vlm notions`"
+        )

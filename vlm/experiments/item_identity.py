@@ -175,7 +175,7 @@ def refuse_other_items(run: StoredRun, measurement: StoredRun) -> None:
             f"measurement: {measurement.folder} asked in other words (protocol {measurement.spec.protocol}) than "
             f"{run.folder} (protocol {run.spec.protocol}); measure with the same protocol and prompts"
         )
-    ours, theirs = _digests(run), _digests(measurement)
+    ours, theirs = digests(run), digests(measurement)
     choices = {choice.label: choice for choice in measurement.spec.data}
     common = [choice for choice in run.spec.data if choice.label in choices]
     remedy = "measure these items with another --out, and give that directory as --measurement"
@@ -212,15 +212,26 @@ def _written_source(folder: Path, label: str) -> str:
     return str(cast(Mapping[str, object], json.loads(path.read_text(encoding="utf-8"))).get("source", ""))
 
 
-def _digests(run: StoredRun) -> Mapping[str, Mapping[str, str]]:
+def digests(run: StoredRun) -> Mapping[str, Mapping[str, str]]:
     """The digests of a run's items by label and id: from its lists, else from its records; none for older runs."""
     listed = run.item_digests()
-    digests: dict[str, dict[str, str]] = {label: dict(items or {}) for label, items in listed.items()}
+    found: dict[str, dict[str, str]] = {label: dict(items or {}) for label, items in listed.items()}
     if None in listed.values():
         for label, name, digest in _of_records(known_records(run)):
             if listed.get(label) is None:
-                digests.setdefault(label, {})[name] = digest
-    return digests
+                found.setdefault(label, {})[name] = digest
+    return found
+
+
+def check_entry(run: StoredRun, label: str, entry: Item | Failure) -> None:
+    """Refuse an item, read again, that is no longer what the run's records are about."""
+    known = (run.item_digests().get(label) or {}).get(entry.id, "")
+    # Runs of before pictures were compared know the texts only.
+    if known and not any(same(known, now) for now in (entry_digest(entry), text_digest(entry))):
+        raise ValueError(
+            f"data: item {entry.id!r} of {label} is not what it was when {run.folder} was begun; bring the old "
+            "data back"
+        )
 
 
 def _of_records(records: Iterable[RunRecord]) -> Iterable[tuple[str, str, str]]:

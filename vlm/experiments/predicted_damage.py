@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from vlm.evaluation.answering import PreparedQuestion, alike
+from vlm.experiments.item_identity import check_entry
 from vlm.experiments.run import Run
 from vlm.experiments.run_directory import stored_run
 from vlm.item import Item
@@ -55,7 +56,10 @@ def _batches(run: Run, prompts: int) -> Iterator[dict[str, Tensor]]:
     size = run.spec.batch_size
     for choice in run.spec.data:
         entries = run.reader(choice, lambda position: position < prompts)
-        items = [entry for entry in islice(entries, prompts) if isinstance(entry, Item) and entry.images]
+        chosen = list(islice(entries, prompts))
+        for entry in chosen:
+            check_entry(run, choice.label, entry)
+        items = [entry for entry in chosen if isinstance(entry, Item) and entry.images]
         for start in range(0, len(items), size):
             questions = run.answerer.questions(items[start : start + size])
             for group in alike([q for q in questions if isinstance(q, PreparedQuestion)]):

@@ -107,7 +107,7 @@ def rescore(
     layer = run.folder / "scores" / _layer_name(content)
     with writing(layer / "records.jsonl") as file:
         for records in _chunks(by_count(_with_items(run, partial), run_size(run), "scoring"), _TOGETHER):
-            for record in _scored(records, rule, scorer, asked):
+            for record in _scored(records, rule, scorer, asked, run.spec.least_label_mass):
                 file.write(line(record))
     content["size"] = (layer / "records.jsonl").stat().st_size
     write_atomically(layer / "layer.json", json.dumps(content, indent=2, sort_keys=True) + "\n")
@@ -167,10 +167,14 @@ def _refuse_changed(run: StoredRun, record: RunRecord, entry: Item | Failure, kn
 
 
 def _scored(
-    pairs: Sequence[tuple[Record, Item | Failure]], protocol: Protocol, scorer: str | None, judge: Judge | None
+    pairs: Sequence[tuple[Record, Item | Failure]],
+    protocol: Protocol,
+    scorer: str | None,
+    judge: Judge | None,
+    least_label_mass: float,
 ) -> list[Record]:
     """The records with new scores, in order."""
-    scored = [_by_rule(record, entry, protocol, scorer) for record, entry in pairs]
+    scored = [_by_rule(record, entry, protocol, scorer, least_label_mass) for record, entry in pairs]
     if judge is not None and scorer is None:
         places = [
             (place, entry)
@@ -184,7 +188,9 @@ def _scored(
     return scored
 
 
-def _by_rule(record: Record, entry: Item | Failure, protocol: Protocol, scorer: str | None) -> Record:
+def _by_rule(
+    record: Record, entry: Item | Failure, protocol: Protocol, scorer: str | None, least_label_mass: float
+) -> Record:
     if record.get("prediction") is None:
         if "prediction" not in record and not record.get("failure"):
             raise ValueError("score: expected a directory made by `sweep`, got a measurement, which has no answers")
@@ -192,7 +198,10 @@ def _by_rule(record: Record, entry: Item | Failure, protocol: Protocol, scorer: 
     cleared = {**record, "judge": None, "failure": None, "parsed": None, "score": None}
     if isinstance(entry, Failure):
         return {**cleared, "failure": f"not scored: {entry.reason}"}
-    one_pass = record.get("letter_probabilities") is not None
+    letters = record.get("letter_probabilities")
+    one_pass = letters is not None
+    if letters is not None and sum(letters) < least_label_mass:
+        return {**cleared, "score": 0.0, "thought": "none"}
     try:
         chosen = protocol.scorer(entry) if scorer is None or one_pass else scorer
         result = score(entry, record["prediction"], scorer=chosen)

@@ -52,6 +52,7 @@ def write_records(run_directory: str | Path, path: str | Path) -> Path:
     path : str or Path
         Ends in .parquet (needs pyarrow, of the extra `data`) or .csv.
     """
+    stored_run(run_directory)
     path, rows = Path(path), flat_records(run_directory)
     if path.suffix == ".csv":
         with writing(path) as text:

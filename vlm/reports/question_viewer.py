@@ -62,6 +62,11 @@ def write_questions(run_directory: str | Path, out: str | Path, *, pictures: boo
     """
     run, out = stored_run(run_directory), Path(out)
     merge_again(run.folder)
+    for name in (
+        "index.html",
+        "index.js",
+    ):  # of an earlier viewer; a half of each would show one answer's change as another's
+        (out / name).unlink(missing_ok=True)
     plans = [str(plan) for plan in sorted(map(str, run.plans), key=plan_place)]
     index = _Index(plans)
     for label, records in groupby(merged_lines(run.folder, "records"), key=lambda record: str(record["dataset"])):

@@ -14,7 +14,7 @@ import bounds
 from redundancy import Estimate
 from redundancy.array_types import FloatArray
 from redundancy.display import Displayed
-from vlm.experiments.item_identity import same
+from vlm.experiments.item_identity import digests, same
 from vlm.experiments.merging import coverage, merge, stale
 from vlm.experiments.run_directory import StoredRun, stored_run
 from vlm.plans.plan import SkipPlan
@@ -202,12 +202,13 @@ def _named(
 ) -> Iterator[tuple[str, str]]:
     """The data sets and plans that are compared, counted before their answers are laid out."""
     ours, theirs = (_by_label(side.columns) for side in (left, right))
+    items = [digests(side.run) for side in (left, right)] if several else []
     wanted = None if plans is None else [str(SkipPlan.parse(plan)) for plan in plans]
     for label in ours:
         if label not in theirs:
             continue
         if several:
-            _refuse_other_items(left, right, label)
+            _refuse_other_items(left, right, label, *items)
         a, b = ours[label], theirs[label]
         there = a.plans.keys() & b.plans.keys() if several else b.plans.keys() - {reference}
         for plan in sorted(there, key=plan_place) if wanted is None else wanted:
@@ -236,8 +237,14 @@ def _by_label(columns: AnswerColumns) -> dict[str, SetColumns]:
     return {dataset: found for (_, _, dataset), found in columns.sets.items()}
 
 
-def _refuse_other_items(left: _Side, right: _Side, label: str) -> None:
-    ours, theirs = (side.run.item_digests().get(label) or {} for side in (left, right))
+def _refuse_other_items(
+    left: _Side,
+    right: _Side,
+    label: str,
+    first: Mapping[str, Mapping[str, str]],
+    second: Mapping[str, Mapping[str, str]],
+) -> None:
+    ours, theirs = first.get(label, {}), second.get(label, {})
     changed = next((name for name in ours if name in theirs and not same(ours[name], theirs[name])), None)
     if changed is not None:
         raise ValueError(

@@ -94,6 +94,10 @@ def test_the_report_shows_layers_beside_the_first_scores(run):
     first = next(r for r in records if r["score"] is not None and r["plan"] == "none")
     first["score"] = 1 - first["score"]
     (layer / "records.jsonl").write_text("".join(map(line, records[:-1])))  # one score is another, one is missing
+    with pytest.raises(ValueError, match="is not as it was written; delete"):
+        score_layers(run, AnswerColumns.of(read(run / "merged" / "records.jsonl")), None, confidence=0.95)
+    content = json.loads((layer / "layer.json").read_text())
+    (layer / "layer.json").write_text(json.dumps({k: v for k, v in content.items() if k != "size"}))  # as it once was
     columns = AnswerColumns.of(read(run / "merged" / "records.jsonl"))
     (shown,) = score_layers(run, columns, summary(columns), confidence=0.95)
     assert shown.name == layer.name
