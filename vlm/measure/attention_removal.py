@@ -112,7 +112,7 @@ class RemovalRecord(GrowingRecord):
         heads, self._heads = self._heads, {}
         for row, expected in heads.items():
             assert call is not None
-            found = given.detach()[row][call.text[row].to(given.device)].to(expected.device, torch.float64)
+            found = given.detach()[row][call.text[row].to(given.device)].to(expected.device).to(torch.float64)
             if float((found - expected).norm()) > _ROUNDING * float(expected.norm()):
                 raise NotImplementedError(
                     f"removal: in layer {layer} something (a gate, a norm) lies between the heads' outputs and the "

@@ -110,10 +110,9 @@ def test_row_5_quantised_models_pass_their_own_check(name):
     pytest.importorskip({"quanto": "optimum.quanto"}.get(name.split("-")[0], name.split("-")[0]))
     pytest.importorskip("accelerate")
     model, processor = vlm.load("tiny", quantization=name)
-    result = check(model, processor, rounds=1)
+    # Every kind of plan by one of them, kinds that run other code in quantised layers by all.
+    result = check(model, processor, None if name == "quanto-int8" else "freeze:2-4/prune:5=0.5", rounds=1)
     assert result.passed, str(result)
-    batch = batch_for(random_model())
-    del batch
     asked = vlm.tiny.questions(limit=2, kinds=("location",))
     prompts = processor(
         images=[q.image for q in asked], text=[q.prompt for q in asked], return_tensors="pt", padding=True
