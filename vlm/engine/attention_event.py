@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from vlm.engine.flash_layout import Mask
@@ -46,11 +47,12 @@ class AttentionEvent:
     softcap: float | None = None
 
     def measurable(self) -> AttentionEvent:
-        """This event with its tensors where there is float64: itself on most devices."""
-        if has_float64(self.query.device):
+        """This event with its tensors on one device, that of the layer or, without float64 there, the processor."""
+        here = self.query.device if has_float64(self.query.device) else torch.device("cpu")
+        if here == self.query.device == self.call.real.device:
             return self
-        mask = self.mask if self.mask is None else self.mask.to("cpu")
-        call, query, key = self.call.measurable(), measurable(self.query), measurable(self.key)
+        mask = self.mask if self.mask is None else self.mask.to(here)
+        call, query, key = self.call.on(here), measurable(self.query), measurable(self.key)
         return AttentionEvent(call, self.layer, query, key, measurable(self.value), mask, self.scaling, self.softcap)
 
 

@@ -48,8 +48,8 @@ def bake(model: Model, plan: SkipPlan | str, *, family: Family | None = None) ->
     Raises
     ------
     ValueError
-        The plan does something else than drop whole layers, drops none or all of them, or a configuration of this
-        class cannot describe the layers that remain.
+        The plan does something else than drop whole layers, drops none or all of them, a configuration of this class
+        cannot describe the layers that remain, or the model has adapters, quantised or offloaded weights.
 
     See Also
     --------
@@ -65,6 +65,7 @@ def bake(model: Model, plan: SkipPlan | str, *, family: Family | None = None) ->
     """
     model = unwrapped(model)
     parts = anatomy(model, family)
+    _refuse_weights(model)
     plan = SkipPlan.parse(plan) if isinstance(plan, str) else plan
     kept = _kept(plan, parts.depth)
     _refuse_between_layers(model, kept)
@@ -98,6 +99,20 @@ def _kept(plan: SkipPlan, depth: int) -> list[int]:
             f"bake: expected a plan that drops some of {depth} layers, got {plan}, which drops {depth - len(kept)}"
         )
     return kept
+
+
+def _refuse_weights(model: Any) -> None:
+    """Refuse weights that a checkpoint of an ordinary model does not hold."""
+    quantised = getattr(getattr(model, "config", None), "quantization_config", None)
+    if any(hasattr(module, "base_layer") for module in model.modules()):
+        what, remedy = "adapters, which are no part of an ordinary model", "merge them first (merge_and_unload)"
+    elif quantised is not None:
+        what, remedy = "quantised weights", "bake the model without quantisation, and quantise what bake returns"
+    elif any(weight.device.type == "meta" and hasattr(model, "hf_device_map") for weight in model.parameters()):
+        what, remedy = "weights that are offloaded", "load it without offloading; baking needs no GPU"
+    else:
+        return
+    raise ValueError(f"bake: this model has {what}; {remedy}")
 
 
 def _refuse_between_layers(model: Any, kept: Sequence[int]) -> None:

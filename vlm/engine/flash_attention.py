@@ -37,7 +37,7 @@ def shortened_layout(
 def _shortened_layout(call: Call, mask: Tensor | None, tokens: Roles, keys: Tensor, filler: bool) -> Layout:
     seen = tokens.seen
     held = keys.shape[1] - seen.rows
-    column = torch.zeros_like(call.real, dtype=torch.long).scatter(
+    column = torch.zeros_like(call.real, dtype=torch.long, device=keys.device).scatter(
         1, seen.index, torch.arange(held, keys.shape[1], device=keys.device).expand_as(seen.index)
     )
     own = column.gather(1, tokens.running.index)
@@ -63,8 +63,9 @@ def whole_layout(call: Call, mask: Tensor | None, queries: int, keys: int) -> La
     if entry is None:
         end = call.past + call.real.shape[1]
         batch = call.real.shape[0]
-        places = torch.arange(end - keys, end, device=call.real.device).expand(batch, -1)
-        own = torch.arange(keys - queries, keys, device=call.real.device).expand(batch, -1)
+        here = call.real.device if mask is None else mask.device
+        places = torch.arange(end - keys, end, device=here).expand(batch, -1)
+        own = torch.arange(keys - queries, keys, device=here).expand(batch, -1)
         entry = cache[key] = Entry(Layout(own, places, _opened(call, mask, places), False), (mask,))
     return entry.value
 
@@ -77,7 +78,7 @@ def _opened(call: Call, mask: Tensor | None, keys: Tensor) -> Tensor | None:
         raise NotImplementedError(f"flash attention: expected a padding mask (batch, keys), got {mask.ndim} dimensions")
     # The mask's columns are positions unless a full sliding window cuts it.
     check_window(call, mask.shape[1])
-    return mask.to(torch.bool).gather(1, keys.clamp(min=0))
+    return mask.to(keys.device, torch.bool).gather(1, keys.clamp(min=0))
 
 
 def check_causal(module: nn.Module, is_causal: bool | None) -> None:

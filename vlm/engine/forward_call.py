@@ -61,6 +61,8 @@ class Call:
     key_positions: dict[int, Tensor] = field(default_factory=dict)
     planned: set[int] = field(default_factory=set)
     layouts: dict[int, Layout] = field(default_factory=dict)
+    _copies: dict[torch.device, Call] = field(default_factory=dict)
+    _original: Call | None = None
 
     def __repr__(self) -> str:
         batch, length = self.real.shape
@@ -73,17 +75,26 @@ class Call:
 
     def measurable(self) -> Call:
         """This call with its tensors where there is float64: itself on most devices, else a copy on the processor."""
-        if has_float64(self.real.device):
-            return self
-        return self._on_processor
+        return self if has_float64(self.real.device) else self.on(torch.device("cpu"))
 
-    @cached_property
-    def _on_processor(self) -> Call:
-        vision, real = self.vision.to("cpu"), self.real.to("cpu")
-        copy = Call(vision, real, self.past, self.images, self.static, planned=self.planned)
-        copy.query_positions = _Moved(self.query_positions)
-        copy.key_positions = _Moved(self.key_positions)
+    def on(self, device: torch.device) -> Call:
+        """This call with its tensors on a device: itself, or a copy that later calls of this method return again."""
+        if self.real.device == device:
+            return self
+        copy = self._copies.get(device)
+        if copy is None:
+            vision, real = self.vision.to(device), self.real.to(device)
+            copy = Call(vision, real, self.past, self.images, self.static, planned=self.planned)
+            copy.query_positions = _Moved(self.query_positions, device)
+            copy.key_positions = _Moved(self.key_positions, device)
+            copy._original = self
+            self._copies[device] = copy
         return copy
+
+    @property
+    def original(self) -> Call:
+        """The call of which this is a copy on another device, or itself."""
+        return self if self._original is None else self._original
 
     @cached_property
     def plan_state(self) -> PlanState:
@@ -97,21 +108,21 @@ class Call:
 
 
 class _Moved(dict[int, Tensor]):
-    """Positions by layer, moved to the processor when they are asked for."""
+    """Positions by layer, moved to a device when they are asked for."""
 
-    def __init__(self, source: dict[int, Tensor]) -> None:
+    def __init__(self, source: dict[int, Tensor], device: torch.device) -> None:
         super().__init__()
-        self._source = source
+        self._source, self._device = source, device
 
     def __contains__(self, layer: object) -> bool:
         return layer in self._source
 
     def __getitem__(self, layer: int) -> Tensor:
-        return self._source[layer].to("cpu")
+        return self._source[layer].to(self._device)
 
     def get(self, layer: int, default: Any = None) -> Any:
         source = self._source.get(layer)
-        return default if source is None else source.to("cpu")
+        return default if source is None else source.to(self._device)
 
 
 def read_call(given: Arguments, placeholders: frozenset[int]) -> Call:

@@ -471,14 +471,14 @@ class Engine:
             decoding = call is not None and call.decoding
             if index is not None and self._observers and not decoding and not recomputing():
                 call = self.current()
-                mask = self._observed_mask(call, module, layout, attention_mask, query, key, kwargs)
-                scaling = kwargs.get("scaling")
-                scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
                 if call.static and layout is None and index not in call.key_positions:
                     # The places of a static cache that are not filled yet.
                     filled = call.past + call.real.shape[1]
                     key, value = key[:, :, :filled], value[:, :, :filled]
-                    mask = mask[..., :filled] if isinstance(mask, Tensor) else mask
+                    attention_mask = None if attention_mask is None else attention_mask[..., :filled]
+                mask = self._observed_mask(call, module, layout, attention_mask, query, key, kwargs)
+                scaling = kwargs.get("scaling")
+                scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
                 query, key, value = all_heads(self.parts, query, key, value)
                 self._observe(AttentionEvent(call, index, query, key, value, mask, scaling, kwargs.get("softcap")))
             return out

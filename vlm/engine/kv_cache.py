@@ -290,7 +290,7 @@ class PartialStaticLayer(PartialLayer):
         held = self.positions[:, None, None, :]
         if mask is None:
             return (held >= 0) & (held <= (self._length - tokens + new)[:, None])
-        mask = mask.expand(len(self.positions), -1, -1, -1)
+        mask = mask.to(held.device).expand(len(self.positions), -1, -1, -1)
         mask = mask.gather(3, held.clamp(min=0).expand(-1, mask.shape[1], mask.shape[2], -1))
         return mask.masked_fill(held < 0, False if mask.dtype == torch.bool else torch.finfo(mask.dtype).min)
 

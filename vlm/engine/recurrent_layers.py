@@ -47,7 +47,7 @@ def recurrent(engine: Engine, index: int, original: Forward, step: LayerPlan | R
                 )
             mask = kwargs.get("attention_mask")
             if mask is not None:
-                mask = mask.gather(1, running.index)
+                mask = mask.to(here).gather(1, running.index)
             if running.valid is not None:
                 # Filler, on the left, reads as padding.
                 mask = running.valid if mask is None else mask.to(running.valid.dtype) & running.valid

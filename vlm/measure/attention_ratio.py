@@ -78,14 +78,14 @@ class AttentionRecord(BatchedRecord):
     _done: list[Tensor] = field(default_factory=list)
     _all: list[tuple[Tensor, Tensor, Tensor]] = field(default_factory=list)
     _call: Call | None = None
-    _texts: TextRows | None = None
+    _texts: dict[torch.device, TextRows] = field(default_factory=dict)
 
     def observe(self, event: AttentionEvent) -> None:
         """Take in one layer's queries and keys (called by the hooks)."""
         call = event.call
-        if self._call is not call:
+        if self._call is not call.original:
             # Rows left by an earlier call that failed do not belong to this one.
-            self._rows, self._call, self._texts = {}, call, None
+            self._rows, self._call, self._texts = {}, call.original, {}
         if not call.past:
             everybody = text_attention(event, self._text_rows(event)) if self.tokens == "all" else None
             self._rows[event.layer] = _Layer(_ratio(event, self.token), everybody)
@@ -93,13 +93,14 @@ class AttentionRecord(BatchedRecord):
     def _text_rows(self, event: AttentionEvent) -> TextRows:
         if event.layer in event.call.query_positions:
             return text_rows(event.call, event.layer)
-        if self._texts is None:  # finding them waits for the device, so once per call
-            self._texts = text_rows(event.call, event.layer)
-        return self._texts
+        here = event.query.device
+        if here not in self._texts:  # finding them waits for the device, so once per call
+            self._texts[here] = text_rows(event.call, event.layer)
+        return self._texts[here]
 
     def finish(self, call: Call) -> None:
         """Store the samples of a forward call that has ended (called by the hooks)."""
-        rows, self._rows, self._call, self._texts = self._rows, {}, None, None
+        rows, self._rows, self._call, self._texts = self._rows, {}, None, {}
         if not rows:
             return
         self._done.append(self._layers({i: row.answer for i, row in rows.items()}))
@@ -110,8 +111,10 @@ class AttentionRecord(BatchedRecord):
 
     def _layers(self, rows: dict[int, Tensor]) -> Tensor:
         """Layers stacked and on the host, NaN where nobody attended."""
-        missing = torch.full_like(next(iter(rows.values())), torch.nan)
-        return torch.stack([rows.get(i, missing) for i in range(self.depth)]).to("cpu")
+        home = next(iter(rows.values()))
+        missing = torch.full_like(home, torch.nan)
+        # The layers of one model may be on different devices.
+        return torch.stack([rows.get(i, missing).to(home.device) for i in range(self.depth)]).to("cpu")
 
     def ratios(self) -> FloatArray:
         """Ratio of the query token, shape (samples, layers, heads), in [0, 1]; ValueError before the first call."""

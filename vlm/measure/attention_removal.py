@@ -20,10 +20,13 @@ from vlm.engine.tensor_parallel import processes_of
 from vlm.measure.attention_reading import TextTokens, check_reading
 from vlm.measure.records import GrowingRecord
 from vlm.models.families import Family
-from vlm.models.layer_parts import device_of, output_map
+from vlm.models.layer_parts import device_of, find_attention, output_map
 from vlm.models.linear_maps import matrix_of
 from vlm.models.types import Model
 from vlm.table import Table
+
+# Relative difference of the heads' outputs from those in float64 that 16 bits, or 8-bit states, may leave.
+_ROUNDING = 0.1
 
 
 @dataclass(eq=False, repr=False)
@@ -61,6 +64,7 @@ class RemovalRecord(GrowingRecord):
     _done: list[dict[int, list[dict[str, float]]]] = field(default_factory=list)
     _norms: dict[int, tuple[FloatArray, float]] = field(default_factory=dict)
     _changes: list[FloatArray] = field(default_factory=list)
+    _heads: dict[int, Tensor] = field(default_factory=dict)
 
     @property
     def samples(self) -> int:
@@ -99,15 +103,28 @@ class RemovalRecord(GrowingRecord):
             )
             for row in range(len(query))
         ]
-        self._rows[layer] = [row for row, _ in measured]
-        self._changes = [changes for _, changes in measured]
+        self._rows[layer] = [row for row, _, _ in measured]
+        self._changes = [changes for _, changes, _ in measured]
+        self._heads = {row: heads for row, (_, _, heads) in enumerate(measured) if heads is not None}
+
+    def verify(self, call: Call | None, layer: int, given: Tensor, out: Tensor) -> None:
+        """Refuse layers whose output map is given something else than the heads' outputs (called by the hooks)."""
+        heads, self._heads = self._heads, {}
+        for row, expected in heads.items():
+            assert call is not None
+            found = given.detach()[row][call.text[row].to(given.device)].to(expected.device).to(torch.float64)
+            if float((found - expected).norm()) > _ROUNDING * float(expected.norm()):
+                raise NotImplementedError(
+                    f"removal: in layer {layer} something (a gate, a norm) lies between the heads' outputs and the "
+                    "output matrix, which the change and its bound do not follow; measure with vlm.attention"
+                )
 
     def relate(self, call: Call, layer: int, before: Tensor, after: Tensor) -> None:
         """Take in the state that entered the layer which has just attended (called by the hooks)."""
         if call.past or layer not in self._rows:
             return
         for row, (values, changes) in enumerate(zip(self._rows[layer], self._changes, strict=True)):
-            norms = before.detach()[row][call.text[row]].to(torch.float64).norm(dim=-1).cpu().numpy()
+            norms = before.detach()[row][call.text[row].to(before.device)].to(torch.float64).norm(dim=-1).cpu().numpy()
             # A state of norm 0 that changes is changed without measure.
             relative = np.divide(changes, norms, out=np.where(changes > 0, np.inf, 0.0), where=norms > 0)
             values["effect"], values["effect_largest"] = float(relative[-1]), float(relative.max())
@@ -204,6 +221,8 @@ def removal(model: Model, *, family: Family | None = None) -> Iterator[RemovalRe
     TypeError
         A layer without an output matrix `self_attn.o_proj`, or a model that is not a vision-language model of a known
         family.
+    NotImplementedError
+        A layer without attention, or, during a call, one that changes the heads' outputs before its output matrix.
     RuntimeError
         During a forward call under a plan.
 
@@ -239,7 +258,14 @@ def removal(model: Model, *, family: Family | None = None) -> Iterator[RemovalRe
            11.48])
     """
     with attached(model, family) as engine:
-        output_map(engine.parts.layers[0])
+        outputs = {}
+        for index, layer in enumerate(engine.parts.layers):
+            if find_attention(layer) is None:
+                raise NotImplementedError(
+                    f"removal: layer {index}, a {type(layer).__name__}, has no attention but a recurrent state, which "
+                    "has no image keys to remove; measure with vlm.probe and vlm.attention"
+                )
+            outputs[index] = output_map(layer)
         if processes_of(engine.parts) > 1:
             raise NotImplementedError(
                 "removal: needs each layer's output matrix, of which every process of a tensor-parallel model has a "
@@ -250,6 +276,7 @@ def removal(model: Model, *, family: Family | None = None) -> Iterator[RemovalRe
         with (
             engine.watch_attention(record.observe, record.finish),
             engine.watch_layers(record.relate, lambda call: None),
+            engine.watch_modules(outputs, record.verify),
         ):
             yield record
 
@@ -272,14 +299,14 @@ def _sample(
     output: Tensor,
     head_norms: FloatArray,
     joint_norm: float,
-) -> tuple[dict[str, float], FloatArray]:
-    """One sample of one layer, and each text token's change.
+) -> tuple[dict[str, float], FloatArray, Tensor | None]:
+    """One sample of one layer, each text token's change, and the outputs of its heads (text, heads * d).
 
     query (heads, rows, d), key and value (key heads, keys, d).
     """
     if not vision.any():
         names = ("ratio", "ratio_text", "change", "bound", "change_text", "bound_text", "heads", "joint", "mapped")
-        return dict.fromkeys(names, 0.0), np.zeros(int(text.sum()))
+        return dict.fromkeys(names, 0.0), np.zeros(int(text.sum())), None
     heads = query.shape[0]
     key, value = (part.repeat_interleave(heads // part.shape[0], dim=0) for part in (key, value))
     scores = (query[:, text] @ key.transpose(1, 2)) * scaling  # (heads, text, keys)
@@ -312,7 +339,7 @@ def _sample(
         "joint": float(joint[-1]),
         "mapped": float(mapped[-1]),
     }
-    return values, moved_by
+    return values, moved_by, (weights @ value).transpose(0, 1).flatten(1)
 
 
 def _by_head(output: Tensor, heads: int) -> Tensor:

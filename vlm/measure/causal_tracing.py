@@ -365,7 +365,8 @@ def _restoring(clean: _CleanRun, corrupt: StateRewriter, target: Target, states:
     def restore(call: Call, state: int, value: Tensor) -> Tensor:
         value = corrupt(call, state, value)
         if state in states:
-            value = torch.where(clean.tokens[target].unsqueeze(-1), clean.states[state], value)
+            here = value.device  # the layers of one model may be on different devices
+            value = torch.where(clean.tokens[target].unsqueeze(-1).to(here), clean.states[state].to(here), value)
         return value
 
     return restore
@@ -402,7 +403,7 @@ def _adding(corruption: Noise, seed: int) -> StateRewriter:
         if state or not call.vision.any():
             return value
         out = value.clone()
-        for row, shown in enumerate(call.vision):
+        for row, shown in enumerate(call.vision.to(value.device)):
             if bool(shown.any()):
                 tokens = value[row, shown]
                 generator = torch.Generator().manual_seed(seed)

@@ -151,8 +151,8 @@ class LensRecord(GrowingRecord):
         if call.past:
             return
         if layer == 0:
-            self._rows = [self._read(before[call.vision])]
-        self._rows.append(self._read(after[call.vision]))
+            self._rows = [self._read(before[call.vision.to(before.device)])]
+        self._rows.append(self._read(after[call.vision.to(after.device)]))
 
     def finish(self, call: Call) -> None:
         """Store the samples of a forward call that has ended (called by the hooks)."""

@@ -166,7 +166,8 @@ def _surrogate(
                 "with some quantised weights; use method='measured'"
             )
         tokens, logits, mass = _tracked(full, classes)
-        values = [state.detach() for state in states]
+        here = full.device  # the layers of one model may be on different devices
+        values, vision = [state.detach().to(here) for state in states], vision.to(here)
         with torch.no_grad():
             changes = {a: _changes(engine, batch, a, values, family) for a in actions if a not in ("freeze", "drop")}
         shifts = np.zeros((len(full), len(actions), depth, tokens.shape[1]))
@@ -175,7 +176,7 @@ def _surrogate(
             difference = (picked[:, number] - picked[:, 0]).sum()
             last = number == tokens.shape[1] - 1
             gradients = torch.autograd.grad(difference, states[1:], retain_graph=not last)
-            for layer, gradient in enumerate(gradients):
+            for layer, gradient in enumerate(part.to(here) for part in gradients):
                 for row, action in enumerate(actions):
                     if action in changes:
                         products = _products(gradient, changes[action][layer])
@@ -230,10 +231,10 @@ def _changes(
     changes: list[Tensor] = []
 
     def restore(call: Call, index: int, state: Tensor) -> Tensor:
-        return states[index]
+        return states[index].to(state.device)
 
     def keep(call: Call, layer: int, before: Tensor, after: Tensor) -> None:
-        changes.append(after - states[layer + 1])
+        changes.append(after.to(states[layer + 1].device) - states[layer + 1])
 
     model, depth = engine.parts.model, engine.parts.depth
     with (

@@ -70,8 +70,9 @@ def _one(q: Tensor, k: Tensor, v: Tensor, scale: float | None, causal: bool, win
     group = q.shape[1] // k.shape[1]
     k, v = k.repeat_interleave(group, dim=1), v.repeat_interleave(group, dim=1)
     scores = torch.einsum("ihd,jhd->hij", q.float(), k.float()) * (scale or q.shape[-1] ** -0.5)
-    distance = torch.arange(queries)[:, None] + keys - queries - torch.arange(keys)
-    seen = torch.ones(queries, keys, dtype=torch.bool)
+    rows, columns = (torch.arange(size, device=q.device) for size in (queries, keys))
+    distance = rows[:, None] + keys - queries - columns
+    seen = torch.ones_like(distance, dtype=torch.bool)
     if causal:
         seen &= distance >= 0
     if window[0] >= 0:

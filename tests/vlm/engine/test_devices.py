@@ -9,7 +9,6 @@ import torch
 import vlm
 from tests.support.device_without_float64 import There, moved, present
 from vlm import attention, lens, probe, removal, skipping
-from vlm.engine.masked_reference import planned_logits
 from vlm.evaluation.self_check import check
 from vlm.models.linear_maps import matrix_of
 from vlm.models.random_batches import batch_for, with_positions
@@ -71,42 +70,6 @@ def test_row_5_the_matrix_of_a_map_is_what_the_map_does():
     assert torch.allclose(found, linear.weight.double(), atol=1e-7)
 
 
-def lora(model):
-    peft = pytest.importorskip("peft")
-    settings = peft.LoraConfig(r=4, target_modules=["q_proj", "v_proj", "o_proj", "up_proj"], lora_dropout=0.5)
-    adapted = peft.get_peft_model(model, settings)
-    torch.manual_seed(0)
-    for name, weight in adapted.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(weight, std=0.5)
-    return adapted.eval()
-
-
-@pytest.mark.filterwarnings("ignore::FutureWarning")
-def test_row_5_and_8_adapters_under_every_context():
-    model = random_model()
-    batch = with_positions(batch_for(model, **RAGGED))
-    real = batch["attention_mask"].bool()
-    with torch.no_grad():
-        plain = model(**batch).logits
-        with removal(model) as before:
-            model(**batch)
-        adapted = lora(model)
-        for plan in PLANS:
-            with skipping(adapted, plan):
-                fast = adapted(**batch).logits
-            slow = planned_logits(adapted.get_base_model(), batch, plan)
-            assert error(fast[real], slow[real]) < 1e-4, plan
-        with removal(adapted) as record, probe(adapted) as states, attention(adapted):
-            assert error(adapted(**batch).logits[real], plain[real]) > 0.01
-        adapted.merge_adapter()
-        with removal(adapted) as merged:
-            adapted(**batch)
-    assert states.samples == 3
-    assert abs(record.table()["change"] - merged.table()["change"]).max() < 1e-5
-    assert abs(record.table()["change"] - before.table()["change"]).max() > 0.1
-
-
 @pytest.mark.parametrize("where", ["cpu", "disk"])
 def test_row_15_offloaded_layers_follow_every_plan_bit_for_bit(where, tmp_path):
     accelerate = pytest.importorskip("accelerate")
@@ -147,10 +110,9 @@ def test_row_5_quantised_models_pass_their_own_check(name):
     pytest.importorskip({"quanto": "optimum.quanto"}.get(name.split("-")[0], name.split("-")[0]))
     pytest.importorskip("accelerate")
     model, processor = vlm.load("tiny", quantization=name)
-    result = check(model, processor, rounds=1)
+    # Every kind of plan by one of them, kinds that run other code in quantised layers by all.
+    result = check(model, processor, None if name == "quanto-int8" else "freeze:2-4/prune:5=0.5", rounds=1)
     assert result.passed, str(result)
-    batch = batch_for(random_model())
-    del batch
     asked = vlm.tiny.questions(limit=2, kinds=("location",))
     prompts = processor(
         images=[q.image for q in asked], text=[q.prompt for q in asked], return_tensors="pt", padding=True

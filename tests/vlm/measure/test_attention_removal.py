@@ -90,3 +90,19 @@ def test_measuring_changes_nothing_and_a_plan_is_refused():
     del model.model.language_model.layers[0].self_attn.o_proj
     with pytest.raises(TypeError, match=r"self_attn\.o_proj"), removal(model):
         pass
+
+
+def test_what_lies_between_the_heads_and_the_output_matrix_is_noticed():
+    """BitNet normalises the heads' outputs first; a gate multiplies them; both would make change and bound wrong."""
+    bitnet, gated = random_model("llava-BitNetConfig"), random_model()
+    gated.model.language_model.layers[2].self_attn.o_proj.register_forward_pre_hook(lambda _, given: (0.5 * given[0],))
+    for model, layer in ((bitnet, 0), (gated, 2)):
+        with (
+            torch.no_grad(),
+            removal(model) as record,
+            pytest.raises(NotImplementedError, match=f"in layer {layer} something .a gate, a norm. lies between"),
+        ):
+            model(**batch_for(model))
+        assert record.samples == 0
+    with pytest.raises(NotImplementedError, match=r"layer 0, a Qwen3_5DecoderLayer, has no attention"):
+        removal(random_model("qwen3_5")).__enter__()
