@@ -136,7 +136,7 @@ class _MaskedRun:
 
     def highest(self, score: torch.Tensor, candidates: torch.Tensor, fraction: float) -> torch.Tensor:
         """The candidates with the highest scores (batch, tokens), a fraction of each row's image tokens."""
-        out = torch.zeros_like(self.vision)
+        out, score = torch.zeros_like(self.vision), score.detach()
         for row in range(len(self.vision)):
             positions = [int(j) for j in torch.nonzero(candidates[row])]
             best = sorted(positions, key=lambda j: (-float(score[row, j]), j))
@@ -149,6 +149,7 @@ class _MaskedRun:
         out = torch.zeros(self.vision.shape)
         for row, largest in enumerate(self.maps[index].detach().amax(1)):
             text = self.real[row] & ~self.vision[row] & ~away[row]
+            text[self.last + 1 :] = False  # what is decoded later does not choose
             image = self.vision[row] & ~away[row]
             out[row] = largest[text].sum(0) * (largest[image].sum(0) / max(1, int(image.sum())))
         return out
@@ -238,7 +239,8 @@ def _zero(original: Forward, kept: Callable[[], torch.Tensor] | None = None) -> 
     def forward(states: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, object]:
         out = original(states)
         new = out[0] if isinstance(out, tuple) else out
-        new = torch.zeros_like(new) if kept is None else new.masked_fill(~kept().unsqueeze(-1), 0.0)
+        gone = torch.ones(1, dtype=torch.bool) if kept is None else ~kept().reshape(*new.shape[:-1], 1)
+        new = new.masked_fill(gone.to(new.device), 0.0)
         return (new, out[1]) if isinstance(out, tuple) else new
 
     return forward

@@ -97,8 +97,9 @@ def refuse_blind(fields: Mapping[str, Any], given: object) -> None:
         for layer, _ in pairs:
             for what, ranges in parts:
                 if contains(ranges, layer - back):
+                    verb = {"pruning": "prune", "ranking": "rank", "leaving": "leave"}[choice]
                     whose = "the text's and the image's" if choice == "leaving" else "the last text token's"
                     raise ValueError(
                         f"plan {given}: {choice} at layer {layer} ranks image tokens by {whose} attention "
-                        f"in layer {layer - back}, where the plan removes {what}; choose another layer"
+                        f"in layer {layer - back}, where the plan removes {what}; {verb} at another layer"
                     )
