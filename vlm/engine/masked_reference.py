@@ -68,6 +68,9 @@ def planned_logits(
         for config in {id(c): c for c in (decoder.config, model.config.get_text_config())}.values():
             stack.callback(set_attention_implementation, config, attention_implementation(config))
             set_attention_implementation(config, "eager")
+        if any(where == "image" for where, *_ in run.merges):
+            module = next(m for n, m in model.named_modules() if n.split(".")[-1] == "multi_modal_projector")
+            stack.enter_context(patch.object(module, "forward", run.projector(module.forward)))
         for index, layer in enumerate(decoder.layers):
             attention = getattr(layer, "self_attn", None)
             if attention is None:
@@ -101,7 +104,7 @@ class _MaskedRun:
         ranks, leaves, merges = ([b.split("=") for label, b in words if label == n] for n in ("rank", "leave", "merge"))
         self.ranks = {int(layer): float(fraction) for layer, fraction in ranks}
         self.leaves = {int(layer): float(fraction) for layer, fraction in leaves}
-        self.merges = [(int(layer), *body.split("~")) for layer, body in merges]
+        self.merges = [(layer, *body.split("~")) for layer, body in merges]
         self.unranked: dict[int, torch.Tensor] = {}
         self.unleft: dict[int, torch.Tensor] = {}
         self.real = vision
@@ -169,17 +172,33 @@ class _MaskedRun:
     def merged(self, index: int, states: torch.Tensor) -> torch.Tensor:
         """The states with the image tokens that are merged before a layer replaced."""
         new = states.clone()
+        for row in range(len(states)):
+            own = self.vision[row]
+            new[row, own] = self.sums(str(index), states[row, own])
+        return new
+
+    def sums(self, where: str, tokens: torch.Tensor) -> torch.Tensor:
+        """Image tokens (tokens, width) of one row, those merged at this place replaced."""
+        new = tokens.clone()
         for layer, token, body in self.merges:
-            for row in range(len(states)):
-                place = torch.nonzero(self.vision[row])[:, 0]
-                if layer != index or int(token) >= len(place):
-                    continue
-                new[row, place[int(token)]] = 0
+            if layer == where and int(token) < len(tokens):
+                new[int(token)] = 0
                 for term in body.split(","):
                     other, weight = term.split("x")
-                    if int(other) < len(place):
-                        new[row, place[int(token)]] += float(weight) * states[row, place[int(other)]]
+                    if int(other) < len(tokens):
+                        new[int(token)] += float(weight) * tokens[int(other)]
         return new
+
+    def projector(self, original: Forward) -> Forward:
+        """A projector's forward on features (images, tokens, width) with those of each row merged."""
+
+        def forward(features: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+            rows = features.flatten(0, 1).split(self.vision.sum(1).tolist())
+            merged = torch.cat([self.sums("image", row) for row in rows]).view(features.shape)
+            out: torch.Tensor = original(merged, *args, **kwargs)
+            return out
+
+        return forward
 
     def layer(self, index: int, original: Forward) -> Forward:
         """A layer's forward that masks bypassing tokens and restores their states, and those of frozen tokens."""

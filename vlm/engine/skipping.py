@@ -17,7 +17,7 @@ from vlm.engine.own_ranking import ranked_first
 from vlm.engine.recurrent_layers import recurrent, refuse_recurrent
 from vlm.engine.row_plans import RowPlans, RowStep, Steps, kept_fractions
 from vlm.engine.sublayers import replacements
-from vlm.engine.token_merging import merged_first
+from vlm.engine.token_merging import MergedFeatures, merged_first
 from vlm.engine.token_pruning import ranking
 from vlm.models.attention_kinds import check_implementation
 from vlm.models.families import Family, exact_length
@@ -27,6 +27,7 @@ from vlm.models.types import Arguments, Forward, Model
 from vlm.plans.plan import LayerPlan, SkipPlan
 from vlm.plans.plan_file import Plan, plan_for
 from vlm.plans.ranges import EVERYTHING
+from vlm.plans.text_form import FEATURES
 
 
 @contextmanager
@@ -97,11 +98,14 @@ def skipping(model: Model, plan: Plan | Sequence[Plan], *, family: Family | None
         inside, own = replacements(engine, steps)
         forwards = _shorter(engine, plans, steps, own)
         first = forwards | _merging(engine, plans, own, forwards)
+        features = MergedFeatures(engine, plans)
+        inside |= features.forwards()
         replaced = inside | own | {layers[i]: forward for i, forward in first.items()}
         slots = _refuse_unsupported(engine, steps, forwards)
         limit = exact_length(engine.parts.text_config, frozenset(slots))
         with (
             engine.check_calls(lambda given: _check_call(given, engine, steps, slots, limit)),
+            engine.check_calls(features.check),
             engine.replace_forwards(replaced),
             engine.route_attention() if _routed(engine, steps, forwards) else nullcontext(),
             engine.watch_attention(ranking(pruned), anywhere=True) if pruned else nullcontext(),
@@ -136,7 +140,7 @@ def _merging(
     layers = engine.parts.layers
     keeper = _keeper(engine, sorted(forwards))
     merging: dict[int, Forward] = {}
-    for index in sorted({layer for plan in plans for layer, _, _ in plan.merges}):
+    for index in sorted({layer for plan in plans for layer, _, _ in plan.merges if layer != FEATURES}):
         sums = [{token: terms for layer, token, terms in plan.merges if layer == index} for plan in plans]
         following = forwards.get(index) or own.get(layers[index], layers[index].forward)
         merging[index] = merged_first(engine, index, sums, keeper, following)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +16,7 @@ from vlm.models.types import Model
 from vlm.plans.layer_shapes import LayerShape, layer_shape, map_size, stored
 from vlm.plans.plan import LayerPlan, SkipPlan
 from vlm.plans.ranges import size_below
+from vlm.plans.text_form import FEATURES, Terms
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -170,11 +172,14 @@ def plan_cost(
         _refuse_unknown_maps(shape, step, index)
     counts = [_tokens(step, vision, text) for step in steps]
     new = [int(step.text) for step in steps]
+    of_features = [(token, terms) for layer, token, terms in plan.merges if layer == FEATURES]
+    features = getattr(getattr(parts.model.config, "vision_config", None), "hidden_size", 0)
     prompt = [
         _operations(shape, step, running, running + frozen, running + frozen, _fed(step, vision, running))
         + (index in ranked) * shape.ranking * (running + frozen)
         + _choices(layer, shape, step, index, vision, text)
-        + _merging(step, parts.text_config.hidden_size, vision)
+        + _merging(step.merges, parts.text_config.hidden_size, vision)
+        + (index == 0) * _merging(of_features, features, vision)
         for index, (layer, shape, step, (running, frozen)) in enumerate(
             zip(parts.layers, shapes, steps, counts, strict=True)
         )
@@ -312,9 +317,9 @@ def _choices(layer: Any, shape: LayerShape, step: LayerPlan, index: int, vision:
     return total
 
 
-def _merging(step: LayerPlan, width: int, vision: int) -> float:
+def _merging(merges: Iterable[tuple[int, Terms]], width: int, vision: int) -> float:
     """Operations of the sums that image tokens become."""
-    terms = [sum(other < vision for other, _ in terms) for token, terms in step.merges if token < vision]
+    terms = [sum(other < vision for other, _ in terms) for token, terms in merges if token < vision]
     return 2.0 * width * sum(terms)
 
 

@@ -7,7 +7,7 @@ from math import isfinite
 from typing import Any
 
 from vlm.plans.ranges import EVERYTHING, Intervals, contains, intersection, merged, without
-from vlm.plans.text_form import Keep, Merge, Prune, Terms
+from vlm.plans.text_form import FEATURES, Keep, Merge, Prune, Terms
 
 
 def segments(keeps: Iterable[Keep]) -> tuple[Keep, ...]:
@@ -63,7 +63,7 @@ def checked_merges(merges: Iterable[Merge], vision: Intervals) -> tuple[Merge, .
     """Merges in order, without those that change nothing or meet no image tokens; two sums of one token are refused."""
     out: dict[tuple[int, int], Terms] = {}
     for layer, token, terms in merges:
-        ((first, _),) = merged([(layer, None)])
+        first = FEATURES if layer == FEATURES else merged([(layer, None)])[0][0]
         ((number, _),) = merged([(token, None)], "token")
         weights: dict[int, float] = {}
         for other, weight in terms:
@@ -75,9 +75,9 @@ def checked_merges(merges: Iterable[Merge], vision: Intervals) -> tuple[Merge, .
         if not found:
             raise ValueError(f"plan: expected at least one (token, weight) for the merge of token {number}, got none")
         if out.setdefault((first, number), found) != found:
-            raise ValueError(f"plan: two different merges of image token {number} before layer {first}; give one")
+            raise ValueError(f"plan: two different merges of image token {number} before the same layer; give one")
     kept = ((layer, token, terms) for (layer, token), terms in sorted(out.items()) if terms != ((token, 1.0),))
-    return tuple(merge for merge in kept if without(((merge[0], None),), vision))
+    return tuple(merge for merge in kept if without(((max(0, merge[0]), None),), vision))
 
 
 def after(number: int) -> int:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from redundancy.display import Displayed
 from vlm.plans.normal_form import after, checked_merges, fraction, fractions, refuse_blind, segments
 from vlm.plans.ranges import EVERYTHING, Intervals, contains, intersection, merged, without
-from vlm.plans.text_form import Fields, Keep, Merge, Prune, Terms, parsed, plan_data, written_plan
+from vlm.plans.text_form import FEATURES, Fields, Keep, Merge, Prune, Terms, parsed, plan_data, written_plan
 
 Modality = Literal["vision", "text"]
 Kind = Literal["vision", "text", "frozen", "attention", "mlp", "renumbered"]
@@ -90,6 +90,7 @@ class SkipPlan(Displayed):
     leave:2=0.9         leave                the others leave between attention and feed-forward of
                                              layer 2, by the text's and the image's attention there
     merge:0=3~3x1,7x0.5 merge                before layer 0, image token 3 becomes this sum of tokens
+                                             ("image" for 0: of features, before the projector)
     renumber:0-         renumber             positions in these layers count only the tokens that take
                                              part, so that they are consecutive
     =================== ==================== ===========================================================
@@ -348,7 +349,7 @@ class SkipPlan(Displayed):
         return cls(leaving=((layer, fraction),))
 
     @classmethod
-    def merge(cls, layer: int, token: int, terms: Iterable[tuple[int, float]]) -> SkipPlan:
+    def merge(cls, layer: int | None, token: int, terms: Iterable[tuple[int, float]]) -> SkipPlan:
         """Before `layer`, the state of the image token `token` becomes a sum of weights times states of image tokens.
 
         All sums before a layer are of the states that enter it, also of tokens that bypass other layers; an ordinal
@@ -356,8 +357,9 @@ class SkipPlan(Displayed):
 
         Parameters
         ----------
-        layer : int
-            First layer that reads the sum.
+        layer : int or None
+            First layer that reads the sum. None: the sum is of the vision encoder's features, before the projector
+            makes tokens of them, as in PruMerge and VisionZip; for models of one image token per feature.
         token : int
             Ordinal of the image token.
         terms : pairs of (ordinal, weight)
@@ -372,8 +374,10 @@ class SkipPlan(Displayed):
         --------
         >>> SkipPlan.merge(0, 3, [(3, 1.0), (7, 0.5)]) | SkipPlan.keep(0, None, [3])
         SkipPlan('keep:0-=3/merge:0=3~3x1.0,7x0.5')
+        >>> SkipPlan.merge(None, 0, [(0, 1.0), (1, 0.5)])
+        SkipPlan('merge:image=0~0x1.0,1x0.5')
         """
-        return cls(merges=((layer, token, tuple(terms)),))
+        return cls(merges=((FEATURES if layer is None else layer, token, tuple(terms)),))
 
     @classmethod
     def renumber(cls, start: int, stop: int | None) -> SkipPlan:
@@ -560,7 +564,7 @@ class SkipPlan(Displayed):
             **{name: intersection(ranges, inside) for name, ranges in parts.items()},
             kept=tuple((a, b, tokens) for s, e, tokens in self.kept for a, b in intersection(((s, e),), inside)),
             **{name: tuple(pair for pair in pairs if met(pair[0])) for name, pairs in chosen.items()},
-            merges=tuple(merge for merge in self.merges if met(merge[0])),
+            merges=tuple(merge for merge in self.merges if met(max(0, merge[0]))),
         )
         # Where no token is missing, renumbering changes nothing.
         missing = merged(

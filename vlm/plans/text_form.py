@@ -16,6 +16,9 @@ Prune = tuple[int, float]
 Terms = tuple[tuple[int, float], ...]
 # (layer, ordinal, terms): before this layer the image token with this ordinal becomes a sum of others.
 Merge = tuple[int, int, Terms]
+# In place of a layer: the encoder's features, before the projector.
+FEATURES = -1
+_FEATURES = "image"
 
 # Label in the text and JSON forms -> field of SkipPlan.
 _RANGES = {
@@ -53,7 +56,8 @@ def written_plan(
     for label, name in _FRACTIONS.items():
         parts += [f"{label}:{layer}={fraction!r}" for layer, fraction in fractions[name]]
     for layer, token, terms in merges:
-        parts.append(f"merge:{layer}={token}~" + ",".join(f"{other}x{weight!r}" for other, weight in terms))
+        where = _FEATURES if layer == FEATURES else layer
+        parts.append(f"merge:{where}={token}~" + ",".join(f"{other}x{weight!r}" for other, weight in terms))
     return "/".join(parts) or "none"
 
 
@@ -78,9 +82,10 @@ def parsed(text: str) -> Fields:
             name = _FRACTIONS[label]
             fields.fractions[name] = (*fields.fractions.get(name, ()), (int(head), fraction))
             understood = True
-        elif label == "merge" and equals and head.isdecimal() and (merge := _merge(int(head), tail)) is not None:
-            fields.merges += (merge,)
-            understood = True
+        elif label == "merge" and equals and (head.isdecimal() or head == _FEATURES):
+            merge = _merge(FEATURES if head == _FEATURES else int(head), tail)
+            understood = merge is not None
+            fields.merges += () if merge is None else (merge,)
         if not understood:
             raise ValueError(
                 "plan: expected 'none' or parts joined with '/' like 'vision:0-4+24-', 'text:7-8', 'freeze:8-12', "
