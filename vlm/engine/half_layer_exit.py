@@ -40,10 +40,13 @@ def choosing(fractions: Mapping[int, Sequence[float | None]]) -> AttentionObserv
 
 
 def product_scores(event: AttentionEvent) -> Tensor:
-    """FitPrune's score (batch, tokens) of the tokens of this call, -1 for those without a key in the layer.
+    """FitPrune's score (batch, tokens) of the tokens of this call, -1 for those without a key in the layer."""
+    text, image = text_and_image_sums(event)
+    return by_token(event, text * image)
 
-    Attention from text tokens, summed, times attention from image tokens, averaged; each the largest over heads.
-    """
+
+def text_and_image_sums(event: AttentionEvent) -> tuple[Tensor, Tensor]:
+    """What text tokens, summed, and image tokens, averaged, read from each key (batch, keys); largest over heads."""
     call, here = event.call, event.query.device
     places = _places(call, event.layer, event.query.shape[2], here)
     inside = places.clamp(min=0)
@@ -57,7 +60,7 @@ def product_scores(event: AttentionEvent) -> Tensor:
         # Rows of filler and padding may be undefined.
         largest = torch.where((kinds.sum(dim=0) > 0).unsqueeze(-1), largest, 0.0)
         sums += (kinds.unsqueeze(2) @ largest).squeeze(2)
-    return by_token(event, sums[0] * sums[1] / image.sum(dim=1, keepdim=True).clamp(min=1.0))
+    return sums[0], sums[1] / image.sum(dim=1, keepdim=True).clamp(min=1.0)
 
 
 def _places(call: Call, layer: int, rows: int, device: torch.device) -> Tensor:
