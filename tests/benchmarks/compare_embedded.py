@@ -38,7 +38,7 @@ def searched_plans(name: str, folder: Path, items: list) -> dict[str, SkipPlan]:
             model,
             processor,
             items,
-            max_loss=0.05,
+            max_loss=0.1,
             search_images=len(items) // 2,
             forwards=5000,
             batch_size=50,
