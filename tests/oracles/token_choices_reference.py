@@ -112,3 +112,160 @@ def cdpruner(tokens, relevance, keep):
                  if j not in chosen}  # fmt: skip
         chosen.append(max(gains, key=gains.get))
     return tuple(sorted(chosen))
+
+
+def prumerge_rows(scores, keys, features, keep, neighbours, plus):
+    """github.com/42Shawn/LLaVA-PruMerge, token_prune_merge_advanced(_plus): the features that reach the projector.
+
+    Kept patches in the order of their class attention, then (plus) the patches of the arithmetic sequence that are not
+    kept yet. Each is replaced by itself plus the sum, weighted by class attention, of the patches most similar to it by
+    key among all others; the list ends with the sum of all that are not kept, weighted in the same way.
+    """
+    n = len(scores)
+    order = sorted(range(n), key=lambda j: (-scores[j], j))[:keep]
+    if plus:
+        step = int(int(1 / (keep / n)) / 3)
+        order += [j for j in range(0, n - 1, step) if j not in order]
+    rest = [j for j in range(n) if j not in order]
+    out = []
+    for i in order:
+        others = [j for j in order if j != i] + rest
+        close = sorted(others, key=lambda j: -cosine(keys[i], keys[j]))[:neighbours]
+        out.append([x + sum(scores[j] * features[j][c] for j in close) for c, x in enumerate(features[i])])
+    out.append([sum(scores[j] * features[j][c] for j in rest) for c in range(len(features[0]))])
+    return out
+
+
+def visionzip_rows(attention, keys, features, keep, context):
+    """github.com/dvlab-research/VisionZip, clip_encoder.py: dominant tokens in place order, then contextual ones.
+
+    Targets are taken at equal steps from what is not dominant; every other token goes to the target with the largest
+    cosine of keys; a contextual token is its target plus the mean of what went to it.
+    """
+    n, spaced = len(attention), round(context * keep)
+    dominant = sorted(sorted(range(n), key=lambda j: (-attention[j], j))[: keep - spaced])
+    rest = [j for j in range(n) if j not in dominant]
+    step = max(1, len(rest) // spaced) if spaced else 1
+    targets = [rest[i * step] for i in range(spaced)]
+    went = {t: [] for t in targets}
+    for j in rest:
+        if j not in targets and targets:
+            went[max(targets, key=lambda t, j=j: cosine(keys[j], keys[t]))].append(j)
+    out = [list(features[j]) for j in dominant]
+    for t in targets:
+        own = went[t]
+        mean = [sum(features[j][c] for j in own) / max(1, len(own)) for c in range(len(features[0]))]
+        out.append([x + m for x, m in zip(features[t], mean, strict=True)])
+    return out
+
+
+def vscan_rows(deep, shallow, features, keep, window):
+    """arXiv:2505.22654, first stage: global and local scan, then averages.
+
+    The half of the tokens (rounded up) with the largest deep class attention; the other half window by window, equally
+    many of the largest shallow class attention that are not chosen yet, what is missing by shallow attention
+    overall; every other token is averaged into the most similar chosen one.
+    """
+    n = len(deep)
+    side, half = round(math.sqrt(n)), keep // 2
+    chosen = sorted(range(n), key=lambda j: (-deep[j], j))[: keep - half]
+    cells = {}
+    for j in range(n):
+        cells.setdefault((j // side // window, j % side // window), []).append(j)
+    local = []
+    for cell in sorted(cells):
+        free = sorted((j for j in cells[cell] if j not in chosen), key=lambda j: (-shallow[j], j))
+        local += free[: half // len(cells)]
+    left = sorted((j for j in range(n) if j not in chosen + local), key=lambda j: (-shallow[j], j))
+    kept = sorted(chosen + local + left[: half - len(local)])
+    groups = {t: [t] for t in kept}
+    for j in range(n):
+        if j not in groups:
+            groups[max(kept, key=lambda t, j=j: cosine(features[j], features[t]))].append(j)
+    return [[sum(features[j][c] for j in g) / len(g) for c in range(len(features[0]))] for g in groups.values()]
+
+
+def topv(inputs, outputs, keep, recovered, weights, sigma, temperature, iterations):
+    """arXiv:2503.18278: transport with a visual-aware cost, importance of a source, uniform recovery; in loops."""
+    n = len(inputs)
+    side = round(math.sqrt(n))
+
+    def place(j):
+        return j // side, j % side
+
+    def scaled(matrix):
+        low, high = min(map(min, matrix)), max(map(max, matrix))
+        return [[(x - low) / ((high - low) or 1) for x in row] for row in matrix]
+
+    moved = scaled([[sum((a - b) ** 2 for a, b in zip(x, y, strict=True)) for y in outputs] for x in inputs])
+    near = scaled([[1 - math.exp(-(math.dist(place(i), place(j)) ** 2) / 2 / sigma**2) for j in range(n)]
+                   for i in range(n)])  # fmt: skip
+    centre = scaled([[math.dist(place(i), place(n // 2))] * n for i in range(n)])
+    cost = [[sum(w * part[i][j] for w, part in zip(weights, (moved, near, centre), strict=True)) for j in range(n)]
+            for i in range(n)]  # fmt: skip
+    plan = [[math.exp(-c / temperature) for c in row] for row in cost]
+    for _ in range(iterations):
+        plan = [[x / sum(row) / n for x in row] for row in plan]
+        columns = [sum(plan[i][j] for i in range(n)) for j in range(n)]
+        plan = [[x / columns[j] / n for j, x in enumerate(row)] for row in plan]
+    importance = [sum(row) for row in plan]
+    again = round(recovered * keep)
+    first = sorted(range(n), key=lambda i: (-importance[i], i))[: keep - again]
+    rest = [i for i in range(n) if i not in first]
+    step = max(1, len(rest) // again) if again else 1
+    return tuple(sorted(first + [rest[i * step] for i in range(again)]))
+
+
+def fitprune_numbers(prompts, alpha):
+    """github.com/ywh187/FitPrune, statistical_analysis.fit_model: how many tokens leave in each layer.
+
+    Tokens are taken in ascending order while the sum that is left is at least (1 - alpha) times the sum of the full
+    model, and one less; those in both lists, by text and by image attention, leave. Mean over prompts, rounded down.
+    """
+    depth = len(prompts[0])
+    away = [set() for _ in prompts]
+    numbers = []
+    for layer in range(depth):
+        total = 0
+        for one, gone in zip(prompts, away, strict=True):
+            lists = []
+            for sums in one[layer]:
+                left = sorted((j for j in range(len(sums)) if j not in gone), key=lambda j, s=sums: (s[j], j))
+                number = None
+                for i in range(len(left)):
+                    if sum(sums[j] for j in left[i:]) < (1 - alpha) * sum(sums):
+                        number = max(i - 1, 0)
+                        break
+                lists.append(set(left[: len(left) - 1 if number is None else number]))
+            gone |= lists[0] & lists[1]
+            total += len(lists[0] & lists[1])
+        numbers.append(total // len(prompts))
+    return numbers
+
+
+def sparsevlm_plus(maps, raters, image, base=10000.0):
+    """Version 2 of github.com/Gumpest/SparseVLMs: gravity correction and head selection, for one map (heads, n, n).
+
+    Attention is divided by the product of two vectors of ones that are rotated by their positions; the half of the
+    heads with the largest sum over raters and image tokens is averaged, then over the raters.
+    """
+    heads, n, _ = maps.shape
+    width = raters["width"]
+
+    def ones(place):
+        out = [0.0] * width
+        for f in range(width // 2):
+            angle = place / base ** (2 * f / width)
+            out[f] = math.cos(angle) - math.sin(angle)
+            out[f + width // 2] = math.cos(angle) + math.sin(angle)
+        return out
+
+    turned = [ones(p) for p in range(n)]
+    corrected = np.zeros_like(maps)
+    for i in range(n):
+        for j in range(n):
+            bias = sum(a * b for a, b in zip(turned[i], turned[j], strict=True)) / math.sqrt(width)
+            corrected[:, i, j] = maps[:, i, j] / bias
+    rows = corrected[:, raters["rows"]][:, :, image]
+    best = sorted(range(heads), key=lambda h: -rows[h].sum())[: max(1, round(0.5 * heads))]
+    return rows[best].mean(axis=(0, 1))

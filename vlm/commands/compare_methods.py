@@ -40,6 +40,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--draws", type=positive, default=20, help="random draws of tokens per budget; default: 20")
     parser.add_argument("--layer-draws", type=positive, default=100, help="random sets of layers; default: 100")
     parser.add_argument("--calibration-images", type=positive, help="images that rank the layers; default: a fifth")
+    parser.add_argument("--kinds", nargs="+", default=["layers", "tokens"], help="of methods; default: layers tokens")
     parser.add_argument("--plan", nargs="*", default=[], metavar="NAME=PLAN", help="plans of your own")
     parser.add_argument("--protocol", default="skip-it", help="wording: skip-it or lmms-eval; default: skip-it")
     parser.add_argument("--max-new-tokens", type=positive, help="limit of an answer; default: the protocol's")
@@ -81,6 +82,7 @@ def _compare_methods(options: argparse.Namespace) -> int:
         layer_draws=options.layer_draws,
         calibration_images=options.calibration_images,
         plans=plans,
+        kinds=options.kinds,
         protocol=options.protocol,
         max_new_tokens=options.max_new_tokens,
         batch_size=options.batch_size,

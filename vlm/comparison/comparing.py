@@ -6,13 +6,14 @@ import hashlib
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from redundancy import checks
+from redundancy.array_types import FloatArray
 from vlm import selectors
 from vlm.comparison.method_plans import Costs, PlanSet, layer_sets, look, token_sets
 from vlm.comparison.outcomes import outcomes
@@ -21,6 +22,7 @@ from vlm.evaluation.answering import Answerer, PreparedQuestion, alike, prompt_t
 from vlm.evaluation.protocols import PROTOCOLS
 from vlm.item import Failure, Item
 from vlm.models.families import anatomy
+from vlm.models.layer_parts import find_attention
 from vlm.models.types import Model, Processor
 from vlm.models.weights_fingerprint import weights_fingerprint
 from vlm.planner.answered_batch import answered_batch
@@ -30,6 +32,8 @@ from vlm.plans.plan import SkipPlan
 from vlm.record_log import appending, read
 from vlm.selectors.ranking import Ranking
 
+Kind = Literal["layers", "tokens"]
+KINDS: tuple[Kind, ...] = ("layers", "tokens")
 BUDGETS = (0.85, 0.75, 0.6, 0.45, 0.35)
 
 
@@ -44,6 +48,7 @@ def compare_methods(
     layer_draws: int = 100,
     calibration_images: int | None = None,
     plans: Mapping[str, SkipPlan] | None = None,
+    kinds: Sequence[Kind] = KINDS,
     protocol: str = "skip-it",
     max_new_tokens: int | None = None,
     batch_size: int = 8,
@@ -74,6 +79,8 @@ def compare_methods(
         Images by which layers are ranked; a fifth by default, at least 16 and at most 256.
     plans : mapping, optional
         Plans of your own, by name, the same at every budget; compared at their own cost.
+    kinds : sequence of {"layers", "tokens"}
+        Which methods: those that choose layers, those that choose image tokens, or both.
     protocol, max_new_tokens, batch_size
         As in :func:`vlm.optimize`.
     confidence : float
@@ -104,6 +111,8 @@ def compare_methods(
         raise ValueError(f"draws, layer_draws, batch_size: expected at least 1, got {got}")
     if protocol not in PROTOCOLS:
         raise ValueError(f"protocol: expected one of {', '.join(PROTOCOLS)}, got {protocol!r}")
+    if not kinds or not set(kinds) <= set(KINDS):
+        raise ValueError(f"kinds: expected one or both of {', '.join(KINDS)}, got {list(kinds)}")
     own = dict(plans or {})
     usable = [item for item in items if isinstance(item, Item)]
     split = split_images(usable, calibration_images, seed)
@@ -119,6 +128,7 @@ def compare_methods(
         "budgets": " ".join(f"{ratio:g}" for ratio in budgets),
         "draws": f"{draws} {layer_draws} {seed}",
         "plans": " ".join(f"{name}={plan}" for name, plan in sorted(own.items())),
+        "kinds": " ".join(sorted(set(kinds))),
         "dtype": str(model.dtype).removeprefix("torch."),
     }
     with appending(Path(out) / "outcomes.jsonl") as log:
@@ -136,6 +146,8 @@ def compare_methods(
             raise ValueError(f"items: expected questions that the model can answer, got none; {failures[0].reason}")
         finished = {r["batch"]: r for r in known if r["kind"] == "batch"}
         rankings: list[Ranking] | None = None
+        fit: list[FloatArray] = []
+        costs: dict[int, Costs] = {}
         batches = _batches(questions, batch_size)
         results: list[Outcome] = []
         for number, places in enumerate(batches):
@@ -143,13 +155,17 @@ def compare_methods(
             if record is None:
                 if rankings is None:
                     done("calibration", 0, 1)
-                    rankings = layer_rankings(answerer, split.search, batch_size)
+                    rankings = layer_rankings(answerer, split.search, batch_size) if "layers" in kinds else []
+                    fit = read_attention(answerer, split.search, batch_size) if "tokens" in kinds else []
                 record = _judged(
                     answerer,
                     [questions[place] for place in places],
                     rankings,
+                    fit,
+                    costs,
                     budgets,
                     own,
+                    kinds=kinds,
                     scored=labelled,
                     draws=(draws, layer_draws),
                     seed=seed,
@@ -217,6 +233,19 @@ def layer_rankings(answerer: Answerer, items: Sequence[Item], batch_size: int) -
     return [ranking.over_images(groups) for ranking in rankings]
 
 
+def read_attention(answerer: Answerer, items: Sequence[Item], batch_size: int) -> list[FloatArray]:
+    """What FitPrune is fitted to; nothing where a layer has no attention."""
+    model = answerer.model
+    if any(find_attention(layer) is None for layer in anatomy(model).layers):
+        return []
+    with torch.inference_mode(), selectors.attention_statistics(model) as record:
+        for start in range(0, len(items), batch_size):
+            prepared = answerer.questions(items[start : start + batch_size])
+            for group in alike([q for q in prepared if isinstance(q, PreparedQuestion)]):
+                model(**answerer.inputs(group), use_cache=False, logits_to_keep=1)
+    return record.prompts()
+
+
 def _batches(questions: Sequence[AnsweredQuestion], batch_size: int) -> list[tuple[int, ...]]:
     """Questions that share a call."""
     out: list[tuple[int, ...]] = []
@@ -231,9 +260,12 @@ def _judged(
     answerer: Answerer,
     questions: Sequence[AnsweredQuestion],
     rankings: Sequence[Ranking],
+    fit: Sequence[FloatArray],
+    known_costs: dict[int, Costs],
     budgets: Sequence[float],
     own: Mapping[str, SkipPlan],
     *,
+    kinds: Sequence[Kind],
     scored: bool,
     draws: tuple[int, int],
     seed: int,
@@ -244,9 +276,10 @@ def _judged(
     prompt = answerer.inputs([q.question for q in questions])
     batch = answered_batch(model, prompt, [q.tokens for q in questions])
     vision, text = prompt_tokens(model, dict(prompt))
-    costs = Costs(model, round(float(np.mean(text))))
+    words = round(float(np.mean(text)))
+    costs = known_costs.setdefault(words, Costs(model, words))
     shown = round(float(np.mean(vision)))
-    seen = look(model, prompt)
+    seen = look(model, prompt) if "tokens" in kinds else None
     seeds = [zlib.crc32(f"{seed} {q.item.id}".encode()) for q in questions]
     sets: list[dict[str, object]] = []
     known: dict[tuple[SkipPlan, ...], np.ndarray] = {}
@@ -273,8 +306,9 @@ def _judged(
         rng = np.random.default_rng(int(hashlib.sha256(f"{seed} {ratio:g}".encode()).hexdigest()[:8], 16))
         for one in layer_sets(rankings, costs, shown, ratio, draws=draws[1], rng=rng):
             judge(ratio, one)
-        for one in token_sets(seen, costs, depth, ratio, draws=draws[0], seeds=seeds):
-            judge(ratio, one)
+        if seen is not None:
+            for one in token_sets(seen, costs, depth, ratio, draws=draws[0], seeds=seeds, fit=fit):
+                judge(ratio, one)
     for name, plan in own.items():
         cost = costs(plan, shown)
         judge(round(cost, 3), PlanSet(name, 0, (plan,), cost))

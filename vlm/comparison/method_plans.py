@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from redundancy.array_types import FloatArray
 from vlm import selectors
 from vlm.models.families import anatomy
 from vlm.models.types import Model
-from vlm.plans.cost import operations_ratio
+from vlm.plans.cost import operations
+from vlm.plans.layer_shapes import layer_shape
 from vlm.plans.plan import SkipPlan
 from vlm.plans.ranges import size_below
 from vlm.selectors.fastv_sparsevlm import scaled_stages
@@ -53,7 +57,7 @@ class PlanSet:
 
 @dataclass(eq=False)
 class Costs:
-    """Operations of plans over those of the full model; plans that keep as many tokens in the same layers cost alike.
+    """Operations of plans over those of the full model; plans that keep and merge as many tokens alike cost alike.
 
     Attributes
     ----------
@@ -65,18 +69,47 @@ class Costs:
     model: Model
     text: int
     _known: dict[object, float] = field(default_factory=dict)
+    _nearest: dict[object, int] = field(default_factory=dict)
+    _full: dict[int, float] = field(default_factory=dict)
+
+    @cached_property
+    def _layers_alike(self) -> bool:
+        """Whether all layers have the same sizes, so that which of them a plan names does not matter."""
+        parts = anatomy(self.model)
+        return len({layer_shape(layer, parts.text_config, i) for i, layer in enumerate(parts.layers)}) == 1
 
     def __call__(self, plan: SkipPlan, vision: int) -> float:
         """Operations under the plan over those without one."""
         kept = tuple((a, b, size_below(tokens, vision)) for a, b, tokens in plan.kept)
-        key = (vision, kept, *(v for name, v in vars(plan).items() if name != "kept"))
+        merges = tuple(sorted((layer, len(terms)) for layer, _, terms in plan.merges))
+        key: object = (vision, kept, merges, *(v for name, v in vars(plan).items() if name not in ("kept", "merges")))
+        if not (plan.kept or plan.chooses or plan.merges) and self._layers_alike:
+            key = vision, frozenset(Counter(plan.steps(anatomy(self.model).depth)).items())
         if key not in self._known:
-            self._known[key] = operations_ratio(self.model, plan, vision=vision, text=self.text)
+            if vision not in self._full:
+                self._full[vision] = operations(self.model, vision=vision, text=self.text).total
+            self._known[key] = (
+                operations(self.model, vision=vision, text=self.text, plan=plan).total / self._full[vision]
+            )
         return self._known[key]
 
-    def nearest(self, plan_of: Callable[[int], SkipPlan], numbers: Sequence[int], vision: int, ratio: float) -> int:
-        """The number whose plan costs most nearly `ratio`; the smaller cost of two as near."""
-        return min(numbers, key=lambda n: (round(abs(self(plan_of(n), vision) - ratio), 9), n))
+    def nearest(
+        self,
+        plan_of: Callable[[int], SkipPlan],
+        numbers: Sequence[int],
+        vision: int,
+        ratio: float,
+        *,
+        alike: str | None = None,
+    ) -> int:
+        """The number whose plan costs most nearly `ratio`; the smaller cost of two as near.
+
+        Searches with the same name `alike`, on as many image tokens, have plans of the same costs and are done once.
+        """
+        key = (alike, vision, ratio)
+        if alike is None or key not in self._nearest:
+            self._nearest[key] = min(numbers, key=lambda n: (round(abs(self(plan_of(n), vision) - ratio), 9), n))
+        return self._nearest[key]
 
 
 def layer_sets(
@@ -130,7 +163,7 @@ class Seen:
 
     features: selectors.FeatureRecord
     tokens: selectors.TokenRecord
-    encoder: selectors.EncoderRecord | None
+    encoder: selectors.ImageFeatureRecord | None
 
 
 def look(model: Model, batch: Mapping[str, Tensor]) -> Seen:
@@ -138,7 +171,7 @@ def look(model: Model, batch: Mapping[str, Tensor]) -> Seen:
     depth = anatomy(model).depth
     with torch.inference_mode(), ExitStack() as stack:
         try:
-            encoder = stack.enter_context(selectors.encoder_attention(model))
+            encoder = stack.enter_context(selectors.encoder_features(model))
         except TypeError:
             encoder = None
         features = stack.enter_context(selectors.token_features(model, LAYER))
@@ -148,7 +181,14 @@ def look(model: Model, batch: Mapping[str, Tensor]) -> Seen:
 
 
 def token_sets(
-    seen: Seen, costs: Costs, depth: int, ratio: float, *, draws: int, seeds: Sequence[int]
+    seen: Seen,
+    costs: Costs,
+    depth: int,
+    ratio: float,
+    *,
+    draws: int,
+    seeds: Sequence[int],
+    fit: Sequence[FloatArray] = (),
 ) -> Iterator[PlanSet]:
     """Plans of the methods that choose image tokens, for the questions of a batch, and of random and grid tokens.
 
@@ -165,16 +205,18 @@ def token_sets(
         Random draws of tokens.
     seeds : sequence of int
         One per question; draws of a question depend on its seed alone, not on the batch.
+    fit : sequence of ndarray
+        What FitPrune is fitted to, from calibration prompts; without it FitPrune has no plan.
     """
     prompts = seen.features.prompts()
     rows = range(len(prompts))
     vision = [int(p.image.sum()) for p in prompts]
-    single = seen.encoder is not None and len(seen.features.class_attention()) == len(prompts)
+    single = seen.encoder is not None and seen.encoder.samples == len(prompts)
 
     def keeping(layer: int, row: int) -> int:
         count = vision[row]
         plan_of = _keeping(count, layer)
-        return costs.nearest(plan_of, range(count + 1), count, ratio)
+        return costs.nearest(plan_of, range(count + 1), count, ratio, alike=f"tokens from {layer}")
 
     def made(method: str, choose: Callable[[int, int], SkipPlan], control: str, draw: int = 0) -> Iterator[PlanSet]:
         plans = tuple(choose(row, vision[row]) for row in rows)
@@ -210,20 +252,75 @@ def token_sets(
         def sparse(row: int, count: int) -> SkipPlan:
             scores = [r[row] for r in rated]
             n = costs.nearest(
-                lambda k: selectors.sparsevlm_plan(scores, stages, k / count), range(count + 1), count, ratio
+                lambda k: selectors.sparsevlm_plan(scores, stages, k / count),
+                range(count + 1),
+                count,
+                ratio,
+                alike="SparseVLM",
             )
             return selectors.sparsevlm_plan(scores, stages, n / count)
 
         yield from made("SparseVLM (v1)", sparse, later)
+        corrected = [seen.tokens.plus(stage) for stage in stages]
+
+        def sparse_plus(row: int, count: int) -> SkipPlan:
+            scores = [r[row] for r in corrected]
+            n = costs.nearest(
+                lambda k: selectors.sparsevlm_plus_plan(scores, stages, k / count),
+                range(count + 1),
+                count,
+                ratio,
+                alike="SparseVLM+",
+            )
+            return selectors.sparsevlm_plus_plan(scores, stages, n / count)
+
+        if all(np.isfinite(one).all() for rows_of in corrected for one in rows_of):
+            yield from made("SparseVLM+", sparse_plus, later)
+    yield from made("TopV", lambda r, n: _topv(costs, prompts[r], n, ratio), later)
+    yield from made("PyramidDrop", lambda r, n: _pyramid(costs, depth, n, ratio), later)
+    alike = [one for one in fit if one.shape[-1] == vision[0]]
+    if alike and len(set(vision)) == 1:
+        fitted = selectors.fitprune_plan(alike, lambda plan: costs(plan, vision[0]), ratio + EQUAL / 2)
+        yield from made("FitPrune", lambda r, n: fitted, later)
     if not single or seen.encoder is None:
         return
-    read, looked = seen.encoder.scores(), seen.features.class_attention()
+    images = seen.encoder.images()
+    read, looked = [one.scores for one in images], [one.attention for one in images]
 
     def plus(row: int, count: int) -> SkipPlan:
         numbers = range(1, count // 3 + 1)
         n = costs.nearest(lambda k: selectors.prumerge_plus_plan(read[row], k), numbers, count, ratio)
         return selectors.prumerge_plus_plan(read[row], n)
 
+    merged: dict[str, tuple[Callable[[int], SkipPlan], Callable[[int, int], SkipPlan]]] = {
+        "PruMerge": (
+            lambda k: selectors.keep_plan(range(k + 1), vision[0]),
+            lambda r, k: selectors.prumerge_merged_plan(images[r], k),
+        ),
+        "VisionZip": (
+            lambda k: selectors.keep_plan(range(k), vision[0]),
+            lambda r, k: selectors.visionzip_merged_plan(images[r], k),
+        ),
+        "VScan": (
+            lambda k: selectors.vscan_plan(images[0], k, depth=depth),
+            lambda r, k: selectors.vscan_plan(images[r], k, depth=depth),
+        ),
+    }
+    for name, (like, plan_of) in merged.items():
+        number = costs.nearest(like, range(1, vision[0] - 1), vision[0], ratio, alike=name)
+        yield from made(name, lambda r, n, plan_of=plan_of, number=number: plan_of(r, number), first)  # type: ignore[misc]
+
+    def merged_plus(row: int, count: int) -> SkipPlan:
+        numbers = range(1, count // 3 + 1)
+
+        def like(k: int) -> SkipPlan:
+            kept = selectors.prumerge_plus_plan(images[row].scores, k).kept
+            size = count if not kept else sum((b or count) - a for a, b in kept[0][2])
+            return selectors.keep_plan(range(min(count, size + 1)), count)
+
+        return selectors.prumerge_merged_plan(images[row], costs.nearest(like, numbers, count, ratio), plus=True)
+
+    yield from made("PruMerge+", merged_plus, first)
     yield from made("PruMerge (choice)", lambda r, n: selectors.prumerge_plan(read[r], outside[r]), first)
     yield from made("PruMerge+ (choice)", plus, first)
     yield from made(
@@ -241,6 +338,27 @@ def token_sets(
         lambda r, n: selectors.keep_plan(selectors.visionzip_tokens(looked[r], outside[r]), n),
         first,
     )
+
+
+def _topv(costs: Costs, prompt: selectors.PromptFeatures, count: int, ratio: float) -> SkipPlan:
+    """TopV's tokens go on after layer `LAYER`."""
+    n = costs.nearest(_keeping(count, LAYER + 1), range(count + 1), count, ratio, alike=f"tokens from {LAYER + 1}")
+    if round(count**0.5) ** 2 != count:
+        return SkipPlan()
+    return selectors.keep_plan(selectors.topv_tokens(prompt.inputs, prompt.outputs, n), count, layer=LAYER + 1)
+
+
+def _pyramid(costs: Costs, depth: int, count: int, ratio: float) -> SkipPlan:
+    """PyramidDrop with the share per stage whose cost is nearest."""
+
+    def plan_of(percent: int) -> SkipPlan:
+        return selectors.pyramiddrop_plan(count, depth=depth, ratio=percent / 100)
+
+    try:
+        plan_of(50)
+    except ValueError:
+        return SkipPlan()
+    return plan_of(costs.nearest(plan_of, range(0, 101, 2), count, ratio, alike="PyramidDrop"))
 
 
 def _keeping(count: int, layer: int) -> Callable[[int], SkipPlan]:

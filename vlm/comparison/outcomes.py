@@ -13,6 +13,7 @@ from vlm.evaluation.answering import Answerer
 from vlm.evaluation.generation import Decoding, generate, texts
 from vlm.planner.answered_batch import AnsweredBatch
 from vlm.planner.answered_questions import AnsweredQuestion
+from vlm.planner.greedy_rules import greedy_rules
 from vlm.planner.teacher_forcing import answer_logits, same_answers
 from vlm.plans.plan import SkipPlan
 from vlm.scoring import score
@@ -56,7 +57,11 @@ def outcomes(
         return out
     changed = [row for row in range(len(questions)) if not same[row]]
     answers = [question.text for question in questions]
-    if changed:
+    if changed and questions[0].question.max_new_tokens == 1 and greedy_rules(answerer.model) is None:
+        # One token is the whole answer: the largest logit, which the forward has shown.
+        for row, text in zip(changed, texts(answerer.processor, logits[changed, -1:].argmax(dim=-1)), strict=True):
+            answers[row] = text
+    elif changed:
         prepared = [questions[row].question for row in changed]
         kept = [each[row] for row in changed]
         torch.manual_seed(answerer.seed)

@@ -62,3 +62,11 @@ def measurable(tensor: Tensor) -> Tensor:
 
 
 AttentionObserver = Callable[[AttentionEvent], None]
+
+
+class Peeked(Exception):
+    """Carries a layer's queries and keys out of its attention before it attends."""
+
+    def __init__(self, event: AttentionEvent) -> None:
+        super().__init__(f"layer {event.layer}")
+        self.event = event

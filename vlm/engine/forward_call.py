@@ -50,6 +50,8 @@ class Call:
         Layers reached so far whose tokens or whose cache the plan shortens.
     layouts : dict of layer -> Layout
         Who attends to whom in shortened layers, under flash attention.
+    peeking : bool
+        True while a layer runs only to show its queries and keys.
     """
 
     vision: Tensor
@@ -61,6 +63,7 @@ class Call:
     key_positions: dict[int, Tensor] = field(default_factory=dict)
     planned: set[int] = field(default_factory=set)
     layouts: dict[int, Layout] = field(default_factory=dict)
+    peeking: bool = False
     _copies: dict[torch.device, Call] = field(default_factory=dict)
     _original: Call | None = None
 

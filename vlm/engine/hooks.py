@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from vlm.engine.attention_event import AttentionEvent, AttentionObserver, measurable
+from vlm.engine.attention_event import AttentionEvent, AttentionObserver, Peeked, measurable
 from vlm.engine.flash_attention import attend as flash_attend
 from vlm.engine.flash_attention import check_causal, check_window, whole_layout
 from vlm.engine.flash_layout import Layout, Mask
@@ -462,6 +462,8 @@ class Engine:
             layout = None if call is None or index is None else call.layouts.get(index)
             if call is not None and self.flash and index in call.planned:
                 check_window(call, kwargs.get("sliding_window"))
+            if call is not None and call.peeking and index is not None:
+                raise Peeked(self._event(call, index, module, layout, attention_mask, query, key, value, kwargs))
             if layout is None:
                 out = own_function(module, query, key, value, attention_mask, **kwargs)
             elif isinstance(layout, FrozenLayout):
@@ -471,19 +473,34 @@ class Engine:
             decoding = call is not None and call.decoding
             if index is not None and self._observers and not decoding and not recomputing():
                 call = self.current()
-                if call.static and layout is None and index not in call.key_positions:
-                    # The places of a static cache that are not filled yet.
-                    filled = call.past + call.real.shape[1]
-                    key, value = key[:, :, :filled], value[:, :, :filled]
-                    attention_mask = None if attention_mask is None else attention_mask[..., :filled]
-                mask = self._observed_mask(call, module, layout, attention_mask, query, key, kwargs)
-                scaling = kwargs.get("scaling")
-                scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-                query, key, value = all_heads(self.parts, query, key, value)
-                self._observe(AttentionEvent(call, index, query, key, value, mask, scaling, kwargs.get("softcap")))
+                self._observe(self._event(call, index, module, layout, attention_mask, query, key, value, kwargs))
             return out
 
         return attend
+
+    def _event(
+        self,
+        call: Call,
+        index: int,
+        module: nn.Module,
+        layout: Layout | None,
+        attention_mask: Tensor | None,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        options: Arguments,
+    ) -> AttentionEvent:
+        """What observers are told of a layer that attends, with the heads of all processes."""
+        if call.static and layout is None and index not in call.key_positions:
+            # The places of a static cache that are not filled yet.
+            filled = call.past + call.real.shape[1]
+            key, value = key[:, :, :filled], value[:, :, :filled]
+            attention_mask = None if attention_mask is None else attention_mask[..., :filled]
+        mask = self._observed_mask(call, module, layout, attention_mask, query, key, options)
+        scaling = options.get("scaling")
+        scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+        query, key, value = all_heads(self.parts, query, key, value)
+        return AttentionEvent(call, index, query, key, value, mask, scaling, options.get("softcap"))
 
     def _observed_mask(
         self,

@@ -79,8 +79,8 @@ def shortened(engine: Engine, index: int, original: Forward, step: LayerPlan | R
         call.query_positions[index], call.key_positions[index] = running.places, keys
         shorter = dict(kwargs)
         if tokens.frozen is not None:
-            states = _rows(hidden_states, tokens.frozen)
-            cut = _cut(call, kwargs, tokens.frozen)
+            states = rows_at(hidden_states, tokens.frozen)
+            cut = cut_to(call, kwargs, tokens.frozen)
             frozen = keys_and_values(engine, layer, original, states, cut)
             joined = WithFrozen(given, *frozen, frozen_order(call, tokens))
             if running.rows == 0:
@@ -106,7 +106,7 @@ def _unread(arguments: Arguments, cache_argument: str) -> dict[str, Any]:
     return {**arguments, **{name: None for name in unread if name in arguments}}
 
 
-def _cut(call: Call, arguments: Arguments, active: Active) -> Arguments:
+def cut_to(call: Call, arguments: Arguments, active: Active) -> Arguments:
     """The arguments of a layer with the rows of these tokens in what has one row per token."""
     if active.everything:
         return arguments
@@ -118,7 +118,7 @@ def on_rows(original: Forward, states: Tensor, active: Active, kwargs: Arguments
     """The layer on some rows of the states; the other rows are unchanged."""
     if active.everything:
         return original(states, **kwargs)
-    out = original(_rows(states, active), **_cut(call, kwargs, active))
+    out = original(rows_at(states, active), **cut_to(call, kwargs, active))
     new = (out[0] if isinstance(out, tuple) else out).flatten(0, 1)
     where = active.flat
     if active.real is not None:
@@ -127,7 +127,7 @@ def on_rows(original: Forward, states: Tensor, active: Active, kwargs: Arguments
     return (full, *out[1:]) if isinstance(out, tuple) else full
 
 
-def _rows(states: Tensor, active: Active) -> Tensor:
+def rows_at(states: Tensor, active: Active) -> Tensor:
     """The states (batch, rows, width) of these tokens."""
     batch, width = states.shape[0], states.shape[-1]
     return states.flatten(0, 1).index_select(0, active.flat).view(batch, active.rows, width)

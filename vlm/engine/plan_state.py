@@ -56,6 +56,8 @@ class PlanState:
         How frozen and running tokens interleave.
     pruned : dict
         By layer: the image tokens (batch, tokens) that a pruning at this layer keeps.
+    ranked, left : dict
+        The same for a choice by the layer's own attention, and for one after it, before the feed-forward.
     ordinals : Tensor or None
         Number of each image token (batch, tokens) among the image tokens of its sample.
     keys_only : bool
@@ -71,5 +73,7 @@ class PlanState:
     whole_layouts: dict[tuple[int, int, int], Entry[Layout]] = field(default_factory=dict)
     orders: dict[int, Entry[Tensor]] = field(default_factory=dict)
     pruned: dict[int, Tensor] = field(default_factory=dict)
+    ranked: dict[int, Tensor] = field(default_factory=dict)
+    left: dict[int, Tensor] = field(default_factory=dict)
     ordinals: Tensor | None = None
     keys_only: bool = False

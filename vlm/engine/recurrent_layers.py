@@ -69,6 +69,8 @@ def refuse_recurrent(layers: tuple[nn.Module, ...], steps: Steps) -> None:
             )
         if not (step.attention and step.mlp):
             raise NotImplementedError(f"{name}; drop the whole layer (vision:A-B/text:A-B) instead of half of it")
+        if any(first == index for first, _ in step.ranked) or step.leaving is not None:
+            raise NotImplementedError(f"{name}, which ranks no tokens for rank: or leave:; choose a layer that attends")
         if index + 1 < len(steps) and any(first == index + 1 for first, _ in steps[index + 1].pruned):
             raise NotImplementedError(
                 f"{name}, which ranks no tokens for prune:{index + 1}; prune after a layer that attends"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -59,6 +60,21 @@ class RowStep:
         return tuple(sorted({one for step in self.rows for one in step.pruned}))
 
     @property
+    def ranked(self) -> tuple[Prune, ...]:
+        """Choices by a layer's own attention, of any row."""
+        return tuple(sorted({one for step in self.rows for one in step.ranked}))
+
+    @property
+    def left(self) -> tuple[Prune, ...]:
+        """Choices after whose attention tokens left, of any row."""
+        return tuple(sorted({one for step in self.rows for one in step.left}))
+
+    @property
+    def leaving(self) -> float | None:
+        """Not None if tokens of any row leave before the feed-forward."""
+        return next((step.leaving for step in self.rows if step.leaving is not None), None)
+
+    @property
     def renumbered(self) -> bool:
         """Whether positions are renumbered in any row."""
         return any(step.renumbered for step in self.rows)
@@ -104,11 +120,6 @@ class RowPlans:
             steps.append(rows[0] if len(set(rows)) == 1 else RowStep(rows))
         return tuple(steps)
 
-    @property
-    def prunings(self) -> dict[int, tuple[float | None, ...]]:
-        """By layer: the fraction of each row, None where the row is not pruned there."""
-        return prunings(self.plans)
-
     def check(self, rows: int) -> None:
         """Refuse a batch whose rows cannot be told apart."""
         if rows % len(self.plans):
@@ -118,10 +129,12 @@ class RowPlans:
             )
 
 
-def prunings(plans: Sequence[SkipPlan]) -> dict[int, tuple[float | None, ...]]:
-    """By layer: the fraction that each plan keeps there, None where it does not prune."""
-    layers = sorted({layer for plan in plans for layer, _ in plan.pruned})
-    return {layer: tuple(dict(plan.pruned).get(layer) for plan in plans) for layer in layers}
+def kept_fractions(
+    plans: Sequence[SkipPlan], choice: Literal["pruned", "ranked", "leaving"]
+) -> dict[int, tuple[float | None, ...]]:
+    """By layer: the fraction that each plan keeps there by this kind of choice, None where it makes none."""
+    chosen = [dict[int, float](getattr(plan, choice)) for plan in plans]
+    return {layer: tuple(one.get(layer) for one in chosen) for layer in sorted({k for one in chosen for k in one})}
 
 
 def plan_of_row(rows: int, plans: int, device: torch.device) -> Tensor:

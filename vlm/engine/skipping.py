@@ -9,12 +9,15 @@ from typing import Any
 import torch
 
 from vlm.engine.flash_attention import refuse_packed
+from vlm.engine.half_layer_exit import choosing
 from vlm.engine.hooks import Engine, attached
 from vlm.engine.kv_cache import PartialLayer, cache_in, refuse_cache
 from vlm.engine.layer_forward import shortened
+from vlm.engine.own_ranking import ranked_first
 from vlm.engine.recurrent_layers import recurrent, refuse_recurrent
-from vlm.engine.row_plans import RowPlans, RowStep, Steps, prunings
+from vlm.engine.row_plans import RowPlans, RowStep, Steps, kept_fractions
 from vlm.engine.sublayers import replacements
+from vlm.engine.token_merging import MergedFeatures, merged_first
 from vlm.engine.token_pruning import ranking
 from vlm.models.attention_kinds import check_implementation
 from vlm.models.families import Family, exact_length
@@ -24,6 +27,7 @@ from vlm.models.types import Arguments, Forward, Model
 from vlm.plans.plan import LayerPlan, SkipPlan
 from vlm.plans.plan_file import Plan, plan_for
 from vlm.plans.ranges import EVERYTHING
+from vlm.plans.text_form import FEATURES
 
 
 @contextmanager
@@ -87,37 +91,67 @@ def skipping(model: Model, plan: Plan | Sequence[Plan], *, family: Family | None
     """
     with attached(model, family) as engine, engine.hold_plan(_given(model, plan)) as resolved:
         steps = resolved.steps(engine.parts.depth)
-        pruned = prunings(resolved.plans if isinstance(resolved, RowPlans) else [resolved])
+        plans = resolved.plans if isinstance(resolved, RowPlans) else (resolved,)
+        pruned, leaving = kept_fractions(plans, "pruned"), kept_fractions(plans, "leaving")
         layers = engine.parts.layers
         refuse_recurrent(layers, steps)
         inside, own = replacements(engine, steps)
-        forwards = _shorter(engine, steps, own)
-        replaced = inside | own | {layers[i]: forward for i, forward in forwards.items()}
+        forwards = _shorter(engine, plans, steps, own)
+        first = forwards | _merging(engine, plans, own, forwards)
+        features = MergedFeatures(engine, plans)
+        inside |= features.forwards()
+        replaced = inside | own | {layers[i]: forward for i, forward in first.items()}
         slots = _refuse_unsupported(engine, steps, forwards)
         limit = exact_length(engine.parts.text_config, frozenset(slots))
         with (
             engine.check_calls(lambda given: _check_call(given, engine, steps, slots, limit)),
+            engine.check_calls(features.check),
             engine.replace_forwards(replaced),
             engine.route_attention() if _routed(engine, steps, forwards) else nullcontext(),
             engine.watch_attention(ranking(pruned), anywhere=True) if pruned else nullcontext(),
+            engine.watch_attention(choosing(leaving), anywhere=True) if leaving else nullcontext(),
         ):
             yield resolved
 
 
-def _shorter(engine: Engine, steps: Steps, own: Mapping[Any, Forward]) -> dict[int, Forward]:
+def _shorter(engine: Engine, plans: Sequence[SkipPlan], steps: Steps, own: Mapping[Any, Forward]) -> dict[int, Forward]:
     """Forwards of the layers whose sequence or cache is shorter under the plan; `own` are those without halves."""
     layers = engine.parts.layers
     fewer = [index for index, step in enumerate(steps) if _fewer_tokens(step)]
     attends = [index for index in fewer if find_attention(layers[index]) is not None]
-    keeper = cache_slot(layers[attends[0]], attends[0]) if attends else None
+    keeper = _keeper(engine, fewer)
+    ranked = kept_fractions(plans, "ranked")
     forwards: dict[int, Forward] = {}
     for index in fewer:
         original = own.get(layers[index], layers[index].forward)
         if index in attends:
             forwards[index] = shortened(engine, index, original, steps[index])
+            if index in ranked:
+                forwards[index] = ranked_first(engine, index, original, steps[index], ranked[index], forwards[index])
         else:
             forwards[index] = recurrent(engine, index, original, steps[index], keeper)
     return forwards
+
+
+def _merging(
+    engine: Engine, plans: Sequence[SkipPlan], own: Mapping[Any, Forward], forwards: Mapping[int, Forward]
+) -> dict[int, Forward]:
+    """Forwards of the layers before which image tokens are merged."""
+    layers = engine.parts.layers
+    keeper = _keeper(engine, sorted(forwards))
+    merging: dict[int, Forward] = {}
+    for index in sorted({layer for plan in plans for layer, _, _ in plan.merges if layer != FEATURES}):
+        sums = [{token: terms for layer, token, terms in plan.merges if layer == index} for plan in plans]
+        following = forwards.get(index) or own.get(layers[index], layers[index].forward)
+        merging[index] = merged_first(engine, index, sums, keeper, following)
+    return merging
+
+
+def _keeper(engine: Engine, fewer: Sequence[int]) -> int | None:
+    """Cache slot of the first shortened layer that attends, where numbers of image tokens are kept."""
+    layers = engine.parts.layers
+    attends = [index for index in fewer if find_attention(layers[index]) is not None]
+    return cache_slot(layers[attends[0]], attends[0]) if attends else None
 
 
 def _given(model: Model, plan: Plan | Sequence[Plan]) -> SkipPlan | RowPlans:
@@ -130,8 +164,9 @@ def _given(model: Model, plan: Plan | Sequence[Plan]) -> SkipPlan | RowPlans:
 
 
 def _routed(engine: Engine, steps: Steps, forwards: Mapping[int, Any]) -> bool:
-    """Whether attention must be told which keys are no queries, or which remain."""
-    return bool(forwards) and (engine.flash or (engine.attention_name == "sdpa" and _frozen(steps)))
+    """Whether attention must be told which keys are no queries, or which remain, or shows what it would read."""
+    told = engine.flash or (engine.attention_name == "sdpa" and _frozen(steps)) or any(step.ranked for step in steps)
+    return bool(forwards) and told
 
 
 def _frozen(steps: Steps) -> bool:
@@ -140,7 +175,8 @@ def _frozen(steps: Steps) -> bool:
 
 def _fewer_tokens(step: LayerPlan | RowStep) -> bool:
     """Whether a token may not attend in this layer, so that its sequence or its cache is shorter."""
-    everybody = step.vision == "run" and step.text and step.kept == EVERYTHING and not step.pruned
+    chosen = step.pruned or step.ranked or step.left
+    everybody = step.vision == "run" and step.text and step.kept == EVERYTHING and not chosen
     return not (everybody and step.attention)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vlm.engine.active_tokens import Active, Roles, flattened_index
 from vlm.engine.forward_call import Call
+from vlm.engine.half_layer_exit import fed_fewer
 from vlm.engine.half_layers import halves
 from vlm.engine.hooks import Engine
 from vlm.engine.kv_cache import cache_name
@@ -29,7 +30,7 @@ def replacements(engine: Engine, steps: Steps) -> tuple[dict[nn.Module, Forward]
     layers: dict[nn.Module, Forward] = {}
     dropped: dict[nn.Module, dict[nn.Module, Forward]] = {}
     width, dtype = engine.parts.text_config.hidden_size, engine.parts.model.dtype
-    for layer, step in zip(engine.parts.layers, steps, strict=True):
+    for index, (layer, step) in enumerate(zip(engine.parts.layers, steps, strict=True)):
         if step.vision == "frozen":
             maps = query_maps(layer)
             inside |= {module: _no_query_if_frozen(engine, layer, module, module is maps[-1]) for module in maps}
@@ -37,6 +38,10 @@ def replacements(engine: Engine, steps: Steps) -> tuple[dict[nn.Module, Forward]
             parts = halves(layer, width, dtype)
             dropped[layer] = parts.without(attention=not step.attention, feed_forward=not step.mlp)
             inside |= dropped[layer]
+        if step.leaving is not None and step.mlp:
+            fewer = fed_fewer(engine, index, width, dtype)
+            dropped[layer] = dropped.get(layer, {}) | fewer
+            inside |= fewer
         if step != LayerPlan():
             layers[layer] = _repeated_alike(engine, layer, dropped.get(layer, {}))
     return inside, layers

@@ -25,31 +25,35 @@ def ranking(fractions: Mapping[int, Sequence[float | None]]) -> AttentionObserve
             by_row = [fraction for fraction in fractions[layer] for _ in range(each)]
             vision = call.vision.to(event.query.device)
             pruned = torch.tensor([fraction is not None for fraction in by_row], device=vision.device)
-            stay = most_attended(_scores(event, pruned), vision, [1.0 if f is None else f for f in by_row])
+            stay = most_attended(last_token_scores(event, pruned), vision, [1.0 if f is None else f for f in by_row])
             call.plan_state.pruned[layer] = torch.where(pruned.unsqueeze(1), stay, vision)
 
     return observe
 
 
-def _scores(event: AttentionEvent, pruned: Tensor) -> Tensor:
+def last_token_scores(event: AttentionEvent, pruned: Tensor) -> Tensor:
     """Head-mean attention (batch, tokens) of each row's last token to the tokens of this call, -1 for unseen ones."""
-    call, layer = event.call, event.layer
-    batch, length = call.real.shape
-    here = event.query.device
+    call, layer, here = event.call, event.layer, event.query.device
     row, runs = row_of(call, layer, last_tokens(call.real).to(here))
     if not bool((runs | ~pruned | ~call.vision.any(dim=1).to(here)).all()):
         raise ValueError(
             f"skipping: pruning ranks by the attention of the prompt's last token in layer {layer}, but that token "
             "does not run there; end the prompt with text"
         )
-    weights = attention_rows(event, row.unsqueeze(1))[:, :, 0].mean(dim=1)
-    keys = call.key_positions.get(layer)
+    return by_token(event, attention_rows(event, row.unsqueeze(1))[:, :, 0].mean(dim=1))
+
+
+def by_token(event: AttentionEvent, values: Tensor) -> Tensor:
+    """Values (batch, keys) of a layer's keys as (batch, tokens) of the call, -1 for tokens without a key there."""
+    call = event.call
+    batch, length = call.real.shape
+    keys = call.key_positions.get(event.layer)
     if keys is None:
         end = call.past + length
-        keys = torch.arange(end - event.key.shape[2], end, device=weights.device).expand(batch, -1)
+        keys = torch.arange(end - event.key.shape[2], end, device=values.device).expand(batch, -1)
     # Keys of earlier calls and filler go to an extra column that is cut off.
     column = torch.where(keys >= call.past, keys - call.past, length)
-    return weights.new_full((batch, length + 1), -1.0).scatter(1, column, weights)[:, :length]
+    return values.new_full((batch, length + 1), -1.0).scatter(1, column, values)[:, :length]
 
 
 def most_attended(scores: Tensor, vision: Tensor, fractions: float | Sequence[float]) -> Tensor:

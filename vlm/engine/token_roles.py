@@ -34,7 +34,8 @@ def _roles(call: Call, step: LayerPlan | RowStep, cache: Cache | None) -> Roles:
     if alike and not call.images and (call.past or step.kept == EVERYTHING):
         return _without_images(call, step)
     cached = call.plan_state.roles
-    key = step if isinstance(step, RowStep) else (step.vision, step.text, step.kept, step.pruned)
+    plain = (step.vision, step.text, step.kept, step.pruned, step.ranked, step.left)
+    key = step if isinstance(step, RowStep) else plain
     result = cached.get(key)
     if result is None:
         result = cached[key] = _with_images(call, step, cache)
@@ -86,24 +87,26 @@ def _gathered(stays: Tensor) -> Active:
 
 
 def _present(call: Call, step: LayerPlan, cache: Cache | None) -> Tensor:
-    """Image tokens (batch, tokens) of the call that are neither pruned nor left out by a keep."""
-    present = call.vision
-    for layer, _ in step.pruned:
-        if bool(call.vision.any()):
-            if layer not in call.plan_state.pruned:
-                raise RuntimeError(
-                    f"skipping: pruning at layer {layer} did not see layer {layer - 1} attend; leave the model's "
-                    "attention implementation alone inside the context"
-                )
-            present = present & call.plan_state.pruned[layer].to(present.device)
+    """Image tokens (batch, tokens) of the call that are neither gone by a choice nor left out by a keep."""
+    present, state = call.vision, call.plan_state
+    choices = ((state.pruned, step.pruned, 1), (state.ranked, step.ranked, 0), (state.left, step.left, 0))
+    for decided, pairs, back in choices:
+        for layer, _ in pairs:
+            if bool(call.vision.any()):
+                if layer not in decided:
+                    raise RuntimeError(
+                        f"skipping: the choice of tokens at layer {layer} did not see layer {layer - back} attend; "
+                        "leave the model's attention implementation alone inside the context"
+                    )
+                present = present & decided[layer].to(present.device)
     if step.kept != EVERYTHING:
-        number = _ordinals(call, cache)
+        number = ordinals(call, cache)
         inside = [(number >= a) & (number < (inf if b is None else b)) for a, b in step.kept]
         present = present & torch.stack(inside).any(dim=0)
     return present
 
 
-def _ordinals(call: Call, cache: Cache | None) -> Tensor:
+def ordinals(call: Call, cache: Cache | None) -> Tensor:
     """Number of each image token (batch, tokens) in its sample, earlier calls on the same cache included.
 
     The positions of image tokens are stored in one layer of the cache, which follows cropping and beam reordering.
@@ -118,7 +121,7 @@ def _ordinals(call: Call, cache: Cache | None) -> Tensor:
             before = earlier.sum(dim=1, keepdim=True).to(call.vision.device)
         elif call.past and bool(call.vision.any()):
             raise ValueError(
-                "skipping: the plan keeps image tokens by their number, but this cache was begun outside the plan, "
+                "skipping: the plan names image tokens by their number, but this cache was begun outside the plan, "
                 "so that the images before are not counted; begin it under the plan"
             )
         if keeper is not None and (not call.past or bool(call.vision.any())):

@@ -284,7 +284,7 @@ def _generated(model: Model, one: Mapping[str, Tensor]) -> Any:
 def _continued(model: Model, parts: Anatomy, plan: SkipPlan, one: Mapping[str, Tensor], out: Any) -> Finding:
     """Each generated token's logits against those of a call without a cache."""
     what = f"{plan}: generation with a cache against without"
-    if plan.pruned:
+    if plan.chooses:
         return Finding(what, "note", "left out: without a cache each call prunes anew")
     start = one["input_ids"].shape[1]
     longer = _lengthened(one, out.sequences[:, :-1])

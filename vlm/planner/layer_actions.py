@@ -88,7 +88,7 @@ def with_action(plan: SkipPlan, start: int, stop: int, action: Action, depth: in
     for name in added:
         parts[name] = merged(parts[name] + here)
     try:
-        return SkipPlan(**parts, kept=resolved.kept, pruned=resolved.pruned).resolved(depth)
+        return SkipPlan(**{**vars(resolved), **parts}).resolved(depth)
     except ValueError:
         return None
 
@@ -103,9 +103,9 @@ def with_pruning(plan: SkipPlan, layer: int, fraction: float, depth: int) -> Ski
 
 
 def within(plan: SkipPlan, actions: Sequence[Action], fractions: Sequence[float], depth: int) -> bool:
-    """Whether a plan uses only these actions; prunings only if any fraction is allowed, keeps never."""
+    """Whether a plan uses only these actions; prunings only if any fraction is allowed, keeps and merges never."""
     resolved = plan.resolved(depth)
-    if resolved.kept or (resolved.pruned and not fractions):
+    if resolved.kept or resolved.ranked or resolved.leaving or resolved.merges or (resolved.pruned and not fractions):
         return False
     return all(action in actions for action in actions_of(resolved, depth))
 

@@ -23,7 +23,7 @@ def answer_logits(model: Model, batch: AnsweredBatch, plan: SkipPlan | list[Skip
     """
     context: AbstractContextManager[object] = skipping(model, plan) if plan else nullcontext()
     with torch.inference_mode(), context:
-        if batch.positions > 1 and any(one.pruned for one in (plan if isinstance(plan, list) else [plan])):
+        if batch.positions > 1 and any(one.chooses for one in (plan if isinstance(plan, list) else [plan])):
             return _decoded(model, batch)
         logits = model(**batch.forced, use_cache=False, logits_to_keep=batch.positions).logits
     return _float(logits[:, -batch.positions :])

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from redundancy.array_types import FloatArray
 from redundancy.display import Displayed
 from vlm.models.families import Family, anatomy
+from vlm.models.layer_parts import output_map
 from vlm.models.types import Model
 from vlm.plans.layer_shapes import LayerShape, layer_shape, map_size, stored
 from vlm.plans.plan import LayerPlan, SkipPlan
 from vlm.plans.ranges import size_below
+from vlm.plans.text_form import FEATURES, Terms
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -109,10 +113,12 @@ def plan_cost(
     """Count operations, cache and weights of prompt and decoding under a plan.
 
     Attention is counted as the full rectangle of queries and keys, as kernels without a causal shortcut compute it.
-    Norms, rotary embedding, softmax and moving tokens are left out (below 1%). If a keep follows a pruning, the number
-    of tokens in both depends on the image; the upper bound is used. Of a mixture of experts, those are counted that
-    a token is routed to. Sizes come from the modules themselves: fused, adapted (LoRA) and quantised ones too, the
-    latter with the bytes of their own storage and the operations of their maps, without unpacking.
+    Norms, rotary embedding, softmax and moving tokens are left out (below 1%). A choice by a layer's own attention
+    costs that layer's queries, keys and values once more, one by text and image tokens a map of scores. If a keep
+    follows a choice, the number of tokens in both depends on the image; the upper bound is used. Of a mixture of
+    experts, those are counted that a token is routed to. Sizes come from the modules themselves: fused, adapted (LoRA)
+    and quantised ones too, the latter with the bytes of their own storage and the operations of their maps, without
+    unpacking.
 
     Parameters
     ----------
@@ -166,16 +172,23 @@ def plan_cost(
         _refuse_unknown_maps(shape, step, index)
     counts = [_tokens(step, vision, text) for step in steps]
     new = [int(step.text) for step in steps]
+    of_features = [(token, terms) for layer, token, terms in plan.merges if layer == FEATURES]
+    features = getattr(getattr(parts.model.config, "vision_config", None), "hidden_size", 0)
     prompt = [
-        _operations(shape, step, running, running + frozen, running + frozen)
+        _operations(shape, step, running, running + frozen, running + frozen, _fed(step, vision, running))
         + (index in ranked) * shape.ranking * (running + frozen)
-        for index, (shape, step, (running, frozen)) in enumerate(zip(shapes, steps, counts, strict=True))
+        + _choices(layer, shape, step, index, vision, text)
+        + _merging(step.merges, parts.text_config.hidden_size, vision)
+        + (index == 0) * _merging(of_features, features, vision)
+        for index, (layer, shape, step, (running, frozen)) in enumerate(
+            zip(parts.layers, shapes, steps, counts, strict=True)
+        )
     ]
     held = [
         min(running + frozen + generated * one, shape.window) * step.attention
         for shape, step, (running, frozen), one in zip(shapes, steps, counts, new, strict=True)
     ]
-    token = [_operations(s, p, n, n, h + 1) for s, p, n, h in zip(shapes, steps, new, held, strict=True)]
+    token = [_operations(s, p, n, n, h + 1, n) for s, p, n, h in zip(shapes, steps, new, held, strict=True)]
     # A model without its head computes no logits.
     head = parts.model.get_output_embeddings()
     head_bytes = 0 if head is None else sum(map(stored, head.parameters()))
@@ -274,19 +287,50 @@ def operations_ratio(
 
 def _tokens(step: LayerPlan, vision: int, text: int) -> tuple[int, int]:
     """Number of prompt tokens that run through a layer, and of image tokens that are only keys and values there."""
-    images = min([size_below(step.kept, vision)] + [round(fraction * vision) for _, fraction in step.pruned])
+    chosen = (*step.pruned, *step.ranked, *step.left)
+    images = min([size_below(step.kept, vision)] + [round(fraction * vision) for _, fraction in chosen])
     running = text * step.text + images * (step.vision == "run")
     return running, images * (step.vision == "frozen")
 
 
-def _operations(shape: LayerShape, step: LayerPlan, rows: int, kept: int, seen: float) -> float:
-    """Queries of `rows` tokens, keys and values of `kept` tokens, attention over `seen` keys, feed-forward."""
+def _fed(step: LayerPlan, vision: int, running: int) -> int:
+    """Number of tokens that go through the feed-forward, of those that run."""
+    if step.leaving is None:
+        return running
+    staying, _ = _tokens(replace(step, left=(*step.left, (0, step.leaving)), text=False), vision, 0)
+    before, _ = _tokens(replace(step, text=False), vision, 0)
+    return running - before + staying
+
+
+def _choices(layer: Any, shape: LayerShape, step: LayerPlan, index: int, vision: int, text: int) -> float:
+    """Operations of choosing tokens by the layer's own attention, before it runs or before its feed-forward."""
+    total = 0.0
+    if vision and any(first == index for first, _ in step.ranked):
+        before = replace(step, ranked=tuple(pair for pair in step.ranked if pair[0] != index))
+        seen = sum(_tokens(before, vision, text))
+        queries = shape.queries - map_size(output_map(layer))
+        total += (2.0 * (queries + shape.keys + shape.expanding) + shape.ranking) * seen
+    if vision and step.leaving is not None:
+        running = sum(_tokens(step, vision, text))
+        # Two sums of the map's rows besides the scores.
+        total += (shape.ranking + 4.0) * running * running
+    return total
+
+
+def _merging(merges: Iterable[tuple[int, Terms]], width: int, vision: int) -> float:
+    """Operations of the sums that image tokens become."""
+    terms = [sum(other < vision for other, _ in terms) for token, terms in merges if token < vision]
+    return 2.0 * width * sum(terms)
+
+
+def _operations(shape: LayerShape, step: LayerPlan, rows: int, kept: int, seen: float, fed: int) -> float:
+    """Queries of `rows` tokens, keys and values of `kept` tokens, attention over `seen` keys, feed-forward of `fed`."""
     if rows == 0:
         # The keys of frozen tokens in a call without text are still stored, for later calls.
         return 2.0 * shape.keys * kept
     maps = 2.0 * (shape.queries * rows + shape.keys * kept + shape.expanding * seen)
     products = 2.0 * (shape.scored + shape.summed) * rows * seen
-    return step.attention * (maps + products) + step.mlp * 2.0 * shape.feed_forward * rows
+    return step.attention * (maps + products) + step.mlp * 2.0 * shape.feed_forward * fed
 
 
 def _touched(shape: LayerShape, step: LayerPlan, tokens: int) -> int:

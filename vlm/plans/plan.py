@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from redundancy.display import Displayed
+from vlm.plans.normal_form import after, checked_merges, fraction, fractions, refuse_blind, segments
 from vlm.plans.ranges import EVERYTHING, Intervals, contains, intersection, merged, without
-from vlm.plans.text_form import Fields, Keep, Prune, parsed, plan_data, written_plan
+from vlm.plans.text_form import FEATURES, Fields, Keep, Merge, Prune, Terms, parsed, plan_data, written_plan
 
 Modality = Literal["vision", "text"]
 Kind = Literal["vision", "text", "frozen", "attention", "mlp", "renumbered"]
@@ -40,6 +41,14 @@ class LayerPlan:
         Prunings decided at this layer or before.
     renumbered : bool
         Whether positions count only the tokens that take part.
+    ranked : tuple of (layer, fraction)
+        Choices by a layer's own attention, made in this layer or before.
+    left : tuple of (layer, fraction)
+        Choices after whose attention tokens left, in layers before.
+    leaving : float or None
+        Fraction of the image tokens that goes on to the feed-forward.
+    merges : tuple of (ordinal, terms)
+        Image tokens that become sums of others before the layer.
     """
 
     vision: VisionMode = "run"
@@ -49,6 +58,10 @@ class LayerPlan:
     kept: Intervals = EVERYTHING
     pruned: tuple[Prune, ...] = ()
     renumbered: bool = False
+    ranked: tuple[Prune, ...] = ()
+    left: tuple[Prune, ...] = ()
+    leaving: float | None = None
+    merges: tuple[tuple[int, Terms], ...] = ()
 
 
 @dataclass(frozen=True, repr=False)
@@ -72,12 +85,19 @@ class SkipPlan(Displayed):
     keep:2-=0-287+300   keep                 only image tokens with these ordinals take part
     prune:2=0.5         prune                from layer 2 on only this fraction of the image tokens
                                              takes part, those that the last token attends to most
+    rank:8=0.5          rank                 the same, by the attention of layer 8 itself, found out
+                                             before the layer runs
+    leave:2=0.9         leave                the others leave between attention and feed-forward of
+                                             layer 2, by the text's and the image's attention there
+    merge:0=3~3x1,7x0.5 merge                before layer 0, image token 3 becomes this sum of tokens
+                                             ("image" for 0: of features, before the projector)
     renumber:0-         renumber             positions in these layers count only the tokens that take
                                              part, so that they are consecutive
     =================== ==================== ===========================================================
 
-    If several parts apply to a token in one layer, the strongest takes effect: skipped (by vision, text, keep or
-    prune) over frozen over running. So several keeps intersect, and a frozen layer freezes the tokens that are kept.
+    If several parts apply to a token in one layer, the strongest takes effect: skipped (by vision, text, keep, prune,
+    rank or leave) over frozen over running. So several keeps intersect, and a frozen layer freezes the tokens that are
+    kept.
     Plans are brought to a normal form and compare by their effect: dropping both sub-layers of a layer drops the
     layer, freezing where no token attends is skipping, and keeping everything has no effect. ``bool(plan)`` is False
     for the empty plan; :meth:`resolved` finds out whether a plan has an effect at a given depth.
@@ -91,6 +111,10 @@ class SkipPlan(Displayed):
         cache. Ordinals beyond a sample's image tokens have no effect.
     pruned : tuple of (layer, fraction)
         Per sample, round(fraction x image tokens) remain of those that take part in the layer before.
+    ranked, leaving : tuple of (layer, fraction)
+        As many remain of those that would take part in the layer; of those that have attended in it.
+    merges : tuple of (layer, ordinal, ((ordinal, weight), ...))
+        All sums before a layer are of the states that enter it.
 
     See Also
     --------
@@ -117,20 +141,25 @@ class SkipPlan(Displayed):
     kept: tuple[Keep, ...] = field(default=())
     pruned: tuple[Prune, ...] = field(default=())
     renumbered: Intervals = field(default=())
+    ranked: tuple[Prune, ...] = field(default=())
+    leaving: tuple[Prune, ...] = field(default=())
+    merges: tuple[Merge, ...] = field(default=())
 
     def __post_init__(self) -> None:
         vision, text, frozen, attention, mlp = (
             merged(r) for r in (self.vision, self.text, self.frozen, self.attention, self.mlp)
         )
-        kept = _segments(self.kept)
-        fractions = [_fraction(layer, value) for layer, value in self.pruned]
+        kept = segments(self.kept)
+        pruned = [fraction(layer, value, "pruning") for layer, value in self.pruned]
+        ranked = [fraction(layer, value, "ranking") for layer, value in self.ranked]
+        leaving = [fraction(layer, value, "leaving") for layer, value in self.leaving]
         both_halves = intersection(attention, mlp)  # the same as skipping the layer
         text = merged(text + both_halves)
         vision = merged(
             vision
             + both_halves
             + tuple((a, b) for a, b, tokens in kept if not tokens)
-            + tuple((layer, None) for layer, value in fractions if value == 0)
+            + tuple((layer, None) for layer, value in (*pruned, *ranked) if value == 0)
             + intersection(frozen, merged(text + attention))
         )
         skipped_by_all = intersection(vision, text)
@@ -141,9 +170,9 @@ class SkipPlan(Displayed):
             "attention": without(attention, skipped_by_all),
             "mlp": without(mlp, skipped_by_all),
             "renumbered": without(merged(self.renumbered), skipped_by_all),
-            "kept": _segments((a, b, tokens) for s, e, tokens in kept for a, b in without(((s, e),), vision)),
-            "pruned": _prunings(fractions, vision),
-        }
+            "kept": segments((a, b, tokens) for s, e, tokens in kept for a, b in without(((s, e),), vision)),
+            "merges": checked_merges(self.merges, vision),
+        } | fractions(pruned, ranked, leaving, vision)
         for name, value in normal.items():
             object.__setattr__(self, name, value)
 
@@ -252,7 +281,7 @@ class SkipPlan(Displayed):
         >>> SkipPlan.keep(2, None, [0, 1, 2, 300])
         SkipPlan('keep:2-=0-3+300')
         """
-        ordinals = merged([(number, _after(number)) for number in tokens], "token")
+        ordinals = merged([(number, after(number)) for number in tokens], "token")
         return cls(kept=((start, stop, ordinals),))
 
     @classmethod
@@ -274,6 +303,81 @@ class SkipPlan(Displayed):
         SkipPlan('prune:2=0.5')
         """
         return cls(pruned=((layer, fraction),))
+
+    @classmethod
+    def rank(cls, layer: int, fraction: float) -> SkipPlan:
+        """From `layer` on only round(fraction x image tokens) image tokens take part, by that layer's own attention.
+
+        Before the layer runs, its queries and keys are computed for the tokens that would take part in it, and the
+        image tokens stay to which the last prompt token attends most, mean over heads. So tokens are chosen by what
+        the layer itself would read, without a first pass; the choice is made and held as in :meth:`prune`.
+
+        References
+        ----------
+        Xing et al. (2024), *PyramidDrop: Accelerating Your Large Vision-Language Models via Pyramid Visual Redundancy
+        Reduction*, arXiv:2410.17247.
+
+        Examples
+        --------
+        >>> SkipPlan.rank(8, 0.5) | SkipPlan.rank(16, 0.25)
+        SkipPlan('rank:8=0.5/rank:16=0.25')
+        """
+        return cls(ranked=((layer, fraction),))
+
+    @classmethod
+    def leave(cls, layer: int, fraction: float) -> SkipPlan:
+        r"""From the feed-forward of `layer` on only round(fraction x image tokens) image tokens take part.
+
+        All that run attend in the layer and are seen there; then those leave whose product of attention is lowest:
+        from text, summed, times from image tokens, averaged, each the largest over heads. Leaving tokens add the
+        layer's attention to their states, no feed-forward, and no later layer sees them.
+
+        Notes
+        -----
+        :math:`s_j = \sum_{i \in text} \max_h A^{(h)}_{ij} \cdot \frac1V \sum_{i \in image} \max_h A^{(h)}_{ij}`.
+
+        References
+        ----------
+        Ye et al. (2024), *Fit and Prune: Fast and Training-free Visual Token Pruning for Multi-modal Large Language
+        Models*, arXiv:2409.10197.
+
+        Examples
+        --------
+        >>> SkipPlan.leave(2, 0.9)
+        SkipPlan('leave:2=0.9')
+        """
+        return cls(leaving=((layer, fraction),))
+
+    @classmethod
+    def merge(cls, layer: int | None, token: int, terms: Iterable[tuple[int, float]]) -> SkipPlan:
+        """Before `layer`, the state of the image token `token` becomes a sum of weights times states of image tokens.
+
+        All sums before a layer are of the states that enter it, also of tokens that bypass other layers; an ordinal
+        that a sample does not have adds nothing. Merging alone removes no token: keep the others away.
+
+        Parameters
+        ----------
+        layer : int or None
+            First layer that reads the sum. None: the sum is of the vision encoder's features, before the projector
+            makes tokens of them, as in PruMerge and VisionZip; for models of one image token per feature.
+        token : int
+            Ordinal of the image token.
+        terms : pairs of (ordinal, weight)
+            Repeated ordinals add up.
+
+        References
+        ----------
+        Shang et al. (2024), *LLaVA-PruMerge: Adaptive Token Reduction for Efficient Large Multimodal Models*,
+        arXiv:2403.15388.
+
+        Examples
+        --------
+        >>> SkipPlan.merge(0, 3, [(3, 1.0), (7, 0.5)]) | SkipPlan.keep(0, None, [3])
+        SkipPlan('keep:0-=3/merge:0=3~3x1.0,7x0.5')
+        >>> SkipPlan.merge(None, 0, [(0, 1.0), (1, 0.5)])
+        SkipPlan('merge:image=0~0x1.0,1x0.5')
+        """
+        return cls(merges=((FEATURES if layer is None else layer, token, tuple(terms)),))
 
     @classmethod
     def renumber(cls, start: int, stop: int | None) -> SkipPlan:
@@ -331,12 +435,13 @@ class SkipPlan(Displayed):
     def to_dict(self) -> dict[str, Any]:
         """What :meth:`to_json` writes, as a dictionary."""
         fields = {"freeze": self.frozen, "attention": self.attention, "mlp": self.mlp, "renumber": self.renumbered}
-        more = {**fields, "keep": self.kept, "prune": self.pruned}
+        chosen = {"prune": self.pruned, "rank": self.ranked, "leave": self.leaving}
+        more = {**fields, "keep": self.kept, **chosen, "merge": self.merges}
         return {"vision": self.vision, "text": self.text, **{n: v for n, v in more.items() if v}}
 
     @classmethod
     def _of(cls, fields: Fields) -> SkipPlan:
-        return cls(**fields.ranges, kept=fields.kept, pruned=fields.pruned)
+        return cls(**fields.ranges, kept=fields.kept, **fields.fractions, merges=fields.merges)
 
     def __or__(self, other: SkipPlan) -> SkipPlan:
         if not isinstance(other, SkipPlan):
@@ -347,10 +452,21 @@ class SkipPlan(Displayed):
         return any(vars(self).values())
 
     def __str__(self) -> str:
-        return written_plan(vars(self), self.kept, self.pruned)
+        return written_plan(vars(self), self.kept, vars(self), self.merges)
 
     def __repr__(self) -> str:
         return f"SkipPlan({str(self)!r})"
+
+    @property
+    def chooses(self) -> bool:
+        """Whether image tokens are chosen while the model runs, by the tokens of the call.
+
+        Examples
+        --------
+        >>> SkipPlan.prune(2, 0.5).chooses, SkipPlan.keep(2, None, [0]).chooses
+        (True, False)
+        """
+        return bool(self.pruned or self.ranked or self.leaving)
 
     @property
     def digest(self) -> str:
@@ -405,6 +521,10 @@ class SkipPlan(Displayed):
                 next((tokens for a, b, tokens in plan.kept if contains(((a, b),), layer)), EVERYTHING),
                 tuple(p for p in plan.pruned if p[0] <= layer),
                 contains(plan.renumbered, layer),
+                tuple(p for p in plan.ranked if p[0] <= layer),
+                tuple(p for p in plan.leaving if p[0] < layer),
+                dict(plan.leaving).get(layer),
+                tuple((token, terms) for first, token, terms in plan.merges if first == layer),
             )
 
         return tuple(step(layer) for layer in range(depth))
@@ -427,16 +547,24 @@ class SkipPlan(Displayed):
         names = ("vision", "text", "frozen", "attention", "mlp", "renumbered")
         parts = {name: getattr(self, name) for name in names}
         bounds = [r for ranges in parts.values() for r in ranges] + [(a, b) for a, b, _ in self.kept]
-        reach = max([max(a, b or 0) for a, b in bounds] + [layer for layer, _ in self.pruned], default=0)
+        chosen = {"pruned": self.pruned, "ranked": self.ranked, "leaving": self.leaving}
+        single = [layer for pairs in chosen.values() for layer, _ in pairs] + [layer for layer, _, _ in self.merges]
+        reach = max([max(a, b or 0) for a, b in bounds] + single, default=0)
         if reach > depth:
             raise ValueError(
                 f"plan {self}: reaches to {reach}, but the model has {depth} decoder layers (0..{depth - 1})"
             )
         inside = ((0, depth),)
+
+        def met(layer: int) -> bool:
+            """Whether image tokens take part in a layer from this one on."""
+            return bool(without(((layer, depth),) if layer < depth else (), self.vision))
+
         plan = SkipPlan(
             **{name: intersection(ranges, inside) for name, ranges in parts.items()},
             kept=tuple((a, b, tokens) for s, e, tokens in self.kept for a, b in intersection(((s, e),), inside)),
-            pruned=tuple(p for p in self.pruned if without(((p[0], depth),) if p[0] < depth else (), self.vision)),
+            **{name: tuple(pair for pair in pairs if met(pair[0])) for name, pairs in chosen.items()},
+            merges=tuple(merge for merge in self.merges if met(max(0, merge[0]))),
         )
         # Where no token is missing, renumbering changes nothing.
         missing = merged(
@@ -444,58 +572,10 @@ class SkipPlan(Displayed):
                 *plan.vision,
                 *plan.text,
                 *((a, b) for a, b, _ in plan.kept),
-                *((layer, depth) for layer, _ in plan.pruned),
+                *((layer, depth) for layer, _ in (*plan.pruned, *plan.ranked)),
+                *((layer + 1, depth) for layer, _ in plan.leaving if layer + 1 < depth),
             )
         )
         plan = replace(plan, renumbered=intersection(plan.renumbered, missing))
-        for layer, _ in plan.pruned:
-            for what, ranges in (("vision", plan.vision), ("text", plan.text), ("attention", plan.attention)):
-                if contains(ranges, layer - 1):
-                    raise ValueError(
-                        f"plan {self}: pruning at layer {layer} ranks image tokens by the last text token's attention "
-                        f"in layer {layer - 1}, where the plan removes {what}; prune at another layer"
-                    )
+        refuse_blind(vars(plan), self)
         return plan
-
-
-def _segments(keeps: Iterable[Keep]) -> tuple[Keep, ...]:
-    """Disjoint layer ranges with the tokens kept in each: several keeps intersect, keeping all tokens is left out."""
-    given = [(merged([(a, b)]), merged(tokens, "token")) for a, b, tokens in keeps]
-    cuts = sorted({c for layers, _ in given for a, b in layers for c in (a, b) if c is not None})
-    out: list[Keep] = []
-    for start, stop in zip(cuts, [*cuts[1:], None][: len(cuts)], strict=True):
-        tokens = EVERYTHING
-        for layers, ordinals in given:
-            if contains(layers, start):
-                tokens = intersection(tokens, ordinals)
-        if tokens == EVERYTHING:
-            continue
-        if out and out[-1][1:] == (start, tokens):
-            out[-1] = (out[-1][0], stop, tokens)
-        else:
-            out.append((start, stop, tokens))
-    return tuple(out)
-
-
-def _prunings(fractions: list[Prune], vision: Intervals) -> tuple[Prune, ...]:
-    """Prunings by layer, without those that keep no less than an earlier one or meet no image tokens."""
-    out: list[Prune] = []
-    for layer, value in sorted(fractions):
-        if 0 < value < min([1.0, *(v for _, v in out)]) and without(((layer, None),), vision):
-            out.append((layer, value))
-    return tuple(out)
-
-
-def _fraction(layer: int, value: float) -> Prune:
-    """A checked pruning."""
-    ((first, _),) = merged([(layer, None)])
-    if first < 1:
-        raise ValueError("plan: pruning needs a layer >= 1, since it ranks by the attention of the layer before, got 0")
-    if isinstance(value, bool) or not 0 <= float(value) <= 1:
-        raise ValueError(f"plan: expected a fraction of image tokens in [0, 1], got {value!r}")
-    return first, float(value)
-
-
-def _after(number: int) -> int:
-    """The next number; anything else is passed on, for the check of ranges to refuse."""
-    return number + 1 if hasattr(number, "__index__") and not isinstance(number, bool) else number

@@ -12,6 +12,13 @@ from vlm.plans.ranges import Intervals, read, written
 Keep = tuple[int, int | None, Intervals]
 # (layer, fraction): from this layer on only this fraction of the image tokens is kept.
 Prune = tuple[int, float]
+# (ordinal, weight), ...: the sum that a token becomes.
+Terms = tuple[tuple[int, float], ...]
+# (layer, ordinal, terms): before this layer the image token with this ordinal becomes a sum of others.
+Merge = tuple[int, int, Terms]
+# In place of a layer: the encoder's features, before the projector.
+FEATURES = -1
+_FEATURES = "image"
 
 # Label in the text and JSON forms -> field of SkipPlan.
 _RANGES = {
@@ -22,23 +29,35 @@ _RANGES = {
     "mlp": "mlp",
     "renumber": "renumbered",
 }
-_LABELS = (*_RANGES, "keep", "prune")
+# Labels of parts that keep a fraction of the image tokens from a layer on.
+_FRACTIONS = {"prune": "pruned", "rank": "ranked", "leave": "leaving"}
+_LABELS = (*_RANGES, "keep", *_FRACTIONS, "merge")
 
 
 @dataclass
 class Fields:
-    """The fields of a `SkipPlan`: `ranges` are those that hold ranges of layers, by name."""
+    """The fields of a `SkipPlan`: `ranges` are those that hold ranges of layers, `fractions` shares, by name."""
 
     ranges: dict[str, Intervals] = field(default_factory=dict)
     kept: tuple[Keep, ...] = ()
-    pruned: tuple[Prune, ...] = ()
+    fractions: dict[str, tuple[Prune, ...]] = field(default_factory=dict)
+    merges: tuple[Merge, ...] = ()
 
 
-def written_plan(ranges: Mapping[str, Intervals], kept: Sequence[Keep], pruned: Sequence[Prune]) -> str:
+def written_plan(
+    ranges: Mapping[str, Intervals],
+    kept: Sequence[Keep],
+    fractions: Mapping[str, Sequence[Prune]],
+    merges: Sequence[Merge],
+) -> str:
     """Text form of a plan's fields, "none" if all are empty."""
     parts = [f"{label}:{written(ranges[name])}" for label, name in _RANGES.items() if ranges[name]]
     parts += [f"keep:{written(((a, b),))}={written(tokens, short=True)}" for a, b, tokens in kept]
-    parts += [f"prune:{layer}={fraction!r}" for layer, fraction in pruned]
+    for label, name in _FRACTIONS.items():
+        parts += [f"{label}:{layer}={fraction!r}" for layer, fraction in fractions[name]]
+    for layer, token, terms in merges:
+        where = _FEATURES if layer == FEATURES else layer
+        parts.append(f"merge:{where}={token}~" + ",".join(f"{other}x{weight!r}" for other, weight in terms))
     return "/".join(parts) or "none"
 
 
@@ -59,14 +78,19 @@ def parsed(text: str) -> Fields:
             if layers is not None and tokens is not None:
                 fields.kept += tuple((a, b, tokens) for a, b in layers)
                 understood = True
-        elif label == "prune" and equals and head.isdecimal() and (fraction := _number(tail)) is not None:
-            fields.pruned += ((int(head), fraction),)
+        elif label in _FRACTIONS and equals and head.isdecimal() and (fraction := _number(tail)) is not None:
+            name = _FRACTIONS[label]
+            fields.fractions[name] = (*fields.fractions.get(name, ()), (int(head), fraction))
             understood = True
+        elif label == "merge" and equals and (head.isdecimal() or head == _FEATURES):
+            merge = _merge(FEATURES if head == _FEATURES else int(head), tail)
+            understood = merge is not None
+            fields.merges += () if merge is None else (merge,)
         if not understood:
             raise ValueError(
                 "plan: expected 'none' or parts joined with '/' like 'vision:0-4+24-', 'text:7-8', 'freeze:8-12', "
-                f"'attention:3-5', 'mlp:3-5', 'renumber:0-', 'keep:2-=0-287+300', 'prune:2=0.5' (half-open ranges, no "
-                f"end: to the last), got {text!r}"
+                f"'attention:3-5', 'mlp:3-5', 'renumber:0-', 'keep:2-=0-287+300', 'prune:2=0.5', 'rank:8=0.5', "
+                f"'leave:2=0.9', 'merge:0=3~3x0.5,7x0.5' (half-open ranges, no end: to the last), got {text!r}"
             )
     return fields
 
@@ -77,23 +101,36 @@ def plan_data(text: str) -> Fields:
     good = isinstance(data, dict) and set(data) <= set(_LABELS) and all(isinstance(v, list) for v in data.values())
     if not good or not all(_shaped(label, item) for label, value in data.items() for item in value):
         raise ValueError(
-            f"plan: expected a JSON object of [start, stop] pairs (keep: [start, stop, pairs], prune: [layer, "
-            f"fraction]) with keys {_LABELS}, got {text[:80]!r}"
+            f"plan: expected a JSON object of [start, stop] pairs (keep: [start, stop, pairs]; prune, rank, leave: "
+            f"[layer, fraction]; merge: [layer, token, [[token, weight], ...]]) with keys {_LABELS}, got {text[:80]!r}"
         )
     return Fields(
         {name: _pairs(data.get(label, [])) for label, name in _RANGES.items()},
         tuple((a, b, _pairs(tokens)) for a, b, tokens in data.get("keep", [])),
-        tuple((layer, fraction) for layer, fraction in data.get("prune", [])),
+        {name: tuple((k, value) for k, value in data.get(label, [])) for label, name in _FRACTIONS.items()},
+        tuple((k, token, tuple((other, w) for other, w in terms)) for k, token, terms in data.get("merge", [])),
     )
 
 
 def _shaped(label: str, item: object) -> bool:
     """Whether a JSON item has the shape that its label needs."""
-    if not isinstance(item, list) or len(item) != (3 if label == "keep" else 2):
+    if not isinstance(item, list) or len(item) != (3 if label in ("keep", "merge") else 2):
         return False
-    if label == "keep":
-        return isinstance(item[2], list) and all(_shaped("", pair) for pair in item[2])
-    return label != "prune" or isinstance(item[1], int | float)
+    if label in ("keep", "merge"):
+        inner = "" if label == "keep" else "prune"
+        return isinstance(item[2], list) and all(_shaped(inner, pair) for pair in item[2])
+    return label not in _FRACTIONS or isinstance(item[1], int | float)
+
+
+def _merge(layer: int, text: str) -> Merge | None:
+    """The merge that "3~3x0.5,7x0.5" describes; None if it is not one."""
+    token, tilde, body = text.partition("~")
+    terms = [part.partition("x") for part in body.split(",")]
+    weights = [_number(weight) for _, _, weight in terms]
+    if not tilde or not token.isdecimal() or not all(other.isdecimal() for other, _, _ in terms):
+        return None
+    found = tuple((int(o), w) for (o, _, _), w in zip(terms, weights, strict=True) if w is not None)
+    return (layer, int(token), found) if len(found) == len(terms) else None
 
 
 def _pairs(items: Iterable[tuple[int, int | None]]) -> Intervals:

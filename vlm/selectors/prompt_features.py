@@ -33,6 +33,9 @@ class PromptFeatures(NamedTuple):
         Keys in layer K - 1, rotary embedding applied.
     states : (tokens, D)
         States that enter layer K, after the model's final norm.
+    inputs, outputs : (image tokens, D)
+        Image tokens as they enter layer K, and after that layer's norm between attention and feed-forward; after the
+        layer where it has none (TopV).
 
     See Also
     --------
@@ -42,7 +45,8 @@ class PromptFeatures(NamedTuple):
     --------
     >>> import numpy as np
     >>> from vlm import selectors
-    >>> selectors.PromptFeatures(np.array([True, False]), np.ones((1, 4)), np.ones((2, 2)), np.ones((2, 4))).image.sum()
+    >>> one, two = np.ones((1, 4)), np.ones((2, 4))
+    >>> selectors.PromptFeatures(np.array([True, False]), one, two, two, one, one).image.sum()
     np.int64(1)
     """
 
@@ -50,6 +54,8 @@ class PromptFeatures(NamedTuple):
     projected: FloatArray
     keys: FloatArray
     states: FloatArray
+    inputs: FloatArray
+    outputs: FloatArray
 
 
 class EncoderMap(NamedTuple):
@@ -89,6 +95,9 @@ class FeatureRecord(GrowingRecord):
     _first: Tensor | None = None
     _keys: Tensor | None = None
     _states: Tensor | None = None
+    _inputs: Tensor | None = None
+    _outputs: Tensor | None = None
+    _normed: Tensor | None = None
     _done: list[PromptFeatures] = field(default_factory=list)
     _attention: list[FloatArray] = field(default_factory=list)
     _query: Tensor | None = None
@@ -122,7 +131,13 @@ class FeatureRecord(GrowingRecord):
         if layer == 0:
             self._first, self._keys, self._states = before, None, None
         if layer == self.layer:
-            self._states = self.norm(before)
+            self._states, self._inputs = self.norm(before), before
+            self._outputs = after if self._normed is None else self._normed
+
+    @torch.no_grad()
+    def observe_norm(self, call: Call | None, key: object, _: Tensor, out: Tensor) -> None:
+        """Take in what the norm between attention and feed-forward returns (called by the hooks)."""
+        self._normed = out
 
     @torch.no_grad()
     def observe_attention(self, event: AttentionEvent) -> None:
@@ -147,13 +162,14 @@ class FeatureRecord(GrowingRecord):
     @torch.no_grad()
     def finish(self, call: Call) -> None:
         """Store the prompts of a forward call that has ended (called by the hooks)."""
-        parts = self._first, self._keys, self._states
-        self._first = self._keys = self._states = None
+        parts = self._first, self._keys, self._states, self._inputs, self._outputs
+        self._first = self._keys = self._states = self._inputs = self._outputs = self._normed = None
         if any(part is None for part in parts):
             return
-        first, keys, states = (part.to("cpu", torch.float64) for part in parts)  # type: ignore[union-attr]
+        first, keys, states, inputs, outputs = (part.to("cpu", torch.float64) for part in parts)  # type: ignore[union-attr]
         for row, (shown, real) in enumerate(zip(call.vision.cpu(), call.real.cpu(), strict=True)):
             features = shown[real], first[row, shown], keys[row, real], states[row, real]
+            features += inputs[row, shown], outputs[row, shown]
             self._done.append(PromptFeatures(*(part.numpy() for part in features)))
 
 
@@ -223,8 +239,11 @@ def token_features(model: Model, layer: int = 2, *, family: Family | None = None
                 EncoderMap(True, heads, scale): attention.q_proj,
                 EncoderMap(False, heads, scale): attention.k_proj,
             }
+        norm_inside = getattr(engine.parts.layers[layer], "post_attention_layernorm", None)
+        inside = {"norm": norm_inside} if isinstance(norm_inside, nn.Module) else {}
         with (
             engine.watch_modules(modules, record.observe_encoder),
+            engine.watch_modules(inside, record.observe_norm),
             engine.watch_attention(record.observe_attention, _nothing),
             engine.watch_layers(record.observe_layer, record.finish),
         ):

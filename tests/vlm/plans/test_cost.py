@@ -24,6 +24,9 @@ PLANS = (
     "keep:1-=0-7+9",
     "prune:2=0.4",
     "freeze:1-3/attention:3-4/mlp:0-1/prune:2=0.5/vision:4-",
+    "prune:1=0.8/rank:2=0.6/rank:3=0.3",
+    "keep:0-=0-9/leave:1=0.3",
+    "merge:1=0~0x1.0,1x1.0,2x0.5/keep:1-=0",
 )
 FAMILIES = ("llava", "qwen2_5_vl", "qwen3_vl", "gemma3", "idefics3", "llama4")
 # Torch's counter does not know the kernel that sdpa uses on the CPU.

@@ -1,0 +1,263 @@
+"""PruMerge, VisionZip and VScan with their merging: image tokens that are sums of encoder features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from redundancy.array_types import FloatArray
+from vlm.plans.plan import SkipPlan
+from vlm.plans.ranges import EVERYTHING
+from vlm.plans.text_form import FEATURES, Merge, Terms
+from vlm.selectors.encoder_features import ImageFeatures
+from vlm.selectors.prumerge import outlier_count, prumerge_plus_plan
+from vlm.selectors.token_choices import CONTEXT_SHARE
+
+# PruMerge's neighbours and VScan's window side on a grid of 24 x 24 patches.
+_NEIGHBOURS, _PATCHES = 32, 576
+_WINDOW, _SIDE = 6, 24
+
+
+def prumerge_merged_plan(
+    seen: ImageFeatures, keep: int | None = None, *, plus: bool = False, neighbours: int | None = None
+) -> SkipPlan:
+    r"""PruMerge on one image as its authors run it: merging, one more token for all dropped, their layout.
+
+    Kept are the outliers of the class attention in the order of their scores; with `plus`, then a regular grid. Each
+    adds the attention-weighted sum of the features with the nearest keys among all others, kept or not. A last token is
+    the attention-weighted sum of all that are dropped. Positions are consecutive. O(n N C).
+
+    Parameters
+    ----------
+    seen : ImageFeatures
+        Of the image.
+    keep : int, optional
+        Tokens kept by attention, by default the outliers; with `plus` the grid comes on top, about four times as many.
+    plus : bool
+        PruMerge+, the released default.
+    neighbours : int, optional
+        The authors add 32 of 576; by default as many in proportion.
+
+    Returns
+    -------
+    SkipPlan
+
+    Raises
+    ------
+    ValueError
+        `keep` out of range.
+
+    See Also
+    --------
+    vlm.selectors.prumerge_plan : Their choice of tokens alone.
+
+    Notes
+    -----
+    :math:`x'_i = x_i + \sum_{j \in N(i)} a_j x_j` with cosine neighbours N(i) by keys, features x before the projector.
+
+    References
+    ----------
+    Shang et al. (2024), *LLaVA-PruMerge: adaptive token reduction for efficient large multimodal models*,
+    arXiv:2403.15388; rule as in github.com/42Shawn/LLaVA-PruMerge, llava/model/multimodal_encoder/clip_encoder.py.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from vlm import selectors
+    >>> score, key = np.array([0.1, 0.5, 0.1, 0.3]), np.array([[1.0, 0], [0, 1], [1, 0.1], [0.1, 1]])
+    >>> seen = selectors.ImageFeatures(score, key, score, key, score, key)
+    >>> str(selectors.prumerge_merged_plan(seen, 1, neighbours=1))
+    'renumber:0-/keep:0-=0-2/merge:image=0~1x1.0,3x0.3/merge:image=1~0x0.1,2x0.1,3x0.3'
+    """
+    scores = np.asarray(seen.scores, dtype=np.float64)
+    size = len(scores)
+    count = outlier_count(scores) if keep is None else keep
+    if not 0 <= count < size:
+        raise ValueError(f"keep: expected 0 to {size - 1} of {size} patches, got {count}")
+    order = np.argsort(-scores, kind="stable")[:count].tolist()
+    if plus:
+        grid = _named(prumerge_plus_plan(scores, count), size)
+        order += [j for j in grid if j not in order]
+    if len(order) == size:
+        return SkipPlan()
+    near = max(1, round(_NEIGHBOURS * size / _PATCHES)) if neighbours is None else neighbours
+    rows = _unit(seen.keys)
+    dropped = sorted(set(range(size)) - set(order))
+    sums: list[Terms] = []
+    for place, i in enumerate(order):
+        others = np.array([*order[:place], *order[place + 1 :], *dropped])
+        chosen = others[np.argsort(-(rows[others] @ rows[i]), kind="stable")[:near]]
+        sums.append(((i, 1.0), *((int(j), float(scores[j])) for j in chosen)))
+    sums.append(tuple((j, float(scores[j])) for j in dropped))
+    # The slot of one dropped token holds the token of all of them.
+    return _laid_out(sorted([*order, dropped[0]]), sums)
+
+
+def visionzip_merged_plan(seen: ImageFeatures, keep: int, *, context: float = CONTEXT_SHARE) -> SkipPlan:
+    r"""VisionZip on one image with its merging and its layout.
+
+    First the tokens that the class token reads most, in order of place; then evenly spaced ones of the rest, each with
+    the mean of the other tokens that are nearest to it added. Positions are consecutive. The authors' class token,
+    which enters their decoder as well, is left out. O(N n d).
+
+    Parameters
+    ----------
+    seen : ImageFeatures
+        Of the image.
+    keep : int
+        Number of tokens.
+    context : float
+        Share of them that is evenly spaced; the authors use 10 of 64.
+
+    Returns
+    -------
+    SkipPlan
+
+    Raises
+    ------
+    ValueError
+        `keep` out of range.
+
+    See Also
+    --------
+    vlm.selectors.visionzip_tokens : Their choice of tokens alone.
+
+    Notes
+    -----
+    :math:`x'_t = x_t + \frac{1}{|M_t|} \sum_{j \in M_t} x_j`; j belongs to the target t with the largest cosine of
+    head-mean keys.
+
+    References
+    ----------
+    Yang et al. (2024), *VisionZip: longer is better but not necessary in vision language models*, arXiv:2412.04467;
+    rule as in github.com/dvlab-research/VisionZip.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from vlm import selectors
+    >>> score, key = np.array([0.1, 0.5, 0.1, 0.3]), np.array([[1.0, 0], [0, 1], [1, 0.1], [0.1, 1]])
+    >>> seen = selectors.ImageFeatures(score, key, score, key, score, key)
+    >>> str(selectors.visionzip_merged_plan(seen, 2, context=0.5))
+    'renumber:0-/keep:0-=0-2/merge:image=0~1x1.0/merge:image=1~0x1.0,2x0.5,3x0.5'
+    """
+    weight = np.asarray(seen.attention, dtype=np.float64)
+    _check(len(weight), keep)
+    if keep == len(weight):
+        return SkipPlan()
+    spaced = min(round(context * keep), len(weight))
+    dominant = sorted(np.argsort(-weight, kind="stable")[: keep - spaced].tolist())
+    rest = [j for j in range(len(weight)) if j not in dominant]
+    step = max(1, len(rest) // spaced) if spaced else 1
+    targets = rest[::step][:spaced]
+    sums: list[Terms] = [((j, 1.0),) for j in dominant]
+    members = _members(_unit(seen.mean_keys), targets, [j for j in rest if j not in targets])
+    for target, own in zip(targets, members, strict=True):
+        sums.append(((target, 1.0), *((j, 1.0 / len(own)) for j in own)))
+    return _laid_out(sorted([*dominant, *targets]), sums)
+
+
+def vscan_plan(seen: ImageFeatures, keep: int, *, depth: int, window: int | None = None) -> SkipPlan:
+    """VScan on one image: half of the tokens by the encoder's deep class attention, half by a shallow one in windows.
+
+    All others are averaged into the nearest kept one, positions are consecutive, and halfway through the decoder a
+    third stays, ranked by the layer's own attention as in PyramidDrop. Windows share their half evenly, what is left
+    over goes to the highest shallow attention; a token that both halves want counts for the deep one. O(N n C).
+
+    Parameters
+    ----------
+    seen : ImageFeatures
+        Of the image; its patches form a square.
+    keep : int
+        Number of tokens that enter the decoder.
+    depth : int
+        Number of decoder layers; the authors rank at layer 16 of 32.
+    window : int, optional
+        Side of a window; the authors use 6 of 24 patches, by default as many in proportion.
+
+    Returns
+    -------
+    SkipPlan
+
+    Raises
+    ------
+    ValueError
+        `keep` out of range, or patches that form no square.
+
+    See Also
+    --------
+    vlm.selectors.pyramiddrop_plan : The rule inside the decoder.
+
+    References
+    ----------
+    Zhang et al. (2025), *VScan: rethinking visual token reduction for efficient large vision-language models*,
+    arXiv:2505.22654, github.com/Tencent/SelfEvolvingAgent; what the paper's text leaves open is said above.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from vlm import selectors
+    >>> score, key = np.array([0.1, 0.5, 0.1, 0.3]), np.array([[1.0, 0], [0, 1], [1, 0.1], [0.1, 1]])
+    >>> seen = selectors.ImageFeatures(score, key, score, key, score, key)
+    >>> str(selectors.vscan_plan(seen, 3, depth=10, window=1))
+    'renumber:0-/keep:0-=0-2+3/rank:5=0.25/merge:image=0~0x0.5,2x0.5'
+    """
+    deep, shallow = (np.asarray(x, dtype=np.float64) for x in (seen.attention, seen.shallow))
+    size = len(deep)
+    _check(size, keep)
+    side = round(size**0.5)
+    if side * side != size:
+        raise ValueError(f"features: expected a square of patches, got {size}")
+    whole = np.argsort(-deep, kind="stable")[: keep - keep // 2].tolist()
+    width = max(1, round(_WINDOW * side / _SIDE)) if window is None else window
+    rows, columns = np.divmod(np.arange(size), side)
+    windows = rows // width * -(-side // width) + columns // width
+    free = [int(j) for j in np.argsort(-shallow, kind="stable") if j not in whole]
+    share, local = keep // 2 // len(set(windows.tolist())), list[int]()
+    for number in sorted(set(windows.tolist())):
+        local += [j for j in free if windows[j] == number][:share]
+    local += [j for j in free if j not in local][: keep // 2 - len(local)]
+    kept = sorted([*whole, *local])
+    third = SkipPlan.rank(round(depth / 2), keep // 3 / size) if keep >= 3 else SkipPlan()
+    if keep == size:
+        return third
+    members = _members(_unit(seen.features), kept, [j for j in range(size) if j not in kept])
+    sums: list[Terms] = [
+        tuple((j, 1.0 / (1 + len(own))) for j in sorted([target, *own]))
+        for target, own in zip(kept, members, strict=True)
+    ]
+    return _laid_out(kept, sums) | third
+
+
+def _laid_out(slots: Sequence[int], sums: Sequence[Terms]) -> SkipPlan:
+    """The plan in whose slots, in order, these sums of features stand, at consecutive positions."""
+    merges: tuple[Merge, ...] = tuple((FEATURES, slot, terms) for slot, terms in zip(slots, sums, strict=True))
+    return SkipPlan(merges=merges) | SkipPlan.keep(0, None, slots) | SkipPlan.renumber(0, None)
+
+
+def _members(rows: FloatArray, targets: Sequence[int], others: Sequence[int]) -> list[list[int]]:
+    """For each target the tokens to whose rows its own is nearest by cosine; ties go to the earlier target."""
+    out: list[list[int]] = [[] for _ in targets]
+    if targets and others:
+        nearest = np.argmax(rows[list(others)] @ rows[list(targets)].T, axis=1)
+        for j, place in zip(others, nearest.tolist(), strict=True):
+            out[place].append(j)
+    return out
+
+
+def _named(plan: SkipPlan, size: int) -> list[int]:
+    """Ordinals that a plan keeps."""
+    tokens = plan.kept[0][2] if plan.kept else EVERYTHING
+    return [j for a, b in tokens for j in range(a, size if b is None else b)]
+
+
+def _unit(values: ArrayLike) -> FloatArray:
+    x = np.asarray(values, dtype=np.float64)
+    return np.asarray(x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12))
+
+
+def _check(count: int, keep: int) -> None:
+    if not 0 <= keep <= count:
+        raise ValueError(f"keep: expected 0 to {count} image tokens, got {keep}")
