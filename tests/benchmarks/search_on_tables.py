@@ -119,10 +119,10 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=["tiny", "tiny-scaled"])
     parser.add_argument("--folder", type=Path, required=True, help="batches of exhaustive_plans")
     parser.add_argument("--repeats", type=int, default=10)
-    parser.add_argument("--search", type=int, default=256, help="images for the search")
-    parser.add_argument("--certification", type=int, nargs=3, default=(2048, 2048, 1024), help="images by promise")
-    parser.add_argument("--forwards", type=int, default=16_000, help="budget of the search")
-    parser.add_argument("--candidates", type=int, default=12)
+    parser.add_argument("--search", type=int, default=512, help="images for the search")
+    parser.add_argument("--certification", type=int, nargs=3, default=(4096, 3072, 2560), help="images by promise")
+    parser.add_argument("--forwards", type=int, default=45_000, help="budget of the search")
+    parser.add_argument("--candidates", type=int, default=8)
     options = parser.parse_args()
     print(
         "model | promise | optimum | certified cost, mean and worst ratio | true loss, mean and largest | broken | "
