@@ -59,6 +59,17 @@ def methods(folder: Path) -> None:
     run("-m", "tests.benchmarks.method_figure", "OUT/methods_and_controls.png", *drawn)(folder)
 
 
+def calibration(folder: Path) -> None:
+    """Measure `tiny-priced`, sweep entries and exits, and draw predicted damage against the loss of accuracy."""
+    what = ("--model", "tiny-priced", "--data", "tiny", "--limit", "200", "--batch-size", "50", "--out", "OUT/runs")
+    run("-m", "vlm", "measure", *what)(folder)
+    entries, exits = ["1", "2", "3", "4", "5"], ["3", "4", "5", "6", "7", "8", "9"]
+    plans = ("--late-entry", *entries, "--early-exit", *exits, "--plan", "vision:0-3+4-10")
+    run("-m", "vlm", "sweep", *what, *plans)(folder)
+    (swept,) = (path for path in (folder / "runs").iterdir() if not path.name.startswith("measure-"))
+    run("-m", "vlm", "report", str(swept), "--damage", "surrogate", "--out", "OUT")(folder)
+
+
 demo = run("-m", "vlm", "demo", "--out", "OUT")
 layers = run("examples/10_read_the_layers.py", "--out", "OUT")
 # What draws a figure, and its name there.
@@ -72,6 +83,7 @@ FIGURES: Mapping[str, tuple[Drawing, str]] = {
         "predictors.png",
     ),
     "licences.png": (run("tests/benchmarks/licences.py", "--out", "OUT", "--sweep", "--draw"), "licences.png"),
+    "calibration.png": (calibration, "prediction_damage.png"),
     "theory_curves.png": (run("examples/12_one_channel_through_every_theorem.py", "--out", "OUT"), "theory_curves.png"),
     "published_numbers.png": (published, "published_numbers.png"),
     "notions_tiny.png": (notions("tiny"), "notions.png"),
