@@ -177,6 +177,18 @@ def draw_predictors(tables: Path, path: Path) -> None:
     script("predictors").draw(Table.load(tables / "predictors.csv"), path)
 
 
+def calibration(folder: Path) -> None:
+    """Measure `tiny-priced`, sweep entries and exits, and draw predicted damage against the loss of accuracy."""
+    what = ("--model", "tiny-priced", "--data", "tiny", "--limit", "200", "--batch-size", "50", "--out", "OUT/runs")
+    run("-m", "vlm", "measure", *what)(folder)
+    entries, exits = ["1", "2", "3", "4", "5"], ["3", "4", "5", "6", "7", "8", "9"]
+    plans = ("--late-entry", *entries, "--early-exit", *exits, "--plan", "vision:0-3+4-10")
+    run("-m", "vlm", "sweep", *what, *plans)(folder)
+    (swept,) = (path for path in (folder / "runs").iterdir() if not path.name.startswith("measure-"))
+    run("-m", "vlm", "report", str(swept), "--damage", "surrogate", "--out", "OUT")(folder)
+
+
+demo = run("-m", "vlm", "demo", "--out", "OUT")
 layers = run("examples/10_read_the_layers.py", "--out", "OUT")
 FIGURES: Mapping[str, Figure] = {
     "plan_frontier.png": Figure(draw_promise, PROMISE, measure_promise, ("tiny",)),
@@ -209,6 +221,7 @@ FIGURES: Mapping[str, Figure] = {
     "notions_tiny-scaled.png": Figure(
         notions("tiny-scaled", "notions.png"), ("notions_tiny-scaled.csv",), None, ("tiny-scaled",)
     ),
+    "calibration.png": Figure(None, (), calibration, ("tiny-priced",)),
 }
 # The weights that each table was made with, by table and model.
 STAMPS = IMAGES / "made-with.json"

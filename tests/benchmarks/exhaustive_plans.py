@@ -41,6 +41,7 @@ PROMPTS = 64
 PROMPTS_AT_ONCE = 16
 PLANS_AT_ONCE = 32
 OF_EACH_COST = 6
+MOST_CHANGED = 8
 
 
 def plan_of(digits) -> SkipPlan:
@@ -281,11 +282,22 @@ class Table:
             raise RuntimeError(f"promise {tau}: within it {found}, above the limit {self.tops[tau]:g}; raise --costs")
         return best
 
+    def distinct(self, changed: np.ndarray) -> np.ndarray:
+        """Of each set of at most `MOST_CHANGED` changed answers (plans, PROMPTS) the cheapest plan that changes it."""
+        few = np.flatnonzero(changed.sum(1) <= MOST_CHANGED)
+        few = few[np.argsort(self.cost[few], kind="stable")]
+        _, places = np.unique(np.packbits(changed[few], axis=1), axis=0, return_index=True)
+        return np.sort(few[places])
+
     def save(self, path: Path) -> None:
-        """Write the summary: all plans on the first batch, the further judged ones, and the answers of the last."""
+        """Write the summary: all plans on the first batch, the further judged ones, and the answers of the last.
+
+        Of the first batch the answers of one plan for each set of changed answers are kept too.
+        """
         near = np.flatnonzero(self.prompts > PROMPTS)
         last = np.flatnonzero(self.prompts == self.prompts.max())
         first = np.array([self.same[number][0] for number in range(len(self.cost))])
+        distinct = self.distinct(~first)
         with writing_bytes(path) as file:
             np.savez_compressed(
                 file,
@@ -297,6 +309,8 @@ class Table:
                 near_differing=self.count[near].astype(np.uint16),
                 near_prompts=self.prompts[near].astype(np.uint16),
                 near_kl=(self.kl[near] / self.prompts[near]).astype(np.float16),
+                distinct=distinct.astype(np.uint16),
+                distinct_same=np.packbits(first[distinct], axis=1),
                 last=last.astype(np.uint16),
                 last_same=np.packbits(np.array([np.concatenate(self.same[n]) for n in last.tolist()]), axis=1),
             )

@@ -55,12 +55,18 @@ class PlanTable:
         return float(self.cost[self.truth <= max_loss].min())
 
 
-def read_table(model: str) -> PlanTable:
-    """The table of an embedded model."""
+def read_table(model: str, *, all_plans: bool = False) -> PlanTable:
+    """The table of an embedded model: its plans near the promises on all images, or all plans on the first 64.
+
+    Of all plans those that change more than 8 answers are left out, and of those that change the same answers all but
+    the cheapest.
+    """
     data = np.load(FOLDER / f"plans_{model}.npz")
-    numbers = data["last"].astype(int)
+    name = "distinct" if all_plans else "last"
+    images = int(data["prompts"] if all_plans else data["near_prompts"].max())
+    numbers = data[name].astype(int)
     plans = [plan_of(digits_of(number, DEPTH)) for number in numbers.tolist()]
-    same = np.unpackbits(data["last_same"], axis=1, count=int(data["near_prompts"].max())).astype(bool)
+    same = np.unpackbits(data[f"{name}_same"], axis=1, count=images).astype(bool)
     return PlanTable(plans, data["cost"][numbers].astype(float), ~same)
 
 
@@ -191,9 +197,15 @@ def main() -> None:
                     f"{images_needed_exactly(rate, max_loss):,} needed; certified with "
                     f"{certified_share(rate, max_loss, asked):.0%} probability"
                 )
-        for cheat in (None, "order"):
-            broken, _ = broken_promises(table, 0.04, cheat=cheat, repeats=1000, certifying=200)
-            print(f"  promise 0.04 on 200 images, {cheat or 'honest'}: broken in {broken} of 1,000 repeats")
+        every = read_table(model, all_plans=True)
+        for max_loss in (0.045, 0.06):
+            just = ((every.truth > max_loss) & (every.truth <= 1.2 * max_loss)).sum()
+            rows = [broken_promises(every, max_loss, cheat=cheat, certifying=300) for cheat in (None, "order")]
+            print(
+                f"  all plans, {len(every.plans)} sets of changed answers, {just} up to a fifth above a promise of "
+                f"{max_loss} on 300 images: broken in {rows[0][0]} of 200 repeats, in {rows[1][0]} by choosing by the "
+                "certification images"
+            )
         rates = np.unique(table.truth[(table.truth > 0) & (table.truth < 0.1)])
         missed = missed_limits(rates, 768, 10_000)
         print(

@@ -15,10 +15,12 @@ import time
 from pathlib import Path
 
 import numpy as np
+from scipy.stats import spearmanr
 
 from tests.benchmarks.exhaustive_plans import PROMISES, PROMPTS
 from vlm.planner.certification import certification
 from vlm.planner.evidence import BudgetSpent, Evidence, Measured
+from vlm.planner.frontier import FLOOR
 from vlm.planner.joint_search import Search, SearchSettings
 from vlm.planner.layer_actions import actions_of
 from vlm.planner.optimizing import _EXPLORING, _children, candidate_plans
@@ -113,17 +115,47 @@ def repeat(
     return (good[-1].cost, judged.truth(good[-1].plan), used) if good else (1.0, 0.0, used)
 
 
+def orders(judged: Judged, questions: int, *, draws: int = 100) -> dict[str, float]:
+    """Mean Spearman correlation of what some questions say of plans that lose less than 0.06 with their true loss."""
+    rng = np.random.default_rng(0)
+    truth = judged.changed.mean(axis=1)
+    near = truth < 0.06
+    found: dict[str, list[float]] = {}
+    for _ in range(draws):
+        drawn = rng.permutation(judged.changed.shape[1])[:questions]
+        kl, changed = judged.kl[near][:, drawn].astype(np.float64), judged.changed[near][:, drawn]
+        said = {
+            "arithmetic mean of KL": kl.mean(axis=1),
+            "geometric mean": np.log(kl + FLOOR).mean(axis=1),
+            "changed answers": changed.mean(axis=1),
+        }
+        for name, values in said.items():
+            value = spearmanr(values, truth[near]).statistic if np.ptp(values) else 0.0
+            found.setdefault(name, []).append(float(value))
+    return {name: float(np.mean(values)) for name, values in found.items()}
+
+
 def main() -> None:
     """Print a row per model and promise."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--models", nargs="+", default=["tiny", "tiny-scaled"])
     parser.add_argument("--folder", type=Path, required=True, help="batches of exhaustive_plans")
     parser.add_argument("--repeats", type=int, default=10)
-    parser.add_argument("--search", type=int, default=256, help="images for the search")
-    parser.add_argument("--certification", type=int, nargs=3, default=(2048, 2048, 1024), help="images by promise")
-    parser.add_argument("--forwards", type=int, default=16_000, help="budget of the search")
-    parser.add_argument("--candidates", type=int, default=12)
+    parser.add_argument("--search", type=int, default=512, help="images for the search")
+    parser.add_argument("--certification", type=int, nargs=3, default=(4096, 3072, 2560), help="images by promise")
+    parser.add_argument("--forwards", type=int, default=45_000, help="budget of the search")
+    parser.add_argument("--candidates", type=int, default=8)
+    parser.add_argument("--orders", action="store_true", help="print what orders plans on few questions, and no search")
     options = parser.parse_args()
+    if options.orders:
+        for model in options.models:
+            for questions in (8, 16, 32, 128):
+                print(
+                    model,
+                    questions,
+                    {name: f"{value:.2f}" for name, value in orders(Judged(options.folder, model), questions).items()},
+                )
+        return
     print(
         "model | promise | optimum | certified cost, mean and worst ratio | true loss, mean and largest | broken | "
         "forwards | share of exhaustive | CPU s"

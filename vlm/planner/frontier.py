@@ -11,6 +11,9 @@ from redundancy.display import Displayed
 from vlm.planner.evidence import Measured
 from vlm.plans.plan import SkipPlan
 
+# Nats; smaller divergences are all alike.
+FLOOR = 1e-3
+
 
 @dataclass(frozen=True, repr=False)
 class Scored(Displayed):
@@ -27,6 +30,9 @@ class Scored(Displayed):
         How many these are.
     method : str
         Where the plan comes from: "search" or the name of a seed.
+    typical_kl : float
+        Geometric mean of KL + FLOOR over the questions, nats: what the search compares. One answer that flips hardly
+        moves it, while it decides the mean of few questions.
     """
 
     plan: SkipPlan
@@ -35,11 +41,19 @@ class Scored(Displayed):
     kl: float
     questions: int
     method: str = "search"
+    typical_kl: float = 0.0
+
+    def cautious_loss(self, errors: float = 1.0) -> float:
+        """The loss plus so many standard errors, as if of changed answers; a guess for ordering, no limit."""
+        if not self.plan:
+            return 0.0
+        return self.loss + errors * float(np.sqrt(max(self.loss, 1.0 / self.questions) / self.questions))
 
 
 def scored(plan: SkipPlan, cost: float, measured: Measured, method: str = "search") -> Scored:
     """The means of a measurement."""
-    return Scored(plan, cost, float(measured.loss.mean()), float(measured.kl.mean()), len(measured), method)
+    typical = float(np.exp(np.log(np.maximum(measured.kl, 0.0) + FLOOR).mean()))
+    return Scored(plan, cost, float(measured.loss.mean()), float(measured.kl.mean()), len(measured), method, typical)
 
 
 def frontier(
@@ -65,15 +79,13 @@ def fronts(plans: Sequence[Scored], depth: int, value: Callable[[Scored], tuple[
 
 
 def thinned(plans: Sequence[Scored], number: int) -> list[Scored]:
-    """At most `number` of a frontier's plans, both ends among them, and denser towards the cheap one.
+    """At most `number` of a frontier's plans, mildest first: the cheapest three quarters of them, the rest spread out.
 
     Mild plans are certified anyway; how close the last certified plan comes to the cheapest depends on the cheap end.
     """
     if len(plans) <= number:
         return list(plans)
-    costs = np.array([s.cost for s in plans])
-    chosen: set[int] = set()
-    for target in costs[-1] + (costs[0] - costs[-1]) * np.linspace(1.0, 0.0, number) ** 2:
-        order = np.argsort(np.abs(costs - target), kind="stable")
-        chosen.add(next(int(i) for i in order if int(i) not in chosen))
-    return [plans[i] for i in sorted(chosen)]
+    spread = number // 4 if number > 3 else min(number - 1, 1)
+    cheap = len(plans) - (number - spread)
+    mild = np.linspace(0, cheap, spread, endpoint=False).astype(int)
+    return [plans[i] for i in mild] + list(plans[cheap:])

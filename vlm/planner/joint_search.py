@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from vlm.planner.evidence import BudgetSpent, Evidence, steps_of
+from vlm.planner.expected_damage import expected_kl
 from vlm.planner.frontier import Scored, frontier, fronts, scored
 from vlm.planner.layer_actions import Action, neighbours, single_steps, with_action
 from vlm.plans.plan import SkipPlan
@@ -31,9 +32,9 @@ class SearchSettings:
     beam : int
         Plans that are continued in each round.
     children : int
-        Plans measured in each round.
+        Plans measured in each round of local moves; half of them in each round of the beam.
     largest_kl : float
-        Plans with a larger mean KL are not continued, nats.
+        Plans with a larger typical KL are not continued, nats, unless their loss may be within the promise.
     compared : int
         Questions on which plans of a round are compared in the end.
     rounds : int
@@ -45,7 +46,7 @@ class SearchSettings:
     max_loss: float = 0.01
     beam: int = 4
     children: int = 96
-    largest_kl: float = 0.3
+    largest_kl: float = 0.03
     compared: int = 32
     rounds: int = 8
 
@@ -80,6 +81,7 @@ class Search:
     refining: bool = False
     _common: int = 0
     _starts: list[SkipPlan] = field(default_factory=list)
+    _scored: dict[SkipPlan, Scored] = field(default_factory=dict)
 
     def run(self, seeds: Mapping[SkipPlan, str]) -> list[Scored]:
         """The frontier on all of the search's questions, mildest first; on fewer ones if the budget ends before.
@@ -111,14 +113,18 @@ class Search:
         found = self.all()
         most = max((s.questions for s in found if s.plan), default=0)
         most = min(most, max(self._common, self.settings.compared))
-        return frontier([s for s in found if s.questions >= most or not s.plan])
+        return frontier([s for s in found if s.questions >= most or not s.plan], _by_cautious_loss)
 
     def all(self) -> list[Scored]:
         """Every plan that was measured."""
         out = [Scored(SkipPlan(), 1.0, 0.0, 0.0, self.evidence.size, "full model")]
         for plan, measured in self.evidence.measured():
             if plan:
-                out.append(scored(plan, self.cost(plan), measured, self.methods.get(plan, "search")))
+                known = self._scored.get(plan)
+                if known is None or known.questions < len(measured):
+                    known = scored(plan, self.cost(plan), measured, self.methods.get(plan, "search"))
+                    self._scored[plan] = known
+                out.append(known)
         return out
 
     def _singles(self) -> None:
@@ -128,13 +134,13 @@ class Search:
             SkipPlan(), self.settings.actions, self.settings.fractions, self.depth
         ):
             if (start, what) not in given:
-                self.prior[start, what] = float(self._kl([plan], 8)[0])
+                self.prior[start, what] = float(self.evidence.on(plan, 8).kl.mean())
         self.say("single actions", self.best())
 
     def _seeds(self, seeds: Mapping[SkipPlan, str]) -> None:
         self.methods.update(seeds)
         kept = self._halving(list(seeds), [8, 16, self.settings.compared], share=0.25)
-        good = [s for s in kept if s.kl <= self.settings.largest_kl]
+        good = [s for s in kept if self._hopeful(s)]
         self._starts = [s.plan for s in sorted(good, key=_merit)[: self.settings.beam]]
         self.say("seeds", self.best())
 
@@ -146,23 +152,20 @@ class Search:
             children = self._children(beam, seen)
             seen.update(children)
             measured = self._halving(children, [8, 16, self.settings.compared], share=0.4)
-            good = [s for s in measured if s.kl <= self.settings.largest_kl]
+            good = [s for s in measured if self._hopeful(s)]
             beam = [s.plan for s in sorted(good, key=_merit)[: self.settings.beam]]
             self.say("beam", self.best())
 
     def _children(self, parents: Sequence[SkipPlan], seen: set[SkipPlan]) -> list[SkipPlan]:
-        """The most promising unseen continuations, by the parent's measured KL and the prior."""
-        promise: dict[SkipPlan, float] = {}
-        for parent in parents:
-            base = 0.0 if not parent else float(self.evidence.on(parent, 8).kl.mean())
-            for child, (start, stop, what) in self._continuations(parent):
-                if child in seen or child in promise:
-                    continue
-                damage = sum(self.prior.get((layer, what), 0.0) for layer in range(start, stop))
-                saved = max(1.0 - self.cost(child), 1e-9)
-                promise[child] = (base + damage) / saved if saved > 1e-6 else np.inf
-        ranked = sorted(promise, key=lambda plan: (promise[plan], str(plan)))
-        return [plan for plan in ranked if self.cost(plan) < 1.0][: self.settings.children]
+        """The most promising unseen continuations, by their expected damage per cost saved."""
+        costs = {
+            child: self.cost(child)
+            for parent in parents
+            for child, _ in self._continuations(parent)
+            if child not in seen and not self.evidence.count(child)
+        }
+        guessed = [s for s in self._guessed(costs) if s.cost < 1.0]
+        return [s.plan for s in sorted(guessed, key=_merit)[: self.settings.children // 2]]
 
     def _continuations(self, parent: SkipPlan) -> Iterator[tuple[SkipPlan, tuple[int, int, str]]]:
         """One action more in one layer; in deep models also in windows of several layers at once."""
@@ -185,32 +188,70 @@ class Search:
             if not around:
                 return
             moves: dict[SkipPlan, float] = {}
+            reach = max(self.settings.largest_kl, *(2.0 * s.typical_kl for s in around))
             for parent in around[: 2 * self.settings.beam]:
                 tried.add(parent.plan)
                 for new in neighbours(parent.plan, self.settings.actions, self.settings.fractions, self.depth):
                     # Only moves that are cheaper, or as good a place to go on from at little more cost.
                     if not self.evidence.count(new) and self.cost(new) <= parent.cost * 1.05:
-                        moves.setdefault(new, self.cost(new) - parent.cost)
-            chosen = sorted(moves, key=lambda plan: (moves[plan], str(plan)))[: 4 * self.settings.children]
-            self._halving(chosen, [8, 16, count], share=0.3)
+                        moves.setdefault(new, self.cost(new))
+            self._halving(self._promising(moves, reach), [8, 16, count], share=0.3)
             self.say("local moves", self.best())
+
+    def _promising(self, moves: Mapping[SkipPlan, float], reach: float) -> list[SkipPlan]:
+        """Of unmeasured plans, given with their costs, those that are expected to do least damage for their cost."""
+        guessed = [s for s in self._guessed(moves) if s.typical_kl <= reach]
+        chosen: list[Scored] = []
+        while guessed and len(chosen) < self.settings.children:
+            front = frontier(guessed, _by_kl)
+            chosen += front
+            names = {str(s.plan) for s in front}
+            guessed = [s for s in guessed if str(s.plan) not in names]
+        return [s.plan for s in chosen[: self.settings.children]]
+
+    def _guessed(self, plans: Mapping[SkipPlan, float]) -> list[Scored]:
+        """Unmeasured plans, given with their costs, with their expected damage."""
+        if not plans:
+            return []
+        guesses = expected_kl(list(plans), [s for s in self.all() if s.plan], self.prior, depth=self.depth)
+        return [
+            Scored(plan, cost, 0.0, 0.0, 0, typical_kl=float(guess))
+            for (plan, cost), guess in zip(plans.items(), guesses, strict=True)
+        ]
 
     def _survivors(self) -> None:
         """More and more questions for the plans that may be on the frontier around the promise."""
+        layers = 10
         for count in [step for step in steps_of(self.evidence.size) if step > self.settings.compared]:
-            for candidate in self._near(count // 2, slack=1.5, layers=3):
-                if candidate.plan:
-                    self.evidence.on(candidate.plan, count)
+            for candidate in self._near(count // 2, slack=1.5, layers=layers):
+                self.evidence.on(candidate.plan, count)
+            layers = max(layers // 2, 3)
             self._common = count
             self.say(f"{count} questions", self.best())
 
     def _near(self, count: int, *, slack: float = 1.0, layers: int = 2) -> list[Scored]:
-        """Plans on the first frontiers of what was measured on `count` questions, cheapest first; no hopeless ones."""
+        """Plans on the first frontiers of what was measured on `count` questions, cheapest first; no hopeless ones.
+
+        Of plans dearer than one that is safely within the promise only the first frontier counts.
+        """
         found = [s for s in self.all() if s.plan and s.questions >= count]
-        limit = self.settings.max_loss + slack * 2.0 * np.sqrt(max(self.settings.max_loss, 1 / count) / count)
-        good = [s for s in found if s.loss <= limit]
-        kept = {str(s.plan): s for value in (_by_loss, _by_kl) for s in fronts(good, layers, value)}
-        return sorted(kept.values(), key=lambda s: (s.cost, s.kl, str(s.plan)))
+        most = self.settings.max_loss
+        good = [s for s in found if self._may_keep(s.loss, count, slack)]
+        safe = min((s.cost for s in good if s.cautious_loss(2.0) <= most), default=1.0)
+        kept: dict[str, Scored] = {}
+        for value in (_by_loss, _by_kl):
+            dear = frontier([s for s in good if s.cost > safe], value)
+            kept |= {str(s.plan): s for s in (*fronts([s for s in good if s.cost <= safe], layers, value), *dear)}
+        return sorted(kept.values(), key=lambda s: (s.cost, s.typical_kl, str(s.plan)))
+
+    def _hopeful(self, plan: Scored) -> bool:
+        """Whether a plan is worth going on from."""
+        return plan.typical_kl <= self.settings.largest_kl or self._may_keep(plan.loss, plan.questions)
+
+    def _may_keep(self, loss: float, count: int, slack: float = 1.0) -> bool:
+        """Whether a loss on so many questions does not yet speak against the promise."""
+        most = self.settings.max_loss
+        return loss <= most + slack * 2.0 * float(np.sqrt(max(most, 1 / count) / count))
 
     def _halving(self, plans: Sequence[SkipPlan], counts: Iterable[int], *, share: float) -> list[Scored]:
         """Measure plans on 8, 16, ... questions, after each step only the best `share`; returns those of the last."""
@@ -220,7 +261,7 @@ class Search:
             self._kl(kept, count)
             out = [scored(plan, self.cost(plan), self.evidence.on(plan, count)) for plan in kept]
             if number == 0:
-                out = [s for s in out if s.kl <= 3 * self.settings.largest_kl] or out
+                out = [s for s in out if self._hopeful(s)] or out
             order = sorted(out, key=_merit)
             best = {str(s.plan) for s in frontier(out, _by_kl)}
             room = max(2 * self.settings.beam, round(share * len(out)))
@@ -234,12 +275,16 @@ class Search:
 
 def _merit(plan: Scored) -> tuple[float, float, str]:
     """KL per cost that is saved."""
-    return plan.kl / max(1.0 - plan.cost, 1e-9), plan.cost, str(plan.plan)
+    return plan.typical_kl / max(1.0 - plan.cost, 1e-9), plan.cost, str(plan.plan)
 
 
 def _by_loss(plan: Scored) -> tuple[float, ...]:
-    return plan.loss, plan.kl
+    return plan.loss, plan.typical_kl
+
+
+def _by_cautious_loss(plan: Scored) -> tuple[float, ...]:
+    return plan.cautious_loss(), plan.typical_kl
 
 
 def _by_kl(plan: Scored) -> tuple[float, ...]:
-    return (plan.kl,)
+    return (plan.typical_kl,)

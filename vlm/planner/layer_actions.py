@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Literal, get_args
 
 from vlm.plans.plan import LayerPlan, SkipPlan
@@ -48,6 +49,7 @@ def action_of(step: LayerPlan) -> Action | None:
     return {"run": "run", "frozen": "freeze", "skipped": "remove"}[step.vision]  # type: ignore[return-value]
 
 
+@lru_cache(maxsize=20_000)
 def actions_of(plan: SkipPlan, depth: int) -> tuple[Action | None, ...]:
     """The action of each layer."""
     return tuple(action_of(step) for step in plan.steps(depth))

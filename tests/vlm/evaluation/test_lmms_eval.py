@@ -178,6 +178,22 @@ def test_a_plan_survives_the_argument_string(harness, text, plan):
         assert str(harness.read_plan(parsed["plan"])) == plan
 
 
+def test_a_plan_file_goes_through_the_argument_string_and_is_refused_for_other_weights(harness, tmp_path):
+    from lmms_eval.utils import simple_parse_args_string
+
+    import vlm
+    from vlm.models.weights_fingerprint import weights_fingerprint
+    from vlm.plans.plan_file import PlanFile
+
+    model, _ = vlm.load("tiny")
+    file = PlanFile(vlm.SkipPlan.parse("vision:8-10"), model="tiny", weights=weights_fingerprint(model))
+    path = file.save(tmp_path / "plan.json")
+    parsed = simple_parse_args_string(f"pretrained=tiny,plan={path},dtype=float32")
+    assert harness.SkipIt(parsed["pretrained"], parsed["plan"]).plan == file.plan
+    with pytest.raises(ValueError, match="the promise holds for those weights only"):
+        harness.SkipIt("tiny-scaled", parsed["plan"])
+
+
 def test_a_wrong_digest_or_plan_is_refused(harness):
     with pytest.raises(ValueError, match="has the digest"):
         harness.read_plan("vision:0-4@000000000000")

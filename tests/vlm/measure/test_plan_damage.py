@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
 import vlm
 from vlm import Damage, SkipPlan, damage, skipping, tiny
@@ -180,6 +181,59 @@ def test_without_gradients_the_message_names_the_other_method(embedded, monkeypa
     with pytest.raises(ValueError, match=r"got none from LlavaForConditionalGeneration.*use method='measured'"):
         damage(model, batch)
     assert damage(model, batch, method="measured", actions=("freeze",)).depth == 10
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["quanto-int8", "bitsandbytes-4bit"])
+def test_quantised_models_are_measured_without_gradients(name, embedded):
+    pytest.importorskip({"quanto": "optimum.quanto"}.get(name.split("-")[0], "bitsandbytes"))
+    model, batch = embedded
+    quantised, _ = vlm.load("tiny", quantization=name)
+    found, full = (
+        damage(m, batch, method="measured", actions=("remove",)).per_prompt().mean(axis=0)[0]
+        for m in (quantised, model)
+    )
+    # Fewer bits are another model; which layers matter stays.
+    assert np.corrcoef(found, full)[0, 1] > 0.9
+
+
+@pytest.mark.parametrize(("checkpoint", "most"), [(False, 16.0), (True, 2.0)])
+def test_what_the_backward_keeps_is_what_the_documentation_says(checkpoint, most):
+    # In the proportions of LLaVA 1.5: feed-forward 2.7 times the width, several hundred numbers per token and layer.
+    depth, width = 8, 128
+    model = LlavaForConditionalGeneration(
+        LlavaConfig(
+            text_config=LlamaConfig(
+                hidden_size=width,
+                intermediate_size=344,
+                num_hidden_layers=depth,
+                num_attention_heads=4,
+                vocab_size=100,
+            ),
+            vision_config=CLIPVisionConfig(
+                hidden_size=32,
+                intermediate_size=64,
+                num_hidden_layers=2,
+                num_attention_heads=2,
+                image_size=56,
+                patch_size=14,
+            ),
+            image_token_index=99,
+        )
+    ).eval()
+    ids = torch.cat([torch.tensor([1]), torch.full((16,), 99), torch.arange(3, 83)])[None]
+    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    kept = {}
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        damage(model, {"input_ids": ids, "pixel_values": torch.zeros(1, 3, 56, 56)}, checkpoint=checkpoint)
+    assert 0.5 < sum(kept.values()) / (4 * depth * ids.shape[1] * width) < most
 
 
 def test_a_damage_shows_itself(embedded):

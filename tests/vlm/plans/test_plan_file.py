@@ -63,6 +63,14 @@ def test_weights_are_told_apart(file, model, tmp_path):
     other, _ = vlm.load("tiny-scaled")
     with pytest.raises(ValueError, match="the promise holds for those weights only"):
         plan_for(other, file.save(tmp_path / "plan.json"))
+    path = file.save(tmp_path / "plan.json")
+    with pytest.raises(ValueError, match="the promise holds for those weights only"):
+        vlm.apply(other, path)
+    with pytest.raises(ValueError, match="the promise holds for those weights only"), vlm.skipping(other, str(path)):
+        pass
+    applied = vlm.apply(model, path)
+    assert applied.plan == file.plan
+    applied.remove()
     weight = model.model.language_model.layers[3].mlp.up_proj.weight
     before = weight.data.clone()
     weight.data.mul_(1.01)
