@@ -193,7 +193,7 @@ class _MaskedRun:
         """A projector's forward on features (images, tokens, width) with those of each row merged."""
 
         def forward(features: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-            rows = features.flatten(0, 1).split(self.vision.sum(1).tolist())
+            rows = torch.split(features.flatten(0, 1), self.vision.sum(1).tolist())
             merged = torch.cat([self.sums("image", row) for row in rows]).view(features.shape)
             out: torch.Tensor = original(merged, *args, **kwargs)
             return out

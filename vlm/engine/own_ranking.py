@@ -104,7 +104,7 @@ def _peek(
     everybody = Roles(seen, None, seen)
     call.planned.add(index)
     if before.renumbered:
-        arguments = renumbered(engine, call, arguments, before, seen, cache, states)
+        arguments = renumbered(engine, call, dict(arguments), before, seen, cache, states)
     if not seen.everything:
         refuse_unknown(arguments, length)
     keys, filler = key_positions(call, seen, cache)

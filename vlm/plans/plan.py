@@ -441,7 +441,8 @@ class SkipPlan(Displayed):
 
     @classmethod
     def _of(cls, fields: Fields) -> SkipPlan:
-        return cls(**fields.ranges, kept=fields.kept, **fields.fractions, merges=fields.merges)
+        given: dict[str, Any] = {**fields.ranges, **fields.fractions}
+        return cls(**given, kept=fields.kept, merges=fields.merges)
 
     def __or__(self, other: SkipPlan) -> SkipPlan:
         if not isinstance(other, SkipPlan):
@@ -560,10 +561,11 @@ class SkipPlan(Displayed):
             """Whether image tokens take part in a layer from this one on."""
             return bool(without(((layer, depth),) if layer < depth else (), self.vision))
 
+        within: dict[str, Any] = {name: intersection(ranges, inside) for name, ranges in parts.items()}
+        within |= {name: tuple(pair for pair in pairs if met(pair[0])) for name, pairs in chosen.items()}
         plan = SkipPlan(
-            **{name: intersection(ranges, inside) for name, ranges in parts.items()},
+            **within,
             kept=tuple((a, b, tokens) for s, e, tokens in self.kept for a, b in intersection(((s, e),), inside)),
-            **{name: tuple(pair for pair in pairs if met(pair[0])) for name, pairs in chosen.items()},
             merges=tuple(merge for merge in self.merges if met(max(0, merge[0]))),
         )
         # Where no token is missing, renumbering changes nothing.

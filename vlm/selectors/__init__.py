@@ -1,9 +1,7 @@
 """Published training-free rules: which layers, sub-layers and image tokens they would skip."""
 
-from vlm.selectors.attention_statistics import AttentionStatistics, attention_statistics
 from vlm.selectors.decoder_choices import fitprune_plan, pyramiddrop_plan, topv_tokens
 from vlm.selectors.deepinsert import late_insertion, random_order
-from vlm.selectors.encoder_features import ImageFeatureRecord, ImageFeatures, encoder_features
 from vlm.selectors.fastv_sparsevlm import (
     TokenRecord,
     fastv_plan,
@@ -12,7 +10,9 @@ from vlm.selectors.fastv_sparsevlm import (
     sparsevlm_plus_plan,
     token_scores,
 )
+from vlm.selectors.fitprune_statistics import AttentionStatistics, attention_statistics
 from vlm.selectors.gamma_mod import RankRecord, attention_map_rank, attention_rank
+from vlm.selectors.image_features import ImageFeatureRecord, ImageFeatures, encoder_features
 from vlm.selectors.merged_tokens import prumerge_merged_plan, visionzip_merged_plan, vscan_plan
 from vlm.selectors.one_pass import Observations, observing
 from vlm.selectors.prompt_features import FeatureRecord, PromptFeatures, token_features

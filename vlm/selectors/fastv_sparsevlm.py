@@ -443,7 +443,8 @@ def rotary_bias(rotary: nn.Module, query: Tensor) -> Tensor:
     cos, sin = cos[0].to(torch.float64), sin[0].to(torch.float64)
     half = cos.shape[-1] // 2
     ones = torch.cat([cos[:, :half] - sin[:, :half], cos[:, half:] + sin[:, half:]], dim=1)
-    return (ones @ ones.T) * width**-0.5
+    bias: Tensor = (ones @ ones.T) * width**-0.5
+    return bias
 
 
 def raters(call: Call, states: Tensor) -> Tensor:

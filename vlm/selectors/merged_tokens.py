@@ -11,7 +11,7 @@ from redundancy.array_types import FloatArray
 from vlm.plans.plan import SkipPlan
 from vlm.plans.ranges import EVERYTHING
 from vlm.plans.text_form import FEATURES, Merge, Terms
-from vlm.selectors.encoder_features import ImageFeatures
+from vlm.selectors.image_features import ImageFeatures
 from vlm.selectors.prumerge import outlier_count, prumerge_plus_plan
 from vlm.selectors.token_choices import CONTEXT_SHARE
 

@@ -168,9 +168,9 @@ class FeatureRecord(GrowingRecord):
             return
         first, keys, states, inputs, outputs = (part.to("cpu", torch.float64) for part in parts)  # type: ignore[union-attr]
         for row, (shown, real) in enumerate(zip(call.vision.cpu(), call.real.cpu(), strict=True)):
-            features = shown[real], first[row, shown], keys[row, real], states[row, real]
-            features += inputs[row, shown], outputs[row, shown]
-            self._done.append(PromptFeatures(*(part.numpy() for part in features)))
+            whole = shown[real], first[row, shown], keys[row, real], states[row, real]
+            own = inputs[row, shown], outputs[row, shown]
+            self._done.append(PromptFeatures(*(part.numpy() for part in (*whole, *own))))
 
 
 @contextmanager

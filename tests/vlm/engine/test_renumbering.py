@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from transformers import DynamicCache
 
 from vlm import SkipPlan, operations_ratio, skipping
 from vlm.engine.masked_reference import planned_logits
+from vlm.models import flash_stand_in
 from vlm.models.random_batches import batch_for, single_row, with_positions
 from vlm.models.random_models import IMAGE, random_model
 
@@ -113,3 +115,25 @@ def test_row_2_families_that_cannot_be_renumbered_are_refused(family):
         pytest.raises(NotImplementedError, match="renumber: is not possible"),
     ):
         model(**batch)
+
+
+def test_flash_attention_and_sliding_windows_cannot_be_renumbered():
+    model = random_model(attention=flash_stand_in.NAME)
+    batch = batch_for(model)
+    plan = "keep:0-=1+4/renumber:0-"
+    with (
+        flash_stand_in.installed(),
+        torch.no_grad(),
+        skipping(model, plan),
+        pytest.raises(NotImplementedError, match="not possible with flash attention; leave it out"),
+    ):
+        model(**batch)
+    sliding = random_model("llava-mistral")
+    sliding.config.text_config.sliding_window = 64
+    for layer in sliding.model.language_model.layers:
+        layer.self_attn.sliding_window = 64
+    with torch.no_grad(), skipping(sliding, plan):
+        model_cache = DynamicCache(config=sliding.config.text_config)
+        assert any(layer.is_sliding for layer in model_cache.layers)
+        with pytest.raises(NotImplementedError, match="not possible with a layer with a sliding window"):
+            sliding(**batch_for(sliding), past_key_values=model_cache)
