@@ -41,10 +41,11 @@ PYTHONS ?= python3.12 python3.13 python3.14
 versions:                      ## tests of redundancy and bounds on the other Python versions that are installed
 	@for python in $(PYTHONS); do \
 	  $$python --version >/dev/null 2>&1 || { echo "$$python: not installed, skipped"; continue; }; \
-	  $$python -m venv .venv/versions/$$(basename $$python) || exit 1; \
-	  .venv/versions/$$(basename $$python)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+	  room=.venv/versions/$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+	  $$python -m venv $$room || exit 1; \
+	  $$room/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
 	    numpy scipy scikit-learn array-api-compat sympy matplotlib safetensors pandas pytest pytest-xdist hypothesis mpmath || exit 1; \
-	  OMP_NUM_THREADS=1 .venv/versions/$$(basename $$python)/bin/python -m pytest -q -n 2 -m "not slow" tests/redundancy tests/bounds || exit 1; \
+	  OMP_NUM_THREADS=1 $$room/bin/python -m pytest -q -n 2 -m "not slow" tests/redundancy tests/bounds || exit 1; \
 	done
 
 help:                          ## this list

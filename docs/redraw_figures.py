@@ -177,18 +177,34 @@ def draw_predictors(tables: Path, path: Path) -> None:
     script("predictors").draw(Table.load(tables / "predictors.csv"), path)
 
 
-def calibration(folder: Path) -> None:
-    """Measure `tiny-priced`, sweep entries and exits, and draw predicted damage against the loss of accuracy."""
+CELLS = "calibration_tiny-priced.csv"
+
+
+def measure_calibration(folder: Path) -> None:
+    """Measure `tiny-priced`, sweep entries and exits, and set predicted damage beside the loss of accuracy."""
     what = ("--model", "tiny-priced", "--data", "tiny", "--limit", "200", "--batch-size", "50", "--out", "OUT/runs")
     run("-m", "vlm", "measure", *what)(folder)
     entries, exits = ["1", "2", "3", "4", "5"], ["3", "4", "5", "6", "7", "8", "9"]
     plans = ("--late-entry", *entries, "--early-exit", *exits, "--plan", "vision:0-3+4-10")
     run("-m", "vlm", "sweep", *what, *plans)(folder)
     (swept,) = (path for path in (folder / "runs").iterdir() if not path.name.startswith("measure-"))
-    run("-m", "vlm", "report", str(swept), "--damage", "surrogate", "--out", "OUT")(folder)
+    run("-m", "vlm", "report", str(swept), "--damage", "surrogate", "--out", "OUT/report")(folder)
+    shutil.copy(folder / "report" / "conditions.csv", folder / CELLS)
 
 
-demo = run("-m", "vlm", "demo", "--out", "OUT")
+def draw_calibration(tables: Path, path: Path) -> None:
+    """Predicted damage against the loss of accuracy."""
+    from vlm.reports import prediction
+    from vlm.reports.calibration_plot import plot_calibration
+    from vlm.reports.plots import save_figures
+    from vlm.table import Table
+
+    found = prediction(Table.load(tables / CELLS), resamples=20)
+    with TemporaryDirectory() as folder:
+        (drawn,) = save_figures({"calibration": lambda ax: plot_calibration(ax, found)}, Path(folder))
+        shutil.copy(drawn, path)
+
+
 layers = run("examples/10_read_the_layers.py", "--out", "OUT")
 FIGURES: Mapping[str, Figure] = {
     "plan_frontier.png": Figure(draw_promise, PROMISE, measure_promise, ("tiny",)),
@@ -221,7 +237,7 @@ FIGURES: Mapping[str, Figure] = {
     "notions_tiny-scaled.png": Figure(
         notions("tiny-scaled", "notions.png"), ("notions_tiny-scaled.csv",), None, ("tiny-scaled",)
     ),
-    "calibration.png": Figure(None, (), calibration, ("tiny-priced",)),
+    "calibration.png": Figure(draw_calibration, (CELLS,), measure_calibration, ("tiny-priced",)),
 }
 # The weights that each table was made with, by table and model.
 STAMPS = IMAGES / "made-with.json"

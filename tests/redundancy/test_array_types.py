@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import redundancy as rd
 from redundancy import checks
+
+torch = pytest.importorskip("torch")
 
 N = 60
 RNG = np.random.default_rng(0)

@@ -8,7 +8,6 @@ import warnings
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,6 +25,7 @@ def test_row_8_masked_states_are_refused():
 
 
 def test_row_10_a_list_of_rows_is_one_layer():
+    torch = pytest.importorskip("torch")
     x = np.random.default_rng(0).normal(size=(20, 3))
     fitted = rd.Codebook.fit(x, size=4, rng=0).centres
     for same in (x.tolist(), list(x), tuple(map(tuple, x)), [torch.tensor(row) for row in x], [x], [x[:7], x[7:]]):
@@ -189,6 +189,7 @@ def test_a_codebook_that_cannot_be_saved_leaves_no_half(tmp_path):
 @pytest.mark.parametrize("distance", ["cosine", "angular", "chordal"])
 @pytest.mark.parametrize("columns", [1, 3, 1000])
 def test_row_21_parallel_rows_are_close_at_zero(distance, columns):
+    torch = pytest.importorskip("torch")
     x = np.random.default_rng(0).normal(size=(500, columns))
     assert rd.proximal(x, 3 * x, t=0, distance=distance).value == 1.0
     assert rd.proximal(torch.tensor(x), torch.tensor(x) / 7, t=0, distance=distance).value == 1.0

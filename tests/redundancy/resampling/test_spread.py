@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 import redundancy as rd
 
@@ -56,6 +55,7 @@ def test_groups_are_passed_to_estimators_that_take_them():
 
 
 def test_vectors_tensors_and_estimates_are_accepted():
+    torch = pytest.importorskip("torch")
     x = np.random.default_rng(3).normal(size=(60, 4))
     both = rd.image_spread(lambda a: a.mean(0), x)
     np.testing.assert_allclose(both.value, x.std(0, ddof=1) / np.sqrt(60))
