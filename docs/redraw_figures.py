@@ -100,7 +100,14 @@ def measure_promise(folder: Path) -> None:
             ends = {"loss": s.loss, "low": 0.0, "high": 0.0, "certified": False}
             if test is not None:
                 ends = {"loss": test.loss, "low": test.low, "high": test.high, "certified": bool(test.certified)}
-            row = {"part": part, "plan": str(s.plan), "method": s.method, "cost": s.cost, "questions": s.questions}
+            row = {
+                "part": part,
+                "plan": str(s.plan),
+                "method": s.method,
+                "cost": s.cost,
+                "kl": s.kl,
+                "questions": s.questions,
+            }
             rows.append(row | ends)
     Table.from_rows(rows).save(folder / PROMISE[0])
     promise = {"max_loss": best.file.max_loss, "loss": best.file.loss, "objective": best.objective}
