@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import ModuleType, SimpleNamespace
@@ -66,16 +67,21 @@ def notions(model: str, name: str) -> Drawing:
     """Draw a profile from its table."""
 
     def draw(tables: Path, path: Path) -> None:
-        from vlm.notions.notion_figures import save_notion_figures
-        from vlm.notions.profile_result import Profile, chain_table
-        from vlm.table import Table
-
-        table = Table.load(tables / f"notions_{model}.csv")
-        with TemporaryDirectory() as folder:
-            save_notion_figures(Profile(table, chain_table([]), {}, ()), Path(folder))
-            shutil.copy(Path(folder) / name, path)
+        path.write_bytes(_notions(tables, model)[name])
 
     return draw
+
+
+@cache
+def _notions(tables: Path, model: str) -> dict[str, bytes]:
+    from vlm.notions.notion_figures import save_notion_figures
+    from vlm.notions.profile_result import Profile, chain_table
+    from vlm.table import Table
+
+    table = Table.load(tables / f"notions_{model}.csv")
+    with TemporaryDirectory() as folder:
+        drawn = save_notion_figures(Profile(table, chain_table([]), {}, ()), Path(folder))
+        return {path.name: path.read_bytes() for path in drawn}
 
 
 def measure_promise(folder: Path) -> None:
@@ -94,7 +100,14 @@ def measure_promise(folder: Path) -> None:
             ends = {"loss": s.loss, "low": 0.0, "high": 0.0, "certified": False}
             if test is not None:
                 ends = {"loss": test.loss, "low": test.low, "high": test.high, "certified": bool(test.certified)}
-            row = {"part": part, "plan": str(s.plan), "method": s.method, "cost": s.cost, "questions": s.questions}
+            row = {
+                "part": part,
+                "plan": str(s.plan),
+                "method": s.method,
+                "cost": s.cost,
+                "kl": s.kl,
+                "questions": s.questions,
+            }
             rows.append(row | ends)
     Table.from_rows(rows).save(folder / PROMISE[0])
     promise = {"max_loss": best.file.max_loss, "loss": best.file.loss, "objective": best.objective}

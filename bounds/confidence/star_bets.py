@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from bounds.confidence.betting_limits import COLUMN_BLOCK
 from bounds.confidence.capital import LARGEST_STAKE, goal_of_log_capital, past_squares
 from bounds.confidence.units import columns, shaped
-from redundancy.array_types import BoolArray, FloatArray, IntArray
+from redundancy.array_types import BoolArray, FloatArray
 
 # After so many units the pairs whose capital rests are put aside.
 REST = 16
@@ -80,20 +80,21 @@ def _star_limits(d: FloatArray, variance: FloatArray, candidates: FloatArray, al
     rejected = np.zeros((d.shape[0], candidates.size), dtype=bool)
     # The walk almost always ends above the mean of the units: what lies below is tried only where it does not.
     above = candidates >= d.mean(axis=1)[:, None]
-    rejected[above] = _star_rejects(d, variance, *np.nonzero(above), candidates, alpha)
+    rejected[above] = _star_rejects(d, variance, above, candidates, alpha)
     below = ~above & (rejected | ~above).all(axis=1)[:, None]
-    rejected[below] = _star_rejects(d, variance, *np.nonzero(below), candidates, alpha)
+    rejected[below] = _star_rejects(d, variance, below, candidates, alpha)
     count = np.cumprod(rejected[:, ::-1], axis=1).sum(axis=1)
     last = candidates.size - 1
     return np.where(count > 0, candidates[np.minimum(candidates.size - count, last)], 1.0)
 
 
 def _star_rejects(
-    d: FloatArray, variance: FloatArray, column: IntArray, candidate: IntArray, candidates: FloatArray, alpha: float
+    d: FloatArray, variance: FloatArray, tried: BoolArray, candidates: FloatArray, alpha: float
 ) -> BoolArray:
-    """Whether the capital of each pair of a column and a candidate reaches 1/alpha; result (pairs,)."""
+    """Whether the capital of each pair of a column and a candidate that is tried reaches 1/alpha; result (pairs,)."""
     n = d.shape[1]
     goal = goal_of_log_capital(alpha, n)
+    column, candidate = np.nonzero(tried)
     rejected = np.zeros(column.size, dtype=bool)
     at_play = np.arange(column.size)
     mean = candidates[candidate]
@@ -109,7 +110,8 @@ def _star_rejects(
             resting = capital >= goal
             rejected[at_play[resting]] = True
             going = ~resting
-            at_play, column, mean, cap, capital = (a[going] for a in (at_play, column, mean, cap, capital))
+            at_play, column = at_play[going], column[going]
+            mean, cap, capital = mean[going], cap[going], capital[going]
             if not at_play.size:
                 break
     return rejected

@@ -129,7 +129,7 @@ def damaged(run_directory: str | Path) -> str:
     """The first of the merged files that is not as it was written, such as cut by a copy; "" if none is known to be."""
     folder = Path(run_directory)
     last = _last_merge(folder)
-    for name, size in (last or {}).get("merged", {}).items():
+    for name, size in ({} if last is None else last.get("merged", {})).items():
         path = folder / "merged" / name
         if not path.is_file() or path.stat().st_size != size:
             return str(path)

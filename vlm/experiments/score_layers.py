@@ -95,7 +95,7 @@ def rescore(
     if name != "rule":
         options = {**run.spec.judge_options(), **(judge_options or {})}
         asked = from_name(name, cache=run.folder.parent / "verdicts", **options)
-    content = {
+    content: dict[str, object] = {
         "protocol": f"{rule.name} {rule.version}",
         "scorer": None if scorer is None else f"{scorer} {VERSIONS[scorer]}",
         "scorers": rule.scorers,

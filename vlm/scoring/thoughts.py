@@ -120,8 +120,8 @@ def _end(text: str, start: int, opening: re.Pattern[str], closing: re.Pattern[st
     ends = [match.end() for match in closing.finditer(text, start, again.start() if again else len(text))]
     if not ends and again:  # thoughts within thoughts
         ends = [match.end() for match in closing.finditer(text, start)][-1:]
-    followed = [end for end in ends if text[end:].strip()]
-    return (followed or ends or [None])[-1]
+    followed = [end for end in ends if text[end:].strip()] or ends
+    return followed[-1] if followed else None
 
 
 def _unboxed(text: str) -> str:
