@@ -264,7 +264,7 @@ def _of_plan(
         fast = model(**one).logits
     yield _close(f"{plan}: against masking", fast, planned_logits(model, one, str(plan)), _exact(model))
     with skipping(model, plan, family=parts.family):
-        out = _generated(model, one)
+        out = _generated(model, parts, one)
         yield _continued(model, parts, plan, one, out)
         together = model(**_placed(parts, prompts.batch)).logits[:, -1]
         alone = torch.cat([model(**row).logits[:, -1] for row in prompts.rows])
@@ -276,8 +276,10 @@ def _of_plan(
     yield Finding(f"{plan}: bytes of the cache", status, f"{size}, counted {counted:.0f}")
 
 
-def _generated(model: Model, one: Mapping[str, Tensor]) -> Any:
-    settings = dict(max_new_tokens=_NEW_TOKENS, min_new_tokens=_NEW_TOKENS, do_sample=False)
+def _generated(model: Model, parts: Anatomy, one: Mapping[str, Tensor]) -> Any:
+    settings: dict[str, Any] = dict(max_new_tokens=_NEW_TOKENS, min_new_tokens=_NEW_TOKENS, do_sample=False)
+    # A model without its weights may generate a placeholder, for which a call without a cache would want an image.
+    settings["suppress_tokens"] = sorted(parts.placeholders)
     return model.generate(**one, **settings, return_dict_in_generate=True, output_logits=True)
 
 
