@@ -112,7 +112,7 @@ class Search:
         """
         found = self.all()
         most = max((s.questions for s in found if s.plan), default=0)
-        most = min(most, max(self._common, self.settings.compared))
+        most = min(most, self._common or self.settings.compared)
         return frontier([s for s in found if s.questions >= most or not s.plan], _by_cautious_loss)
 
     def all(self) -> list[Scored]:
@@ -222,7 +222,10 @@ class Search:
     def _survivors(self) -> None:
         """More and more questions for the plans that may be on the frontier around the promise."""
         layers = 10
-        for count in [step for step in steps_of(self.evidence.size) if step > self.settings.compared]:
+        # A small budget may have ended before any plan saw as many questions as are compared.
+        seen = min(self.settings.compared, max((s.questions for s in self.all() if s.plan), default=0))
+        self._common = seen
+        for count in [step for step in steps_of(self.evidence.size) if step > seen]:
             for candidate in self._near(count // 2, slack=1.5, layers=layers):
                 self.evidence.on(candidate.plan, count)
             layers = max(layers // 2, 3)

@@ -217,5 +217,7 @@ def plot_damages(ax: Axes, best: BestPlan) -> None:
     for action in dict.fromkeys(table["action"].tolist()) if len(table) else ():
         rows = table.where(action=action)
         ax.plot(rows["layer"], rows["kl"], "o-", ms=4, label=action)
-    ax.set(xlabel="decoder layer", ylabel="KL, nats", yscale="symlog")
+    largest = max([1e-3, *table["kl"].tolist()]) if len(table) else 1e-3
+    ax.set_yscale("symlog", linthresh=1e-3)
+    ax.set(xlabel="decoder layer", ylabel="KL, nats", ylim=(-2e-4, 2 * largest))
     ax.legend(fontsize=8, frameon=False)
