@@ -16,6 +16,12 @@ from vlm.tiny.train import STAGES, main, make_batch, rate_factor, train
 TWO_STEPS = dict.fromkeys(STAGES, 2)
 
 
+@pytest.fixture
+def few_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps of eight scenes: what is tested is where they come from and how they go on."""
+    monkeypatch.setattr("vlm.tiny.training_batches.SCENES", 8)
+
+
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     model, _ = vlm.load(folder)
     return model.state_dict()
@@ -28,6 +34,7 @@ def assert_equal_weights(one: Path, other: Path) -> None:
         assert torch.allclose(value, second[name], rtol=2e-3, atol=1e-4), name
 
 
+@pytest.mark.usefixtures("few_scenes")
 def test_it_runs_all_stages_and_resumes_to_the_same_weights(tmp_path: Path) -> None:
     straight = train(seed=3, out=tmp_path / "straight", steps=TWO_STEPS, every=1, limit=6)
     lines = [json.loads(line) for line in (tmp_path / "straight" / "log.jsonl").read_text().splitlines()]
@@ -68,6 +75,7 @@ def test_it_runs_all_stages_and_resumes_to_the_same_weights(tmp_path: Path) -> N
     assert norms[1] == pytest.approx(400, rel=0.2)
 
 
+@pytest.mark.usefixtures("few_scenes")
 def test_a_stage_continues_from_its_middle_with_the_same_batches_and_momentum(tmp_path: Path) -> None:
     steps = {"tower": 1, "text": 4, "projector": 1, "joint": 1}
     straight = train(seed=1, out=tmp_path / "a", steps=steps, every=2, limit=6)
@@ -91,6 +99,7 @@ def test_a_stage_continues_from_its_middle_with_the_same_batches_and_momentum(tm
 
 
 @pytest.mark.parametrize("variant", ["priced", "late"])
+@pytest.mark.usefixtures("few_scenes")
 def test_variants_that_continue_scaled_resume_to_the_same_weights(tmp_path: Path, variant: str) -> None:
     straight = train(seed=2, out=tmp_path / "a", variant=variant, steps={"joint": 4}, every=2, limit=6)
     path = tmp_path / "b" / f"joint-{variant}.pt"
