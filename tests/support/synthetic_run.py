@@ -63,7 +63,6 @@ def _record(dataset: str, group: str, image: int, question: int, difficulty: flo
         "tokens": None if failed else {"vision": 576, "text": 40, "new": 3},
         "operations": None if failed else {"plan": 10.0 * DEPTH + 90.0 * vision, "full": 100.0 * DEPTH},
         "model": f"owner/model_7b {HOSTILE}",
-        "spec": "0" * 12,
         "versions": {"torch": "2"},
         "seed": 0,
     }
@@ -103,7 +102,7 @@ def write_run(folder: Path) -> tuple[Path, Path]:
     """The run's directory and the measurement's."""
     answers, run, measurement = records(), folder / "run", folder / "measure"
     (run / "merged").mkdir(parents=True)
-    (run / "spec.json").write_text(json.dumps({"content": spec().content(), "versions": {}}))
+    (run / "spec.json").write_text(json.dumps({"content": spec().content(), "versions": {"torch": "2"}}))
     (run / "merged" / "records.jsonl").write_text("".join(map(line, answers)))
     (run / "merged" / "times.jsonl").write_text("".join(map(line, times(answers))))
     for name, table in zip(("redundancy", "attention"), measured(), strict=True):

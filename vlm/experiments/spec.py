@@ -20,8 +20,9 @@ from vlm.plans.plan import SkipPlan
 
 _FORMAT = 1  # of records and directories; part of every digest
 _FORBIDDEN = '<>:"/\\|?*'  # in file names on Windows
+_DEVICES = r"con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[\d¹²³]"  # of Windows
 _NO_FILE_NAME = re.compile(
-    rf"[{re.escape(_FORBIDDEN)}\x00-\x1f\x7f]|^[. ]|[. ]$|^(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|$)", re.IGNORECASE
+    rf"[{re.escape(_FORBIDDEN)}\x00-\x1f\x7f]|^[. ]|[. ]$|^(?:{_DEVICES}) *(?:\.|$)", re.IGNORECASE
 )
 _LONGEST = 120  # bytes of a label: file systems take 255 of a name, and a suffix follows
 _SEEDS = 2**63  # what torch and NumPy both take

@@ -76,7 +76,9 @@ class VerdictCache:
 def cache_file(folder: str | Path, model: str, prompt: str, parameters: Mapping[str, object]) -> Path:
     """The file of a judge's verdicts: one per model, prompt version and parameters."""
     content = json.dumps([model, prompt, dict(parameters)], sort_keys=True)
-    name = re.sub(r"[^\w.-]+", "-", model).strip("-.")[:80] or "judge"
+    name = re.sub(r"[^\w.-]+", "-", model, flags=re.ASCII).strip("-.")[:80] or "judge"
+    if re.match(r"(?:con|prn|aux|nul|com\d|lpt\d)\.", name, flags=re.IGNORECASE):  # devices of Windows
+        name = f"judge-{name}"
     return Path(folder) / f"{name}-{hashlib.sha256(content.encode()).hexdigest()[:8]}.jsonl"
 
 

@@ -208,7 +208,7 @@ def plot_frontier(ax: Axes, best: BestPlan) -> None:
     # What matters is near the promise; plans that lose far more are left out of sight.
     top = max([6 * best.file.max_loss, *(test.high for test in best.tested)])
     ax.set(xlabel=f"{best.objective}, share of the full model", ylabel=best.file.loss, ylim=(-0.03 * top, top))
-    ax.legend(fontsize=6, ncols=2, frameon=False, loc="upper right")
+    ax.legend(fontsize=6, ncols=2, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0))
 
 
 def plot_damages(ax: Axes, best: BestPlan) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from vlm.atomic_files import write_atomically, writing_bytes
 from vlm.experiments.item_identity import entry_digest, same, text_digest
+from vlm.experiments.merging import run_size
 from vlm.experiments.run_directory import StoredRun, stored_run
 from vlm.experiments.spec import DataChoice
 from vlm.item import Failure, Item
@@ -26,6 +27,7 @@ from vlm.reports.merged_records import merge_again, merged_lines
 if TYPE_CHECKING:
     from PIL import Image
 
+LARGEST = 20_000_000  # answers: the index has two letters of each, 40 MB
 _TOGETHER = 50  # questions in a file
 _FILE = 500_000  # characters after which a file is full all the same
 _LONGEST = 4000  # characters of an answer that are shown
@@ -59,6 +61,11 @@ def write_questions(run_directory: str | Path, out: str | Path, *, pictures: boo
         Folder for the page and its files.
     pictures : bool
         Whether pictures are written, reduced to 640 pixels.
+
+    Raises
+    ------
+    ValueError
+        More than `LARGEST` answers.
     """
     run, out = stored_run(run_directory), Path(out)
     merge_again(run.folder)
@@ -67,6 +74,12 @@ def write_questions(run_directory: str | Path, out: str | Path, *, pictures: boo
         "index.js",
     ):  # of an earlier viewer; a half of each would show one answer's change as another's
         (out / name).unlink(missing_ok=True)
+    size = run_size(run)
+    if size is not None and size > LARGEST:
+        raise ValueError(
+            f"questions: expected at most {LARGEST:,} answers to look through, got {size:,}, of which a browser would "
+            "hold two letters each; sweep the plans of interest, or a --limit of the items, into a run of their own"
+        )
     plans = [str(plan) for plan in sorted(map(str, run.plans), key=plan_place)]
     index = _Index(plans)
     for label, records in groupby(merged_lines(run.folder, "records"), key=lambda record: str(record["dataset"])):

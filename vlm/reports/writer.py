@@ -151,13 +151,13 @@ def _findings(
 ) -> tuple[Findings, MeasurementTables | None]:
     spec = spec_of(run)
     t = min(spec.thresholds, key=lambda threshold: abs(threshold - _T)) if t is None else t
-    merge_again(run)
-    records = answers(run)
     if measurement is not None and not same_model(run, measurement):
         raise ValueError(
             f"measurement: {measurement} was made with other weights than {run}, under the same name; measure again "
             "with another --out, and give that directory as --measurement"
         )
+    merge_again(run)
+    records = answers(run)
     if measurement is not None and (measurement / "spec.json").is_file():
         refuse_other_items(stored_run(run), stored_run(measurement))
     measured = None if measurement is None else _measurement(measurement, spec.confidence)

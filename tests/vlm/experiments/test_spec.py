@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+import ntpath
+import unicodedata
+from pathlib import Path, PureWindowsPath
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
+from vlm.experiments.run_directory import items_path
 from vlm.experiments.spec import DataChoice, Spec, read_spec
+from vlm.judges.verdict_cache import cache_file
 
 TOML = """
 model = "tiny"
@@ -161,3 +168,49 @@ def test_row_14_a_file_with_such_values_is_one_line(tmp_path, text):
     with pytest.raises(ValueError, match=r"spec: expected|seed: expected|thresholds: expected") as caught:
         read_spec(path)
     assert "\n" not in str(caught.value)
+
+
+def valid_on_windows(name: str) -> bool:
+    """Whether a file of this name can be made on Windows, and is found again under it."""
+    path = PureWindowsPath("runs") / name
+    reserved = getattr(ntpath, "isreserved", None) or (lambda given: PureWindowsPath(given).is_reserved())
+    plain = path.name == name and path.parent == PureWindowsPath("runs") and not set(name) & set('<>:"/\\|?*')
+    return plain and not reserved(name) and min(name) >= " " and name == name.rstrip(". ")
+
+
+ODD = (
+    "CON",
+    "nul.txt",
+    "aux ",
+    "COM1",
+    "lpt\u00b9.x",
+    "conin$",
+    "con .x",
+    "a:b",
+    "a\\b",
+    "..",
+    "a.",
+    "e\u0301",
+    "x" * 119,
+)
+
+
+@given(st.one_of(st.sampled_from(ODD), st.text(st.characters(codec="utf-8"), max_size=130)))
+def test_row_14_files_named_by_labels_can_be_made_on_every_system(label):
+    assume(label)
+    try:
+        kept = DataChoice("tiny", label=label).label
+    except ValueError:
+        return
+    names = [items_path(Path("run"), kept).name, *(f"{kept}{end}" for end in (".json.lock", f".json.{'0' * 32}.part"))]
+    assert all(map(valid_on_windows, names)), kept
+    assert max(len(name.encode()) for name in names) <= 255
+    assert unicodedata.normalize("NFC", kept) == kept
+
+
+@given(st.one_of(st.sampled_from(ODD), st.text(st.characters(codec="utf-8"), max_size=200)))
+def test_row_14_files_named_by_judges_can_be_made_on_every_system(model):
+    name = cache_file("verdicts", model, "1", {}).name
+    assert valid_on_windows(name)
+    assert len(f"{name}.lock".encode()) <= 255
+    assert name.casefold() != cache_file("verdicts", model + "x", "1", {}).name.casefold()

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from tests.support.browser import BROWSER, browser
+from tests.support.large_viewer import write_viewer
 from vlm.experiments.item_identity import Items
 from vlm.experiments.run_directory import StoredRun, begin
 from vlm.experiments.spec import DataChoice, Spec
@@ -209,3 +210,25 @@ def test_a_script_that_slips_in_would_not_run(report, page, tmp_path):
     assert page.value("document.title") != "run"
     assert any("Content Security Policy" in message for message in page.messages)
     assert not any(message.startswith("dialogue") for message in page.messages)
+
+
+@needs_browser
+def test_the_viewer_of_many_questions_holds_a_page_of_them(page, tmp_path):
+    """The page has as many elements for 100,000 questions as for 100, and the last ones are a choice and a key away."""
+    sizes = []
+    for count in (100, 100_000):
+        page.open(write_viewer(tmp_path / str(count), count), width=420)
+        page.wait("document.querySelectorAll('article').length === 10")
+        sizes.append(page.value("document.querySelectorAll('*').length"))
+        assert page.value("files.size") <= 4
+    assert sizes[0] == sizes[1]
+    page.open(tmp_path / "100000" / "index.html")
+    page.value("location.hash = '#set=&plan=&show=all&at=99990'; location.reload()")
+    page.wait("document.getElementById('status').textContent === 'Questions 99991 to 100000 of 100000; 100000 in all.'")
+    assert page.value("[...document.querySelectorAll('h3')].at(-1).textContent") == "gqa / q99999"
+
+
+def test_a_viewer_too_large_for_a_browser_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("vlm.reports.question_viewer.LARGEST", 3 * ITEMS - 1)
+    with pytest.raises(ValueError, match=r"expected at most 389 answers to look through, got 390, .* --limit"):
+        write_questions(write_run(tmp_path), tmp_path / "a")
