@@ -53,19 +53,20 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1000, help="images measured")
     parser.add_argument("--limit", type=int, default=1000, help="questions answered, about other images")
     parser.add_argument("--sweep", action="store_true", help="every entry and exit layer too")
+    parser.add_argument("--weights", type=Path, help="judge these in place of the embedded ones: a repeated training")
     parser.add_argument("--draw", action="store_true")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     names = (given.model,) if given.model else ("tiny-priced", "tiny-late") if given.sweep else ()
     for name in names:
-        judge(name, given.out, given.images, given.limit, sweep=given.sweep)
+        judge(name, given.out, given.images, given.limit, sweep=given.sweep, weights=given.weights)
     if given.draw:
         draw(given.out)
 
 
-def judge(name: str, out: Path, images: int, limit: int, *, sweep: bool) -> None:
+def judge(name: str, out: Path, images: int, limit: int, *, sweep: bool, weights: Path | None = None) -> None:
     """All tables of one model; that of every entry and exit layer only if asked for."""
-    model, processor = vlm.load(name)
+    model, processor = vlm.load(name if weights is None else weights)
     near, seen, removed, groups = measured(model, processor, images)
     readings = {
         f"{tokens}, {heads}": seen.reading(tokens=tokens, heads=heads).mean(axis=0)

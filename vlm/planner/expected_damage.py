@@ -15,6 +15,7 @@ from vlm.plans.plan import SkipPlan
 _SINGLE, _JOINT, _QUESTION = 3.0, 1.0, 2.0
 # Plans that differ in this share of the layers have interplays with a correlation of 1 / e.
 _LENGTH = 0.3
+_AT_ONCE = 512
 
 
 def expected_kl(
@@ -53,7 +54,9 @@ def expected_kl(
     numbers: dict[tuple[object, float], int] = {("run", 1.0): 0}
     one, other = (_steps(some, depth, numbers) for some in ([s.plan for s in known], plans))
     weights = np.linalg.solve(_covariance(one, one) + np.diag(_QUESTION / questions), residual - mean)
-    return np.asarray(np.exp(start + mean + _covariance(other, one) @ weights))
+    # In blocks: a deep model has thousands of moves and of measured plans.
+    blocks = [_covariance(other[i : i + _AT_ONCE], one) @ weights for i in range(0, len(other), _AT_ONCE)]
+    return np.asarray(np.exp(start + mean + np.concatenate(blocks)))
 
 
 def _summed(plans: Sequence[SkipPlan], prior: Mapping[tuple[int, str], float], depth: int) -> FloatArray:

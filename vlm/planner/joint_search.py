@@ -113,7 +113,11 @@ class Search:
         found = self.all()
         most = max((s.questions for s in found if s.plan), default=0)
         most = min(most, self._common or self.settings.compared)
-        return frontier([s for s in found if s.questions >= most or not s.plan], _by_cautious_loss)
+        found = [s for s in found if s.questions >= most or not s.plan]
+        safe = frontier(found, _by_cautious_loss)
+        dearest = max((s.cost for s in safe if s.plan), default=0.0)
+        # Where a budget ended between two numbers of questions, milder plans that saw fewer still come before.
+        return [s for s in frontier(found, _by_loss) if s.cost > dearest] + [s for s in safe if s.plan]
 
     def all(self) -> list[Scored]:
         """Every plan that was measured."""

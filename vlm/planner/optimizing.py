@@ -368,8 +368,9 @@ def _seeds(
 def _failure(promise: Promise, tested: Sequence[Tested], images: int) -> str:
     if not tested:
         return (
-            f"no plan was seen within {promise.max_loss:g} on the search's questions, so there is nothing to certify; "
-            "allow more actions, a larger budget or a larger loss. The result is the full model"
+            f"no plan cheaper than the full model was seen within {promise.max_loss:g} on the search's questions, so "
+            "there is nothing to certify; allow more actions, a larger budget or a larger loss. The result is the full "
+            "model"
         )
     first = tested[0]
     return (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ from vlm.reports.html_parts import (
 )
 from vlm.reports.plots import require_matplotlib, save_figures
 from vlm.reports.table_formats import html
+from vlm.table import Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -88,7 +90,7 @@ def page_text(best: BestPlan, images: Sequence[Figure], path: Path, problem: str
         *([paragraph(problem)] if problem else []),
         *tried_sections(best, images),
         heading("Damage of single actions"),
-        html(best.damages, caption="KL of each action, in nats"),
+        html(damages_by_layer(best.damages), caption="KL of each action alone, in nats"),
         heading("Answers that changed"),
         *changed_answers(best.changed),
         heading("What was not asked"),
@@ -143,6 +145,16 @@ def tried_sections(best: BestPlan, images: Sequence[Figure] = ()) -> list[str]:
         html(scored_table(named_methods(best)), caption="Best plans of each method"),
         paragraph("Of each method the plans that none of its own beats. Losses of few questions are coarse."),
     ]
+
+
+def damages_by_layer(damages: Table) -> Table:
+    """One row per layer with a column per action; NaN where an action is not possible."""
+    actions = dict.fromkeys(damages["action"].tolist()) if len(damages) else ()
+    known = {(row["layer"], row["action"]): row["kl"] for row in damages.rows()}
+    layers = sorted({layer for layer, _ in known})
+    return Table.from_rows(
+        [{"layer": layer, **{action: known.get((layer, action), math.nan) for action in actions}} for layer in layers]
+    )
 
 
 def card_section(file: PlanFile, path: Path) -> list[str]:

@@ -114,3 +114,24 @@ def test_what_is_known_is_not_measured_again():
     assert all((again.on(plan, 32).kl == value).all() for plan, value in zip(plans, values, strict=True))
     assert again.forwards == first.forwards == 4 * 32
     assert steps_of(100) == [8, 16, 32, 64, 100]
+
+
+def test_what_a_small_budget_leaves_goes_into_more_questions():
+    def spent(count):
+        if count >= (400 if search.refining else 260):
+            raise BudgetSpent
+
+    evidence = Evidence(world(both_or), SIZE, "search", spent=spent)
+    search = Search(evidence, cost, DEPTH, SearchSettings(ACTIONS, max_loss=0.05))
+    found = search.run(allowed(shape_seeds(DEPTH, ACTIONS, ()), ACTIONS, (), DEPTH))
+    assert evidence.forwards >= 400
+    assert max(s.questions for s in found if s.plan) >= 16
+
+
+def test_milder_plans_that_saw_fewer_questions_still_come_first():
+    evidence = Evidence(world(both_or), SIZE, "search")
+    search = Search(evidence, cost, DEPTH, SearchSettings(ACTIONS, compared=16))
+    mild, cheap = SkipPlan.freeze(3, 4), SkipPlan.freeze(3, 5)
+    evidence.on(mild, 16)
+    evidence.on(cheap, 32)
+    assert [s.plan for s in search.best()] == [SkipPlan(), mild, cheap]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
 import vlm
 from vlm.datasets import read
@@ -111,3 +112,26 @@ def test_times_are_measured_on_the_model(tiny, objective, length):
     assert any("NOT met" in message and "measured: prefill" in message for message in found.messages)
     assert any(message.startswith("time of an answer of 3 tokens") for message in found.messages) == (length == 3.0)
     assert "of the measured prefill time" in model_card(found.file)
+
+
+def test_one_question_of_llava_costs_what_the_how_to_says():
+    vision = CLIPVisionConfig(
+        hidden_size=1024,
+        intermediate_size=4096,
+        num_hidden_layers=24,
+        num_attention_heads=16,
+        image_size=336,
+        patch_size=14,
+    )
+    text = LlamaConfig(
+        hidden_size=4096, intermediate_size=11008, num_hidden_layers=32, num_attention_heads=32, vocab_size=32064
+    )
+    with torch.device("meta"):
+        model = LlavaForConditionalGeneration(
+            LlavaConfig(text_config=text, vision_config=vision, image_token_index=32000)
+        )
+    one = vlm.plan_cost(model, vision=576, text=64).prefill.total
+    assert one == pytest.approx(8.5e12, rel=0.01)
+    # 1,000 answers, 20,000 forwards of the search, 20 candidates on 800 images.
+    assert (1000 + 20_000 + 20 * 800) * one < 0.32e18
+    assert vlm.operations_ratio(model, "freeze:0-32", vision=576, text=64) < 0.25

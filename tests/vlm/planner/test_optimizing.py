@@ -16,7 +16,7 @@ from vlm.datasets import read
 from vlm.planner.answered_questions import QuestionList
 from vlm.planner.image_split import split_images
 from vlm.planner.model_card import model_card
-from vlm.planner.plan_page import write_page
+from vlm.planner.plan_page import damages_by_layer, write_page
 from vlm.plans.plan_file import PlanFile
 
 SETTINGS = dict(max_loss=0.2, actions=["freeze"], fractions=[], batch_size=64, search_images=16, forwards=200)
@@ -79,6 +79,9 @@ def test_what_is_written_can_be_used(tiny, best, tmp_path):
     assert "Use this plan" in text
     assert best.file.guarantee.split("(")[0][:60] in text
     assert model_card(file, "p.json").count("p.json") == 1
+    by_layer = damages_by_layer(best.damages)
+    assert by_layer["layer"].tolist() == list(range(10))
+    assert by_layer["freeze"].tolist() == best.damages["kl"].tolist()
 
 
 def test_equal_calls_give_equal_files_after_a_kill_in_any_stage(tiny, items, best, tmp_path, monkeypatch):
