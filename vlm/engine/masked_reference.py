@@ -233,6 +233,8 @@ class _MaskedRun:
         def forward(states: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
             away, mask = self.bypassing(index), kwargs.get("attention_mask")
             new = states.clone()
+            if all(index in self.layers.get(half, ()) for half in ("attention", "mlp")):
+                return new  # without both of its halves it is no layer
             for row in range(len(states)):
                 stays = ~away[row]
                 if bool(stays.any()):

@@ -14,7 +14,8 @@ from torch import Tensor
 from vlm.engine.kv_cache import cache_in
 from vlm.engine.shared_copy import copy_with_shared_weights
 from vlm.engine.skipping import skipping
-from vlm.models.families import Family
+from vlm.models.families import Anatomy, Family, anatomy, generates_inside
+from vlm.models.layer_parts import find_attention
 from vlm.models.types import Forward, Model
 from vlm.models.wrappers import unwrapped
 from vlm.plans.plan import SkipPlan
@@ -48,6 +49,8 @@ def speculative(model: Model, plan: SkipPlan | str, *, family: Family | None = N
     ------
     ValueError
         The plan names layers beyond the last.
+    NotImplementedError
+        Transformers' assisted generation does not work with this model: layers with a recurrent state, BLIP-2.
 
     See Also
     --------
@@ -80,6 +83,7 @@ def speculative(model: Model, plan: SkipPlan | str, *, family: Family | None = N
     True
     """
     model = unwrapped(model)
+    _refuse(anatomy(model, family))
     draft = copy_with_shared_weights(model)
     pictures = _Pictures()
     model.__dict__["generate"] = pictures.remembered(model)
@@ -90,6 +94,21 @@ def speculative(model: Model, plan: SkipPlan | str, *, family: Family | None = N
     finally:
         model.__dict__.pop("generate", None)
         draft.__dict__.pop("forward", None)
+
+
+def _refuse(parts: Anatomy) -> None:
+    """Refuse models for which transformers' assisted generation cannot work."""
+    name = type(parts.model).__name__
+    if generates_inside(parts):
+        raise NotImplementedError(
+            f"speculative: {name} generates in its language model, where transformers gives a draft no image; run the "
+            "plan itself (vlm.skipping)"
+        )
+    if any(find_attention(layer) is None for layer in parts.layers):
+        raise NotImplementedError(
+            f"speculative: {name} has layers with a recurrent state, which cannot take rejected tokens back; run the "
+            "plan itself (vlm.skipping)"
+        )
 
 
 # Arguments of generate that are about tokens; transformers gives them to a draft itself.

@@ -77,3 +77,12 @@ def test_weights_are_shared():
         assert all(one.data_ptr() == other.data_ptr() for one, other in pairs)
     with pytest.raises(ValueError, match="decoder layers"), speculative(model, "vision:7-9"):
         pass
+
+
+@pytest.mark.parametrize(("family", "why"), [("qwen3_5", "recurrent state"), ("blip-2", "gives a draft no image")])
+def test_models_whose_generation_takes_no_draft_are_refused_at_once(family, why):
+    with (
+        pytest.raises(NotImplementedError, match=f"speculative: .*{why}"),
+        speculative(random_model(family), "mlp:1-2"),
+    ):
+        pass
