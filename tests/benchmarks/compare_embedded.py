@@ -1,7 +1,7 @@
 """Named methods, random controls and the planner's plans on the four embedded models; resumable.
 
 OMP_NUM_THREADS=1 python -m tests.benchmarks.compare_embedded --out runs/methods
-python -m tests.benchmarks.method_figure docs/images/methods_and_controls.png runs/methods
+python -m tests.benchmarks.method_figure runs/methods FIGURE.png
 
 One question about each image ("which digit is at b3?"), answered by one token. First methods that choose image tokens,
 beside random tokens, on every model; then methods that choose layers, beside all sets of as many, or 1,000 of them.
@@ -17,6 +17,7 @@ import torch
 from vlm import SkipPlan, load
 from vlm.comparison.comparing import compare_methods
 from vlm.datasets import read
+from vlm.table import Table
 
 # What searches over joint plans have found: the cheapest plans at losses from 0 to 0.05 (docs/reference/benchmarks).
 PLANNER = {
@@ -54,6 +55,17 @@ def compare(name: str, kind: str, options: argparse.Namespace) -> None:
     print(result.table().text(), flush=True)
 
 
+def joined(out: Path, name: str) -> None:
+    """The tables of both kinds of methods in one file each, the planner's plans once."""
+    for part in ("methods", "controls"):
+        rows: list[dict] = []
+        for kind in ("tokens", "layers"):
+            if (path := out / name / kind / f"{part}.csv").exists():
+                found = list(Table.load(path).rows())
+                rows += [r for r in found if kind == "tokens" or not str(r.get("method", "")).startswith("planner")]
+        Table.from_rows(rows).save(out / f"{part}_{name}.csv")
+
+
 def main() -> None:
     """Compare on every model."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -73,6 +85,7 @@ def main() -> None:
     for kind in options.kinds:
         for name in options.models:
             compare(name, kind, options)
+            joined(options.out, name)
 
 
 if __name__ == "__main__":

@@ -191,3 +191,37 @@ def test_plans_with_choices_are_values():
     ):
         with pytest.raises(ValueError, match="plan"):
             SkipPlan.parse(wrong)
+
+
+FAMILIES = (
+    *(
+        "qwen2_5_vl",
+        "qwen3_vl_moe",
+        "idefics3",
+        "paligemma",
+        "llama4",
+        "molmo2",
+        "gemma4",
+        "glm4v",
+        "qwen3_5",
+        "blip-2",
+    ),
+    *("llava-CohereConfig", "llava-Olmo2Config", "llava-Gemma2Config", "llava-DeepseekV3Config", "llava-MixtralConfig"),
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+def test_other_families_equal_the_reference(family):
+    """Latent attention, experts, parallel branches, norms after the branches, prefixes, linear layers between."""
+    if absent(family):
+        pytest.skip(absent(family))
+    model = random_model(family, attention="eager")
+    batch = with_positions(batch_for(model, images=(2, 1), after=(4, 7)))
+    for text in ("merge:1=1~1x0.5,3x0.5/rank:1=0.6/rank:3=0.3", "leave:1=0.6/leave:3=0.3"):
+        if family == "blip-2" and "leave" in text:
+            continue
+        with torch.no_grad(), skipping(model, text):
+            fast = model(**batch).logits
+        slow = planned_logits(model, batch, text)
+        assert error(fast, slow, batch["attention_mask"].bool()) < 1e-4, text
