@@ -45,6 +45,16 @@ def test_prefill_equals_the_full_length_reference(family, kind):
             assert error(fast, slow, batch["attention_mask"].bool()) < 1e-4, (text, shape)
 
 
+@pytest.mark.parametrize(("text", "seed"), [("rank:1=0.4/rank:2=0.2/renumber:0-", 1), ("leave:2=0.4", 0)])
+def test_choices_are_right_where_readings_differ(text, seed):
+    """Ranked at positions that are not numbered anew, or by the mean over heads, other tokens would stay here."""
+    model = random_model()
+    batch = with_positions(batch_for(model, images=(2,), after=(5,), seed=seed))
+    with torch.no_grad(), skipping(model, text):
+        fast = model(**batch).logits
+    assert error(fast, planned_logits(model, batch, text)) < 1e-4
+
+
 def test_every_plan_changes_the_logits_so_the_comparison_is_not_vacuous():
     model = random_model()
     batch = batch_for(model, **SINGLE)
