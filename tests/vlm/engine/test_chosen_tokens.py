@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vlm import SkipPlan, skipping
+from vlm import SkipPlan, bake, skipping
 from vlm.engine.masked_reference import planned_logits
 from vlm.models import flash_stand_in
 from vlm.models.random_batches import batch_for, lengthened, single_row, with_positions
@@ -179,6 +179,11 @@ def test_what_cannot_choose_is_refused_in_one_line():
         skipping(random_model("blip-2"), "leave:1=0.5"),
     ):
         pass
+
+
+def test_merging_is_not_lost_in_a_baked_model():
+    with pytest.raises(ValueError, match="which merges image tokens"):
+        bake(random_model(), "vision:1-2/text:1-2/merge:image=0~1x1.0")
 
 
 def test_plans_with_choices_are_values():
