@@ -91,8 +91,8 @@ def _kept(plan: SkipPlan, depth: int) -> list[int]:
     others = [index for index in kept if steps[index] != LayerPlan()]
     if plan.resolved(depth).merges:
         raise ValueError(
-            f"bake: expected a plan that drops whole layers, got {plan}, which merges image tokens; no ordinary model does "
-            "that, so run it with vlm.skipping"
+            f"bake: expected a plan that drops whole layers, got {plan}, which merges image tokens; no ordinary model "
+            "does that, so run it with vlm.skipping"
         )
     if others:
         raise ValueError(
