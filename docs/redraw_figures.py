@@ -136,23 +136,15 @@ PARTS = ("tried", "frontier", "tested")
 
 
 def measure_methods(folder: Path) -> None:
-    """Compare named methods with random tokens on both embedded models."""
-    for model in MODELS:
-        run("-m", "vlm", "compare-methods", "--model", model, "--out", f"OUT/{model}")(folder)
-        for part in ("methods", "controls"):
-            shutil.copy(folder / model / f"{part}.csv", folder / f"{part}_{model}.csv")
+    """Compare named methods with random tokens and random sets of layers on every embedded model."""
+    run("-m", "tests.benchmarks.compare_embedded", "--out", "OUT")(folder)
 
 
 def draw_methods(tables: Path, path: Path) -> None:
     """Accuracy against operations, the draws of random tokens as bands."""
     from tests.benchmarks.method_figure import draw
 
-    with TemporaryDirectory() as name:
-        for model in MODELS:
-            (Path(name) / model).mkdir()
-            for part in ("methods", "controls"):
-                shutil.copy(tables / f"{part}_{model}.csv", Path(name) / model / f"{part}.csv")
-        draw(path, {model: f"{name}/{model}" for model in MODELS})
+    draw(tables, path)
 
 
 def script(name: str) -> ModuleType:
@@ -229,9 +221,9 @@ FIGURES: Mapping[str, Figure] = {
     "published_numbers.png": Figure(None, (), run("examples/08_published_numbers.py", "--out", "OUT")),
     "methods_and_controls.png": Figure(
         draw_methods,
-        tuple(f"{part}_{model}.csv" for model in MODELS for part in ("methods", "controls")),
+        tuple(f"{part}_{model}.csv" for model in (*MODELS, *LICENSED) for part in ("methods", "controls")),
         measure_methods,
-        MODELS,
+        (*MODELS, *LICENSED),
     ),
     # Its table takes hours: docs/reference/benchmarks/predictors.md says how it is made.
     "predictors.png": Figure(draw_predictors, ("predictors.csv",), None, (*MODELS, *LICENSED)),

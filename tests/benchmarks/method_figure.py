@@ -1,6 +1,6 @@
-"""Draw the tables of ``skipit compare-methods``: accuracy against operations, the draws of random tokens as bands.
+"""Draw and print the tables of tests.benchmarks.compare_embedded: methods, their random controls, the planner's plans.
 
-python -m tests.benchmarks.method_figure FIGURE.png NAME=FOLDER [NAME=FOLDER ...]
+python -m tests.benchmarks.method_figure runs/methods FIGURE.png    (and Markdown tables on the screen)
 """
 
 from __future__ import annotations
@@ -13,39 +13,126 @@ import numpy as np
 from vlm.reports.plots import require_matplotlib
 from vlm.table import Table
 
+MODELS = ("tiny", "tiny-scaled", "tiny-priced", "tiny-late")
 BANDS = (("random tokens from layer 0", "#8a8a8a"), ("random tokens from layer 2", "#6f9fc8"))
 
 
-def draw(path: str | Path, folders: dict[str, str]) -> None:
-    """One panel per comparison."""
+def draw(folder: str | Path, path: str | Path) -> None:
+    """One column per model: accuracy against operations of token methods, and sets of layers with theirs."""
     plt = require_matplotlib()
+    models = [name for name in MODELS if (Path(folder) / f"methods_{name}.csv").exists()]
     figure, axes = plt.subplots(
-        1, len(folders), figsize=(6 * len(folders) + 3.4, 5.2), layout="constrained", squeeze=False
+        2, len(models), figsize=(4.6 * len(models) + 2.6, 9.4), layout="constrained", squeeze=False
     )
-    shown: list[str] = []
     entries: dict[str, object] = {}
-    for ax, (name, folder) in zip(axes[0], folders.items(), strict=True):
-        methods, controls = (Table.load(Path(folder) / f"{part}.csv") for part in ("methods", "controls"))
-        for control, colour in BANDS:
-            rows = sorted(controls.where(control=control).rows(), key=lambda row: row["operations_ratio"])
-            x, low, high = (np.array([row[k] for row in rows]) for k in ("operations_ratio", "low", "high"))
-            ax.fill_between(x, low, high, color=colour, alpha=0.35, label=f"{control}, range of the draws")
-        names = list(dict.fromkeys(methods["method"].tolist()))
-        shown += [name for name in names if name not in shown]
-        for method in names:
-            place = shown.index(method)
-            rows = list(methods.where(method=method).rows())
-            x, y = ([row[k] for row in rows] for k in ("operations_ratio", "accuracy"))
-            layers = rows[0]["plan"] != "one per prompt" and not str(rows[0]["plan"]).startswith("prune")
-            marker, style = ("sD"[place // 20], ":") if layers else ("ov"[place // 20], "-")
-            colour = plt.get_cmap("tab20")(place % 20)
-            ax.plot(x, y, marker, ms=5, ls=style, lw=0.8, label=method, color=colour)
-        ax.set(xlabel="operations of a prompt / full model", ylabel="accuracy", title=name)
-        for line, label in zip(*ax.get_legend_handles_labels(), strict=True):
+    shown: list[str] = []
+    for place, name in enumerate(models):
+        methods, controls = (Table.load(Path(folder) / f"{part}_{name}.csv") for part in ("methods", "controls"))
+        _tokens(axes[0][place], methods, controls, shown)
+        _layers(axes[1][place], methods, controls)
+        axes[0][place].set(title=name, ylim=(-0.02, 1.03), xlabel="operations of a prompt / full model")
+        axes[1][place].set(ylim=(-0.02, 1.03))
+        for line, label in zip(*axes[0][place].get_legend_handles_labels(), strict=True):
             entries.setdefault(label, line)
-    figure.legend(entries.values(), entries, fontsize=7, frameon=False, loc="outside right upper")
-    figure.savefig(path, dpi=110)
+    axes[0][0].set_ylabel("accuracy, image tokens chosen")
+    axes[1][0].set_ylabel("accuracy, layers chosen")
+    figure.legend(entries.values(), entries, fontsize=8, frameon=False, loc="outside right upper")
+    figure.savefig(path, dpi=80)
+
+
+def _tokens(ax, methods: Table, controls: Table, shown: list[str]) -> None:
+    import matplotlib.pyplot as plt
+
+    for control, colour in BANDS:
+        rows = sorted(controls.where(control=control).rows(), key=lambda row: row["operations_ratio"])
+        x, low, high = (np.array([row[k] for row in rows]) for k in ("operations_ratio", "low", "high"))
+        ax.fill_between(x, low, high, color=colour, alpha=0.4, label=f"{control}, range of the draws", lw=0)
+    rows = list(methods.rows())
+    planner = [row for row in rows if row["method"].startswith("planner")]
+    x, y = ([row[k] for row in planner] for k in ("operations_ratio", "accuracy"))
+    ax.plot(x, y, "k*-", ms=9, lw=0.8, label="planner (layers)")
+    tokens = [row for row in rows if "tokens" in row["control"]]
+    for method in dict.fromkeys(row["method"] for row in tokens):
+        if method not in shown:
+            shown.append(method)
+        number = shown.index(method)
+        x, y = ([row[k] for row in tokens if row["method"] == method] for k in ("operations_ratio", "accuracy"))
+        colour = plt.get_cmap("tab20")(number % 20)
+        ax.plot(x, y, "ov^"[number // 10], ms=5, lw=0.8, label=method, color=colour)
+
+
+def _layers(ax, methods: Table, controls: Table) -> None:
+    sets = [row for row in controls.rows() if "tokens" not in row["control"]]
+    labels = [f"{row['control'].removeprefix('random: ')}\n{row['draws']} sets" for row in sets]
+    for place, row in enumerate(sets):
+        ax.bar(place, row["high"] - row["low"], bottom=row["low"], width=0.5, color="#d8d8d8")
+        middle = row["three_quarters"] - row["quarter"]
+        ax.bar(place, middle, bottom=row["quarter"], width=0.5, color="#9a9a9a")
+        ax.plot([place - 0.25, place + 0.25], [row["median"]] * 2, "k-", lw=1.5)
+        own = sorted(methods.where(control=row["control"]).rows(), key=lambda r: r["accuracy"])
+        height = -1.0
+        for one in own:
+            ax.plot(place, one["accuracy"], "o", ms=4, color="#c0392b")
+            height = max(one["accuracy"], height + 0.04)
+            ax.annotate(one["method"], (place, height), xytext=(5, -3), textcoords="offset points", fontsize=8)
+    ax.set_xticks(range(len(sets)), labels, fontsize=8)
+    ax.set_xlim(-0.5, len(sets) - 0.1)
+
+
+def page(folder: str | Path) -> str:
+    """The tables in Markdown: token methods at every budget, layer methods beside all sets."""
+    out = []
+    for name in MODELS:
+        if not (Path(folder) / f"methods_{name}.csv").exists():
+            continue
+        methods, controls = (list(Table.load(Path(folder) / f"{p}_{name}.csv").rows()) for p in ("methods", "controls"))
+        tokens = [row for row in methods if "tokens" in row["control"]]
+        budgets = sorted({row["budget"] for row in tokens}, reverse=True)
+        out.append(f"\n`{name}`:\n\n| tokens from | method | " + " | ".join(
+            f"at {b:g}: accuracy | place | minus the draws" for b in budgets) + " |")  # fmt: skip
+        out.append("|---|---|" + "---|---|---|" * len(budgets))
+        for control, _ in BANDS:
+            cells = []
+            for b in budgets:
+                (row,) = [r for r in controls if r["control"] == control and r["budget"] == b] or [None]
+                cells.append(
+                    " | | " if row is None else f"{row['mean']:.3f} ({row['low']:.3f} to {row['high']:.3f}) | | "
+                )
+            start = control.rpartition(" ")[2]
+            out.append(f"| {start} | **random, mean (range of the draws)** | " + " | ".join(cells) + " |")
+            for method in dict.fromkeys(r["method"] for r in tokens if r["control"] == control):
+                cells = [_cells(tokens, method, b) for b in budgets]
+                label = method.replace(f" from layer {start}", "")
+                out.append(f"| {start} | {label} | " + " | ".join(cells) + " |")
+        layers = [row for row in methods if row["control"].startswith("random: ")]
+        out += ["", f"`{name}`, layers at {layers[0]['budget']:g} of the operations:" if layers else "", ""]
+        if layers:
+            out += [
+                "| method | plan | accuracy | sets | median (range) of the sets | place |",
+                "|---|---|---|---|---|---|",
+            ]
+        for row in sorted(layers, key=lambda r: (r["control"], -r["accuracy"])):
+            (sets,) = [r for r in controls if r["control"] == row["control"] and r["budget"] == row["budget"]]
+            spread = f"{sets['median']:.3f} ({sets['low']:.3f} to {sets['high']:.3f})"
+            what = f"{row['control'].removeprefix('random: ')}: {row['draws']}"
+            out.append(f"| {row['method']} | `{row['plan']}` | {row['accuracy']:.3f} | {what} | {spread} "
+                       f"| {100 * row['percentile']:.0f}% |")  # fmt: skip
+        for row in methods:
+            if row["method"].startswith("planner"):
+                out.append(f"{row['method']}: `{row['plan']}` {row['operations_ratio']:.3f} {row['accuracy']:.3f}")
+    return "\n".join(out)
+
+
+def _cells(rows: list[dict], method: str, budget: float) -> str:
+    found = [r for r in rows if r["method"] == method and r["budget"] == budget]
+    if not found:
+        return " | | "
+    (row,) = found
+    limits = f"{row['versus_control']:+.3f} [{row['versus_low']:+.3f}, {row['versus_high']:+.3f}]"
+    return f"{row['accuracy']:.3f} | {100 * row['percentile']:.0f}% | {limits}"
 
 
 if __name__ == "__main__":
-    draw(sys.argv[1], dict(text.split("=", 1) for text in sys.argv[2:]))
+    print(page(sys.argv[1]))
+    if len(sys.argv) > 2:
+        draw(sys.argv[1], sys.argv[2])

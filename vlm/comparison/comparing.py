@@ -80,7 +80,7 @@ def compare_methods(
     plans : mapping, optional
         Plans of your own, by name, the same at every budget; compared at their own cost.
     kinds : sequence of {"layers", "tokens"}
-        Which methods: those that choose layers, those that choose image tokens, or both.
+        Which methods: those that choose layers, those that choose image tokens, or both; none for your plans alone.
     protocol, max_new_tokens, batch_size
         As in :func:`vlm.optimize`.
     confidence : float
@@ -111,9 +111,9 @@ def compare_methods(
         raise ValueError(f"draws, layer_draws, batch_size: expected at least 1, got {got}")
     if protocol not in PROTOCOLS:
         raise ValueError(f"protocol: expected one of {', '.join(PROTOCOLS)}, got {protocol!r}")
-    if not kinds or not set(kinds) <= set(KINDS):
-        raise ValueError(f"kinds: expected one or both of {', '.join(KINDS)}, got {list(kinds)}")
     own = dict(plans or {})
+    if not (kinds or own) or not set(kinds) <= set(KINDS):
+        raise ValueError(f"kinds: expected one or both of {', '.join(KINDS)}, or plans of your own, got {list(kinds)}")
     usable = [item for item in items if isinstance(item, Item)]
     split = split_images(usable, calibration_images, seed)
     labelled = all(item.answers for item in usable)

@@ -89,6 +89,11 @@ def _kept(plan: SkipPlan, depth: int) -> list[int]:
     dropped = LayerPlan(vision="skipped", text=False)
     kept = [index for index, step in enumerate(steps) if (step.vision, step.text) != (dropped.vision, dropped.text)]
     others = [index for index in kept if steps[index] != LayerPlan()]
+    if plan.resolved(depth).merges:
+        raise ValueError(
+            f"bake: expected a plan that drops whole layers, got {plan}, which merges image tokens; no ordinary model "
+            "does that, so run it with vlm.skipping"
+        )
     if others:
         raise ValueError(
             f"bake: expected a plan that drops whole layers for all tokens (vision:A-B/text:A-B), got {plan}, which "

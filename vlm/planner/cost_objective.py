@@ -127,10 +127,9 @@ class CostModel:
     def _layer(self, plan: SkipPlan, length: float) -> list[float]:
         depth = anatomy(self.model).depth
         steps = plan.steps(depth)
-        prunings = dict(plan.resolved(depth).pruned)
         share, out = 1.0, []
-        for layer, step in enumerate(steps):
-            share = min(share, prunings.get(layer, 1.0))
+        for step in steps:
+            share = min([share, *(fraction for _, fraction in (*step.pruned, *step.ranked, *step.left))])
             action = action_of(step)
             seconds = self.layer_times[action or "run"].total(length)
             if share < 1.0 and action in ("run", "freeze") and "remove" in self.layer_times:

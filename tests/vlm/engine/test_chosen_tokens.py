@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vlm import SkipPlan, skipping
+from vlm import SkipPlan, bake, skipping
 from vlm.engine.masked_reference import planned_logits
 from vlm.models import flash_stand_in
 from vlm.models.random_batches import batch_for, lengthened, single_row, with_positions
@@ -43,6 +43,16 @@ def test_prefill_equals_the_full_length_reference(family, kind):
                 fast = model(**batch).logits
             slow = planned_logits(model, batch, text)
             assert error(fast, slow, batch["attention_mask"].bool()) < 1e-4, (text, shape)
+
+
+@pytest.mark.parametrize(("text", "seed"), [("rank:1=0.4/rank:2=0.2/renumber:0-", 1), ("leave:2=0.4", 0)])
+def test_choices_are_right_where_readings_differ(text, seed):
+    """Ranked at positions that are not numbered anew, or by the mean over heads, other tokens would stay here."""
+    model = random_model()
+    batch = with_positions(batch_for(model, images=(2,), after=(5,), seed=seed))
+    with torch.no_grad(), skipping(model, text):
+        fast = model(**batch).logits
+    assert error(fast, planned_logits(model, batch, text)) < 1e-4
 
 
 def test_every_plan_changes_the_logits_so_the_comparison_is_not_vacuous():
@@ -171,6 +181,11 @@ def test_what_cannot_choose_is_refused_in_one_line():
         pass
 
 
+def test_merging_is_not_lost_in_a_baked_model():
+    with pytest.raises(ValueError, match="which merges image tokens"):
+        bake(random_model(), "vision:1-2/text:1-2/merge:image=0~1x1.0")
+
+
 def test_plans_with_choices_are_values():
     text = "keep:0-=3-5/prune:1=0.8/rank:8=0.5/leave:2=0.6/merge:0=3~3x1.0,7x-0.25"
     plan = SkipPlan.parse(text)
@@ -191,3 +206,37 @@ def test_plans_with_choices_are_values():
     ):
         with pytest.raises(ValueError, match="plan"):
             SkipPlan.parse(wrong)
+
+
+FAMILIES = (
+    *(
+        "qwen2_5_vl",
+        "qwen3_vl_moe",
+        "idefics3",
+        "paligemma",
+        "llama4",
+        "molmo2",
+        "gemma4",
+        "glm4v",
+        "qwen3_5",
+        "blip-2",
+    ),
+    *("llava-CohereConfig", "llava-Olmo2Config", "llava-Gemma2Config", "llava-DeepseekV3Config", "llava-MixtralConfig"),
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+def test_other_families_equal_the_reference(family):
+    """Latent attention, experts, parallel branches, norms after the branches, prefixes, linear layers between."""
+    if absent(family):
+        pytest.skip(absent(family))
+    model = random_model(family, attention="eager")
+    batch = with_positions(batch_for(model, images=(2, 1), after=(4, 7)))
+    for text in ("merge:1=1~1x0.5,3x0.5/rank:1=0.6/rank:3=0.3", "leave:1=0.6/leave:3=0.3"):
+        if family == "blip-2" and "leave" in text:
+            continue
+        with torch.no_grad(), skipping(model, text):
+            fast = model(**batch).logits
+        slow = planned_logits(model, batch, text)
+        assert error(fast, slow, batch["attention_mask"].bool()) < 1e-4, text
