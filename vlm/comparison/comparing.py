@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -122,6 +123,7 @@ def compare_methods(
         "weights": weights_fingerprint(model),
         "calibration": data_hash(split.search),
         "judged": data_hash(split.certification),
+        "references": _references(usable, PROTOCOLS[protocol].scorers),
         "protocol": f"{protocol} {answerer.protocol.version}",
         "max_new_tokens": str(max_new_tokens),
         "batch_size": str(batch_size),
@@ -244,6 +246,12 @@ def read_attention(answerer: Answerer, items: Sequence[Item], batch_size: int) -
             for group in alike([q for q in prepared if isinstance(q, PreparedQuestion)]):
                 model(**answerer.inputs(group), use_cache=False, logits_to_keep=1)
     return record.prompts()
+
+
+def _references(items: Sequence[Item], scorers: str) -> str:
+    """What answers are scored by: a corrected reference, or another version of a scorer, gives other scores."""
+    stated = [[item.dataset, item.id, list(item.answers), sorted(item.details.items())] for item in items]
+    return hashlib.sha256(json.dumps([scorers, stated]).encode()).hexdigest()[:12]
 
 
 def _batches(questions: Sequence[AnsweredQuestion], batch_size: int) -> list[tuple[int, ...]]:

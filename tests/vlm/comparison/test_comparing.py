@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -50,6 +52,10 @@ def test_a_comparison_is_resumed_and_agrees_with_each_plan_alone(tmp_path, monke
     assert third.table().text() == first.table().text()
     with pytest.raises(ValueError, match="other draws"):
         compare_methods(model, processor, items, out=tmp_path, plans=own, **{**SETTINGS, "draws": 3})
+    # A corrected reference is another comparison, not the old table again.
+    corrected = [replace(items[0], answers=("corrected",)), *items[1:]]
+    with pytest.raises(ValueError, match="other references"):
+        compare_methods(model, processor, corrected, out=tmp_path, plans=own, **SETTINGS)
     assert np.isfinite(first.table()["accuracy"]).all()
 
 
