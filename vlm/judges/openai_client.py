@@ -84,6 +84,11 @@ def server_from_environment() -> Server:
         )
     server = Server(address or "https://api.openai.com/v1", key)
     _ = server.host
+    if "?" in server.address or "#" in server.address:
+        raise ValueError(
+            "judge: expected OPENAI_BASE_URL without ? and #, got an address with one, to which paths cannot be added; "
+            "a key belongs into OPENAI_API_KEY"
+        )
     return server
 
 

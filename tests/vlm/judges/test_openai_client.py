@@ -482,3 +482,10 @@ def test_row_13_a_password_is_hidden_in_base64_too(before):
         )
         assert secret not in plain
         assert "[key]" in rest
+
+
+def test_row_13_an_address_with_a_query_is_refused_and_not_shown(monkeypatch):
+    monkeypatch.setenv("OPENAI_BASE_URL", "https://example.org/v1?api_key=secret-0123456789")
+    with pytest.raises(ValueError, match=r"without \? and #") as caught:
+        judges.chat("gpt-4o")([asked("1")])
+    assert "secret" not in str(caught.value)
