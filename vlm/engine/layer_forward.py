@@ -27,7 +27,7 @@ from vlm.plans.plan import LayerPlan
 
 _SEQUENCE_ARGUMENTS = frozenset(
     {"attention_mask", "position_embeddings", "position_ids", "per_layer_input", *CACHE_NAMES}
-    # Gemma 4's before transformers 5.20: read by layers that share keys, which are refused beforehand.
+    # Gemma 4's: read by layers that share keys, which are refused beforehand.
     | {"shared_kv_states"}
 )
 # Arguments with one row per token, beside the mask.
