@@ -37,14 +37,14 @@ import vlm
 GROUPED = ("none", "freeze:4-20", "vision:4-20", "freeze:4-12/vision:12-")
 
 
-def build_grouped(text: int) -> tuple[Any, dict[str, torch.Tensor]]:
+def build_grouped(text: int, layers: int = 24) -> tuple[Any, dict[str, torch.Tensor]]:
     """A model with few key heads, and a prompt of 729 image tokens and so many text tokens."""
     torch.manual_seed(0)
     config = LlavaConfig(
         text_config=Qwen2Config(
             hidden_size=896,
             intermediate_size=4864,
-            num_hidden_layers=24,
+            num_hidden_layers=layers,
             num_attention_heads=14,
             num_key_value_heads=2,
             vocab_size=1000,
@@ -78,18 +78,20 @@ def main() -> None:
     )
     parser.add_argument("--shape", choices=["square", "grouped"], default="square")
     parser.add_argument("--text", type=int, default=65, help="text tokens of the grouped shape")
+    parser.add_argument("--layers", type=int, default=24, help="decoder layers of the grouped shape")
+    parser.add_argument("--plans", nargs="+", help="these plans alone, without the ways of measuring")
     given = parser.parse_args()
     if given.processor_time:
         torch.set_num_threads(1)
     machine = machine_line()
     if given.shape == "grouped":
-        model, batch = build_grouped(given.text)
+        model, batch = build_grouped(given.text, given.layers)
         plans, vision, text, marker = GROUPED, 729, given.text, "bench_skip_grouped"
     else:
         model, _, batch = build()
         plans, vision, text, marker = plans_for(16, VISION), VISION, TEXT, "bench_skip"
-    ways = {PLAIN: nullcontext} | {plan: partial(vlm.skipping, model, plan) for plan in plans}
-    measuring = observers(model)
+    ways = {PLAIN: nullcontext} | {plan: partial(vlm.skipping, model, plan) for plan in given.plans or plans}
+    measuring = {} if given.plans else observers(model)
     clock = time.process_time if given.processor_time else time.perf_counter
     taken = take_turns(model, batch, ways | measuring, rounds=given.rounds, tokens=given.tokens, clock=clock)
     measured = {way: taken.pop(way) for way in measuring}
@@ -97,7 +99,7 @@ def main() -> None:
     lines = [machine, f"{kind}, {given.rounds} rounds, {given.tokens} decoded tokens. {seconds_line(taken[PLAIN])}", ""]
     sizes = dict(vision=vision, text=text, batch=1)
     lines += plan_lines(model, taken, **sizes, tokens=given.tokens, rounds=given.rounds, clock=clock)
-    lines += observer_lines(measured, taken[PLAIN])
+    lines += observer_lines(measured, taken[PLAIN]) if measured else []
     show(lines, given.markdown, marker)
 
 

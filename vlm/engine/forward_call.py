@@ -50,6 +50,8 @@ class Call:
         Layers reached so far whose tokens or whose cache the plan shortens.
     layouts : dict of layer -> Layout
         Who attends to whom in shortened layers, under flash attention.
+    followed : set of int
+        Layers that attended by their layout.
     peeking : bool
         True while a layer runs only to show its queries and keys.
     """
@@ -64,6 +66,7 @@ class Call:
     planned: set[int] = field(default_factory=set)
     layouts: dict[int, Layout] = field(default_factory=dict)
     peeking: bool = False
+    followed: set[int] = field(default_factory=set)
     _copies: dict[torch.device, Call] = field(default_factory=dict)
     _original: Call | None = None
 

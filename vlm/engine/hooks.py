@@ -85,7 +85,9 @@ class Engine:
         self._sealed: Counter[nn.Module] = Counter()
         # Classes of layers whose attention needs the queries of all heads.
         self.whole_queries: set[type[nn.Module]] = set()
-        self._slots = {id(find_attention(layer)): i for i, layer in enumerate(parts.layers)}
+        # A module around a layer's attention passes the one inside on to transformers' attention function.
+        attending = [(i, found) for i, layer in enumerate(parts.layers) if (found := find_attention(layer)) is not None]
+        self._slots = {id(module): i for i, found in attending for module in found.modules()}
 
     def __repr__(self) -> str:
         plan = "no plan" if self.plan is None else f"plan={str(self.plan)!r}"
@@ -464,6 +466,8 @@ class Engine:
                 check_window(call, kwargs.get("sliding_window"))
             if call is not None and call.peeking and index is not None:
                 raise Peeked(self._event(call, index, module, layout, attention_mask, query, key, value, kwargs))
+            if call is not None and layout is not None and index is not None:
+                call.followed.add(index)
             if layout is None:
                 out = own_function(module, query, key, value, attention_mask, **kwargs)
             elif isinstance(layout, FrozenLayout):

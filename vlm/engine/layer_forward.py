@@ -27,6 +27,8 @@ from vlm.plans.plan import LayerPlan
 
 _SEQUENCE_ARGUMENTS = frozenset(
     {"attention_mask", "position_embeddings", "position_ids", "per_layer_input", *CACHE_NAMES}
+    # Gemma 4's: read by layers that share keys, which are refused beforehand.
+    | {"shared_kv_states"}
 )
 # Arguments with one row per token, beside the mask.
 _PER_TOKEN = ("position_embeddings", "position_ids", "per_layer_input")
@@ -95,7 +97,14 @@ def shortened(engine: Engine, index: int, original: Forward, step: LayerPlan | R
         else:
             shorter["attention_mask"] = shorter_mask(call, mask, tokens, keys, filler)
         with read_again(layer) if tokens.frozen is not None else nullcontext():
-            return on_rows(original, hidden_states, running, shorter, call)
+            out = on_rows(original, hidden_states, running, shorter, call)
+        if index in call.layouts and index not in call.followed:
+            raise NotImplementedError(
+                f"skipping: layer {index}, a {type(layer).__name__}, does not attend through transformers' attention "
+                "interface, which this plan needs there; leave it out of the plan, or load the model with "
+                "attn_implementation='eager'"
+            )
+        return out
 
     return forward
 

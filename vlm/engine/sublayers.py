@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -44,7 +44,21 @@ def replacements(engine: Engine, steps: Steps) -> tuple[dict[nn.Module, Forward]
             inside |= fewer
         if step != LayerPlan():
             layers[layer] = _repeated_alike(engine, layer, dropped.get(layer, {}))
+    _refuse_shared(engine, dropped)
     return inside, layers
+
+
+def _refuse_shared(engine: Engine, dropped: Mapping[nn.Module, Mapping[nn.Module, Forward]]) -> None:
+    """Refuse to drop a branch that another layer has too, and whose plan does not drop it."""
+    for index, layer in enumerate(engine.parts.layers if dropped else ()):
+        own = dropped.get(layer, {})
+        for other, parts in dropped.items():
+            if other is not layer and any(module in parts and module not in own for module in layer.modules()):
+                number = engine.parts.layers.index(other)
+                raise NotImplementedError(
+                    f"skipping: layers {number} and {index} share a module that the plan drops in layer {number} "
+                    "alone; drop it in both, or give each layer a module of its own (copy.deepcopy)"
+                )
 
 
 def _repeated_alike(engine: Engine, layer: nn.Module, dropped: dict[nn.Module, Forward]) -> Forward:

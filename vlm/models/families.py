@@ -10,7 +10,7 @@ from typing import Any, cast
 from torch import nn
 
 from redundancy.display import Displayed
-from vlm.models.layer_parts import find_attention, parameters_of
+from vlm.models.layer_parts import ATTENTION_NAMES, find_attention, parameters_of
 from vlm.models.types import Model
 from vlm.models.wrappers import unwrapped
 
@@ -158,6 +158,8 @@ def anatomy(model: Model | nn.Module, family: Family | None = None) -> Anatomy:
     ------
     TypeError
         The model is not a vision-language model; the message says how to declare one.
+    ValueError, NotImplementedError
+        One module stands at several depths, or a decoder layer is inside another module.
     """
     model = unwrapped(model)
     config = getattr(model, "config", None)
@@ -178,6 +180,7 @@ def anatomy(model: Model | nn.Module, family: Family | None = None) -> Anatomy:
             f"{type(model).__name__}, but {error}; pass a family= with the right paths"
         ) from error
     _refuse_duplicates(layers)
+    _refuse_wrapped(layers)
     return Anatomy(family, cast(Model, model), inner, decoder, layers, norm, _placeholders(config))
 
 
@@ -196,6 +199,18 @@ def _refuse_duplicates(layers: tuple[nn.Module, ...]) -> None:
             raise ValueError(
                 f"model: decoder layers {first[id(layer)]} and {index} are one and the same module, so that they "
                 "cannot be told apart; give each layer a module of its own (copy.deepcopy, with a layer_idx of its own)"
+            )
+
+
+def _refuse_wrapped(layers: tuple[nn.Module, ...]) -> None:
+    """Refuse a layer whose attention lies deeper than among its own parts, as in a module around the layer."""
+    for index, layer in enumerate(layers):
+        deeper = [] if find_attention(layer) is not None else [path for path, _ in layer.named_modules()]
+        inside = next((path for path in deeper if path.rpartition(".")[2] in ATTENTION_NAMES), None)
+        if inside is not None:
+            raise NotImplementedError(
+                f"model: decoder layer {index}, a {type(layer).__name__}, has its attention at {inside!r}, inside "
+                "another module; put the decoder layer itself into the list of layers"
             )
 
 

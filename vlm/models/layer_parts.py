@@ -65,7 +65,9 @@ def feed_forward_modules(layer: nn.Module) -> tuple[nn.Module, ...]:
 
 def cache_slot(layer: nn.Module, position: int) -> int:
     """Index of a layer's part of the cache: its `layer_idx`, which is not its position once layers were removed."""
-    for module in (find_attention(layer), layer):
+    attention = find_attention(layer)
+    # Inside the attention too, which another module may wrap.
+    for module in ([] if attention is None else [*attention.modules()]) + [layer]:
         slot = getattr(module, "layer_idx", None)
         if isinstance(slot, int):
             return slot

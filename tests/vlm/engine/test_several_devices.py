@@ -25,6 +25,8 @@ PLANS = (
     "attention:1-2/mlp:3-4",
     "prune:2=0.5/keep:3-=1-",
     "renumber:2-/vision:2-4",
+    "rank:2=0.8/leave:3=0.5",
+    "merge:2=1~1x0.5,2x0.5/keep:2-=0-2+3-",
     ["vision:0-2", "keep:1-=0-4", "text:2-3/freeze:3-4"],
 )
 

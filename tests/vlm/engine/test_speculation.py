@@ -51,8 +51,8 @@ def test_descriptions_of_the_embedded_model_come_in_fewer_steps():
 
 @pytest.mark.slow
 def test_sampled_answers_are_distributed_as_the_full_models():
-    """Two tokens of 40: each cell of the joint distribution at a level of 1e-3 over all tests, seeded."""
-    model = random_model(layers=4)
+    """The first token of 40, each at a level of 1e-3 over all tests, seeded."""
+    model = random_model(layers=3)
     batch = batch_for(model)
     torch.manual_seed(0)
     draws = 600
@@ -61,9 +61,9 @@ def test_sampled_answers_are_distributed_as_the_full_models():
     logits[model.generation_config.suppress_tokens] = -torch.inf
     first = logits.softmax(-1)
     counts = torch.zeros(len(first))
-    with speculative(model, "vision:1-3/text:1-3") as draft:
+    with speculative(model, "vision:1-2/text:1-2") as draft:
         for _ in range(draws):
-            out = model.generate(**batch, max_new_tokens=3, do_sample=True, top_k=0, assistant_model=draft)
+            out = model.generate(**batch, max_new_tokens=2, do_sample=True, top_k=0, assistant_model=draft)
             counts[out[0, batch["input_ids"].shape[1]]] += 1
     level = 1e-3 / len(first)
     for count, probability in zip(counts.tolist(), first.tolist(), strict=True):

@@ -337,3 +337,78 @@ def test_row_10_a_decoder_inside_a_generating_module(plan):
         assert torch.equal(out[:, -4:], tokens[:, -4:])
     assert record.samples >= 2
     assert "generate" not in vars(model)
+
+
+class Around(torch.nn.Module):
+    """A module that calls another."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, *args, **kwargs):
+        return self.inner(*args, **kwargs)
+
+
+@torch.no_grad()
+def test_row_8_modules_around_parts_of_a_layer_change_nothing():
+    model, plain = random_model(), random_model()
+    layers = model.model.language_model.layers
+    attention = layers[1].self_attn
+    attention.q_proj, attention.o_proj = Around(attention.q_proj), Around(attention.o_proj)
+    layers[1].self_attn, layers[3].mlp = Around(attention), Around(layers[3].mlp)
+    for batch in (with_positions(batch_for(model)), with_positions(batch_for(model, **RAGGED))):
+        for plan in ("freeze:1-3", "prune:2=0.5/mlp:3-4", "attention:1-2", "freeze:1-3/text:2-3"):
+            with skipping(plain, plan):
+                expected = plain(**batch).logits
+            with skipping(model, plan):
+                assert torch.equal(model(**batch).logits, expected), plan
+    layers[4] = Around(layers[4])
+    with pytest.raises(NotImplementedError, match=r"layer 4, a Around, has its attention at 'inner.self_attn', inside"):
+        skipping(model, "vision:1-2").__enter__()
+
+
+def test_row_12_a_branch_of_two_layers_is_dropped_in_both_or_refused():
+    for part in ("mlp", "attention"):
+        model = random_model()
+        layers = model.model.language_model.layers
+        if part == "mlp":
+            layers[2].mlp = layers[1].mlp
+        else:
+            layers[2].self_attn = Around(layers[1].self_attn)
+            layers[2].self_attn.layer_idx = 2
+        with (
+            pytest.raises(
+                NotImplementedError, match=r"layers 1 and 2 share a module that the plan drops in layer 1 alone"
+            ),
+            skipping(model, f"{part}:1-2"),
+        ):
+            pass
+        assert "forward" not in vars(layers[1])
+    layers = (model := random_model()).model.language_model.layers
+    layers[2].mlp = layers[1].mlp
+    with torch.no_grad(), skipping(model, "mlp:1-3"):
+        batch = with_positions(batch_for(model))
+        fast = model(**batch).logits
+    assert error(fast, planned_logits(model, batch, "mlp:1-3")) < 1e-4
+
+
+def test_row_2_attention_past_the_interface_is_refused_where_a_plan_needs_it():
+    model = random_model()
+    layer = model.model.language_model.layers[2]
+
+    class Own(type(layer.self_attn)):
+        """Attends by itself, causal by row number."""
+
+        def forward(self, hidden_states, position_embeddings=None, attention_mask=None, past_key_values=None, **_):
+            shape = (*hidden_states.shape[:-1], -1, self.head_dim)
+            q, k, v = (f(hidden_states).view(shape).transpose(1, 2) for f in (self.q_proj, self.k_proj, self.v_proj))
+            if past_key_values is not None:
+                k, v = past_key_values.update(k, v, self.layer_idx)
+            out = torch.nn.functional.scaled_dot_product_attention(q, k, v, enable_gqa=True)
+            return self.o_proj(out.transpose(1, 2).flatten(2)), None
+
+    layer.self_attn.__class__ = Own
+    refused = pytest.raises(NotImplementedError, match=r"layer 2, a LlamaDecoderLayer, does not attend through")
+    with torch.no_grad(), skipping(model, "freeze:1-3"), refused:
+        model(**batch_for(model))
