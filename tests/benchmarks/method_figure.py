@@ -21,9 +21,10 @@ def draw(folder: str | Path, path: str | Path) -> None:
     """One column per model: accuracy against operations of token methods, and sets of layers with theirs."""
     plt = require_matplotlib()
     models = [name for name in MODELS if (Path(folder) / f"methods_{name}.csv").exists()]
-    figure, axes = plt.subplots(
-        2, len(models), figsize=(4.6 * len(models) + 2.6, 9.4), layout="constrained", squeeze=False
-    )
+    sets = [row for name in models for row in Table.load(_table(folder, "controls", name)).rows()]
+    both = any("tokens" not in row["control"] for row in sets)
+    size = (4.6 * len(models) + 2.6, 9.8 if both else 4.9)
+    figure, axes = plt.subplots(1 + both, len(models), figsize=size, layout="constrained", squeeze=False)
     entries: dict[str, object] = {}
     shown: list[str] = []
     for place, name in enumerate(models):
