@@ -21,23 +21,31 @@ def draw(folder: str | Path, path: str | Path) -> None:
     """One column per model: accuracy against operations of token methods, and sets of layers with theirs."""
     plt = require_matplotlib()
     models = [name for name in MODELS if (Path(folder) / f"methods_{name}.csv").exists()]
-    figure, axes = plt.subplots(
-        2, len(models), figsize=(4.6 * len(models) + 2.6, 9.4), layout="constrained", squeeze=False
-    )
+    sets = [row for name in models for row in Table.load(_table(folder, "controls", name)).rows()]
+    both = any("tokens" not in row["control"] for row in sets)
+    size = (4.6 * len(models) + 2.6, 9.8 if both else 4.9)
+    figure, axes = plt.subplots(1 + both, len(models), figsize=size, layout="constrained", squeeze=False)
     entries: dict[str, object] = {}
     shown: list[str] = []
     for place, name in enumerate(models):
-        methods, controls = (Table.load(Path(folder) / f"{part}_{name}.csv") for part in ("methods", "controls"))
+        methods, controls = (Table.load(_table(folder, part, name)) for part in ("methods", "controls"))
         _tokens(axes[0][place], methods, controls, shown)
-        _layers(axes[1][place], methods, controls)
-        axes[0][place].set(title=name, ylim=(-0.02, 1.03), xlabel="operations of a prompt / full model")
-        axes[1][place].set(ylim=(-0.02, 1.03))
+        about = {"xlim": (0.2, 0.8), "ylim": (-0.02, 1.03), "xlabel": "operations of a prompt / full model"}
+        axes[0][place].set(title=name, **about)
+        if both:
+            _layers(axes[1][place], methods, controls)
+            axes[1][place].set(ylim=(-0.02, 1.03))
         for line, label in zip(*axes[0][place].get_legend_handles_labels(), strict=True):
             entries.setdefault(label, line)
     axes[0][0].set_ylabel("accuracy, image tokens chosen")
-    axes[1][0].set_ylabel("accuracy, layers chosen")
-    figure.legend(entries.values(), entries, fontsize=8, frameon=False, loc="outside right upper")
+    if both:
+        axes[1][0].set_ylabel("accuracy at 0.6, layers chosen")
+    figure.legend(entries.values(), entries, fontsize=8.5, frameon=False, loc="outside right upper")
     figure.savefig(path, dpi=80)
+
+
+def _table(folder: str | Path, part: str, model: str) -> Path:
+    return Path(folder) / f"{part}_{model}.csv"
 
 
 def _tokens(ax, methods: Table, controls: Table, shown: list[str]) -> None:
@@ -74,8 +82,8 @@ def _layers(ax, methods: Table, controls: Table) -> None:
         for one in own:
             ax.plot(place, one["accuracy"], "o", ms=4, color="#c0392b")
             height = max(one["accuracy"], height + 0.04)
-            ax.annotate(one["method"], (place, height), xytext=(5, -3), textcoords="offset points", fontsize=8)
-    ax.set_xticks(range(len(sets)), labels, fontsize=8)
+            ax.annotate(one["method"], (place, height), xytext=(5, -3), textcoords="offset points", fontsize=8.5)
+    ax.set_xticks(range(len(sets)), labels, fontsize=8.5)
     ax.set_xlim(-0.5, len(sets) - 0.1)
 
 
