@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _EPILOG = """examples:
   python -m vlm optimize --model tiny --data tiny --limit 2000 --max-loss 0.02 --batch-size 64
-  python -m vlm optimize --model llava-hf/llava-1.5-7b-hf --data gqa --limit 1500 --max-loss 0.01 --device cuda:0
+  python -m vlm optimize --model llava-hf/llava-1.5-7b-hf --data vqav2 --limit 1500 --max-loss 0.01 --device cuda:0
   python -m vlm optimize --model M --data jsonl=mine.jsonl --max-loss 0.02 --objective time --at-least-faster 0.2
 
 mine.jsonl has one JSON object per line with "image" and "question"; no answers are needed unless --loss accuracy.
@@ -56,7 +56,14 @@ def add(commands: Commands) -> None:
     cost.add_argument("--at-least-faster", type=float, metavar="SHARE", help="a saving that is wished for, such as 0.2")
     search = parser.add_argument_group("the search")
     search.add_argument("--actions", nargs="+", metavar="ACTION", help="freeze, remove, drop-attention, drop-mlp, drop")
-    search.add_argument("--prune", nargs="*", type=float, default=[0.5], metavar="SHARE", help="shares of image tokens")
+    search.add_argument(
+        "--prune",
+        nargs="*",
+        type=float,
+        default=[0.5],
+        metavar="SHARE",
+        help="shares of image tokens that a plan may keep; without a number none are pruned",
+    )
     search.add_argument("--search-images", type=positive, help="images for the search; the others certify")
     search.add_argument("--forwards", type=positive, help="budget of the search in question-forwards")
     search.add_argument("--minutes", type=float, help="budget of the search in minutes")

@@ -80,18 +80,19 @@ def optimize(
     items : iterable of Item or Failure
         Questions from `vlm.datasets.read`, or your own; labels are needed for ``loss="accuracy"`` only.
     max_loss : float
-        Largest expected loss on a new image: a share of questions, a fall of accuracy, or nats.
+        Largest expected loss on a new image, above 0: a share of questions or a fall of accuracy, below 1, or nats, below
+        `kl_limit`.
     confidence : float
-        Probability that the plan keeps the promise, over the draw of the certification images.
+        In (0, 1): probability that the plan keeps the promise, over the draw of the certification images.
     loss : {"disagreement", "accuracy", "kl"}
         "disagreement": the greedy answer differs from the full model's. "accuracy": score of the full model minus score
         of the plan. "kl": mean KL(full || plan) over the answer's positions, clipped.
     kl_limit : float
-        Where KL is clipped, nats.
+        Where KL is clipped, nats, above 0.
     actions : sequence of str
         What layers may do: "freeze", "remove" (image tokens), "drop-attention", "drop-mlp", "drop" (all tokens).
     fractions : sequence of float
-        Shares of the image tokens that prunings may leave; empty for no pruning.
+        Shares of the image tokens, in (0, 1), that prunings may leave; empty for no pruning.
     objective : {"operations", "prefill", "cache", "time"}
         What is made cheap: decoder operations of the prompt, measured seconds of the prompt, bytes of the cache, or
         measured seconds of the whole answer.
@@ -101,7 +102,7 @@ def optimize(
     answer_length : float, optional
         Tokens of an answer for the objective "time"; by default the mean of the full model's answers.
     search_images : int, optional
-        Images for the search; by default a fifth, at most 256.
+        Images for the search; by default a fifth, at least 16 and at most 256, but never more than half.
     protocol : str
         Wording of the prompts: "skip-it" or "lmms-eval". Answers are always generated.
     max_new_tokens : int, optional
@@ -110,10 +111,11 @@ def optimize(
         Questions per forward.
     prior : Damage or mapping of (layer, action) -> float, optional
         Damage of single actions, from `vlm.damage` or in nats: orders the search, never decides. Measured if not given.
-    forwards, minutes : optional
+    forwards : int, optional
+    minutes : float, optional
         Budget of the search, in question-forwards or minutes.
     candidates : int
-        Plans that are tested at most.
+        Plans that are tested at most, at least 1.
     stopping : {"fixed", "anytime"}
         "anytime" lets easy plans stop early, at the price of a somewhat wider limit.
     seed : int

@@ -232,6 +232,13 @@ def operations(
     Operations
         Floating-point operations per layer and of the output matrix.
 
+    Raises
+    ------
+    ValueError
+        A number of tokens is out of range, or the plan does not fit the model's depth.
+    NotImplementedError
+        A layer with a part whose operations are not known.
+
     See Also
     --------
     plan_cost : Decoding, cache and weights as well, and how they are counted.
@@ -268,6 +275,13 @@ def operations_ratio(
     -------
     float
         In [0, 1].
+
+    Raises
+    ------
+    ValueError
+        A number of tokens is out of range, or the plan does not fit the model's depth.
+    NotImplementedError
+        A layer with a part whose operations are not known.
 
     See Also
     --------

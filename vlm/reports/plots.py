@@ -177,6 +177,11 @@ def plot_sweep(
     depth : int, optional
         Number of decoder layers, at which early exit skips nothing.
 
+    Raises
+    ------
+    ValueError
+        No row of kind "none", or several.
+
     See Also
     --------
     vlm.sweep : Runs the plans that are drawn.
@@ -196,7 +201,10 @@ def plot_sweep(
     >>> [text.get_text() for text in ax.get_legend().get_texts()]
     ['no skip', 'best constant answer', 'late entry']
     """
-    none = next(sweep.where(kind="none").rows())
+    unskipped = list(sweep.where(kind="none").rows())
+    if len(unskipped) != 1:
+        raise ValueError(f"sweep: expected one row of kind 'none', the model without a plan, got {len(unskipped)}")
+    (none,) = unskipped
     ax.axhline(none["accuracy"], lw=1, color="0.6", label="no skip", zorder=0)
     shown = set()
     for kind, free, shift in (("late entry", 0, -0.06), ("early exit", depth, 0.06)):
