@@ -263,7 +263,8 @@ def trace(
     Returns
     -------
     Trace
-        Gains and recoveries: 1 where the answer is as in the clean run, 0 as in the corrupted one; they may leave [0, 1].
+        Gains and recoveries: 1 where the answer is as in the clean run, 0 as in the corrupted one; they may leave
+        [0, 1].
 
     Raises
     ------

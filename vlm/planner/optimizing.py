@@ -80,8 +80,8 @@ def optimize(
     items : iterable of Item or Failure
         Questions from `vlm.datasets.read`, or your own; labels are needed for ``loss="accuracy"`` only.
     max_loss : float
-        Largest expected loss on a new image, above 0: a share of questions or a fall of accuracy, below 1, or nats, below
-        `kl_limit`.
+        Largest expected loss on a new image, above 0: a share of questions or a fall of accuracy, below 1, or nats,
+        below `kl_limit`.
     confidence : float
         In (0, 1): probability that the plan keeps the promise, over the draw of the certification images.
     loss : {"disagreement", "accuracy", "kl"}
