@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, TypedDict
 
@@ -112,7 +113,7 @@ def _measure(options: argparse.Namespace) -> int:
 
 def _sweep(options: argparse.Namespace) -> int:
     from vlm.experiments.sweep_run import sweep
-    from vlm.experiments.worker import nothing_done
+    from vlm.experiments.worker import never_judged, nothing_done
 
     spec, worker = spec_from(options), worker_options(options)
     if options.dry_run:
@@ -123,7 +124,16 @@ def _sweep(options: argparse.Namespace) -> int:
         if (reason := nothing_done(folder, worker["part"])) is not None:
             raise RuntimeError(f"sweep: nothing could be scored in {folder}; the first reason: {reason}")
         return _print_part_done(folder)
-    return merge_records(folder, partial=False)
+    status = merge_records(folder, partial=False)
+    if (unjudged := never_judged(folder)) is not None:
+        asked, reason = unjudged
+        print(
+            f"error: the judge answered to none of {asked} answers; the first reason: {reason}. Mend it, and ask again "
+            "with --retry-failed",
+            file=sys.stderr,
+        )
+        return 1
+    return status
 
 
 def _print_forecast(spec: Spec, options: argparse.Namespace, purpose: Literal["sweep", "measurement"]) -> int:

@@ -11,7 +11,14 @@ from vlm.experiments.item_identity import NOT_READ, Recorded, entry_digest
 from vlm.experiments.merging import key_of, unsettled
 from vlm.experiments.record_places import Key
 from vlm.experiments.run import Run
-from vlm.experiments.run_directory import begin, known_records, log_path, placed_records, refuse_other_division
+from vlm.experiments.run_directory import (
+    begin,
+    known_records,
+    log_path,
+    log_paths,
+    placed_records,
+    refuse_other_division,
+)
 from vlm.experiments.shards import Shard
 from vlm.experiments.spec import DataChoice
 from vlm.item import Failure, Item
@@ -65,6 +72,19 @@ def nothing_done(folder: Path, part: Shard) -> str | None:
         judgement = cast(Mapping[str, str], record.get("judge") or {})
         reason = reason or str(record["failure"] or judgement.get("reason") or "no verdict")
     return reason
+
+
+def never_judged(folder: Path) -> tuple[int, str] | None:
+    """How many answers of a run a judge was asked about, and the first reason, where it answered to none; else None."""
+    asked, reason = 0, ""
+    for path in log_paths(folder):
+        for _, record in placed_records(path):
+            judgement = cast(Mapping[str, str], record.get("judge") or {})
+            if judgement.get("status") == "ok":
+                return None
+            asked += bool(judgement)
+            reason = reason or str(judgement.get("reason") or "")
+    return (asked, reason) if asked else None
 
 
 def _done(run: Run, retry_failed: bool) -> tuple[set[Key], int, Recorded]:

@@ -289,6 +289,20 @@ def test_a_judge_scores_generated_answers_and_its_failures_are_not_zeros(tmp_pat
     assert [r["prediction"] for r in again] == [r["prediction"] for r in by_rule]
 
 
+def test_row_13_a_judge_that_answers_to_nothing_is_a_failure_of_a_short_run_too(tmp_path, monkeypatch, capsys):
+    """Fewer questions than it takes to lose patience; answers from one pass are scored all the same."""
+    path, bad = write_spec(tmp_path / "sets", items=6, plans=()), Verdict(None, "failed", "chat", "", "status 403")
+    monkeypatch.setattr("vlm.judges.from_name", lambda name, *, cache, **options: lambda asked: [bad for _ in asked])
+    command = ["sweep", str(path), "--judge", "chat:m", "--out", str(tmp_path / "runs"), "--quiet"]
+    assert main(command) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: the judge answered to none of ")
+    assert "status 403" in error
+    good = Verdict(1.0, "ok", "chat", "", "")
+    monkeypatch.setattr("vlm.judges.from_name", lambda name, *, cache, **options: lambda asked: [good for _ in asked])
+    assert main([*command, "--retry-failed"]) == 0
+
+
 def test_a_folder_that_cannot_be_written_is_named_before_any_work(tmp_path, monkeypatch, capsys):
     (tmp_path / "file").write_text("")
     monkeypatch.setattr("vlm.experiments.run.load", None)
