@@ -71,7 +71,7 @@ def _tokens(ax, methods: Table, controls: Table, shown: list[str]) -> None:
 
 def _layers(ax, methods: Table, controls: Table) -> None:
     sets = [row for row in controls.rows() if "tokens" not in row["control"]]
-    labels = [f"{row['control'].removeprefix('random: ')}\n{row['draws']} sets" for row in sets]
+    labels = [f"{row['control'].removeprefix('random: ')}\n{row['draws']:.0f} sets" for row in sets]
     for place, row in enumerate(sets):
         ax.bar(place, row["high"] - row["low"], bottom=row["low"], width=0.5, color="#d8d8d8")
         middle = row["three_quarters"] - row["quarter"]
@@ -122,7 +122,7 @@ def page(folder: str | Path) -> str:
         for row in sorted(layers, key=lambda r: (r["control"], -r["accuracy"])):
             (sets,) = [r for r in controls if r["control"] == row["control"] and r["budget"] == row["budget"]]
             spread = f"{sets['median']:.3f} ({sets['low']:.3f} to {sets['high']:.3f})"
-            what = f"{row['control'].removeprefix('random: ')}: {row['draws']}"
+            what = f"{row['control'].removeprefix('random: ')}: {row['draws']:.0f}"
             out.append(f"| {row['method']} | `{row['plan']}` | {row['accuracy']:.3f} | {what} | {spread} "
                        f"| {100 * row['percentile']:.0f}% |")  # fmt: skip
         for row in methods:
