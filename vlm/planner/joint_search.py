@@ -225,12 +225,16 @@ class Search:
 
     def _survivors(self) -> None:
         """More and more questions for the plans that may be on the frontier around the promise."""
-        layers = 10
+        # As many frontiers as the budget of a round allows: 10 under a large one, 3 under a small one.
+        layers = max(self.settings.children // 9, 3)
         # A small budget may have ended before any plan saw as many questions as are compared.
         seen = min(self.settings.compared, max((s.questions for s in self.all() if s.plan), default=0))
         self._common = seen
         for count in [step for step in steps_of(self.evidence.size) if step > seen]:
-            for candidate in self._near(count // 2, slack=1.5, layers=layers):
+            near = self._near(count // 2, slack=1.5, layers=layers)
+            first = {str(s.plan) for s in self._near(count // 2, slack=1.5, layers=1)}
+            # The first frontiers before the others, should the budget end here.
+            for candidate in sorted(near, key=lambda s: str(s.plan) not in first):
                 self.evidence.on(candidate.plan, count)
             layers = max(layers // 2, 3)
             self._common = count
