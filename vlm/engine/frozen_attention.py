@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vlm.engine.active_tokens import Roles
+from vlm.engine.active_tokens import Roles, flattened_index
 from vlm.engine.flash_layout import Layout
 from vlm.engine.forward_call import Call
 from vlm.engine.plan_state import Entry
@@ -82,12 +82,14 @@ def attend(
     if options.get("position_bias") is not None:
         return function(module, query, key, value, layout.lines(), **options)
     if rows >= _MANY * keys and keys >= _LONG:
-        index = layout.own[:, None, :, None]
-        whole = query.new_zeros(*query.shape[:2], keys, query.shape[3])
-        whole = whole.scatter(2, index.expand_as(query), query)
+        batch, heads, _, width = query.shape
+        # With the rows before the heads, as the projections return them, whole rows are copied.
+        index = flattened_index(layout.own, keys)
+        whole = query.new_zeros(batch * keys, heads, width).index_copy(0, index, query.transpose(1, 2).flatten(0, 1))
+        whole = whole.view(batch, keys, heads, width).transpose(1, 2)
         # A mask of None means causal by row number to transformers' function.
         out, _ = function(module, whole, key, value, None, **options)
-        return out.gather(1, layout.own[:, :, None, None].expand(-1, -1, *out.shape[2:])), None
+        return out.flatten(0, 1).index_select(0, index).view(batch, rows, *out.shape[2:]), None
     return _in_blocks(layout, query, key, value, options.get("dropout") or 0.0, options.get("scaling")), None
 
 

@@ -6,6 +6,7 @@ import gc
 
 import pytest
 import torch
+import transformers
 
 import vlm
 from vlm.evaluation.plan_accuracy import prompt_batch
@@ -49,3 +50,25 @@ def test_a_refused_plan_leaves_the_model_alone(model_and_batch):
             vlm.apply(model, bad)
     assert torch.equal(logits(model, batch), full)
     assert not [name for name in model.__dict__ if "skipit" in name]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_pipeline_answers_under_the_plan_until_it_is_removed():
+    model, processor = vlm.load("tiny")
+    question = vlm.tiny.questions(limit=1, kinds=("location",))[0]
+    answers = transformers.pipeline("image-text-to-text", model=model, processor=processor)
+    settings = dict(max_new_tokens=3, do_sample=False)
+
+    def from_pipeline():
+        given = dict(images=[question.image], text=question.prompt, return_full_text=False)
+        return answers(**given, generate_kwargs=settings)[0]["generated_text"]
+
+    def from_model():
+        batch = processor(images=[question.image], text=[question.prompt], return_tensors="pt")
+        return processor.decode(model.generate(**batch, **settings)[0, batch["input_ids"].shape[1] :])
+
+    full = from_pipeline()
+    applied = vlm.apply(model, "vision:0-")
+    assert from_pipeline().strip() == from_model().strip() != full.strip()
+    applied.remove()
+    assert from_pipeline() == full

@@ -334,7 +334,7 @@ def test_llama4_beyond_its_query_scale_is_refused():
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("compiled", [pytest.param("model", marks=pytest.mark.slow), "layer"])
 def test_compiled_models_follow_every_plan_and_forget_it(compiled):
-    model, plain = random_model(layers=3), random_model(layers=3)
+    model, plain = random_model(layers=2), random_model(layers=2)
     batch = batch_for(model)
     torch._dynamo.reset()
     if compiled == "model":
@@ -342,7 +342,7 @@ def test_compiled_models_follow_every_plan_and_forget_it(compiled):
     else:
         model.model.language_model.layers[1].compile(backend="eager")
     with torch.no_grad():
-        for plan in ("none", "vision:0-2", "text:1-3", "vision:0-2"):
+        for plan in ("vision:0-2", "text:1-2", "vision:0-2"):
             with skipping(model, plan), skipping(plain, plan):
                 assert torch.allclose(model(**batch).logits, plain(**batch).logits, atol=1e-6), plan
             assert torch.allclose(model(**batch).logits, plain(**batch).logits, atol=1e-6)

@@ -27,9 +27,10 @@ PLANS = (
 @pytest.mark.parametrize("family", ["llava", "qwen2_5_vl"])
 def test_generation_equals_that_with_a_dynamic_cache(family, kind):
     model = random_model(family, kind)
-    for shape in (dict(images=(1,), after=(6,)), dict(images=(2, 0, 1), after=(4, 7, 2))):
+    shapes = (dict(images=(2, 0, 1), after=(4, 7, 2)), dict(images=(1,), after=(6,)))
+    for shape in shapes if kind == "sdpa" else shapes[:1]:  # without padding, sdpa takes no mask
         batch = batch_for(model, **shape)
-        settings = dict(max_new_tokens=5, do_sample=False, return_dict_in_generate=True, output_logits=True)
+        settings = dict(max_new_tokens=4, do_sample=False, return_dict_in_generate=True, output_logits=True)
         for plan in PLANS:
             with torch.no_grad(), skipping(model, plan), probe(model) as record, attention(model) as seen:
                 dynamic = model.generate(**batch, **settings)
@@ -80,7 +81,7 @@ def compiled_step(**how):
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("plan", ["vision:0-1/freeze:1-3", "keep:1-=1-3/prune:3=0.5", "attention:1-2/mlp:3-4"])
 def test_a_compiled_decoding_step_is_one_graph_and_is_compiled_once(plan):
-    model = random_model()
+    model = random_model(layers=4)
     batch = batch_for(model, images=(2, 1), after=(4, 7))
     torch._dynamo.reset()
     with torch.no_grad(), skipping(model, plan):
@@ -95,12 +96,12 @@ def test_a_compiled_decoding_step_is_one_graph_and_is_compiled_once(plan):
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_compiled_step_follows_the_plans_that_come_and_go():
-    model = random_model()
+    model = random_model(layers=3)
     batch = batch_for(model)
     torch._dynamo.reset()
     plain = model.generate(**batch, max_new_tokens=5, do_sample=False)
     with torch.no_grad():
-        for plan in ("none", "vision:0-", "text:2-4/vision:1-"):
+        for plan in ("none", "vision:0-", "text:1-2/vision:1-"):
             with skipping(model, plan):
                 expected = model.generate(**batch, max_new_tokens=5, do_sample=False)
                 assert torch.equal(model.generate(**batch, **compiled_step()), expected), plan

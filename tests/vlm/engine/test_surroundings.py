@@ -412,3 +412,30 @@ def test_row_2_attention_past_the_interface_is_refused_where_a_plan_needs_it():
     refused = pytest.raises(NotImplementedError, match=r"layer 2, a LlamaDecoderLayer, does not attend through")
     with torch.no_grad(), skipping(model, "freeze:1-3"), refused:
         model(**batch_for(model))
+
+
+@torch.no_grad()
+def test_tokens_of_a_video_are_image_tokens():
+    """Two frames of four tokens: left out everywhere, the text is as alone; plans of every kind change the answer."""
+    model = random_model("qwen2_5_vl")
+    ids = torch.tensor([[11, 12, *[6] * 8, 13, 14, 15]])
+    film, mask, grid = ids == 6, torch.ones_like(ids), torch.tensor([[2, 4, 4]])
+    types = torch.where(film, 2, 0).int()
+    torch.manual_seed(0)
+    video = {"pixel_values_videos": torch.randn(32, 96), "video_grid_thw": grid}
+    batch = {"input_ids": ids, "attention_mask": mask, "mm_token_type_ids": types, **video}
+    places = model.model.get_rope_index(ids, types, video_grid_thw=grid, attention_mask=mask)[0]
+    plain = model(**batch).logits
+    with skipping(model, "vision:0-"):
+        found = model(**batch, position_ids=places).logits[~film]
+    alone = model(input_ids=ids[~film][None], position_ids=places[..., ~film[0]]).logits[0]
+    assert torch.allclose(found, alone, atol=1e-5)
+    with skipping(model, "keep:0-=0-8"):
+        assert torch.allclose(model(**batch).logits, plain, atol=1e-5)
+    for plan in ("vision:1-3", "freeze:1-3", "keep:1-=0-4", "prune:2=0.5"):
+        with skipping(model, plan):
+            assert error(model(**batch).logits, plain) > 0.01, plan
+    with attention(model) as seen, probe(model) as record:
+        model(**batch)
+    assert (seen.ratios() > 0).all()
+    assert (record.table().where(modality="vision")["tokens"] == 8).all()
