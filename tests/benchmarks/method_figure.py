@@ -32,7 +32,9 @@ def draw(folder: str | Path, path: str | Path) -> None:
         _tokens(axes[0][place], methods, controls, shown)
         about = {"xlim": (0.2, 0.8), "ylim": (-0.02, 1.03), "xlabel": "operations of a prompt / full model"}
         axes[0][place].set(title=name, **about)
-        if both:
+        if both and not any(row["control"].startswith("random: ") for row in controls.rows()):
+            axes[1][place].set_axis_off()
+        elif both:
             _layers(axes[1][place], methods, controls)
             axes[1][place].set(ylim=(-0.02, 1.03))
         for line, label in zip(*axes[0][place].get_legend_handles_labels(), strict=True):
