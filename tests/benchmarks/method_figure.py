@@ -22,7 +22,7 @@ def draw(folder: str | Path, path: str | Path) -> None:
     plt = require_matplotlib()
     models = [name for name in MODELS if (Path(folder) / f"methods_{name}.csv").exists()]
     sets = [row for name in models for row in Table.load(_table(folder, "controls", name)).rows()]
-    both = any("tokens" not in row["control"] for row in sets)
+    both = any(row["control"].startswith("random: ") for row in sets)
     size = (4.6 * len(models) + 2.6, 9.8 if both else 4.9)
     figure, axes = plt.subplots(1 + both, len(models), figsize=size, layout="constrained", squeeze=False)
     entries: dict[str, object] = {}
@@ -32,7 +32,9 @@ def draw(folder: str | Path, path: str | Path) -> None:
         _tokens(axes[0][place], methods, controls, shown)
         about = {"xlim": (0.2, 0.8), "ylim": (-0.02, 1.03), "xlabel": "operations of a prompt / full model"}
         axes[0][place].set(title=name, **about)
-        if both:
+        if both and not any(row["control"].startswith("random: ") for row in controls.rows()):
+            axes[1][place].set_axis_off()
+        elif both:
             _layers(axes[1][place], methods, controls)
             axes[1][place].set(ylim=(-0.02, 1.03))
         for line, label in zip(*axes[0][place].get_legend_handles_labels(), strict=True):
@@ -59,7 +61,7 @@ def _tokens(ax, methods: Table, controls: Table, shown: list[str]) -> None:
     planner = [row for row in rows if row["method"].startswith("planner")]
     x, y = ([row[k] for row in planner] for k in ("operations_ratio", "accuracy"))
     ax.plot(x, y, "k*-", ms=9, lw=0.8, label="planner (layers)")
-    tokens = [row for row in rows if "tokens" in row["control"]]
+    tokens = [row for row in rows if row["control"].startswith("random tokens")]
     for method in dict.fromkeys(row["method"] for row in tokens):
         if method not in shown:
             shown.append(method)
@@ -70,21 +72,21 @@ def _tokens(ax, methods: Table, controls: Table, shown: list[str]) -> None:
 
 
 def _layers(ax, methods: Table, controls: Table) -> None:
-    sets = [row for row in controls.rows() if "tokens" not in row["control"]]
-    labels = [f"{row['control'].removeprefix('random: ')}\n{row['draws']:.0f} sets" for row in sets]
+    rows = controls.rows()
+    sets = [row for row in rows if row["control"].startswith("random: ") and row["draws"] > 1]
+    labels = []
     for place, row in enumerate(sets):
-        ax.bar(place, row["high"] - row["low"], bottom=row["low"], width=0.5, color="#d8d8d8")
+        action, _, number = row["control"].removeprefix("random: ").partition(", ")
+        short = action.replace(" image tokens", "").replace("drop sub-", "sub-")
+        labels.append(f"{short}\n{number}\n{row['draws']:.0f} sets")
+        ax.bar(place, row["high"] - row["low"], bottom=row["low"], width=0.6, color="#d8d8d8")
         middle = row["three_quarters"] - row["quarter"]
-        ax.bar(place, middle, bottom=row["quarter"], width=0.5, color="#9a9a9a")
-        ax.plot([place - 0.25, place + 0.25], [row["median"]] * 2, "k-", lw=1.5)
-        own = sorted(methods.where(control=row["control"]).rows(), key=lambda r: r["accuracy"])
-        height = -1.0
-        for one in own:
-            ax.plot(place, one["accuracy"], "o", ms=4, color="#c0392b")
-            height = max(one["accuracy"], height + 0.04)
-            ax.annotate(one["method"], (place, height), xytext=(5, -3), textcoords="offset points", fontsize=8.5)
+        ax.bar(place, middle, bottom=row["quarter"], width=0.6, color="#9a9a9a")
+        ax.plot([place - 0.3, place + 0.3], [row["median"]] * 2, "k-", lw=1.5)
+        own = [one["accuracy"] for one in methods.where(control=row["control"]).rows()]
+        ax.plot(place + np.linspace(-0.2, 0.2, len(own)), own, "o", ms=5, color="#c0392b")
     ax.set_xticks(range(len(sets)), labels, fontsize=8.5)
-    ax.set_xlim(-0.5, len(sets) - 0.1)
+    ax.set_xlim(-0.5, max(len(sets), 1) - 0.5)
 
 
 def page(folder: str | Path) -> str:
@@ -94,7 +96,7 @@ def page(folder: str | Path) -> str:
         if not (Path(folder) / f"methods_{name}.csv").exists():
             continue
         methods, controls = (list(Table.load(Path(folder) / f"{p}_{name}.csv").rows()) for p in ("methods", "controls"))
-        tokens = [row for row in methods if "tokens" in row["control"]]
+        tokens = [row for row in methods if row["control"].startswith("random tokens")]
         budgets = sorted({row["budget"] for row in tokens}, reverse=True)
         out.append(f"\n`{name}`:\n\n| tokens from | method | " + " | ".join(
             f"at {b:g}: accuracy | place | minus the draws" for b in budgets) + " |")  # fmt: skip
