@@ -24,7 +24,7 @@ from vlm.selectors import keep_plan, random_tokens
 from vlm.table import Table
 from vlm.tiny.architecture import IMAGE_TOKENS
 
-# Joint plans for comparison: optima of all plans, plans that searches found, a licensed one (docs/reference/benchmarks).
+# Joint plans for comparison: optima of all plans, plans that searches found, a licensed one (benchmarks/plans.md).
 PLANNER = {
     "tiny": ("vision:7-10/freeze:5-7", "vision:7-10/freeze:4-7", "vision:6-10/freeze:0-1+4-6"),
     "tiny-scaled": ("vision:5-6+8-10/freeze:0-5+6-8", "vision:3-6+8-10/freeze:0-3+6-8"),
