@@ -122,7 +122,7 @@ def fitprune_plan(
     >>> def share(plan):
     ...     return min([1.0, *(fraction for _, fraction in plan.leaving)])
     >>> str(selectors.fitprune_plan([sums], share, 0.5))
-    'leave:0=0.5'
+    'leave:1=0.5'
     """
     prompts = [np.asarray(one, dtype=np.float64) for one in attention]
     if not prompts or len({one.shape for one in prompts}) > 1:
