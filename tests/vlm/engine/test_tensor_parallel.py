@@ -50,7 +50,7 @@ def test_row_1_two_processes(family, tmp_path):
     whole = with_positions(batch)
     model.save_pretrained(tmp_path)
     torch.save((batch, whole), tmp_path / "batch.pt")
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29613"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     script = tmp_path / "worker.py"
     script.write_text(WORKER)
     subprocess.run([*command, str(script), str(tmp_path), *PLANS], check=True, timeout=900)
@@ -112,7 +112,7 @@ def test_two_processes_with_sharded_weights(tmp_path):
     torch.save((batch, whole), tmp_path / "batch.pt")
     script = tmp_path / "worker.py"
     script.write_text(SHARDED)
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29617"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     subprocess.run([*command, str(script), str(tmp_path), *PLANS], check=True, timeout=900)
     found = torch.load(tmp_path / "found.pt", weights_only=False)
     for plan in PLANS:
