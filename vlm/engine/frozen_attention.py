@@ -41,6 +41,14 @@ class FrozenLayout(Layout):
         return [(start, stop, int(last[stop - 1]) + 1) for start, stop in ends]
 
     @cached_property
+    def sources(self) -> Tensor:
+        """For each key of all samples (batch * keys,), the row of its own query; of keys without one, any row."""
+        batch, rows = self.own.shape
+        first = torch.arange(batch, device=self.own.device).unsqueeze(1) * rows
+        sources = first.expand(-1, self.keys.shape[1]).clone()
+        return sources.scatter_(1, self.own, first + torch.arange(rows, device=self.own.device)).flatten()
+
+    @cached_property
     def _masks(self) -> dict[int, Tensor]:
         return {}
 
@@ -84,11 +92,11 @@ def attend(
     if rows >= _MANY * keys and keys >= _LONG:
         batch, heads, _, width = query.shape
         # With the rows before the heads, as the projections return them, whole rows are copied.
-        index = flattened_index(layout.own, keys)
-        whole = query.new_zeros(batch * keys, heads, width).index_copy(0, index, query.transpose(1, 2).flatten(0, 1))
+        whole = query.transpose(1, 2).flatten(0, 1).index_select(0, layout.sources)
         whole = whole.view(batch, keys, heads, width).transpose(1, 2)
         # A mask of None means causal by row number to transformers' function.
         out, _ = function(module, whole, key, value, None, **options)
+        index = flattened_index(layout.own, keys)
         return out.flatten(0, 1).index_select(0, index).view(batch, rows, *out.shape[2:]), None
     return _in_blocks(layout, query, key, value, options.get("dropout") or 0.0, options.get("scaling")), None
 
