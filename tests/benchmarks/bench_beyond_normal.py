@@ -76,16 +76,19 @@ def estimates(x, y, names):
         yield name, result.value, seconds, low, result.details["member"], "; ".join(result.details["doubts"])
 
 
-def run(
-    folder: Path, results: Path, seeds: list[int], names: list[str], shard: tuple[int, int], *, peers: bool
-) -> None:
+def run(folder: Path, results: Path, options: argparse.Namespace) -> None:
     """Estimate every sample that `results` does not hold yet."""
+    peers = options.step == "peers"
     prefix, evaluate = ("bmi ", peer_estimates) if peers else ("", estimates)
+    names = (options.estimators or (PEERS if peers else OURS)).split(",")
+    seeds = [int(seed) for seed in options.seeds.split(",")]
     old = list(csv.DictReader(results.open())) if results.exists() else []
     finished = {(row["task"], int(row["seed"]), row["estimator"]) for row in old}
     samples = sorted(folder.glob("*__*.npz"), key=lambda path: (int(path.stem.rsplit("__")[1]), path.stem))
-    for path in samples[shard[0] :: shard[1]]:
+    for path in samples:
         task, seed = path.stem.rsplit("__")
+        if options.tasks and task not in options.tasks.split(","):
+            continue
         missing = [name for name in names if (task, int(seed), prefix + name) not in finished]
         if int(seed) not in seeds or not missing:
             continue
@@ -132,19 +135,15 @@ def main() -> None:
     parser.add_argument("paths", nargs="+", type=Path)
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--estimators", help="of this library, or of CCA, KSG, InfoNCE, NWJ, MINE with peers")
-    parser.add_argument("--shard", default="0/1", help="i/n: every n-th sample from the i-th")
+    parser.add_argument("--tasks", help="only these, separated by commas")
     options = parser.parse_args()
-    seeds = [int(seed) for seed in options.seeds.split(",")]
     if options.step == "draw":
-        draw(options.paths[0], seeds)
+        draw(options.paths[0], [int(seed) for seed in options.seeds.split(",")])
     elif options.step == "table":
         table(options.paths)
     else:
         warnings.simplefilter("ignore")
-        i, n = options.shard.split("/")
-        peers = options.step == "peers"
-        names = options.estimators or (PEERS if peers else OURS)
-        run(options.paths[0], options.paths[1], seeds, names.split(","), (int(i), int(n)), peers=peers)
+        run(options.paths[0], options.paths[1], options)
 
 
 if __name__ == "__main__":
