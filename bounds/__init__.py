@@ -62,6 +62,7 @@ from bounds.theorems.plan_damage import (
     divergence_of_plan,
     plan_change,
     plan_deviation,
+    plan_margin,
 )
 from bounds.theorems.proposition_1_proximal_geometric import (
     geometric_above_thresholds,
@@ -303,6 +304,7 @@ __all__ = [
     "one_row_per_group",
     "plan_change",
     "plan_deviation",
+    "plan_margin",
     "prediction_gap_from_geometric",
     "prediction_gap_from_variance",
     "prediction_may_change",

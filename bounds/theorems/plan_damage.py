@@ -341,6 +341,82 @@ def divergence_of_plan(deviations: ArrayLike, up: ArrayLike) -> FloatArray:
     return arguments.shown(_log_one_plus(arguments.product(total, total), b))
 
 
+def _led_by(w: PlannedWorld) -> tuple[int, FloatArray]:
+    """The answer of the full run, and a mask of the other answers."""
+    top = int(w.logits.argmax())
+    return top, np.arange(w.logits.size) != top
+
+
+def _margins(w: PlannedWorld, bound: Evaluate) -> Sides:
+    top, others = _led_by(w)
+    gaps = (w.logits[top] - w.logits)[others]
+    return w.planned[top] - w.planned[others].max(), bound(gaps, (w.terms[:, [top]] - w.terms)[:, others])
+
+
+def _margin() -> Expression:
+    s = sp()
+    gaps, terms = symbols("gaps_0:2"), [symbols(f"terms_{layer}_0:2") for layer in range(3)]
+    return s.Min(*(gaps[c] + sum(row[c] for row in terms) for c in range(2)))
+
+
+@theorem(
+    label="Plan damage (margin of the answer)",
+    equation="(16.3a)",
+    left=r"z(\mathcal S)_{top}-\max_{c\neq top}z(\mathcal S)_c",
+    right=r"\min_{c\neq top}\left(z_{top}-z_c+\sum_{l\in\mathcal S}\left(T_l[top]-T_l[c]\right)\right)",
+    relation="=",
+    form="sharp",
+    source=OURS,
+    assumes=(),
+    family=PLANNED,
+    sides=_margins,
+    symbolic=_margin,
+    tight=two_planned_layers,
+)
+def plan_margin(gaps: ArrayLike, terms: ArrayLike) -> FloatArray:
+    """Margin with which the full run's answer still leads under a plan, exactly; negative where the answer changes.
+
+    Parameters
+    ----------
+    gaps : array (..., C), >= 0
+        z_top - z_c in the full run for every other answer c.
+    terms : array (..., S, C)
+        T_l[top] - T_l[c] of every planned layer l and other answer c, T_l of the skipped network as in `plan_change`.
+
+    Returns
+    -------
+    ndarray (...)
+        Logit of the full run's answer less the largest other logit, both under the plan: the answer is unchanged if
+        this is > 0, another one if < 0, and up to the rule for ties at 0.
+
+    See Also
+    --------
+    plan_change : Plan damage (telescoping identity).
+    prediction_may_change : From the range of the change alone; sufficient, not necessary.
+    accuracy_from_disagreement : Plan damage (accuracy without labels).
+
+    Examples
+    --------
+    Two other answers, 1.0 and 3.0 behind; the two planned layers bring the second one up by 3.5:
+
+    >>> import bounds
+    >>> print(bounds.plan_margin([1.0, 3.0], [[0.1, -2.0], [0.0, -1.5]]).round(4))
+    -0.5
+    """
+    g, t = arguments.nonnegative(gaps, name="gaps"), arguments.number(terms, name="terms")
+    if g.ndim == 0 or t.ndim < 2 or g.shape[-1] == 0:
+        raise ValueError(
+            "gaps, terms: expected one entry per other answer along the last axis, and the planned layers along the one "
+            f"before it in terms, got {g.shape} and {t.shape}"
+        )
+    arguments.same_last_axis(gaps=g, terms=t)
+    up, down = np.isposinf(t).any(axis=-2), np.isneginf(t).any(axis=-2)
+    arguments.together(gaps=g, terms=up)
+    if ((up | np.isposinf(g)) & down).any():
+        raise ValueError("gaps, terms: expected finite numbers, got infinities of both signs; the sum is undefined")
+    return arguments.shown((g + t.sum(axis=-2)).min(axis=-1))
+
+
 def _answers(w: PredictedWorld) -> tuple[float, float]:
     """Absolute difference of the accuracies of two runs, and how often their answers differ."""
     full, plan = w.at_x.argmax(axis=1), w.at_y.argmax(axis=1)

@@ -63,9 +63,19 @@ def forced_solution(block: Block) -> tuple[FloatArray, FloatArray, FloatArray]:
     With one x per slice, u = 0 and v = log q(t | x, y) there is optimal, and likewise with one y.
     """
     a, b = block.a, block.b
-    q = a[:, :, None] * (b / b.sum(1, keepdims=True))[None]  # exact: one factor of each slice is 0 or 1
     if block.t.size == 1:
+        q = a[:, :, None] * (b / b.sum(1, keepdims=True))[None]
         return q, np.where(a > 0, 0.0, -np.inf), np.where(b > 0, 0.0, -np.inf)
+    return _one_per_slice(a, b)
+
+
+def propose_forced(a: FloatArray, b: FloatArray, tol: float) -> tuple[FloatArray, FloatArray, FloatArray, int]:
+    """The same for whole pair tables a (x, t) and b (t, y), every slice of which has one x or one y."""
+    return *_one_per_slice(a, b), 0
+
+
+def _one_per_slice(a: FloatArray, b: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    q = a[:, :, None] * (b / b.sum(1, keepdims=True))[None]  # exact: one factor of each slice is 0 or 1
     total = q.sum(1, keepdims=True)
     ratio = np.divide(q, total, out=np.zeros_like(q), where=q > 0)
     single_x = (a > 0).sum(0) == 1

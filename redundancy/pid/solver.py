@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import ArrayLike
 
 from redundancy import checks
-from redundancy.array_types import FloatArray
+from redundancy.array_types import BoolArray, FloatArray
 from redundancy.pid.binary_sources import propose
 from redundancy.pid.duality_gap import bound_gap
 from redundancy.pid.interior_point import Solution, solve
-from redundancy.pid.presolve import Block, blocks, forced_solution, put_back
+from redundancy.pid.one_binary_law import propose_one
+from redundancy.pid.presolve import Block, blocks, forced_solution, propose_forced, put_back
 from redundancy.pid.result import PID, PIDTable, table
+from redundancy.pid.small_law import propose_small
+
+Way = Callable[[FloatArray, FloatArray, float], tuple[FloatArray, FloatArray, FloatArray, int] | None]
 
 SUM_TOLERANCE = 1e-9
+SMALL = 300  # cells up to which one distribution is solved without presolve and refinement
 # Products of three probabilities must not underflow; less mass than this changes no atom by more than 1e-75 nats.
 NEGLIGIBLE = 1e-80
 
@@ -92,6 +99,10 @@ def pair_tables(p: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 def solve_one(a: FloatArray, b: FloatArray, tol: float) -> Solution:
     """Presolve, solve and bound_gap one distribution with pair tables a (x, t) and b (t, y); a Solution of length 1."""
+    if a.shape[0] * a.shape[1] * b.shape[1] <= SMALL:
+        proved = _solve_small(a, b, tol)
+        if proved is not None:
+            return proved
     q = np.zeros((*a.shape, b.shape[1]))
     u, v = np.full(a.shape, -np.inf), np.full(b.shape, -np.inf)
     iterations = 0
@@ -107,6 +118,39 @@ def solve_one(a: FloatArray, b: FloatArray, tol: float) -> Solution:
         put_back(block, solution, (a, b), (q, u, v))
     rounded, shifted, gap = bound_gap(q[None], u[None], v[None], a[None], b[None])
     return Solution(rounded, shifted, v[None], gap, np.array([iterations]))
+
+
+def _solve_small(a: FloatArray, b: FloatArray, tol: float) -> Solution | None:
+    """A certified solution of one small distribution by the shortest way, or None where that proves nothing."""
+    x, t, y = a.any(1), a.any(0), b.any(0)
+    whole = bool(x.all() and t.all() and y.all())
+    massive = (a, b) if whole else (a[np.ix_(x, t)], b[np.ix_(t, y)])
+    ways: tuple[Way, ...] = (propose_small,)
+    if ((np.count_nonzero(massive[0], 0) == 1) | (np.count_nonzero(massive[1], 1) == 1)).all():
+        ways = (propose_forced,)
+    elif len(massive[0]) == massive[1].shape[1] == 2:
+        ways = (propose_one, propose_small)
+    for way in ways:
+        proposal = way(*massive, tol)
+        if proposal is None:
+            continue
+        q, u, v, steps = proposal
+        if not whole:
+            q, u, v = (
+                _widened(part, kept, fill)
+                for part, kept, fill in ((q, (x, t, y), 0.0), (u, (x, t), -np.inf), (v, (t, y), -np.inf))
+            )
+        rounded, shifted, gap = bound_gap(q[None], u[None], v[None], a[None], b[None])
+        if gap[0] <= tol:
+            return Solution(rounded, shifted, v[None], gap, np.array([steps]))
+    return None
+
+
+def _widened(part: FloatArray, kept: tuple[BoolArray, ...], fill: float) -> FloatArray:
+    """A table with the rows and columns put back that have no mass."""
+    out = np.full(tuple(len(mask) for mask in kept), fill)
+    out[np.ix_(*kept)] = part
+    return out
 
 
 def as_table(p: FloatArray, solution: Solution, *, tol: float) -> PIDTable:

@@ -2,8 +2,9 @@
 
 The package of the tasks (`benchmark-mi`) needs an older jax, so it draws the samples in an environment of its own:
 
-    python tests/benchmarks/bench_beyond_normal.py draw SAMPLES          (there; also runs its estimators: peers)
-    python tests/benchmarks/bench_beyond_normal.py run SAMPLES RESULTS   (here; resumes where it stopped)
+    python tests/benchmarks/bench_beyond_normal.py draw SAMPLES            (there)
+    python tests/benchmarks/bench_beyond_normal.py peers SAMPLES RESULTS   (there: its own estimators)
+    python tests/benchmarks/bench_beyond_normal.py run SAMPLES RESULTS     (here; both resume where they stopped)
     python tests/benchmarks/bench_beyond_normal.py table RESULTS...
 """
 
@@ -20,6 +21,8 @@ from pathlib import Path
 import numpy as np
 
 ROWS = 5000
+OURS = "critic_information,ksg,gaussian_information,summary_information"
+PEERS = "CCA,KSG,InfoNCE,NWJ,MINE"
 FIELDS = ("task", "seed", "truth", "estimator", "value", "seconds", "low", "member", "doubt")
 
 
@@ -32,6 +35,23 @@ def draw(folder: Path, seeds: list[int]) -> None:
         for seed in seeds:
             x, y = task.sample(ROWS, seed)
             np.savez(folder / f"{name}__{seed}.npz", x=np.asarray(x), y=np.asarray(y), truth=task.mutual_information)
+
+
+def peer_estimates(x, y, names):
+    """The estimators of benchmark-mi at their defaults (InfoNCE, NWJ, MINE: half of the rows train, half tell)."""
+    import bmi
+
+    kinds = {
+        "CCA": bmi.estimators.CCAMutualInformationEstimator,
+        "KSG": lambda: bmi.estimators.KSGEnsembleFirstEstimator(neighborhoods=(10,)),
+        "InfoNCE": lambda: bmi.estimators.InfoNCEEstimator(verbose=False),
+        "NWJ": lambda: bmi.estimators.NWJEstimator(verbose=False),
+        "MINE": lambda: bmi.estimators.MINEEstimator(verbose=False),
+    }
+    for name in names:
+        start = time.process_time()
+        value = float(kinds[name]().estimate(x, y))
+        yield f"bmi {name}", value, time.process_time() - start, "", "", ""
 
 
 def estimates(x, y, names):
@@ -56,19 +76,25 @@ def estimates(x, y, names):
         yield name, result.value, seconds, low, result.details["member"], "; ".join(result.details["doubts"])
 
 
-def run(folder: Path, results: Path, seeds: list[int], names: list[str], shard: tuple[int, int]) -> None:
+def run(folder: Path, results: Path, options: argparse.Namespace) -> None:
     """Estimate every sample that `results` does not hold yet."""
+    peers = options.step == "peers"
+    prefix, evaluate = ("bmi ", peer_estimates) if peers else ("", estimates)
+    names = (options.estimators or (PEERS if peers else OURS)).split(",")
+    seeds = [int(seed) for seed in options.seeds.split(",")]
     old = list(csv.DictReader(results.open())) if results.exists() else []
     finished = {(row["task"], int(row["seed"]), row["estimator"]) for row in old}
     samples = sorted(folder.glob("*__*.npz"), key=lambda path: (int(path.stem.rsplit("__")[1]), path.stem))
-    for path in samples[shard[0] :: shard[1]]:
+    for path in samples:
         task, seed = path.stem.rsplit("__")
-        missing = [name for name in names if (task, int(seed), name) not in finished]
+        if options.tasks and task not in options.tasks.split(","):
+            continue
+        missing = [name for name in names if (task, int(seed), prefix + name) not in finished]
         if int(seed) not in seeds or not missing:
             continue
         sample = np.load(path)
         x, y = (sample[side].astype(np.float64) for side in ("x", "y"))
-        for name, value, seconds, low, member, doubt in estimates(x, y, missing):
+        for name, value, seconds, low, member, doubt in evaluate(x, y, missing):
             fresh = not results.exists()
             with results.open("a", newline="") as file:
                 writer = csv.writer(file)
@@ -105,21 +131,19 @@ def table(files: list[Path]) -> None:
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("step", choices=("draw", "run", "table"))
+    parser.add_argument("step", choices=("draw", "peers", "run", "table"))
     parser.add_argument("paths", nargs="+", type=Path)
     parser.add_argument("--seeds", default="0")
-    parser.add_argument("--estimators", default="critic_information,ksg,gaussian_information,summary_information")
-    parser.add_argument("--shard", default="0/1", help="i/n: every n-th sample from the i-th")
+    parser.add_argument("--estimators", help="of this library, or of CCA, KSG, InfoNCE, NWJ, MINE with peers")
+    parser.add_argument("--tasks", help="only these, separated by commas")
     options = parser.parse_args()
-    seeds = [int(seed) for seed in options.seeds.split(",")]
     if options.step == "draw":
-        draw(options.paths[0], seeds)
+        draw(options.paths[0], [int(seed) for seed in options.seeds.split(",")])
     elif options.step == "table":
         table(options.paths)
     else:
         warnings.simplefilter("ignore")
-        i, n = options.shard.split("/")
-        run(options.paths[0], options.paths[1], seeds, options.estimators.split(","), (int(i), int(n)))
+        run(options.paths[0], options.paths[1], options)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ BORDERS = {
 }
 COSINE = {"epsilons", "thresholds"}
 # Differences and lower ends that may be negative by their nature.
-SIGNED = {"entropy_difference", "squared_sum_gap", "entropy_from_proximity", "plan_change"}
+SIGNED = {"entropy_difference", "squared_sum_gap", "entropy_from_proximity", "plan_change", "plan_margin"}
 
 
 @st.composite

@@ -189,6 +189,12 @@ MUTANTS = {
         "down for up": lambda v, a, b: bounds.divergence_from_centred_logits(v, b, a),
         "half of the variance": lambda v, a, b: (0 * v, np.log1p(v * 0.5)),
     },
+    "plan_margin": {
+        "a term dropped": lambda g, t: np.min(g + np.sum(t[..., 1:, :], axis=-2), axis=-1),
+        "first other answer only": lambda g, t: (g + np.sum(t, axis=-2))[..., 0],
+        "largest instead of smallest": lambda g, t: np.max(g + np.sum(t, axis=-2), axis=-1),
+        "sign of the terms": lambda g, t: np.min(g - np.sum(t, axis=-2), axis=-1),
+    },
     "plan_deviation": {"root of the sum of squares": lambda d: np.sqrt(np.sum(np.square(d), axis=-1))},
     "divergence_of_plan": {"largest instead of sum": lambda d, b: bounds.divergence_of_plan(d[..., :1], b)},
     "accuracy_from_disagreement": {"half": lambda d: 0.5 * d},

@@ -47,6 +47,7 @@ DIFFERENCES = {
     "attention_removal",
     "attention_removal_exact",
     "plan_change",
+    "plan_margin",
 }
 
 

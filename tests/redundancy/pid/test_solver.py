@@ -13,8 +13,10 @@ import redundancy as rd
 from redundancy.pid.binary_sources import propose
 from redundancy.pid.duality_gap import bound_gap, round_to_marginals
 from redundancy.pid.interior_point import solve
+from redundancy.pid.one_binary_law import propose_one
 from redundancy.pid.presolve import blocks
 from redundancy.pid.result import ATOMS
+from redundancy.pid.small_law import propose_small
 from tests.oracles import broja_reference as slow
 
 
@@ -267,6 +269,24 @@ def test_the_closed_form_for_binary_sources_certifies_the_same_gap():
     q, u, v, _ = propose(a, b, tol=1e-9)
     assert bound_gap(q, u, v, a, b)[2].max() <= 1e-9
     assert solve(a, b, tol=1e-9).gap.max() <= 1e-9
+
+
+@pytest.mark.parametrize(("way", "shape"), [(propose_one, (3, 2, 2)), (propose_small, (3, 2, 2)), (propose_small, (3, 3, 2))])
+def test_the_short_ways_for_small_distributions_prove_the_same_values(way, shape):
+    rng, proved = np.random.default_rng(4), []
+    for law in range(60):
+        # every third law has pairs without mass, every third an optimum at the border of the simplex
+        p = rng.gamma(0.1 if law % 3 == 2 else 1.0, size=shape) * (rng.random(shape) > (0.4 if law % 3 == 1 else 0.0))
+        p = np.maximum(p, 1e-12 * (law % 3 == 2)) / p.sum()
+        a, b = p.sum(2).T, p.sum(1)
+        if not (a.any(1).all() and a.any(0).all() and b.any(0).all()):
+            continue
+        if way is propose_one and (np.minimum(a, b.T).min(0) == 0).all():
+            continue  # one coupling: settled before
+        q, u, v, _ = way(a, b, 1e-9)
+        proved.append(bound_gap(q[None], u[None], v[None], a[None], b[None])[2][0] <= 1e-9)
+        assert bound_gap(q[None], 0.99 * u[None], v[None], a[None], b[None])[2][0] > 1e-5
+    assert np.mean(proved) > 0.9  # the rest goes the long way
 
 
 @pytest.mark.parametrize("shape", [(2, 2, 2), (3, 3, 3), (2, 3, 4), (4, 5, 6)])
