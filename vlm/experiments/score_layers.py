@@ -83,7 +83,7 @@ def rescore(
     ...     layer = rescore(sweep(spec, folder, progress=False), scorer="exact")
     ...     sorted(path.name for path in layer.iterdir())
     ['layer.json', 'records.jsonl']
-    >>> layer.name.startswith("exact-3")
+    >>> layer.name.startswith("exact-4")
     True
     """
     run = stored_run(run_directory)
