@@ -111,7 +111,8 @@ def _list(queries: Sequence[str], *, as_json: bool) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from bounds.verification.verify import bar, verify
+    from bounds.verification.time_left import bar
+    from bounds.verification.verify import verify
 
     verdicts = verify(
         _chosen(options.only),
@@ -119,7 +120,7 @@ def _verify(options: argparse.Namespace) -> int:
         effort=0.08 if options.quick else 1.0,
         seed=options.seed,
         jobs=options.jobs,
-        progress=bar,
+        progress=bar(),
     )
     print(json.dumps([v.to_dict() for v in verdicts], indent=1) if options.json else table(verdicts))
     return 0 if all(v.holds for v in verdicts) else 1

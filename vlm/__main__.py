@@ -6,6 +6,7 @@ Each command imports what it needs when it runs, so that ``--help`` and mistyped
 from __future__ import annotations
 
 import argparse
+import io
 import signal
 import sys
 import threading
@@ -64,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     for add in _ADD_COMMANDS:
         add(commands)
+    _print_anything()
     options = parser.parse_args(arguments)
     try:
         with _terminable():
@@ -77,6 +79,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{_program()} {options.command}: error: {error}", file=sys.stderr)
         return 1
     return status
+
+
+def _print_anything() -> None:
+    """Escape what a terminal's encoding lacks, such as a sign in an item's id, instead of ending with an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
 
 
 class _Interrupted(KeyboardInterrupt):
@@ -95,16 +104,18 @@ def _terminable() -> Iterator[None]:
         return
 
     def stop(number: int, frame: object) -> None:
-        raise _Terminated if number == signal.SIGTERM else _Interrupted
+        raise _Interrupted if number == signal.SIGINT else _Terminated
 
-    before = {signal.SIGTERM: signal.signal(signal.SIGTERM, stop)}
+    # SIGBREAK is what Windows sends where others send SIGTERM.
+    ends = [getattr(signal, name) for name in ("SIGTERM", "SIGBREAK") if hasattr(signal, name)]
+    before = {number: signal.signal(number, stop) for number in ends}
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored, as under nohup
         before[signal.SIGINT] = signal.signal(signal.SIGINT, stop)
     try:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 class _Version(argparse.Action):

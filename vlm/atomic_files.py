@@ -121,7 +121,7 @@ def _publish_first(part: Path, path: Path) -> None:
 
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder survive a power failure, where the operating system can."""
-    if os.name == "nt":  # Windows cannot open a folder as a file, and NTFS journals its names
+    if _WINDOWS:  # cannot open a folder as a file, and NTFS journals its names
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:

@@ -6,6 +6,7 @@ and would stop at the first that misses. Only `betting-anytime` promises to with
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Literal
 import numpy as np
 
 from bounds import confidence
+from bounds.verification.time_left import bar, counted
 from bounds.worlds.distributions import DISTRIBUTIONS, Distribution
 
 ALPHA = 0.1
@@ -110,12 +112,15 @@ def study(
     seed: int = 0,
 ) -> Iterator[Cell]:
     """Every distribution, method and sample size (SIZES by default) that go together."""
-    for distribution in DISTRIBUTIONS:
-        for method in methods:
-            if method == "clopper-pearson" and not distribution.binary:
-                continue
-            for n in SIZES if sizes is None else sizes:
-                yield cell(distribution, method, n, min(runs, SLOW_RUNS) if method == SLOW_METHOD else runs, seed)
+    for distribution, method, n in _studied(methods, SIZES if sizes is None else sizes):
+        yield cell(distribution, method, n, min(runs, SLOW_RUNS) if method == SLOW_METHOD else runs, seed)
+
+
+def _studied(
+    methods: Iterable[confidence.Method], sizes: Sequence[int]
+) -> list[tuple[Distribution, confidence.Method, int]]:
+    pairs = itertools.product(DISTRIBUTIONS, methods)
+    return [(d, m, n) for d, m in pairs if m != "clopper-pearson" or d.binary for n in sizes]
 
 
 def prefixes(n: int, looks: int) -> list[int]:
@@ -248,8 +253,9 @@ def run_command(runs: int, page: Path | None) -> int:
     """Run the study and print its report, or write it into a page; the exit status says whether no alarm was raised."""
     if runs < 1:
         raise ValueError(f"--runs: expected at least 1, got {runs}")
-    cells = list(study(runs))
-    watches = list(watching_study(max(1, runs // WATCHED_SHARE)))
+    watched = sum(m != "clopper-pearson" or d.binary for d, m in itertools.product(DISTRIBUTIONS, WATCHED_METHODS))
+    cells = list(counted(study(runs), len(_studied(confidence.METHODS, SIZES)), bar()))
+    watches = list(counted(watching_study(max(1, runs // WATCHED_SHARE)), watched, bar()))
     text = report(cells, watches)
     if page is None:
         print(text)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -209,11 +208,3 @@ def _run(task: Task) -> Ratios:
     # Seeded by the family, so that a statement meets the same worlds whichever others are checked.
     key = theorems[0].family.name.encode()
     return random_worst(theorems, task.instances, np.random.default_rng([task.seed, 0, task.chunk, *key]))
-
-
-def bar(done: int, total: int) -> None:
-    """A progress bar on standard error, if that is a terminal."""
-    if sys.stderr.isatty():
-        filled = 40 * done // total
-        end = "\n" if done == total else ""
-        print(f"\r[{'#' * filled}{'.' * (40 - filled)}] {done}/{total}", end=end, file=sys.stderr, flush=True)

@@ -15,7 +15,7 @@ def add(commands: Commands) -> None:
         formatter_class=HelpFormatter,
         epilog="examples:\n  python -m vlm compare runs/0123456789ab runs/ba9876543210\n"
         '  python -m vlm compare runs/0123456789ab --plans "vision:0-4" "vision:0-8" --reference none\n'
-        "  python -m vlm compare runs/0123456789ab runs/0123456789ab/scores/exact-3-abcdef",
+        "  python -m vlm compare runs/0123456789ab runs/0123456789ab/scores/exact-4-abcdef",
     )
     parser.add_argument("first", metavar="RUN", help="directory of a sweep, or of a layer of scores in it")
     parser.add_argument("second", metavar="RUN", nargs="?", help="another one; without it plans of the first")

@@ -58,7 +58,7 @@ def _compare_methods(options: argparse.Namespace) -> int:
     from vlm.datasets import read
     from vlm.evaluation.process_device import own_device
     from vlm.models.loading import load
-    from vlm.progress_bar import by_count
+    from vlm.progress_bar import by_count, by_stage
     from vlm.table import Table
 
     plans = _plans(options.plan)
@@ -72,23 +72,24 @@ def _compare_methods(options: argparse.Namespace) -> int:
     model, processor = load(
         options.model, revision=options.revision, dtype=dtype, device=options.device or own_device()
     )
-    result = compare_methods(
-        model,
-        processor,
-        items,
-        out=options.out,
-        budgets=options.budgets or BUDGETS,
-        draws=options.draws,
-        layer_draws=options.layer_draws,
-        calibration_images=options.calibration_images,
-        plans=plans,
-        kinds=options.kinds,
-        protocol=options.protocol,
-        max_new_tokens=options.max_new_tokens,
-        batch_size=options.batch_size,
-        seed=options.seed,
-        done=lambda stage, number, total: print(f"{stage}: {number} of {total}", flush=True),
-    )
+    with by_stage() as told:
+        result = compare_methods(
+            model,
+            processor,
+            items,
+            out=options.out,
+            budgets=options.budgets or BUDGETS,
+            draws=options.draws,
+            layer_draws=options.layer_draws,
+            calibration_images=options.calibration_images,
+            plans=plans,
+            kinds=options.kinds,
+            protocol=options.protocol,
+            max_new_tokens=options.max_new_tokens,
+            batch_size=options.batch_size,
+            seed=options.seed,
+            done=told,
+        )
     table, controls = result.table(), result.controls()
     shown = ["budget", "method", "operations_ratio", "agreement", "accuracy", "control_mean", "percentile"]
     shown += ["versus_control", "versus_low", "versus_high"]

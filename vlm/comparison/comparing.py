@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -34,6 +34,8 @@ from vlm.record_log import appending, read
 from vlm.selectors.ranking import Ranking
 
 Kind = Literal["layers", "tokens"]
+Done = Callable[[str, int, int], None]
+T = TypeVar("T")
 KINDS: tuple[Kind, ...] = ("layers", "tokens")
 BUDGETS = (0.85, 0.75, 0.6, 0.45, 0.35)
 
@@ -55,7 +57,7 @@ def compare_methods(
     batch_size: int = 8,
     confidence: float = 0.95,
     seed: int = 0,
-    done: Callable[[str, int, int], None] = lambda stage, number, total: None,
+    done: Done = lambda stage, number, total: None,
 ) -> Comparison:
     """Answer the same questions under the plans of every method and of its random controls, at equal operations.
 
@@ -156,9 +158,9 @@ def compare_methods(
             record: dict[str, Any] | None = dict(finished[number]) if number in finished else None
             if record is None:
                 if rankings is None:
-                    done("calibration", 0, 1)
-                    rankings = layer_rankings(answerer, split.search, batch_size) if "layers" in kinds else []
-                    fit = read_attention(answerer, split.search, batch_size) if "tokens" in kinds else []
+                    calibration = (answerer, split.search, batch_size)
+                    rankings = layer_rankings(*calibration, done=done) if "layers" in kinds else []
+                    fit = read_attention(*calibration, done=done) if "tokens" in kinds else []
                 record = _judged(
                     answerer,
                     [questions[place] for place in places],
@@ -201,7 +203,15 @@ def score_of(answerer: Answerer, question: AnsweredQuestion) -> float:
     return float(score(question.item, question.text, scorer=answerer.protocol.scorer(question.item)).value)
 
 
-def layer_rankings(answerer: Answerer, items: Sequence[Item], batch_size: int) -> list[Ranking]:
+def _told(batches: Sequence[T], stage: str, done: Done) -> Iterator[T]:
+    for number, batch in enumerate(batches, 1):
+        yield batch
+        done(stage, number, len(batches))
+
+
+def layer_rankings(
+    answerer: Answerer, items: Sequence[Item], batch_size: int, *, done: Done = lambda stage, number, total: None
+) -> list[Ranking]:
     """Every method that ranks layers or sub-layers, with images as the unit of averaging."""
     model = answerer.model
     batches: list[dict[str, Tensor]] = []
@@ -212,11 +222,12 @@ def layer_rankings(answerer: Answerer, items: Sequence[Item], batch_size: int) -
             batches += [answerer.inputs(group)]
             groups += [q.item.image_id for q in group]
     with torch.inference_mode(), selectors.observing(model) as seen:
-        for batch in batches:
+        for batch in _told(batches, "calibration, layers", done):
             model(**batch, use_cache=False, logits_to_keep=1)
     depth = anatomy(model).depth
-    frozen = selectors.prediction_divergence(model, batches, selectors.contribution_plans(depth))
-    withdrawn = selectors.prediction_divergence(model, batches, selectors.withdrawal_plans(depth))
+    stages = [_told(batches, f"calibration, {what}", done) for what in ("contributions", "withdrawals")]
+    frozen = selectors.prediction_divergence(model, stages[0], selectors.contribution_plans(depth))
+    withdrawn = selectors.prediction_divergence(model, stages[1], selectors.withdrawal_plans(depth))
     rankings = [
         selectors.redundancy(seen.probe),
         selectors.redundancy(seen.probe, last_free=True),
@@ -235,13 +246,15 @@ def layer_rankings(answerer: Answerer, items: Sequence[Item], batch_size: int) -
     return [ranking.over_images(groups) for ranking in rankings]
 
 
-def read_attention(answerer: Answerer, items: Sequence[Item], batch_size: int) -> list[FloatArray]:
+def read_attention(
+    answerer: Answerer, items: Sequence[Item], batch_size: int, *, done: Done = lambda stage, number, total: None
+) -> list[FloatArray]:
     """What FitPrune is fitted to; nothing where a layer has no attention."""
     model = answerer.model
     if any(find_attention(layer) is None for layer in anatomy(model).layers):
         return []
     with torch.inference_mode(), selectors.attention_statistics(model) as record:
-        for start in range(0, len(items), batch_size):
+        for start in _told(range(0, len(items), batch_size), "calibration, tokens", done):
             prepared = answerer.questions(items[start : start + batch_size])
             for group in alike([q for q in prepared if isinstance(q, PreparedQuestion)]):
                 model(**answerer.inputs(group), use_cache=False, logits_to_keep=1)

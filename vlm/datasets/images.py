@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 _ORIENTATION = 274  # EXIF's number
 _LEAST_OF_16 = 4096  # below it 16 bits would hold a picture that is black to the eye
-_WHITE = 200  # of 255: lighter colours do not stand out from white
+_SEEN = 48  # of 255: what differs less from its ground does not stand out
 
 
 def rgb_image(stored: object, folder: Path | None = None) -> Image.Image:
     """Decode an image to RGB, upright by its EXIF orientation.
 
-    Grey values of 16 bits are scaled to 8. A transparent picture stands on white, or on black where it is drawn in
-    white.
+    Grey values of 16 bits are scaled to 8. A transparent picture stands on white, or on black or grey where most of it
+    would vanish on white.
 
     Parameters
     ----------
@@ -72,19 +72,26 @@ def _rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         # The colour below a transparent pixel is arbitrary, often black: text on it would vanish.
         seen = image.convert("RGBA")
-        ground = "black" if _drawn_in_white(seen) else "white"
-        return Image.alpha_composite(Image.new("RGBA", seen.size, ground), seen).convert("RGB")
+        return Image.alpha_composite(Image.new("RGBA", seen.size, _ground(seen)), seen).convert("RGB")
     return image.convert("RGB")
 
 
-def _drawn_in_white(image: Image.Image) -> bool:
-    """Whether nothing would be left of a transparent image on white."""
+def _ground(image: Image.Image) -> str:
+    """White, unless most of what is drawn would vanish on it; then black or grey, where least vanishes."""
     import numpy as np
 
-    values = np.asarray(image)
+    values = np.asarray(image).astype(np.float64)
     opacity = values[..., 3]
-    drawn = opacity > 0
-    return bool(drawn.any()) and not bool(drawn.all()) and int(values[..., :3][drawn].min()) > _WHITE
+    total = float(opacity.sum())
+    if not total or bool((opacity > 0).all()):
+        return "white"
+
+    def lost(level: float) -> float:
+        contrast = (np.abs(values[..., :3] - level).max(axis=-1)) * opacity / 255
+        return float(opacity[contrast < _SEEN].sum()) / total
+
+    grounds = {"black": 0.0, "grey": 128.0}
+    return "white" if lost(255.0) <= 0.5 else min(grounds, key=lambda name: lost(grounds[name]))
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

@@ -14,6 +14,7 @@ from redundancy import Estimate
 from redundancy.array_types import FloatArray
 from vlm.experiments.image_means import ImageMeans
 from vlm.experiments.merging import merge
+from vlm.progress_bar import by_count
 from vlm.progress_bar import records as records_of
 from vlm.record_types import RunRecord
 from vlm.table import Table
@@ -91,7 +92,8 @@ def attention_ratios(records: Iterable[RunRecord], *, confidence: float = 0.95) 
 
 def _redundancy(means: ImageMeans, confidence: float) -> Table:
     rows: list[dict[str, str | int | float]] = []
-    for dataset, task_group, block in means.blocks:
+    blocks = list(means.blocks)
+    for dataset, task_group, block in by_count(blocks, len(blocks), "intervals of distances"):
         for modality in _MODALITIES:
             chosen = means.having(block, modality)
             if not len(chosen):
@@ -116,7 +118,8 @@ def _redundancy(means: ImageMeans, confidence: float) -> Table:
 
 def _attention_ratios(means: ImageMeans, confidence: float) -> Table:
     rows: list[dict[str, str | int | float]] = []
-    for dataset, task_group, block in means.blocks:
+    blocks = list(means.blocks)
+    for dataset, task_group, block in by_count(blocks, len(blocks), "intervals of attention"):
         chosen = means.having(block, "vision")
         if not len(chosen):
             continue

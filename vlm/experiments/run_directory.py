@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -77,8 +77,16 @@ class StoredRun:
         return {plan.digest: str(plan) for plan in self.plans}
 
     def refuse_foreign(self, record: RunRecord, path: Path) -> None:
-        """Refuse a record that another run has written: of another spec, other weights, another protocol or package."""
+        """Refuse a record that another run has written: of another spec, other weights, another protocol or package.
+
+        So is one whose fields are of other types than those of a run's records.
+        """
         stated = cast(Mapping[str, Any], record)
+        if strange := [name for name, is_one in _KINDS.items() if name in stated and not is_one(stated[name])]:
+            raise RuntimeError(
+                f"run: {path} holds a record with {strange[0]} {str(stated[strange[0]])[:40]!r}, which no run writes; "
+                "move the file elsewhere, or delete it and run that part again"
+            )
         theirs_made = stated.get("versions", self.made_with)
         differs = "" if theirs_made == self.made_with else _difference(theirs_made, self.made_with)
         if stated.get("spec", self.digest) != self.digest:
@@ -89,6 +97,43 @@ class StoredRun:
                 f"run: {path} holds records of another run, made with {differs}; move them to that run's directory"
             )
 
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _or_none(is_one: Callable[[object], bool]) -> Callable[[object], bool]:
+    return lambda value: value is None or is_one(value)
+
+
+def _is_object(value: object) -> bool:
+    return isinstance(value, dict)
+
+
+def _of_numbers(value: object) -> bool:
+    """An object of numbers; a number that is not known is None."""
+    return isinstance(value, dict) and all(entry is None or _is_number(entry) for entry in value.values())
+
+
+def _are_numbers(value: object) -> bool:
+    return isinstance(value, list) and all(map(_is_number, value))
+
+
+# What the fields of a record are.
+_KINDS: Mapping[str, Callable[[object], bool]] = {
+    **dict.fromkeys(("dataset", "item", "plan", "plan_digest", "model", "protocol", "spec"), _is_text),
+    **dict.fromkeys(("item_digest", "image_id", "group", "prediction", "parsed", "thought"), _or_none(_is_text)),
+    "failure": _or_none(_is_text),
+    "score": _or_none(_is_number),
+    "letter_probabilities": _or_none(_are_numbers),
+    **dict.fromkeys(("tokens", "operations"), _or_none(_of_numbers)),
+    "judge": _or_none(_is_object),
+    "run": _is_object,
+}
 
 # What every record has, whatever wrote it.
 _NAMED = ("dataset", "item", "plan", "plan_digest", "failure", "run")

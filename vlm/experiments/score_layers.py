@@ -25,7 +25,8 @@ from vlm.scoring import SCORERS, score
 from vlm.scoring.scorers import VERSIONS
 from vlm.scoring.thoughts import spoken
 
-_TOGETHER = 512  # answers that are put to a judge at once
+_TOGETHER = 512  # answers that are scored at once
+_JUDGED = 8  # times as many answers as a judge is asked at a time are put to it at once
 # From a data set to its items and failures, without pictures.
 Reader = Callable[[DataChoice], Iterable[Item | Failure]]
 
@@ -83,7 +84,7 @@ def rescore(
     ...     layer = rescore(sweep(spec, folder, progress=False), scorer="exact")
     ...     sorted(path.name for path in layer.iterdir())
     ['layer.json', 'records.jsonl']
-    >>> layer.name.startswith("exact-3")
+    >>> layer.name.startswith("exact-4")
     True
     """
     run = stored_run(run_directory)
@@ -105,8 +106,9 @@ def rescore(
         "spec": run.digest,
     }
     layer = run.folder / "scores" / _layer_name(content)
+    together = _TOGETHER if asked is None else _JUDGED * run.spec.judge_concurrency
     with writing(layer / "records.jsonl") as file:
-        for records in _chunks(by_count(_with_items(run, partial), run_size(run), "scoring"), _TOGETHER):
+        for records in _chunks(by_count(_with_items(run, partial), run_size(run), "scoring"), together):
             for record in _scored(records, rule, scorer, asked, run.spec.least_label_mass):
                 file.write(line(record))
     content["size"] = (layer / "records.jsonl").stat().st_size

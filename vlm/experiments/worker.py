@@ -141,12 +141,17 @@ def _record(
 
 
 def declared_size(choice: DataChoice) -> int | None:
-    """Number of items to expect: the declared size, at most the limit; None if neither is known."""
+    """Number of items to expect, at most the limit: declared or, of data that are here, counted; None if not known."""
     from vlm.datasets import DATASETS
+    from vlm.datasets.reading import count_here
 
+    if choice.name == "tiny" and choice.limit is not None:
+        return choice.limit  # as many as are asked for
     whole = choice.source is None and choice.split is None
     sizes = [dataset.size for dataset in DATASETS if whole and dataset.name == choice.name]
-    return min([*sizes, *([] if choice.limit is None else [choice.limit])], default=None)
+    counted = None if sizes or choice.streaming else count_here(choice.name, choice.source, choice.split)
+    known = [*sizes, *(number for number in (counted, choice.limit) if number is not None)]
+    return min(known, default=None)
 
 
 def _bar(run: Run, done: int, progress: bool) -> tqdm[None]:

@@ -159,6 +159,8 @@ class QuestionList:
         Where KL is clipped, nats.
     with_kl : bool
         Whether KL is computed where the loss does not need it.
+    done : function
+        Called with the number of questions of each batch that was measured.
     """
 
     answerer: Answerer
@@ -167,6 +169,7 @@ class QuestionList:
     loss: Loss = "disagreement"
     kl_limit: float = 1.0
     with_kl: bool = True
+    done: Callable[[int], None] = lambda count: None
     _kept: dict[tuple[int, ...], tuple[AnsweredBatch, Tensor | None]] = field(default_factory=dict)
     _bytes: int = 0
 
@@ -211,6 +214,7 @@ class QuestionList:
                 if isinstance(row, TooLarge):
                     raise RuntimeError(f"optimize: question {self.questions[place].item.id!r}: {row.reason}")
                 kl[place - start], same[place - start] = row
+            self.done(len(places))
         if self.loss == "kl":
             loss = np.minimum(kl, self.kl_limit)
         elif self.loss == "disagreement":

@@ -21,6 +21,7 @@ from vlm.models.types import Model
 from vlm.planner.layer_actions import Action, action_of, plan_from_actions
 from vlm.plans.cost import plan_cost
 from vlm.plans.plan import SkipPlan
+from vlm.progress_bar import by_count
 
 Objective = Literal["operations", "prefill", "cache", "time"]
 OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
@@ -141,7 +142,13 @@ class CostModel:
 
 
 def timed(
-    model: Model, batch: Mapping[str, Tensor], plans: Sequence[SkipPlan], *, tokens: int = 4, rounds: int = 5
+    model: Model,
+    batch: Mapping[str, Tensor],
+    plans: Sequence[SkipPlan],
+    *,
+    tokens: int = 4,
+    rounds: int = 5,
+    progress: bool = False,
 ) -> list[Seconds]:
     """Median seconds of prefill and of a further token under each plan; plans take turns within each round.
 
@@ -155,8 +162,11 @@ def timed(
         Further tokens that are generated.
     rounds : int
         How often each plan is timed, after one round that is not counted.
+    progress : bool
+        Show a bar with the time left.
     """
-    times = np.array([[_once(model, batch, plan, tokens) for plan in plans] for _ in range(rounds + 1)][1:])
+    turns = by_count(range(rounds + 1), rounds + 1, "timing", shown=progress)
+    times = np.array([[_once(model, batch, plan, tokens) for plan in plans] for _ in turns][1:])
     return [Seconds(statistics.median(times[:, i, 0]), statistics.median(times[:, i, 1])) for i in range(len(plans))]
 
 

@@ -73,6 +73,8 @@ class Evidence:
         Stores new records.
     spent : function, optional
         Called with the number of forwards before each measurement; raises `BudgetSpent` when there were enough.
+    done : function, optional
+        Called with the number of question-forwards that were taken from the records; the others `measure` counts.
 
     Attributes
     ----------
@@ -89,9 +91,10 @@ class Evidence:
         known: Iterable[Record] = (),
         keep: Callable[[Sequence[Mapping[str, object]]], None] | None = None,
         spent: Callable[[int], None] | None = None,
+        done: Callable[[int], None] = lambda count: None,
     ) -> None:
         self.measure, self.size, self.pool = measure, size, pool
-        self.keep, self.spent = keep, spent
+        self.keep, self.spent, self.done = keep, spent, done
         self.forwards = 0
         self._known: dict[str, dict[int, Measured]] = {}
         self._used: dict[str, Measured] = {}
@@ -139,6 +142,7 @@ class Evidence:
     def _piece(self, plan: SkipPlan, name: str, start: int, stop: int) -> Measured:
         stored = self._known.get(name, {}).pop(start, None)
         if stored is not None:
+            self.done(min(len(stored), stop - start))
             return stored.first(stop - start)
         record = written_measured(self.pool, name, start, self.measure(plan, start, stop))
         if self.keep is not None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,7 +15,8 @@ from vlm.planner.layer_actions import Action, neighbours, single_steps, with_act
 from vlm.plans.plan import SkipPlan
 
 Prior = Mapping[tuple[int, str], float]
-Say = Callable[[str, Sequence[Scored]], None]
+Say = Callable[[Sequence[Scored]], None]
+Expect = Callable[[str, int], None]
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,10 @@ class Search:
     prior : mapping of (layer, action) -> damage
         Orders what is measured first. Measured here if not given; it never decides.
     say : function
-        Called with the name of a stage and the frontier so far.
+        Called with the frontier so far after each round.
+    expect : function
+        Called at the beginning of each round, and while it goes on, with its name and the largest number of
+        question-forwards that it still takes.
     """
 
     evidence: Evidence
@@ -75,7 +80,8 @@ class Search:
     depth: int
     settings: SearchSettings
     prior: dict[tuple[int, str], float] = field(default_factory=dict)
-    say: Say = lambda stage, plans: None
+    say: Say = lambda plans: None
+    expect: Expect = lambda name, forwards: None
     methods: dict[SkipPlan, str] = field(default_factory=dict)
     complete: bool = False
     refining: bool = False
@@ -134,31 +140,34 @@ class Search:
     def _singles(self) -> None:
         """Damage of every single action; the prior of what follows."""
         given = dict(self.prior)
-        for plan, (start, _, what) in single_steps(
-            SkipPlan(), self.settings.actions, self.settings.fractions, self.depth
-        ):
-            if (start, what) not in given:
-                self.prior[start, what] = float(self.evidence.on(plan, 8).kl.mean())
-        self.say("single actions", self.best())
+        steps = single_steps(SkipPlan(), self.settings.actions, self.settings.fractions, self.depth)
+        unknown = [(plan, (start, what)) for plan, (start, _, what) in steps if (start, what) not in given]
+        self.expect("search 1 of 5, single actions", self._needed([plan for plan, _ in unknown], [8]))
+        for plan, key in unknown:
+            self.prior[key] = float(self.evidence.on(plan, 8).kl.mean())
+        self.say(self.best())
 
     def _seeds(self, seeds: Mapping[SkipPlan, str]) -> None:
         self.methods.update(seeds)
-        kept = self._halving(list(seeds), [8, 16, self.settings.compared], share=0.25)
+        kept = self._halving(list(seeds), [8, 16, self.settings.compared], share=0.25, name="2 of 5, named plans")
         good = [s for s in kept if self._hopeful(s)]
         self._starts = [s.plan for s in sorted(good, key=_merit)[: self.settings.beam]]
-        self.say("seeds", self.best())
+        self.say(self.best())
 
     def _beam(self) -> None:
         """Continue the full model and the best seeds by one action at a time, measured jointly."""
         beam: list[SkipPlan] = [SkipPlan(), *self._starts]
         seen: set[SkipPlan] = set()
-        while beam:
+        for number in itertools.count(1):
+            if not beam:
+                return
             children = self._children(beam, seen)
             seen.update(children)
-            measured = self._halving(children, [8, 16, self.settings.compared], share=0.4)
+            name = f"3 of 5, beam, round {number}"
+            measured = self._halving(children, [8, 16, self.settings.compared], share=0.4, name=name)
             good = [s for s in measured if self._hopeful(s)]
             beam = [s.plan for s in sorted(good, key=_merit)[: self.settings.beam]]
-            self.say("beam", self.best())
+            self.say(self.best())
 
     def _children(self, parents: Sequence[SkipPlan], seen: set[SkipPlan]) -> list[SkipPlan]:
         """The most promising unseen continuations, by their expected damage per cost saved."""
@@ -187,7 +196,7 @@ class Search:
         """Change, exchange and move actions of the plans around the promised loss, until nothing improves."""
         count = self.settings.compared
         tried: set[SkipPlan] = set()
-        for _ in range(self.settings.rounds):
+        for number in range(1, self.settings.rounds + 1):
             around = [s for s in self._near(count) if s.plan and s.plan not in tried]
             if not around:
                 return
@@ -199,8 +208,9 @@ class Search:
                     # Only moves that are cheaper, or as good a place to go on from at little more cost.
                     if not self.evidence.count(new) and self.cost(new) <= parent.cost * 1.05:
                         moves.setdefault(new, self.cost(new))
-            self._halving(self._promising(moves, reach), [8, 16, count], share=0.3)
-            self.say("local moves", self.best())
+            name = f"4 of 5, local moves, round {number} of at most {self.settings.rounds}"
+            self._halving(self._promising(moves, reach), [8, 16, count], share=0.3, name=name)
+            self.say(self.best())
 
     def _promising(self, moves: Mapping[SkipPlan, float], reach: float) -> list[SkipPlan]:
         """Of unmeasured plans, given with their costs, those that are expected to do least damage for their cost."""
@@ -233,12 +243,13 @@ class Search:
         for count in [step for step in steps_of(self.evidence.size) if step > seen]:
             near = self._near(count // 2, slack=1.5, layers=layers)
             first = {str(s.plan) for s in self._near(count // 2, slack=1.5, layers=1)}
+            self.expect(f"search 5 of 5, {count} questions", self._needed([s.plan for s in near], [count]))
             # The first frontiers before the others, should the budget end here.
             for candidate in sorted(near, key=lambda s: str(s.plan) not in first):
                 self.evidence.on(candidate.plan, count)
             layers = max(layers // 2, 3)
             self._common = count
-            self.say(f"{count} questions", self.best())
+            self.say(self.best())
 
     def _near(self, count: int, *, slack: float = 1.0, layers: int = 2) -> list[Scored]:
         """Plans on the first frontiers of what was measured on `count` questions, cheapest first; no hopeless ones.
@@ -264,11 +275,12 @@ class Search:
         most = self.settings.max_loss
         return loss <= most + slack * 2.0 * float(np.sqrt(max(most, 1 / count) / count))
 
-    def _halving(self, plans: Sequence[SkipPlan], counts: Iterable[int], *, share: float) -> list[Scored]:
+    def _halving(self, plans: Sequence[SkipPlan], counts: Sequence[int], *, share: float, name: str) -> list[Scored]:
         """Measure plans on 8, 16, ... questions, after each step only the best `share`; returns those of the last."""
         kept = list(plans)
         out: list[Scored] = []
         for number, count in enumerate(counts):
+            self.expect(f"search {name}", self._needed(kept, counts[number:]))
             self._kl(kept, count)
             out = [scored(plan, self.cost(plan), self.evidence.on(plan, count)) for plan in kept]
             if number == 0:
@@ -279,6 +291,11 @@ class Search:
             out = [s for i, s in enumerate(order) if i < room or str(s.plan) in best]
             kept = [s.plan for s in out]
         return out
+
+    def _needed(self, plans: Sequence[SkipPlan], counts: Sequence[int]) -> int:
+        """Question-forwards that bring all of some plans to the last of some numbers of questions."""
+        last = min(max(counts), self.evidence.size)
+        return sum(max(last - self.evidence.count(plan), 0) for plan in plans)
 
     def _kl(self, plans: Sequence[SkipPlan], count: int) -> list[float]:
         return [float(self.evidence.on(plan, count).kl.mean()) for plan in plans]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -212,12 +214,14 @@ def optimize(
                 answerer, chosen, pool, batch_size=batch_size, known=stored, keep=keep, done=bar.advance
             )
             failures += refused
-            prepared[pool] = QuestionList(answerer, questions, batch_size, loss, kl_limit, with_kl=pool == "search")
+            prepared[pool] = QuestionList(
+                answerer, questions, batch_size, loss, kl_limit, with_kl=pool == "search", done=bar.advance
+            )
         if not prepared["search"].questions or not prepared["certification"].questions:
             raise ValueError(f"items: expected questions that the model can answer, got none; {failures[0].reason}")
         images = int(prepared["certification"].groups.max()) + 1
         promise.check_images(images)
-        costs = _costs(model, prepared["search"], objective, answer_length, allowed_actions)
+        costs = _costs(model, prepared["search"], objective, answer_length, allowed_actions, progress)
         say_wish(costs, allowed_actions, at_least_faster, tell)
         started = seconds_now()
 
@@ -229,7 +233,13 @@ def optimize(
                 raise BudgetSpent
 
         evidence = Evidence(
-            prepared["search"].measure, len(prepared["search"].questions), "search", known=known, keep=keep, spent=spent
+            prepared["search"].measure,
+            len(prepared["search"].questions),
+            "search",
+            known=known,
+            keep=keep,
+            spent=spent,
+            done=bar.advance,
         )
         depth = anatomy(model).depth
         search = Search(
@@ -238,12 +248,12 @@ def optimize(
             depth,
             SearchSettings(allowed_actions, tuple(fractions), max_loss, children=_children(forwards)),
             prior=prior_of(prior) if isinstance(prior, Damage) else dict(prior or {}),
-            say=lambda stage, plans: bar.search(stage, evidence.forwards, plans, max_loss),
+            say=lambda plans: bar.best(plans, max_loss),
+            expect=bar.round,
         )
-        bar.stage("search", forwards)
-        seeds = allowed(
-            _seeds(model, prepared["search"], depth, allowed_actions, fractions), allowed_actions, fractions, depth
-        )
+        named = _seeds(model, prepared["search"], depth, allowed_actions, fractions, progress)
+        seeds = allowed(named, allowed_actions, fractions, depth)
+        bar.search(forwards, minutes, lambda: seconds_now() - started)
         found = search.run(seeds)
         chain = candidate_plans(found, max_loss, candidates)
         tell(
@@ -258,8 +268,11 @@ def optimize(
             "certification",
             known=known,
             keep=keep,
+            done=bar.advance,
         )
-        bar.stage("certification", len(chain))
+        asked = len(prepared["certification"].questions)
+        bar.stage("certification, at most", len(chain) * asked)
+        verdicts = itertools.count(1)
         tested = certification(
             chain,
             certifying,
@@ -269,14 +282,14 @@ def optimize(
             support=promise.support,
             stopping=stopping,
             binary=promise.binary,
-            say=lambda test: bar.certified(test.certified, test.candidate.cost),
+            say=lambda test: bar.certified(test.certified, test.candidate.cost, next(verdicts) * asked),
         )
         certified = [test for test in tested if test.certified]
         if not certified:
             tell(_failure(promise, tested, images))
         best = min(certified, key=lambda test: test.candidate.cost, default=None)
         data = f"{_names(split.certification)}, hash {settings['certification']}"
-        seconds = _timed(model, prepared["search"], best) if objective in ("prefill", "time") else []
+        seconds = _timed(model, prepared["search"], best, progress) if objective in ("prefill", "time") else []
         file = plan_file(model, promise, best, costs, prepared["certification"], settings, data, weights, seed, seconds)
         cost = 1.0 if best is None else best.candidate.cost
         if seconds:
@@ -348,21 +361,29 @@ def _costs(
     objective: Objective,
     answer_length: float | None,
     actions: Sequence[Action],
+    progress: bool,
 ) -> CostModel:
     vision, text, length = questions.tokens()
     costs = CostModel(model, objective, vision, text, length if answer_length is None else answer_length)
     if objective in ("operations", "cache"):
         return costs
-    return calibrated(costs, questions.prompts(8), dict.fromkeys((*actions, "remove", "drop")))
+    time_plans = partial(timed, progress=progress)
+    return calibrated(costs, questions.prompts(8), dict.fromkeys((*actions, "remove", "drop")), time_plans=time_plans)
 
 
 def _seeds(
-    model: Model, questions: QuestionList, depth: int, actions: Sequence[Action], fractions: Sequence[float]
+    model: Model,
+    questions: QuestionList,
+    depth: int,
+    actions: Sequence[Action],
+    fractions: Sequence[float],
+    progress: bool,
 ) -> Iterator[Seed]:
     yield from method_seeds(
         model,
         questions.prompt_batches(_PROMPTS_OF_METHODS),
         groups=questions.groups[: min(_PROMPTS_OF_METHODS, len(questions.questions))].tolist(),
+        progress=progress,
     )
     yield from shape_seeds(depth, actions, fractions)
 
@@ -383,9 +404,9 @@ def _failure(promise: Promise, tested: Sequence[Tested], images: int) -> str:
     )
 
 
-def _timed(model: Model, questions: QuestionList, best: Tested | None) -> list[Seconds]:
+def _timed(model: Model, questions: QuestionList, best: Tested | None, progress: bool) -> list[Seconds]:
     plan = SkipPlan() if best is None else best.candidate.plan
-    return timed(model, questions.prompts(8), [SkipPlan(), plan])
+    return timed(model, questions.prompts(8), [SkipPlan(), plan], progress=progress)
 
 
 def _names(items: Sequence[Item]) -> str:

@@ -16,6 +16,7 @@ from vlm.models.families import anatomy
 from vlm.models.types import Model
 from vlm.planner.layer_actions import Action, within
 from vlm.plans.plan import SkipPlan
+from vlm.progress_bar import by_count
 from vlm.selectors import Ranking
 
 # Budgets of each ranking, as shares of its units.
@@ -85,6 +86,7 @@ def method_seeds(
     batches: Sequence[Mapping[str, Tensor]],
     *,
     groups: Sequence[int],
+    progress: bool = False,
 ) -> Iterator[Seed]:
     """The theory's plan, and the plans of the named methods at several budgets, from one pass over some prompts.
 
@@ -95,12 +97,15 @@ def method_seeds(
         Inputs of the model.
     groups : sequence of int
         Image of each prompt.
+    progress : bool
+        Show a bar with the time left.
     """
     with torch.inference_mode(), selectors.observing(model) as seen:
         for batch in batches:
             model(**batch, use_cache=False, logits_to_keep=1)
     depth = anatomy(model).depth
-    frozen = selectors.prediction_divergence(model, batches, selectors.contribution_plans(depth))
+    looked_at = by_count(batches, len(batches), "named methods", shown=progress)
+    frozen = selectors.prediction_divergence(model, looked_at, selectors.contribution_plans(depth))
     decision = decide(seen.probe, seen.attention, groups=groups)
     yield Seed(decision.plan, "theory")
     rankings: list[Ranking] = [

@@ -13,7 +13,7 @@ _WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight"
 DIGITS = {word: str(number) for number, word in enumerate(_WORDS)}
 
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
-_FRACTIONS = str.maketrans({sign: f" {above}/{below}" for sign, (above, below) in VULGAR_FRACTIONS.items()})
+_FRACTION = re.compile(rf"(\d?)([{''.join(VULGAR_FRACTIONS)}])")
 # Marks between two digits (1.5, 1/2, 2:30, 10-12, 1e-5), with the blanks that some write around a single one.
 _BETWEEN = re.compile(r"(?<=\d)[ \t]*([/:*+=-])[ \t]*(?=\d)|(?:(?<=\d)|(?<=\de))([!-/:-@\[-`{-~]+)(?=\d)")
 # A point that begins a number, and a sign before a number or its currency sign: .5, -5, -$5, $-5, <5, >=5.
@@ -38,13 +38,19 @@ def plain(text: str) -> str:
     >>> plain("-1,000.5"), plain("1/2"), plain("2:30 p.m.")
     ('-1000.5', '1/2', '2:30 pm')
     """
-    text = folded(text).translate(_FRACTIONS)
+    text = _FRACTION.sub(_fraction, folded(text))
     if not any(character.isdigit() for character in text):
         return " ".join(text.lower().translate(_MARKS).split())
     text = _THOUSANDS.sub(lambda match: match[0].replace(",", ""), _APART.sub("-", text))
     text = _LEADING.sub(_leading, text)
     text = _BETWEEN.sub(lambda match: "".join(_KEPT[mark] for mark in match[1] or match[2]), text.lower())
     return " ".join(text.lower().translate(_MARKS).translate(_RESTORED).split())
+
+
+def _fraction(match: re.Match[str]) -> str:
+    """1½ as 1 1/2, and -½ as -1/2."""
+    above, below = VULGAR_FRACTIONS[match[2]]
+    return f"{match[1]} {above}/{below}" if match[1] else f"{above}/{below}"
 
 
 def _leading(match: re.Match[str]) -> str:

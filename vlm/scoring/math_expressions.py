@@ -28,7 +28,7 @@ _SPELLINGS = {
     "·": "*",
     "÷": "/",
     "π": r"\pi",
-    "√": r"\sqrt",
+    "∞": r"\infty",
     "⁄": "/",
     **{sign: rf"\frac{{{above}}}{{{below}}}" for sign, (above, below) in VULGAR_FRACTIONS.items()},
     **{power: f"^{digit}" for digit, power in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")},
@@ -40,6 +40,7 @@ _SPELLINGS = {
     r"\div": "/",
     "**": "^",
 }
+_ROOT = re.compile(r"√\s*(\d+(?:\.\d+)?)?")  # √12 is the root of 12; TeX takes \sqrt12 for that of 1
 _THOUSANDS = re.compile(r"(?<![\d,])\d{1,3}(?:,\d{3})+(?![\d,])|(?<![\d ])\d{1,3}(?: \d{3})+(?![\d ])")
 # "1 1/2" and "1 \\frac{1}{2}" are one and a half; TeX takes "\\frac 1 2" for one half.
 _MIXED = re.compile(r"(?<![\d.,])(\d{1,9}) +(\d{1,9}) ?/ ?(\d{1,9})(?![\d.])")
@@ -71,6 +72,7 @@ def value(text: str) -> Number | None:
     if len(text) > LENGTH:
         return None
     text = folded(text).replace("{,}", ",").replace("E", "e")
+    text = _ROOT.sub(lambda match: rf"\sqrt{{{match[1]}}}" if match[1] else r"\sqrt", text)
     for spelling, standard in _SPELLINGS.items():
         text = text.replace(spelling, standard)
     text = _FRAC_OF_DIGITS.sub(lambda match: rf"\frac{_braced(match[1])}{_braced(match[2])}", " ".join(text.split()))

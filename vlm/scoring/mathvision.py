@@ -11,10 +11,13 @@ from vlm.scoring.unicode_folding import folded
 from vlm.scoring.units_of_answers import agree, without_unit
 
 _SHORT = 60  # characters of an answer that stands alone, with at most two words
+# \\boxed{5}, \\boxed {5}, \\fbox{5}, \\boxed 5.
+_BOX = re.compile(r"(?<=\\)(?:boxed|fbox)\s*\{")
+_BOX_OF_ONE = re.compile(r"(?<=\\boxed)\s+(\w)(?!\w)")
 _WORD = re.compile(r"(?<!\\)\b[A-Za-z]{2,}")
 _TAIL = 20_000  # characters read from the end: where an answer is
 _CUE = re.compile(r"\banswer(?: is| should be| would be|:)[\s:*]*", re.IGNORECASE)
-_WRAPPERS = re.compile(r"\\(?:left|right|displaystyle|[!,;: ]|\$)|\$|\\[()]|\\\[|\\\]|\*\*|__|`|[~]")
+_WRAPPERS = re.compile(r"\\(?:left|right|displaystyle|[!,;: ]|\$)|\$|\\[()]|\\\[|\\\]|(?<!\w)\*\*|\*\*(?!\w)|__|`|[~]")
 _TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox)\s?\{([^{}]*)\}")
 # "5 (five)", "5 (apples)": a remark. A number word that says another number is none.
 _REMARK = re.compile(r"(?<=[\d}])\s*\(([a-z][a-z -]*)\)$")
@@ -30,6 +33,7 @@ _MONEY = re.compile(
 )
 _CURRENCY = {"€": "euro", "£": "pound", "¥": "yen"}
 _NEXT = re.compile(r",|;|\\quad|\\text\{\s*(?:and|or)\s*\}|\band\b|\bor\b|\\\\|\n")
+_AND = re.compile(r",?\s*(?:\\text\{\s*(?:and|or)\s*\}|\b(?:and|or)\b)\s*")
 _NAME = re.compile(r"[a-z](?:_\{?\w\}?)?|\\(?:theta|alpha|beta|gamma|lambda)|[a-z]{1,2}\([a-z]\)")
 
 
@@ -45,7 +49,7 @@ def final_answer(text: str) -> str | None:
     >>> final_answer(r"Then x = 3, so \boxed{\frac{3}{4}}.")
     '\\frac{3}{4}'
     """
-    text = text[-_TAIL:].strip()
+    text = _BOX_OF_ONE.sub(r"{\1}", _BOX.sub("boxed{", text[-_TAIL:].strip()))
     boxed = _last_boxed(text)
     if boxed is not None:
         return boxed or None
@@ -124,8 +128,8 @@ def equal(a: str, b: str) -> bool:
 
 def _said(text: str) -> str:
     """Lower case, without layout; the braces of a set are marks of their own, unlike those of TeX."""
-    text = _MONEY.sub(_money, folded(text).strip().lower())
-    text = _WRAPPERS.sub("", text.replace(r"\lbrace", r"\{").replace(r"\rbrace", r"\}")).strip().rstrip(".").strip()
+    text = _MONEY.sub(_money, folded(text).strip().lower().replace("∞", r"\infty"))
+    text = _WRAPPERS.sub("", text.replace(r"\lbrace", r"\{").replace(r"\rbrace", r"\}")).strip().rstrip(".,;").strip()
     text = text.replace(r"\{", "⦃").replace(r"\}", "⦄")
     if text.startswith("{") and text.endswith("}") and "," in text and text.count("{") == 1 and "{,}" not in text:
         text = f"⦃{text[1:-1]}⦄"  # a set as plain text writes it
@@ -196,6 +200,8 @@ def _ends(text: str) -> str:
 def _entries(text: str) -> list[str]:
     """The entries of "(1, 2)", "[0, 1)", a set, or "1, 2" without brackets; [] if the text is no list."""
     bare = text[1:-1] if _ends(text) else text
+    if value(text) is None:
+        bare = _AND.sub(",", bare)
     if "," not in bare.replace("{,}", "") or (not _ends(text) and value(text) is not None):
         return [bare] if _ends(text) == "⦃⦄" else []
     entries, depth, start = [], 0, 0

@@ -11,14 +11,14 @@ from vlm.scoring.exact import plain
 from vlm.scoring.unicode_folding import folded
 
 _LETTERS = string.ascii_uppercase
-_SET_AS_TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox)\s?\{([^{}]*)\}")
+_SET_AS_TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|fbox)\s?\{([^{}]*)\}")
 _CIRCLED = {ord("Ⓐ") + i: letter for i, letter in enumerate(_LETTERS)} | {
     ord("ⓐ") + i: letter for i, letter in enumerate(string.ascii_lowercase)
 }
 # The letter after one of these is the decision of the text. "answer is (B)", "Answer: b", "\boxed{B}".
 _DECISION = re.compile(
     r"(?:\banswer(?:\s(?:choice|option|letter))?\s?(?:is|would be|should be|must be|:|=)\s?(?:option|choice|letter)?:?"
-    r"|\b(?:i|i'd|i would|we) (?:choose|select|pick)(?: option| choice| letter)?"
+    r"|\b(?:i|i'd|i would|i'll|i will|we) (?:choose|select|pick|go with|go for)(?: option| choice| letter)?"
     r"|\bboxed\s?\{\s?(?:\\(?:text|mathrm|mathbf|textbf)\s?\{)?)"
     r"[\s*_\"'`(\[{$]*([a-z])(?![\w'])",
     re.IGNORECASE,
@@ -26,17 +26,22 @@ _DECISION = re.compile(
 _ANSWER = re.compile(r"\banswer(?: is| would be| should be|:)", re.IGNORECASE)
 _MENTION = re.compile(r"\b(?:option|choice|letter)(?:\s+is)?[\s:*\"'(\[]*([a-z])(?![\w'])", re.IGNORECASE)
 # "B", "(b)", "**B**.", "[B]:"; one letter that only brackets and marks may surround.
-_ALONE = re.compile(r"[\s*_\"'`(\[{$.]*([A-Za-z])[\s*_\"'`)\]}$.,:;!]*")
+_ALONE = re.compile(r"[\s*_\"'`(\[{$.«>#•·-]*([A-Za-z])[\s*_\"'`)\]}$.,:;!»]*")
 # "B. red", "(B) red", "B: red", "B) red", "B - red", "B\nbecause".
 _LABELLED = re.compile(r"[\s*_\"'`]*(?:[(\[]?\s*([A-Za-z])\s*[)\]]|([A-Z])\s*(?:[.:,]|\*\*|-\s|\n))")
 _BARE = re.compile(r"(?<![\w'.\-])([A-Z])(?![\w'\-]|\.\w)")
 _ALTERNATIVE = re.compile(
     r"[\s.)\]*\"']*(?:,|/|&|\b(?:or|and|nor)\b)\s?(?:option\s)?[\s(\[*\"']*([a-z])(?![\w'])", re.IGNORECASE
 )
-_POINTER = re.compile(r"(?:\b(?:is|be|it's|its|say|pick|choose|select)|[:=\-])[\s*_\"'`($]*$", re.IGNORECASE)
-# "It cannot be B", "B is wrong": the text decides against the option.
+_POINTER = re.compile(
+    r"(?:\b(?:is|be|it's|its|say|pick|choose|select|so|thus|hence|therefore),?|[:=\-])[\s*_\"'`($]*$", re.IGNORECASE
+)
+# "It cannot be B", "I don't think it's B", "B is wrong": the text decides against the option.
 _DENIED = re.compile(
-    r"(?:\bnot|n't|\bcannot|\bnever)\s(?:be\s)?(?:(?:option|choice|letter)\s)?[\s*_\"'`($]*$", re.IGNORECASE
+    r"(?:\bnot|n't|\bcannot|\bnever|\bnor|\bneither|\bexcept|\b(?:anything|all) but|\brule out|\bruled out)\s"
+    r"(?:(?:think|believe|say|that|it|it's|its|is|be|the|answer|option|choice|letter|correct|right|for)\s){0,7}"
+    r"[\s*_\"'`($]*$",
+    re.IGNORECASE,
 )
 _REJECTED = re.compile(
     r"[\s)\]*\"']*(?:is|are|was|looks|seems)(?:n't|\s(?:not|wrong|incorrect|false|impossible)\b)", re.IGNORECASE
@@ -63,11 +68,26 @@ def listed_letters(question: str) -> tuple[str, ...]:
     >>> listed_letters("Which colour? A. red B. blue")
     ('A', 'B')
     """
-    count = 0
+    return tuple(listed_options(question))
+
+
+def listed_options(question: str) -> dict[str, str]:
+    """The texts of the options that a question's own text lists, by letter; {} where it lists fewer than two.
+
+    Examples
+    --------
+    >>> listed_options("Which way?\\nA. to the left\\nB. right")
+    {'A': 'to the left', 'B': 'right'}
+    """
+    found: list[re.Match[str]] = []
     for match in re.finditer(r"(?:^|[\s(,;])([A-Z])\s?[.:)](?=\s)", question):
-        if count < len(_LETTERS) and match[1] == _LETTERS[count]:
-            count += 1
-    return letters(count) if count >= 2 else ()
+        if len(found) < len(_LETTERS) and match[1] == _LETTERS[len(found)]:
+            found.append(match)
+    if len(found) < 2:
+        return {}
+    ends = [match.start() for match in found[1:]] + [len(question)]
+    texts = [question[match.end() : end].strip().partition("\n")[0] for match, end in zip(found, ends, strict=True)]
+    return dict(zip(_LETTERS, (text.strip(" ,;") for text in texts), strict=False))
 
 
 def is_article(text: str, start: int, option: str = "") -> bool:
@@ -121,7 +141,10 @@ def read_letter(text: str, labels: Sequence[str], options: Sequence[str] = ()) -
         return named
     decisions = [m for m in _DECISION.finditer(text) if not is_article(text, m.start(1))]
     if decisions:
-        last = decisions[-1]
+        standing = [m for m in decisions if not _DENIED.search(text[max(0, m.start() - 60) : m.start()])]
+        if not standing:
+            return None
+        last = standing[-1]
         return None if _alternative(text, last.end(1), last[1], labels) else _among(last[1], labels)
     named = _named(_ANSWER.split(text)[-1], labels, options)
     if named:
@@ -130,7 +153,10 @@ def read_letter(text: str, labels: Sequence[str], options: Sequence[str] = ()) -
         return None  # the list of options repeated
     if match := _LABELLED.match(text):
         group = 1 if match[1] else 2
-        return None if _alternative(text, match.end(group), match[group], labels) else _among(match[group], labels)
+        label = _among(match[group], labels)
+        other = _named(text[match.end() :], labels, options)  # "B: red" where red is option A decides nothing
+        undecided = _alternative(text, match.end(group), match[group], labels) or (other and other != label)
+        return None if undecided else label
     mentions = [m for m in _MENTION.finditer(text) if not is_article(text, m.start(1))]
     if any(_denied(text, m.start(1), m.end(1)) for m in mentions):
         return None
@@ -154,7 +180,7 @@ def _bare(text: str, labels: Mapping[str, str]) -> str | None:
 
 def _denied(text: str, start: int, end: int) -> bool:
     """Whether the text decides against the letter between `start` and `end`."""
-    return bool(_DENIED.search(text[max(0, start - 30) : start]) or _REJECTED.match(text, end))
+    return bool(_DENIED.search(text[max(0, start - 60) : start]) or _REJECTED.match(text, end))
 
 
 def _alternative(text: str, end: int, letter: str, labels: Sequence[str]) -> bool:
@@ -182,7 +208,8 @@ def _named(text: str, labels: Sequence[str], options: Sequence[str]) -> str | No
 
 def _verbatim(text: str) -> str:
     """With all marks that may say something: C- is not C, and $5 not 5%."""
-    return " ".join(folded(text).split()).lower().strip(" .,;!?*_\"'`")
+    bare = " ".join(folded(text).replace("\\$", "$").replace("\\%", "%").split()).lower().strip(" ,;!?*_\"'`")
+    return re.sub(r"^\.(?!\d)|\.$", "", bare).strip(" ,;!?*_\"'`")  # the point of .5 says something
 
 
 def _bare_noun(text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -12,13 +11,12 @@ from vlm.scoring import mmmu
 from vlm.scoring.exact import exact_match, exact_match_of_numbers, plain
 from vlm.scoring.mathvision import mathvision_match, read_answer
 from vlm.scoring.ocrbench import contains_match
-from vlm.scoring.option_letters import letters, listed_letters, read_letter
+from vlm.scoring.option_letters import letters, listed_letters, listed_options, read_letter
 from vlm.scoring.thoughts import Thought, spoken
 from vlm.scoring.vqa import normalised, vqa_accuracy
 
 LIMIT = 100_000  # characters; a longer answer is a generation that never ended
 _KEPT = 2_000_000  # characters read of an answer with its thoughts, from the end
-_LISTED = re.compile(r"^\s*([A-Z])\.\s+(\S[^\n]*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, repr=False)
@@ -189,10 +187,9 @@ def _mmmu(item: Item, prediction: str) -> Scored:
 
 
 def _realworldqa(item: Item, prediction: str) -> Scored:
-    labels = listed_letters(item.question)
-    if any(answer in labels for answer in item.answers):
-        texts = {letter: text.strip() for letter, text in _LISTED.findall(item.question)}
-        parsed = read_letter(prediction, labels, [texts.get(label, "") for label in labels])
+    options = listed_options(item.question)
+    if any(answer in options for answer in item.answers):
+        parsed = read_letter(prediction, tuple(options), tuple(options.values()))
         return _scored(float(parsed in item.answers), parsed)
     return _scored(exact_match_of_numbers(prediction, item.answers), plain(prediction))
 
@@ -203,13 +200,13 @@ def _mathvision(item: Item, prediction: str) -> Scored:
 
 # A change that can alter a score gives a scorer a new version. Runs that name none were scored by version 1.
 VERSIONS: Mapping[str, str] = {
-    "letter": "3",
-    "exact": "3",
-    "vqa": "3",
-    "ocrbench": "3",
-    "mmmu": "3",
-    "realworldqa": "3",
-    "mathvision": "3",
+    "letter": "4",
+    "exact": "4",
+    "vqa": "4",
+    "ocrbench": "4",
+    "mmmu": "4",
+    "realworldqa": "4",
+    "mathvision": "4",
 }
 
 # Each scorer maps an item and an answer without thoughts to a Scored.

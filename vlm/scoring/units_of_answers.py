@@ -46,10 +46,13 @@ _MARKS = (
     (re.compile(r"\s*\\?%$"), "percent"),
 )
 # A word set as text after a number names the things counted, unless it is a number itself: 5 \text{ apples}.
+_NUMBER_WORDS = "hundred|thousand|[a-z]*illion|dozen|half|halves|third|quarter|lakh|crore|score|gross"
+_OPERATIONS = "and|mod|sin|cos|tan|log|times|plus|minus|over|squared|cubed|factorial|choose"
 _COUNTED = re.compile(
-    r"(?<=[\d}])\s*\\(?:text|mathrm|mbox|textrm)\s?\{\s*"
-    r"(?!hundred|thousand|[a-z]*illion|dozen|half|halves|third|quarter)([a-z]{3,})\s*\.?\}$"
+    rf"(?<=[\d}}])\s*\\(?:text|mathrm|mbox|textrm)\s?\{{\s*(?!{_NUMBER_WORDS})([a-z]{{3,}})\s*\.?\}}$"
 )
+# So does a word that is set as nothing: 5 apples.
+_COUNTED_PLAIN = re.compile(rf"(?<=\d)\s+(?!{_NUMBER_WORDS}|(?:{_OPERATIONS})$)([a-z]{{3,}})$")
 _DIGIT_OR_END = re.compile(r"(?:[\d.)}]|\\pi|π|½|¼|¾)$")
 
 
@@ -71,6 +74,8 @@ def without_unit(text: str) -> tuple[str, str]:
     if (match := _UNIT.search(bare)) and _counts(bare[: match.start()]):
         power = match["power"] or _POWERS.get(match["sign"] or match["before"] or "", "")
         return bare[: match.start()].strip(), _NAMES[match["name"]] + power
+    if match := _COUNTED_PLAIN.search(text):
+        return text[: match.start()].strip(), match[1]
     return text, ""
 
 

@@ -11,6 +11,7 @@ import bounds
 from bounds import __main__ as command
 from bounds.theorems import catalogue
 from bounds.verification import verify as module
+from bounds.verification.time_left import bar
 from bounds.verification.verify import verify
 
 
@@ -84,9 +85,19 @@ def test_bad_arguments_of_verify():
 
 def test_the_progress_bar_fills(monkeypatch, capsys):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    module.bar(1, 2)
-    module.bar(2, 2)
-    assert "1/2" in capsys.readouterr().err
+    seconds = iter((0.0, 1.0, 60.0, 3000.0, 4000.0))
+    told = bar(lambda: next(seconds))
+    told(1, 10)
+    assert capsys.readouterr().err == ""  # within two seconds
+    told(2, 10)
+    told(5, 10)
+    told(10, 10)
+    shown = capsys.readouterr().err.split("\r")[1:]
+    assert [" ".join(line.partition("] ")[2].split()) for line in shown] == [
+        "2/10 about 4:00 left",
+        "5/10 about 50:00 left",
+        "10/10",
+    ]
 
 
 def test_verify_is_public_and_takes_what_find_returns():

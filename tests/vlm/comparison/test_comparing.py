@@ -24,7 +24,14 @@ def test_a_comparison_is_resumed_and_agrees_with_each_plan_alone(tmp_path, monke
     model, processor = load("tiny")
     items = list(read("tiny", limit=25))
     own = {"mine": SkipPlan.freeze(6, None)}
-    first = compare_methods(model, processor, items, out=tmp_path, plans=own, **SETTINGS)
+    told = []
+    done = lambda *stage: told.append(stage)  # noqa: E731
+    first = compare_methods(model, processor, items, out=tmp_path, plans=own, done=done, **SETTINGS)
+    # Each stage says how far it is, to its end.
+    ends = {stage: (number, total) for stage, number, total in told}
+    assert all(number == total for number, total in ends.values())
+    stages = {f"calibration, {what}" for what in ("layers", "contributions", "withdrawals", "tokens")}
+    assert set(ends) == {*stages, "questions"}
     methods = set(first.table()["method"])
     named = {"FastV", "DART", "DivPrune", "SparseVLM (v1)", "PruMerge (choice)", "HoloV", "VisionZip (choice)"}
     assert named | {"mine", "ShortV", "grid tokens from layer 0"} <= methods

@@ -307,6 +307,16 @@ def test_row_6_what_is_drawn_on_transparent_ground_is_seen(ink: tuple[int, int, 
     assert rgb_image(palette).getpixel((0, 0)) == (255, 255, 255)
 
 
+def test_row_6_white_letters_with_a_black_dot_or_grey_edges_are_seen() -> None:
+    for inks in (((255, 255, 255, 255),) * 5 + ((0, 0, 0, 255),), ((255, 255, 255, 255), (120, 120, 120, 100))):
+        stored = PILImage.new("RGBA", (8, 1), (0, 0, 0, 0))
+        for place, ink in enumerate(inks):
+            stored.putpixel((place, 0), ink)
+        seen = rgb_image(stored)
+        ground = seen.getpixel((7, 0))
+        assert all(abs(seen.getpixel((i, 0))[0] - ground[0]) >= 40 for i in range(len(inks)))
+
+
 def test_row_9_an_answer_that_is_a_letter_and_another_option_is_refused(tmp_path: Path) -> None:
     lines: list[dict[str, Any]] = [
         {"question": "Which vertex?", "options": ["C", "A", "B"], "answer": "A"},

@@ -108,6 +108,21 @@ CHANGES = (
     lambda r: {**r, "score": "1"},
     lambda r: {**r, "score": True},
     lambda r: {**r, "score": 7},
+    *(
+        lambda r, name=name, value=value: {**r, name: value}
+        for name, value in {
+            "tokens": 5,
+            "letter_probabilities": "ab",
+            "judge": 5,
+            "run": None,
+            "item": 5,
+            "failure": 5,
+            "prediction": 5,
+            "image_id": {"a": 1},
+            "dataset": None,
+            "operations": {"plan": "many"},
+        }.items()
+    ),
 )
 
 

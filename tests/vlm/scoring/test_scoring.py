@@ -18,9 +18,9 @@ from vlm.scoring.math_expressions import BITS, close, value
 from vlm.scoring.mathvision import equal, final_answer
 from vlm.scoring.mmmu import references as mmmu_references
 from vlm.scoring.ocrbench import contains_match
-from vlm.scoring.option_letters import letters, listed_letters, read_letter
+from vlm.scoring.option_letters import letters, listed_letters, listed_options, read_letter
 from vlm.scoring.scorers import VERSIONS
-from vlm.scoring.thoughts import TAGS
+from vlm.scoring.thoughts import TAGS, kept_tokens, opens_thought
 from vlm.scoring.vqa import CONTRACTIONS, normalised, vqa_accuracy
 
 TRUTH = Path(__file__).resolve().parents[2] / "official_scores"
@@ -292,6 +292,13 @@ THOUGHT = r"<think> ... so A. But no: \boxed{4}? (C) could be. </think> "
         "<think>the tag </think> ends a thought. (C)? 4?</think>",
         "< think >(C)? 4?</ think >",
         "<think>(C)? <think>4?</think> no</think>",
+        "<inner_monologue>(C)? 4?</inner_monologue>",
+        "(C)? 4?</chain_of_thought>",
+        "<|deep_thinking|>(C)? 4?<|/deep_thinking|>",
+        "<|start_deep_thinking|>(C)? 4?<|end_deep_thinking|>",
+        '<think type="long">(C)? 4?</think>',
+        "&lt;think&gt;(C)? 4?&lt;/think&gt;",
+        "＜think＞(C)? 4?＜／think＞",
     ],
 )
 def test_row_4_thoughts_are_not_scored(thought: str) -> None:
@@ -304,6 +311,37 @@ def test_row_4_thoughts_are_not_scored(thought: str) -> None:
             assert (scored.value, scored.thought) == (1.0, "ended")
 
 
+def test_row_4_what_only_speaks_of_thoughts_is_an_answer() -> None:
+    for text in (
+        "The tag <think> opens thoughts",
+        "I think that it is 5 < 6",
+        "<b>think</b>",
+        "so: here is my response: 5",
+    ):
+        assert score(item(answers=(text,)), text, scorer="exact").thought == "none"
+    assert opens_thought("Describe it. <deep_thinking>\n") == "<deep_thinking>"
+    assert [opens_thought(text) for text in ("a < b", "<think>\n\n</think>\n\n", "here is my thought process:")] == [
+        ""
+    ] * 3
+    special = ["<s>", "<|deep_thinking|>", "<|end_deep_thinking|>", "<|im_end|>", "<channel|>", "</think>"]
+    assert kept_tokens(special) == [special[i] for i in (1, 2, 4, 5)]
+
+
+@pytest.mark.parametrize(
+    ("text", "letter"),
+    [
+        *[(text, "B") for text in ("I'd go with B.", "Therefore, B.", "Hence (B)", "So B", "«B»", "• B", r"\fbox{B}")],
+        *[(text, None) for text in ("I don't think it's B", "I do not believe the answer is B", "Anything but B")],
+        *[
+            (text, None)
+            for text in ("All except B", "I would rule out B.", "B: red", "B. red", "(B) red", "It is nor B")
+        ],
+    ],
+)
+def test_a_letter_is_read_where_the_text_decides_for_it(text: str, letter: str | None) -> None:
+    assert score(item(options=("red", "blue", "green")), text, scorer="letter").parsed == letter
+
+
 @pytest.mark.parametrize("scorer", sorted(SCORERS))
 def test_row_4_thoughts_that_never_end_hold_no_answer(scorer: str) -> None:
     asked = item(options=("A", "b") if scorer == "letter" else (), answers=("A", "A"))
@@ -314,7 +352,16 @@ def test_row_4_thoughts_that_never_end_hold_no_answer(scorer: str) -> None:
     assert score(asked, "<think>" + "x " * 90_000 + "</think>A", scorer=scorer).thought == "ended"
 
 
-SIGNS = (("<5", "5"), ("<5", ">5"), (">=5", "5"), ("- 5", "5"), ("-.5", ".5"), ("5−6", "56"), ("1.5", "1,5"))
+SIGNS = (
+    ("−½", "½"),
+    ("<5", "5"),
+    ("<5", ">5"),
+    (">=5", "5"),
+    ("- 5", "5"),
+    ("-.5", ".5"),
+    ("5−6", "56"),
+    ("1.5", "1,5"),
+)
 
 
 def test_row_7_numbers_keep_sign_point_and_stroke() -> None:
@@ -341,6 +388,7 @@ def test_row_7_numbers_keep_sign_point_and_stroke() -> None:
     assert score(item(options=options), "I think that it must be -5, of all numbers", scorer="mmmu").parsed is None
     assert score(item(options=options), "-5", scorer="mathvision").parsed is None
     assert score(item(options=options), "5", scorer="letter").parsed == "A"
+    assert score(item(options=options), ".5", scorer="letter").parsed is None
 
 
 @pytest.mark.parametrize(
@@ -363,6 +411,26 @@ def test_row_7_numbers_keep_sign_point_and_stroke() -> None:
             (a, b, False)
             for a, b in (("{1,2}", "(1,2)"), ("[0,1)", "(0,1)"), ("1 2", "12"), ("5 kg", "5 g"), ("5", "5%0"))
         ],
+        *[
+            (a, b, False)
+            for a, b in (
+                ("2**3", "23"),
+                ("√12", "2√1"),
+                ("5 apples", "5 pears"),
+                ("5 thousand", "5"),
+                ("5 squared", "5"),
+            )
+        ],
+        *[
+            (a, b, True)
+            for a, b in (
+                ("2**3", "8"),
+                ("√12", r"2\sqrt{3}"),
+                ("5 apples", "5"),
+                ("1 and 2", "1, 2"),
+                ("∞", r"\infty"),
+            )
+        ],
         *[(a, b, True) for a, b in (("1{,}234", "1234"), ("1e3", "1000"), (r"30\degree", "30"), ("½", "1/2"))],
         *[
             (a, b, True)
@@ -382,6 +450,22 @@ def test_row_8_equalities_of_mathematics(first: str, second: str, same: bool) ->
             assert score(item(answers=(b,)), rf"\boxed{{{a}}}", scorer="mathvision").value == float(same)
 
 
+def test_a_box_may_be_spelt_in_every_way_of_tex() -> None:
+    for text in (r"\boxed 5", r"\boxed {5}", r"\fbox{5}", r"\boxed{\fbox{5}}", r"So it is \boxed{5},"):
+        assert score(item(answers=("5",)), text, scorer="mathvision").value == 1.0
+
+
+def test_options_in_a_question_are_read_wherever_they_stand() -> None:
+    for question in (
+        "Which way? A. left\nB. right\nAnswer.",
+        "Which way?\nA. left\nB. right",
+        "Which? A: left, B: right",
+    ):
+        assert listed_options(question) == {"A": "left", "B": "right"}
+        assert score(item(question=question), "Left.", scorer="realworldqa").value == 1.0
+    assert listed_options("Is it A. or what?") == {}
+
+
 def test_scorers_have_versions_that_protocols_name() -> None:
     assert VERSIONS.keys() == SCORERS.keys()
-    assert PROTOCOLS["skip-it"].scorers.startswith("exact 3, letter 3, ")
+    assert PROTOCOLS["skip-it"].scorers.startswith("exact 4, letter 4, ")
