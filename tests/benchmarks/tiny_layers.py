@@ -18,7 +18,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from vlm.models.loading import load
+from vlm.engine.planned_loading import load
 from vlm.tiny import IMAGE_KINDS, Question, questions
 
 

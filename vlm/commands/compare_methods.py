@@ -56,8 +56,8 @@ def _compare_methods(options: argparse.Namespace) -> int:
 
     from vlm.comparison.comparing import BUDGETS, compare_methods
     from vlm.datasets import read
+    from vlm.engine.planned_loading import load
     from vlm.evaluation.process_device import own_device
-    from vlm.models.loading import load
     from vlm.progress_bar import by_count, by_stage
     from vlm.table import Table
 

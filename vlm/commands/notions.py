@@ -102,9 +102,9 @@ def _profile(options: argparse.Namespace) -> Profile:
 
         return profile_states(read_states(options.states), **chosen)
     from vlm.datasets.reading import read
+    from vlm.engine.planned_loading import load
     from vlm.evaluation.process_device import own_device
     from vlm.item import Failure, Item
-    from vlm.models.loading import load
     from vlm.notions.measured_profile import profile
     from vlm.progress_bar import by_count
 

@@ -76,8 +76,8 @@ def add(commands: Commands) -> None:
 def _optimize(options: argparse.Namespace) -> int:
     import torch
 
+    from vlm.engine.planned_loading import load
     from vlm.evaluation.process_device import own_device
-    from vlm.models.loading import load
     from vlm.planner.layer_actions import ACTIONS
     from vlm.planner.optimizing import optimize
     from vlm.planner.promise import Promise

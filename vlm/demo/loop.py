@@ -15,6 +15,7 @@ from vlm.datasets.reading import read
 from vlm.decisions.conditions import Decision, decide
 from vlm.demo.certified_accuracy import certified_plan
 from vlm.demo.demo_report import Report, demo_report, first_line, summary_lines
+from vlm.engine.planned_loading import load
 from vlm.engine.skipping import skipping
 from vlm.evaluation.accuracy import TOLERANCE, Score, score_accuracy
 from vlm.evaluation.plan_accuracy import PlanAccuracy, prompt_batch
@@ -25,7 +26,6 @@ from vlm.hidden_states.moment_recording import moments
 from vlm.item import Item
 from vlm.measure.attention_ratio import AttentionRecord, attention
 from vlm.measure.distances import ProbeRecord, probe
-from vlm.models.loading import load
 from vlm.models.types import Model, Processor
 from vlm.notions.measured_profile import profile
 from vlm.notions.profile_result import Profile

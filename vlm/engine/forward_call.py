@@ -54,6 +54,8 @@ class Call:
         Layers that attended by their layout.
     peeking : bool
         True while a layer runs only to show its queries and keys.
+    begun : int
+        Number of the last part of a context that was open when the call began.
     """
 
     vision: Tensor
@@ -67,6 +69,7 @@ class Call:
     layouts: dict[int, Layout] = field(default_factory=dict)
     peeking: bool = False
     followed: set[int] = field(default_factory=set)
+    begun: int = 0
     _copies: dict[torch.device, Call] = field(default_factory=dict)
     _original: Call | None = None
 
@@ -199,6 +202,8 @@ def traced_step(given: Arguments) -> Call:
 @dataclass(eq=False, repr=False)
 class TracedStep(Call):
     """A decoding step inside a compiled graph; its `past` says only that there is one."""
+
+    begun: int = 2**62  # never traced before a context that it runs in
 
     @property
     def decoding(self) -> bool:

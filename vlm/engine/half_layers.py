@@ -6,12 +6,13 @@ import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from vlm.models.layer_parts import attention_module, device_of, feed_forward_modules
+from vlm.models.layer_parts import attention_module, device_of, feed_forward_candidates
 from vlm.models.types import Forward
 
 
@@ -43,32 +44,32 @@ def halves(layer: nn.Module, width: int, dtype: torch.dtype) -> Halves:
     NotImplementedError
         Something besides the two branches changes the states, or the layer cannot run without them.
     """
-    attention, feed_forward = attention_module(layer), feed_forward_modules(layer)
-    if not feed_forward:
+    attention, candidates = attention_module(layer), feed_forward_candidates(layer)
+    if not candidates:
         raise NotImplementedError(
             f"skipping: {type(layer).__name__} has no feed-forward branch, so that half of it cannot be dropped; "
             "drop the whole layer"
         )
     device = device_of(layer)
     trouble = "its weights are nowhere"
-    for no_attention in (_nothing_and_weights, _nothing_and_two, _zeros):
-        for no_feed_forward in (_zeros, _nothing_and_weights):
-            found = Halves(attention, feed_forward, no_attention, no_feed_forward)
-            if device is None:
-                return found
-            states = torch.randn(1, 2, width, generator=torch.Generator().manual_seed(0)).to(device, dtype)
-            try:
-                with gathered(layer):
-                    out = _without_branches(layer, found, states.clone())
-            except Exception as error:
-                trouble = trouble if trouble.startswith("it ") else f"it fails ({type(error).__name__}: {error})"
-                continue
-            if isinstance(out, Tensor) and out.shape == states.shape and torch.equal(out, states):
-                return found
-            trouble = "it changes the states even so"
+    attentions, feed_forwards = (_nothing_and_weights, _nothing_and_two, _zeros), (_zeros, _nothing_and_weights)
+    for feed_forward, no_attention, no_feed_forward in product(candidates, attentions, feed_forwards):
+        found = Halves(attention, feed_forward, no_attention, no_feed_forward)
+        if device is None:
+            return found
+        states = torch.randn(1, 2, width, generator=torch.Generator().manual_seed(0)).to(device, dtype)
+        try:
+            with gathered(layer):
+                out = _without_branches(layer, found, states.clone())
+        except Exception as error:
+            trouble = trouble if trouble.startswith("it ") else f"it fails ({type(error).__name__}: {error})"
+            continue
+        if isinstance(out, Tensor) and out.shape == states.shape and torch.equal(out, states):
+            return found
+        trouble = "it changes the states even so"
     raise NotImplementedError(
         f"skipping: half of a {type(layer).__name__} cannot be dropped: with the outputs of its "
-        f"{type(attention).__name__} and {', '.join(type(m).__name__ for m in feed_forward)} zero, {trouble}; drop "
+        f"{type(attention).__name__} and {', '.join(type(m).__name__ for m in candidates[-1])} zero, {trouble}; drop "
         "whole layers (vision:A-B/text:A-B) instead"
     )
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from types import FrameType
 from typing import Any, NoReturn, cast
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, finalize, ref
 
 import torch
 from torch import Tensor, nn
@@ -40,8 +42,9 @@ from vlm.plans.plan import SkipPlan
 
 # Serialises opening and closing of contexts across threads.
 _OPENING = threading.RLock()
-# Outside the models: what is in a module's dictionary is copied with the module.
-_ENGINES: WeakKeyDictionary[nn.Module, Engine] = WeakKeyDictionary()
+# Outside the models: what is in a module's dictionary is copied with the module. The open contexts hold the engine, and
+# nothing here does, so that a model under a plan that stays can be freed.
+_ENGINES: WeakKeyDictionary[nn.Module, ref[Engine]] = WeakKeyDictionary()
 # What copies and pickles of a module ask for first, on the instance.
 _COPYING = ("__deepcopy__", "__reduce_ex__")
 # Options of transformers' attention functions that change the weights in a way that observers do not reproduce.
@@ -55,7 +58,7 @@ class Engine:
     """Hooks of one model, shared by all open contexts on it. Obtained from :func:`attached`.
 
     Contexts may close in any order. Calls from different threads are kept apart; a plan applies to all of them, and
-    measuring allows one call at a time.
+    measuring allows one call at a time. A call that is under way when a context opens runs on without it.
 
     Attributes
     ----------
@@ -75,8 +78,9 @@ class Engine:
         self._traced: Call | None = None
         self._signature = inspect.signature(parts.inner.forward)
         self._openings: list[Callable[[Arguments], None]] = []
-        self._endings: list[Callable[[Call], None]] = []
-        self._observers: list[tuple[AttentionObserver, bool]] = []
+        self._endings: list[tuple[Callable[[Call], None], int]] = []
+        self._observers: list[tuple[AttentionObserver, bool, int]] = []
+        self._opened = 0
         self._routes = 0
         self._loaded_attention = self._own_attention = self._routed_name = ""
         self._handles: list[RemovableHandle] = []
@@ -172,7 +176,30 @@ class Engine:
             raise RuntimeError(
                 "probe, attention: another thread's call of this model is being measured; measure one call at a time"
             )
-        self._calls[threading.get_ident()] = read_call(given, self.parts.placeholders)
+        self._calls[threading.get_ident()] = call = read_call(given, self.parts.placeholders)
+        call.begun = self._opened
+
+    def _next(self) -> int:
+        """Number of a part of a context that opens now."""
+        self._opened += 1
+        return self._opened
+
+    def _before(self, number: int) -> bool:
+        """Whether the call under way in this thread began before the part of a context with this number opened."""
+        call = self.call
+        if call is None:
+            # What backward repeats of a call under a plan has its call in force again.
+            return recomputing() or self._unread()
+        return call.begun < number
+
+    def _unread(self) -> bool:
+        """Whether this thread is inside a call of the model that began before there were any contexts."""
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None:
+            if frame.f_code.co_name == "forward" and frame.f_locals.get("self") is self.parts.inner:
+                return True
+            frame = frame.f_back
+        return False
 
     @property
     def _traceable(self) -> bool:
@@ -189,8 +216,9 @@ class Engine:
             return
         call = self._calls.pop(threading.get_ident(), None)
         if call is not None and output is not None and not recomputing():
-            for ending in self._endings:
-                ending(call.measurable())
+            for ending, number in self._endings:
+                if call.begun >= number:
+                    ending(call.measurable())
 
     def _remember_prompt(self, generate: Forward) -> Forward:
         """The model's generate, which keeps the token ids of its prompt for calls of the decoder that lack them."""
@@ -304,9 +332,11 @@ class Engine:
     def watch_layers(self, observe: LayerObserver, finish: Callable[[Call], None]) -> Iterator[None]:
         """Call `observe(call, layer, state in, state out)` after each decoder layer, `finish(call)` after the model."""
 
+        number = self._next()
+
         def hook(index: int) -> Callable[..., None]:
             def watch(module: nn.Module, args: tuple[Any, ...], kwargs: Arguments, out: Any) -> None:
-                if recomputing():
+                if recomputing() or self._before(number):
                     return
                 before = args[0] if args else kwargs["hidden_states"]
                 with torch.no_grad():
@@ -317,11 +347,12 @@ class Engine:
 
         handles = [layer.register_forward_hook(hook(i), with_kwargs=True) for i, layer in enumerate(self.parts.layers)]
         self._seal(self.parts.layers)
-        self._endings.append(finish)
+        ending = (finish, number)
+        self._endings.append(ending)
         try:
             yield
         finally:
-            self._endings.remove(finish)
+            self._endings.remove(ending)
             self._unseal(self.parts.layers)
             for handle in handles:
                 handle.remove()
@@ -333,10 +364,12 @@ class Engine:
         Layer observers opened before this context see the rewritten input of each layer but the original output of
         the last layer; those opened inside it see the rewritten output.
         """
-        layers = self.parts.layers
+        layers, number = self.parts.layers, self._next()
 
         def entering(index: int) -> Forward:
             def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+                if self._before(number):
+                    return None
                 if args:
                     return (rewrite(self.current(), index, args[0]), *args[1:]), kwargs
                 return args, {**kwargs, "hidden_states": rewrite(self.current(), index, kwargs["hidden_states"])}
@@ -344,6 +377,8 @@ class Engine:
             return before
 
         def leaving(module: nn.Module, args: tuple[Any, ...], out: Any) -> Any:
+            if self._before(number):
+                return None
             state = rewrite(self.current(), len(layers), out[0] if isinstance(out, tuple) else out)
             return (state, *out[1:]) if isinstance(out, tuple) else state
 
@@ -398,16 +433,18 @@ class Engine:
         """
         with self.route_attention():
             with _OPENING:
-                self._observers.append((observe, anywhere))
-                if finish is not None:
-                    self._endings.append(finish)
+                number = self._next()
+                observer, ending = (observe, anywhere, number), None if finish is None else (finish, number)
+                self._observers.append(observer)
+                if ending is not None:
+                    self._endings.append(ending)
             try:
                 yield
             finally:
                 with _OPENING:
-                    if finish is not None:
-                        self._endings.remove(finish)
-                    self._observers.remove((observe, anywhere))
+                    if ending is not None:
+                        self._endings.remove(ending)
+                    self._observers.remove(observer)
 
     @contextmanager
     def route_attention(self) -> Iterator[None]:
@@ -437,7 +474,8 @@ class Engine:
     def _install_attention(self) -> None:
         own = self.attention_name
         name = self._routed_name = f"skipit_{own}_{id(self):x}"
-        register_attention(name, self._routed(attention_function(self.parts, own)), masks_like=own)
+        register_attention(name, _routed(ref(self), attention_function(self.parts, own)), masks_like=own)
+        self._unregister = finalize(self, unregister_attention, name)
         self._own_attention = own
         set_attention_implementation(self.parts.text_config, name)
 
@@ -446,41 +484,43 @@ class Engine:
         if attention_implementation(self.parts.text_config) == name:
             set_attention_implementation(self.parts.text_config, self._own_attention)
         self._own_attention = self._routed_name = ""
-        unregister_attention(name)
+        self._unregister()
 
-    def _routed(self, own_function: Forward) -> Forward:
-        """The attention function that transformers calls: the model's own, then the observers."""
-        index_of = self._slots
-
-        def attend(
-            module: nn.Module,
-            query: Tensor,
-            key: Tensor,
-            value: Tensor,
-            attention_mask: Tensor | None,
-            **kwargs: Any,
-        ) -> Any:
-            call, index = self.call, index_of.get(id(module))
-            layout = None if call is None or index is None else call.layouts.get(index)
-            if call is not None and self.flash and index in call.planned:
-                check_window(call, kwargs.get("sliding_window"))
-            if call is not None and call.peeking and index is not None:
-                raise Peeked(self._event(call, index, module, layout, attention_mask, query, key, value, kwargs))
-            if call is not None and layout is not None and index is not None:
-                call.followed.add(index)
-            if layout is None:
-                out = own_function(module, query, key, value, attention_mask, **kwargs)
-            elif isinstance(layout, FrozenLayout):
-                out = frozen_attend(own_function, layout, module, query, key, value, **kwargs)
-            else:
-                out = flash_attend(own_function, layout, module, query, key, value, **kwargs)
-            decoding = call is not None and call.decoding
-            if index is not None and self._observers and not decoding and not recomputing():
+    def attend(
+        self,
+        own_function: Forward,
+        module: nn.Module,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_mask: Tensor | None,
+        **kwargs: Any,
+    ) -> Any:
+        """What transformers calls to attend: the model's own function, then the observers."""
+        call, index = self.call, self._slots.get(id(module))
+        layout = None if call is None or index is None else call.layouts.get(index)
+        if call is not None and self.flash and index in call.planned:
+            check_window(call, kwargs.get("sliding_window"))
+        if call is not None and call.peeking and index is not None:
+            raise Peeked(self._event(call, index, module, layout, attention_mask, query, key, value, kwargs))
+        if call is not None and layout is not None and index is not None:
+            call.followed.add(index)
+        if layout is None:
+            out = own_function(module, query, key, value, attention_mask, **kwargs)
+        elif isinstance(layout, FrozenLayout):
+            out = frozen_attend(own_function, layout, module, query, key, value, **kwargs)
+        else:
+            out = flash_attend(own_function, layout, module, query, key, value, **kwargs)
+        decoding = call is not None and call.decoding
+        if index is not None and self._observers and not decoding and not recomputing():
+            observers = [one for one in self._observers if not self._before(one[2])]
+            if observers:
                 call = self.current()
-                self._observe(self._event(call, index, module, layout, attention_mask, query, key, value, kwargs))
-            return out
-
-        return attend
+                event = self._event(call, index, module, layout, attention_mask, query, key, value, kwargs)
+                with torch.no_grad():
+                    for observe, anywhere, _ in observers:
+                        observe(event if anywhere else event.measurable())
+        return out
 
     def _event(
         self,
@@ -526,19 +566,23 @@ class Engine:
         check_causal(module, options.get("is_causal"))
         return layout or whole_layout(call, mask, query.shape[2], key.shape[2])
 
-    def _observe(self, event: AttentionEvent) -> None:
-        with torch.no_grad():
-            for observe, anywhere in self._observers:
-                observe(event if anywhere else event.measurable())
+    def _from_the_next_call(self, original: Forward, function: Forward, number: int) -> Forward:
+        """A forward that calls which are under way do not run."""
+
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            return original(*args, **kwargs) if self._before(number) else function(*args, **kwargs)
+
+        return forward
 
     @contextmanager
-    def replace_forwards(self, forwards: Mapping[nn.Module, Forward]) -> Iterator[None]:
-        """Replace the `forward` of these modules, on the instances only."""
+    def replace_forwards(self, forwards: Mapping[nn.Module, Forward], *, again: bool = False) -> Iterator[None]:
+        """Replace the `forward` of these modules, on the instances only; with `again`, for the call under way too."""
         saved: list[tuple[nn.Module, Any]] = []
+        number = 0 if again else self._next()
         try:
             for module, function in forwards.items():
                 saved.append((module, module.__dict__.get("forward")))
-                module.__dict__["forward"] = function
+                module.__dict__["forward"] = self._from_the_next_call(module.forward, function, number)
                 self._seal([module])
             yield
         finally:
@@ -548,6 +592,17 @@ class Engine:
                     module.__dict__.pop("forward", None)
                 else:
                     module.__dict__["forward"] = original
+
+
+def _routed(engine: ref[Engine], own_function: Forward) -> Forward:
+    """The attention function to register, which does not keep the engine alive."""
+
+    def attend(*args: Any, **kwargs: Any) -> Any:
+        found = engine()
+        assert found is not None  # its model calls this function
+        return found.attend(own_function, *args, **kwargs)
+
+    return attend
 
 
 def _refuse_copies(*_: object) -> NoReturn:
@@ -569,11 +624,12 @@ def attached(model: Model, family: Family | None = None) -> Iterator[Engine]:
     """The model's engine, created by the first open context and removed with the last."""
     model = unwrapped(model)
     with _OPENING:
-        engine = _ENGINES.get(model) if isinstance(model, nn.Module) else None
+        held = _ENGINES.get(model) if isinstance(model, nn.Module) else None
+        engine = None if held is None else held()
         if engine is None:
             engine = Engine(anatomy(model, family))
             engine.install()
-            _ENGINES[engine._model] = engine
+            _ENGINES[engine._model] = ref(engine)
         engine.users += 1
     try:
         yield engine
@@ -582,4 +638,4 @@ def attached(model: Model, family: Family | None = None) -> Iterator[Engine]:
             engine.users -= 1
             if engine.users == 0:
                 engine.remove()
-                del _ENGINES[engine._model]
+                _ENGINES.pop(engine._model, None)

@@ -56,7 +56,8 @@ def planned_logits(
     gradients : bool
         Whether gradients are recorded.
     """
-    decoder = next(m for m in model.modules() if hasattr(m, "layers") and hasattr(m, "embed_tokens"))
+    embedding = ("embed_tokens", "embed_in")
+    decoder = next(m for m in model.modules() if hasattr(m, "layers") and any(hasattr(m, name) for name in embedding))
     image = next(getattr(model.config, name) for name in _IMAGE_TOKEN if hasattr(model.config, name))
     vision = (batch["input_ids"] == image) & bool({"pixel_values", "pixel_values_images"} & set(batch))
     last = (prompt or vision.shape[1]) - 1
@@ -72,7 +73,7 @@ def planned_logits(
             module = next(m for n, m in model.named_modules() if n.split(".")[-1] == "multi_modal_projector")
             stack.enter_context(patch.object(module, "forward", run.projector(module.forward)))
         for index, layer in enumerate(decoder.layers):
-            attention = getattr(layer, "self_attn", None)
+            attention = getattr(layer, "self_attn", None) or getattr(layer, "attention", None)
             if attention is None:
                 stack.enter_context(patch.object(layer, "forward", run.recurrent(index, layer.forward)))
                 continue
@@ -80,9 +81,11 @@ def planned_logits(
             stack.enter_context(patch.object(attention, "forward", run.attention(index, attention.forward)))
             if index in run.layers.get("mlp", ()) or index in run.leaves:
                 names = ("mlp", "feed_forward", "block_sparse_moe", "fc2")
-                branch = next(getattr(layer, n) for n in names if hasattr(layer, n))
+                branches = [next(getattr(layer, n) for n in names if hasattr(layer, n))]
+                branches += [m for n, m in layer.named_children() if n in ("shared_mlp", "moe")]
                 kept = None if index in run.layers.get("mlp", ()) else run.fed(index)
-                stack.enter_context(patch.object(branch, "forward", _zero(branch.forward, kept)))
+                for branch in branches:
+                    stack.enter_context(patch.object(branch, "forward", _zero(branch.forward, kept)))
         logits: torch.Tensor = model(**batch, use_cache=False).logits
         return logits
 
@@ -219,9 +222,11 @@ class _MaskedRun:
 
     def closed(self, index: int, states: torch.Tensor, away: torch.Tensor, kwargs: dict[str, Any]) -> dict[str, Any]:
         """The arguments of a layer with a mask and positions without these tokens."""
-        mask = kwargs["attention_mask"]
+        # Rows of padding see nothing; in float64 the softmax, which is in float32, would make them NaN.
+        lowest = max(torch.finfo(kind).min for kind in (torch.float32, kwargs["attention_mask"].dtype))
+        mask = kwargs["attention_mask"].clamp(min=lowest)
         closed = away[:, None, None, :] & ~torch.eye(away.shape[1], dtype=torch.bool, device=away.device)
-        kwargs = {**kwargs, "attention_mask": mask.masked_fill(closed, torch.finfo(mask.dtype).min)}
+        kwargs = {**kwargs, "attention_mask": mask.masked_fill(closed, lowest)}
         if index in self.layers.get("renumber", ()):
             places = kwargs["position_ids"] - away.long().cumsum(1)
             kwargs |= {"position_ids": places, "position_embeddings": self.rotary(states, places)}
@@ -231,6 +236,7 @@ class _MaskedRun:
         """The forward of a layer with a recurrent state, which reads each row's tokens without the bypassing ones."""
 
         def forward(states: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+            states = self.merged(index, states)
             away, mask = self.bypassing(index), kwargs.get("attention_mask")
             new = states.clone()
             if all(index in self.layers.get(half, ()) for half in ("attention", "mlp")):
@@ -247,8 +253,8 @@ class _MaskedRun:
     def attention(self, index: int, original: Forward) -> Forward:
         """An attention module's forward that stores its map, and returns zeros if the plan drops it."""
 
-        def forward(**kwargs: Any) -> tuple[torch.Tensor, None]:
-            out, self.maps[index] = original(**kwargs)
+        def forward(*args: Any, **kwargs: Any) -> tuple[torch.Tensor, None]:
+            out, self.maps[index] = original(*args, **kwargs)
             return (torch.zeros_like(out) if index in self.layers.get("attention", ()) else out), None
 
         return forward

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vlm.models import loading
-from vlm.models.loading import Attention, Quantization
+from redundancy.optional_imports import optional_import
+from vlm.models.loading import (
+    ATTENTION,
+    EMBEDDED,
+    QUANTIZATION,
+    Attention,
+    Quantization,
+    check_config,
+    check_device,
+    load_processor,
+    model_source,
+    quantised,
+    quiet,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -65,7 +79,8 @@ def load(
     Raises
     ------
     ImportError
-        torch, transformers or Pillow is missing; accelerate, with ``device_map``; the package of a flash attention.
+        torch, transformers or Pillow is missing; accelerate, with ``device_map``; the package of a flash attention or
+        of a quantisation.
     FileNotFoundError
         ``name_or_path`` is written as a path, and no such folder exists; no such plan file.
     ValueError
@@ -86,20 +101,53 @@ def load(
     >>> type(model).__name__, len(model.model.language_model.layers)
     ('LlavaForConditionalGeneration', 10)
     """
+    if attention not in ATTENTION:
+        raise ValueError(f"attention: expected one of {', '.join(ATTENTION)}, got {attention!r}")
+    if isinstance(quantization, str) and quantization not in QUANTIZATION:
+        raise ValueError(f"quantization: expected one of {', '.join(QUANTIZATION)}, got {quantization!r}")
+    if device is not None and device_map is not None:
+        raise ValueError(f"device, device_map: expected one of them, got {device!r} and {device_map!r}")
+    if device_map is not None and find_spec("accelerate") is None:
+        raise ImportError("device_map needs accelerate: pip install accelerate")
+    for package in ("torch", "transformers", "PIL"):
+        optional_import(package, extra="vlm", purpose="vlm.load")
+    check_device(device)
     if plan is not None:
         from vlm.plans.plan_file import readable
 
         plan = readable(plan)  # a file that cannot be read is refused before the model is loaded
-    model, processor = loading.load(
-        name_or_path,
-        device=device,
-        device_map=device_map,
-        dtype=dtype,
-        attention=attention,
-        quantization=quantization,
-        trust_remote_code=trust_remote_code,
-        revision=revision,
-    )
+    import torch
+    from transformers import AutoConfig, AutoModelForImageTextToText
+
+    source = model_source(name_or_path)
+    embedded = source in EMBEDDED.values()
+    if embedded:
+        dtype = torch.float32 if dtype is None else dtype
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "revision": revision or "main"}
+    options["local_files_only"] = isinstance(source, Path)
+
+    check_config(AutoConfig.from_pretrained(source, **options), name_or_path, trust_remote_code)
+    processor = load_processor(source, name_or_path, options)
+    try:
+        with quiet() if embedded else nullcontext():
+            model = AutoModelForImageTextToText.from_pretrained(
+                source,
+                dtype="auto" if dtype is None else dtype,
+                attn_implementation=attention,
+                device_map=device_map,
+                **quantised(quantization, dtype),
+                **options,
+            )
+    except ImportError as error:
+        if "flash" not in attention:
+            raise
+        raise ImportError(
+            f"attention={attention!r} needs a GPU and its own package (flash_attention_2: pip install flash-attn), "
+            f"or use attention='sdpa': {error}"
+        ) from error
+    if device is not None:
+        model = model.to(device)
+    model = model.eval()
     if plan is not None:
         from vlm.engine.applied_plan import apply
 

@@ -7,11 +7,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from vlm.engine.hooks import Engine
-from vlm.engine.kv_cache import cache_in
+from vlm.engine.kv_cache import CACHE_NAMES, cache_in
 from vlm.engine.layer_forward import on_rows, partial_cache, refuse_unknown
 from vlm.engine.row_plans import RowStep, Steps
 from vlm.engine.token_roles import roles
-from vlm.models.layer_parts import device_of, find_attention
+from vlm.models.layer_parts import cache_slot, device_of, find_attention, parameters_of
 from vlm.models.types import Forward
 from vlm.plans.plan import LayerPlan
 
@@ -57,10 +57,33 @@ def recurrent(engine: Engine, index: int, original: Forward, step: LayerPlan | R
     return forward
 
 
-def refuse_recurrent(layers: tuple[nn.Module, ...], steps: Steps) -> None:
-    """Refuse what a layer without attention cannot do: freeze tokens, drop half of itself, rank tokens."""
+def _other_state(layer: nn.Module, index: int, config: Any) -> str | None:
+    """What a layer with an attention keeps besides keys and values, or in their place; None if nothing."""
+    attention = find_attention(layer)
+    for name, child in layer.named_children():
+        if child is not attention and {"cache_params", *CACHE_NAMES} & parameters_of(child):
+            return f"{name}, a {type(child).__name__}"
+    kinds, slot = getattr(config, "layer_types", None) or (), cache_slot(layer, index)
+    kind = kinds[slot] if slot < len(kinds) else ""
+    return f"{type(attention).__name__} is a {kind}" if kind in _LINEAR else None
+
+
+# Kinds of layers, by the names of transformers' configurations, whose attention is a recurrent state.
+_LINEAR = ("linear_attention", "lightning_attention")
+
+
+def refuse_recurrent(layers: tuple[nn.Module, ...], steps: Steps, config: Any) -> None:
+    """Refuse what a layer without attention cannot do: freeze tokens, drop half of itself, rank tokens.
+
+    A layer that attends and keeps a state of another kind too (Falcon-H1, MiniMax) follows no plan.
+    """
     for index, (layer, step) in enumerate(zip(layers, steps, strict=True)):
         if find_attention(layer) is not None:
+            if step != LayerPlan() and (other := _other_state(layer, index, config)) is not None:
+                raise NotImplementedError(
+                    f"skipping: layer {index}, a {type(layer).__name__}, keeps a state of another kind than keys and "
+                    f"values ({other}), which follows no plan; leave the layer out of the plan"
+                )
             continue
         name = f"skipping: layer {index}, a {type(layer).__name__}, has no attention but a recurrent state"
         if step.vision == "frozen":

@@ -12,6 +12,7 @@ from vlm.engine.forward_call import Call
 from vlm.engine.hooks import Engine
 from vlm.engine.kv_cache import PartialLayer
 from vlm.engine.row_plans import RowStep, plan_of_row
+from vlm.models.layer_parts import parameters_of
 from vlm.plans.plan import LayerPlan
 
 
@@ -53,6 +54,8 @@ def renumbered(
         _refuse("flash attention")
     if rotary is None or not isinstance(given, tuple) or not isinstance(positions, Tensor):
         _refuse("a decoder that gives its layers no rotary positions")
+    if "layer_type" in parameters_of(rotary):
+        _refuse("a rotary embedding for each kind of layer")
     if positions.ndim != 2:
         _refuse("positions of several coordinates (M-RoPE)")
     if cache is not None and cache.window is not None:

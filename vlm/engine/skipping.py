@@ -94,7 +94,7 @@ def skipping(model: Model, plan: Plan | Sequence[Plan], *, family: Family | None
         plans = resolved.plans if isinstance(resolved, RowPlans) else (resolved,)
         pruned, leaving = kept_fractions(plans, "pruned"), kept_fractions(plans, "leaving")
         layers = engine.parts.layers
-        refuse_recurrent(layers, steps)
+        refuse_recurrent(layers, steps, engine.parts.text_config)
         inside, own = replacements(engine, steps)
         forwards = _shorter(engine, plans, steps, own)
         first = forwards | _merging(engine, plans, own, forwards)

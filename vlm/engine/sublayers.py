@@ -72,7 +72,7 @@ def _repeated_alike(engine: Engine, layer: nn.Module, dropped: dict[nn.Module, F
 
         def again(run: Forward, *given: Any, **options: Any) -> Any:
             def repeated(*inputs: Any) -> Any:
-                with engine.repeating(call), engine.replace_forwards(dropped):
+                with engine.repeating(call), engine.replace_forwards(dropped, again=True):
                     return run(*inputs)
 
             return checkpoint(repeated, *given, **options)

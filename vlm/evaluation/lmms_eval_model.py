@@ -14,11 +14,12 @@ import torch
 from PIL import Image
 
 from redundancy.optional_imports import optional_import
+from vlm.engine.planned_loading import load
 from vlm.engine.skipping import skipping
 from vlm.evaluation.batch_failures import TooLarge, in_halves
 from vlm.evaluation.generation import Decoding, generate, texts
 from vlm.evaluation.process_device import own_device
-from vlm.models.loading import Attention, load
+from vlm.models.loading import Attention
 from vlm.models.prompts import MARK, inputs
 from vlm.plans.plan import SkipPlan
 from vlm.plans.plan_file import PlanFile

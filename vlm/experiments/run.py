@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 import torch
 
+from vlm.engine.planned_loading import load
 from vlm.evaluation.answering import Answerer
 from vlm.evaluation.process_device import own_device
 from vlm.evaluation.protocols import PROTOCOLS, Protocol, customised
@@ -19,7 +20,7 @@ from vlm.experiments.spec import DataChoice, Spec
 from vlm.item import Failure, Item
 from vlm.judges import Judge
 from vlm.models.fingerprint import model_config
-from vlm.models.loading import ATTENTION, check_device, load
+from vlm.models.loading import ATTENTION, check_device
 
 Purpose = Literal["sweep", "measurement"]
 DType = Literal["float32", "bfloat16", "float16", "float64"]

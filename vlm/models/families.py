@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any, cast
 
@@ -167,9 +167,9 @@ def anatomy(model: Model | nn.Module, family: Family | None = None) -> Anatomy:
     if not isinstance(model, nn.Module) or config is None:
         raise TypeError(f"model: expected a vision-language model, got {type(model).__name__} without a config")
     declared = family or next((f for f in FAMILIES if f.name == kind), None)
-    if declared is not None and family is None and not _fits(model, declared):
-        # A model without its head has the same type and other paths.
-        declared = search(model)
+    if declared is not None and family is None:
+        # A model without its head has the same type and other paths; a text model may call its last norm otherwise.
+        declared = _with_norm(model, declared) if _fits(model, declared) else search(model)
     family = declared or discover(model)
     try:
         inner, decoder = part(model, family.inner), part(model, family.decoder)
@@ -189,6 +189,16 @@ def _fits(model: nn.Module, family: Family) -> bool:
         return bool(part(model, family.inner) and part(model, family.decoder).layers)
     except AttributeError:
         return False
+
+
+def _with_norm(model: nn.Module, family: Family) -> Family:
+    """The family with the name that this text model has for the norm after its last layer (Phi, GPT-NeoX)."""
+    found = None if family.norm else _norm_of(part(model, family.decoder))
+    return family if found in (None, "norm") else replace(family, norm=f"{family.decoder}.{found}")
+
+
+def _norm_of(decoder: Any) -> str | None:
+    return next((name for name in _NORMS if isinstance(getattr(decoder, name, None), nn.Module)), None)
 
 
 def _refuse_duplicates(layers: tuple[nn.Module, ...]) -> None:
@@ -286,7 +296,7 @@ def _candidate(model: nn.Module, name: str, module: nn.Module) -> _Candidate:
     assert layers is not None
     if not isinstance(getattr(module, "layers", None), nn.ModuleList):
         lacks.append("an attribute .layers")
-    norm = next((n for n in _NORMS if isinstance(getattr(module, n, None), nn.Module)), None)
+    norm = _norm_of(module)
     if norm is None:
         lacks.append("a final norm (.norm; say where it is with Family(norm=...))")
     crossing = [index for index, layer in enumerate(layers) if _crosses(layer)]

@@ -10,6 +10,7 @@ from torch import nn
 
 ATTENTION_NAMES = ("self_attn", "self_attention", "attention", "attn")
 FEED_FORWARD_NAMES = ("mlp", "feed_forward", "block_sparse_moe", "ffn", "moe", "feedforward")
+_FEED_FORWARD_WORDS = ("mlp", "moe", "feed_forward", "ffn", "expert")
 # Linear maps of an attention module that only its queries go through.
 QUERY_NAMES = ("q_proj", "q_a_proj", "q_b_proj", "wq", "wq_a", "wq_b", "query")
 # Last linear map of an attention module, under the names that transformers gives it.
@@ -49,18 +50,21 @@ def _attends(module: nn.Module) -> bool:
     return hasattr(module, "layer_idx") and {"attention_mask", "position_embeddings"} <= parameters_of(module)
 
 
-def feed_forward_modules(layer: nn.Module) -> tuple[nn.Module, ...]:
-    """The module that is the feed-forward branch; without a known name, all parts with matrices beside the attention.
+def feed_forward_candidates(layer: nn.Module) -> tuple[tuple[nn.Module, ...], ...]:
+    """What may be the feed-forward branch, likeliest first: a module of a known name, that with others of the kind.
 
-    Whether dropping them drops the branch is for :func:`vlm.engine.half_layers.halves` to check.
+    Others of the kind are shared experts beside routed ones, for instance. Without a known name: all parts with
+    matrices beside the attention. Whether dropping them drops the branch is for
+    :func:`vlm.engine.half_layers.halves` to check.
     """
-    for name in FEED_FORWARD_NAMES:
-        module = getattr(layer, name, None)
-        if isinstance(module, nn.Module):
-            return (module,)
+    named = next((m for n in FEED_FORWARD_NAMES if isinstance(m := getattr(layer, n, None), nn.Module)), None)
     attention = find_attention(layer)
-    others = [child for child in layer.children() if child is not attention]
-    return tuple(child for child in others if any(weight.ndim > 1 for weight in child.parameters()))
+    others = [(name, child) for name, child in layer.named_children() if child is not attention]
+    if named is None:
+        found = tuple(child for _, child in others if any(weight.ndim > 1 for weight in child.parameters()))
+        return (found,) if found else ()
+    kind = tuple(child for name, child in others if any(word in name for word in _FEED_FORWARD_WORDS))
+    return ((named,), kind) if len(kind) > 1 else ((named,),)
 
 
 def cache_slot(layer: nn.Module, position: int) -> int:

@@ -62,27 +62,51 @@ _TEXT_OPTIONS: dict[str, dict[str, object]] = {
     "Qwen3MoeConfig": _EXPERTS | dict(num_experts=4, head_dim=8),
     "MixtralConfig": dict(num_local_experts=4, num_experts_per_tok=2, head_dim=8),
     "GraniteMoeConfig": dict(num_local_experts=4, num_experts_per_tok=2),
+    "GraniteMoeSharedConfig": dict(num_local_experts=4, num_experts_per_tok=2, shared_intermediate_size=32),
     "GraniteConfig": dict(residual_multiplier=0.5, attention_multiplier=0.3),
     "Gemma2Config": dict(head_dim=8, query_pre_attn_scalar=8, sliding_window=4096),
     "Cohere2Config": dict(sliding_window=4096),
     "Olmo3Config": dict(sliding_window=4096),
     "Exaone4Config": dict(sliding_window=4096),
     "StableLmConfig": dict(use_parallel_residual=True),
+    "GPTNeoXConfig": dict(num_key_value_heads=None),
     "Phi3Config": dict(sliding_window=None),
     "GlmConfig": dict(head_dim=8),
     "Glm4Config": dict(head_dim=8),
     "HeliumConfig": dict(head_dim=8),
     "Qwen3Config": dict(head_dim=8),
 }
+# Mixers of Mamba 2 of width 8 heads x 8.
+_MAMBA: dict[str, object] = dict(mamba_n_heads=8, mamba_d_head=8, mamba_n_groups=1, mamba_d_state=4)
+_TEXT_OPTIONS |= {
+    "Lfm2Config": dict(layer_types=["conv", "full_attention"] * 2 + ["conv"], block_multiple_of=8),
+    "JambaConfig": dict(
+        attn_layer_period=2,
+        attn_layer_offset=1,
+        num_experts=2,
+        mamba_d_state=4,
+        mamba_dt_rank=4,
+        use_mamba_kernels=False,
+    ),
+    "GraniteMoeHybridConfig": _MAMBA
+    | dict(layer_types=["mamba", "attention"] * 2 + ["mamba"], num_local_experts=2, num_experts_per_tok=1),
+    "MiniMaxConfig": dict(head_dim=8, num_local_experts=4, num_experts_per_tok=2),
+    "FalconH1Config": _MAMBA | dict(mamba_d_ssm=32, mamba_n_heads=4, head_dim=8),
+}
+HYBRIDS = ("Lfm2Config", "JambaConfig", "GraniteMoeHybridConfig")
+"""Text models of LLaVA some of whose layers have a convolution or a recurrent state in place of attention."""
+MIXED = ("MiniMaxConfig", "FalconH1Config")
+"""Text models of LLaVA whose layers keep another state beside or inside their attention; of 5 layers."""
 TEXT_MODELS = (
     *("CohereConfig", "Cohere2Config", "StableLmConfig"),  # parallel branches
+    *("PhiConfig", "GPTNeoXConfig"),  # the same, and a last norm of another name
     *("Olmo2Config", "Olmo3Config", "Exaone4Config"),  # norms after the branches
     *("Gemma2Config", "Glm4Config"),  # norms before and after
     *("OlmoConfig", "NemotronConfig", "Starcoder2Config", "ApertusConfig"),  # norms without weights, with biases
     *("DeepseekV2Config", "DeepseekV3Config"),  # latent attention
     *("Phi3Config", "GlmConfig"),  # fused projections
     *("GraniteConfig", "GraniteMoeConfig", "HeliumConfig", "Qwen3Config", "BitNetConfig"),
-    *("MixtralConfig", "Qwen2MoeConfig", "Qwen3MoeConfig"),  # experts
+    *("MixtralConfig", "Qwen2MoeConfig", "Qwen3MoeConfig", "GraniteMoeSharedConfig"),  # experts, also shared ones
 )
 """Text models of LLaVA whose layers are built in other ways than Llama's; names of their configurations."""
 
@@ -454,7 +478,7 @@ _BUILDERS: dict[str, tuple[str, Callable[[int, int], hf.PreTrainedConfig]]] = {
     "instructblip": ("InstructBlip", _instructblip),
 }
 FAMILY_NAMES = tuple(name for name in _BUILDERS if name != "llava-minimax")
-_BUILDERS |= {f"llava-{text}": ("Llava", partial(_llava, text=text)) for text in TEXT_MODELS}
+_BUILDERS |= {f"llava-{text}": ("Llava", partial(_llava, text=text)) for text in (*TEXT_MODELS, *HYBRIDS, *MIXED)}
 
 
 def absent(family: str) -> str | None:

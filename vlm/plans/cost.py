@@ -65,7 +65,8 @@ class Cost(Displayed):
     cache_bytes : ndarray (depth,)
         Keys and values held after the prompt and the generated tokens. Text tokens and image tokens that run or are
         frozen are held where their layer attends; ragged batches also hold their filler. A sliding window is counted
-        as full of them, which is an estimate under a plan: what is inside depends on the position of the image.
+        as full of them, which is an estimate under a plan: what is inside depends on the position of the image. A
+        recurrent state has the same size after any number of tokens.
     prefill_weight_bytes, decode_weight_bytes : int
         Weights of decoder layers and output matrix that are read at least once; embeddings are looked up, not read.
 
@@ -116,7 +117,8 @@ def plan_cost(
     Norms, rotary embedding, softmax and moving tokens are left out (below 1%). A choice by a layer's own attention
     costs that layer's queries, keys and values once more, one by text and image tokens a map of scores. If a keep
     follows a choice, the number of tokens in both depends on the image; the upper bound is used. Of a mixture of
-    experts, those are counted that a token is routed to. Sizes come from the modules themselves: fused, adapted (LoRA)
+    experts, those are counted that a token is routed to; of a recurrent state (gated delta rule), what chunks of 64
+    tokens multiply. Sizes come from the modules themselves: fused, adapted (LoRA)
     and quantised ones too, the latter with the bytes of their own storage and the operations of their maps, without
     unpacking.
 
@@ -175,7 +177,7 @@ def plan_cost(
     of_features = [(token, terms) for layer, token, terms in plan.merges if layer == FEATURES]
     features = getattr(getattr(parts.model.config, "vision_config", None), "hidden_size", 0)
     prompt = [
-        _operations(shape, step, running, running + frozen, running + frozen, _fed(step, vision, running))
+        _operations(shape, step, running, running + frozen, running + frozen, _fed(step, vision, running), prompt=True)
         + (index in ranked) * shape.ranking * (running + frozen)
         + _choices(layer, shape, step, index, vision, text)
         + _merging(step.merges, parts.text_config.hidden_size, vision)
@@ -197,7 +199,7 @@ def plan_cost(
     return Cost(
         Operations(batch * np.array(prompt), head_size * head_tokens),
         Operations(batch * np.array(token), head_size),
-        batch * size * np.array([s.cached * float(h) for s, h in zip(shapes, held, strict=True)]),
+        batch * np.array([_held(s, float(h), size) for s, h in zip(shapes, held, strict=True)]),
         head_bytes + sum(_touched(s, p, sum(c)) for s, p, c in zip(shapes, steps, counts, strict=True)),
         head_bytes + sum(_touched(*row) for row in zip(shapes, steps, new, strict=True)),
     )
@@ -337,8 +339,18 @@ def _merging(merges: Iterable[tuple[int, Terms]], width: int, vision: int) -> fl
     return 2.0 * width * sum(terms)
 
 
-def _operations(shape: LayerShape, step: LayerPlan, rows: int, kept: int, seen: float, fed: int) -> float:
+def _held(shape: LayerShape, tokens: float, size: int) -> float:
+    """Bytes that a layer's cache holds of one prompt of so many tokens, in numbers of `size` bytes."""
+    state = 0 if shape.recurrence is None or not tokens else shape.recurrence.bytes(size)
+    return size * shape.cached * tokens + state
+
+
+def _operations(
+    shape: LayerShape, step: LayerPlan, rows: int, kept: int, seen: float, fed: int, *, prompt: bool = False
+) -> float:
     """Queries of `rows` tokens, keys and values of `kept` tokens, attention over `seen` keys, feed-forward of `fed`."""
+    if rows and shape.recurrence is not None:
+        return 2.0 * (shape.queries * rows + shape.feed_forward * fed) + shape.recurrence.operations(rows, prompt)
     if rows == 0:
         # The keys of frozen tokens in a call without text are still stored, for later calls.
         return 2.0 * shape.keys * kept
@@ -354,7 +366,12 @@ def _touched(shape: LayerShape, step: LayerPlan, tokens: int) -> int:
 
 
 def _refuse_unknown_maps(shape: LayerShape, step: LayerPlan, index: int) -> None:
-    """Refuse to count frozen tokens in a layer where it is not known which maps make their keys."""
+    """Refuse to count frozen tokens where it is not known which maps make their keys, and halves of what has none."""
+    if shape.recurrence is not None and not (step.vision != "frozen" and step.attention and step.mlp):
+        raise NotImplementedError(
+            f"cost: layer {index} has a recurrent state in place of attention, in which no token is frozen and no half "
+            "is dropped; drop the whole layer (vision:A-B/text:A-B), or leave it out of the plan"
+        )
     if step.vision == "frozen" and shape.unknown:
         raise NotImplementedError(
             f"cost: layer {index}: which of its maps make keys and values of frozen tokens is not known: "

@@ -22,6 +22,45 @@ _EXPANDING = "kv_b_proj"
 
 
 @dataclass(frozen=True)
+class Recurrence:
+    """Sizes of a recurrent state in place of attention: the gated delta rule (Qwen 3.5, Qwen3-Next).
+
+    Attributes
+    ----------
+    heads, key, value : int
+        Heads of values, and numbers of a key and of a value in each: the state has heads x key x value numbers.
+    held : int
+        Numbers of the inputs that the cache holds for the layer's convolution.
+    """
+
+    heads: int
+    key: int
+    value: int
+    held: int
+
+    def operations(self, tokens: int, prompt: bool) -> float:
+        """Operations of reading and writing the state, besides the maps of the tokens.
+
+        Kernels take a prompt in chunks of 64 tokens, the last one filled up: keys with keys and with queries, and
+        sums of values, within a chunk; and the state once per chunk. The two triangular systems of a chunk count half
+        of its square. A decoded token reads the state with its key and its query, and writes to it.
+        """
+        if not prompt:
+            return 6.0 * self.heads * self.key * self.value * tokens
+        chunks = -(-tokens // _CHUNK)
+        square = 2.0 * _CHUNK * (2 * self.key + self.value) + _CHUNK * (self.key + self.value)
+        return chunks * _CHUNK * self.heads * (square + 6.0 * self.key * self.value)
+
+    def bytes(self, size: int) -> int:
+        """Bytes of the state of one prompt, which is in float32, and of the inputs held, of `size` bytes each."""
+        return 4 * self.heads * self.key * self.value + size * self.held
+
+
+# Tokens of a chunk, as transformers and flash-linear-attention cut them.
+_CHUNK = 64
+
+
+@dataclass(frozen=True)
 class LayerShape:
     """Sizes of one decoder layer.
 
@@ -42,6 +81,8 @@ class LayerShape:
         Routed experts, and how many of them a token goes through.
     unknown : tuple of str
         Maps of the attention that are neither queries, keys nor output by their names.
+    recurrence : Recurrence or None
+        The state of a layer without attention, whose maps count as queries.
     """
 
     queries: float
@@ -58,6 +99,7 @@ class LayerShape:
     experts: int
     routed: int
     unknown: tuple[str, ...]
+    recurrence: Recurrence | None = None
 
     @property
     def ranking(self) -> float:
@@ -75,17 +117,18 @@ def layer_shape(layer: nn.Module, config: Any, index: int) -> LayerShape:
     Raises
     ------
     NotImplementedError
-        The layer has no attention, or an adapter whose operations are not known.
+        The layer has neither attention nor a recurrent state of a known kind, or an adapter whose operations are not
+        known.
     """
-    attention = find_attention(layer)
+    attention, recurrence = find_attention(layer), None
     if attention is None:
-        raise NotImplementedError(
-            f"cost: layer {index}, a {type(layer).__name__}, has no attention; what its state costs is not known"
-        )
+        attention, recurrence = _recurrent(layer, index)
     inside = {id(module) for module in attention.modules()}
     groups: dict[str, float] = dict.fromkeys(("queries", "keys", "expanding", "feed_forward"), 0.0)
     unknown: list[str] = []
-    for path, module, size in _maps(attention):
+    if recurrence is not None:
+        groups["queries"] = map_size(attention) + sum(w.numel() for w in attention.conv1d.parameters() if w.ndim == 3)
+    for path, module, size in _maps(attention) if recurrence is None else ():
         name = path.split(".")[0]
         if name in _KEY_NAMES:
             latent = name == _EXPANDING and hasattr(attention, "expand_kv")
@@ -99,7 +142,7 @@ def layer_shape(layer: nn.Module, config: Any, index: int) -> LayerShape:
         groups["feed_forward"] += size
     for module in layer.modules():
         stacked = [weight for weight in module.parameters(recurse=False) if weight.ndim == 3]
-        if not stacked:
+        if not stacked or id(module) in inside:
             continue
         count = len(stacked[0])
         size = sum(weight.numel() for weight in stacked) / count
@@ -110,7 +153,7 @@ def layer_shape(layer: nn.Module, config: Any, index: int) -> LayerShape:
             # All experts compute for all tokens, as in Llama 4.
             groups["feed_forward"] += size * count
     groups["feed_forward"] += routed * per_expert
-    scored, summed, cached = _widths(layer, attention, config)
+    scored, summed, cached = _widths(layer, attention, config) if recurrence is None else (0.0, 0.0, 0)
     parts = [(module, _bytes(module)) for module in layer.modules()]
     attention_bytes = sum(size for module, size in parts if id(module) in inside)
     total = sum(size for _, size in parts) - experts * expert_bytes
@@ -119,13 +162,28 @@ def layer_shape(layer: nn.Module, config: Any, index: int) -> LayerShape:
         scored=scored,
         summed=summed,
         cached=cached,
-        window=_window(layer, config, index),
+        window=_window(layer, config, index) if recurrence is None else inf,
         attention_bytes=attention_bytes,
         feed_forward_bytes=total - attention_bytes,
         expert_bytes=expert_bytes,
         experts=experts,
         routed=routed,
         unknown=tuple(unknown),
+        recurrence=recurrence,
+    )
+
+
+def _recurrent(layer: nn.Module, index: int) -> tuple[Any, Recurrence]:
+    """The part of a layer with a recurrent state, and the sizes of that state."""
+    names = ("num_v_heads", "head_k_dim", "head_v_dim", "conv_kernel_size")
+    for child in layer.children():
+        heads, key, value, kernel = (getattr(child, name, None) for name in names)
+        if all(isinstance(size, int) for size in (heads, key, value, kernel)) and hasattr(child, "conv1d"):
+            held = int(child.conv1d.weight.shape[0]) * kernel
+            return child, Recurrence(heads, key, value, held)
+    raise NotImplementedError(
+        f"cost: layer {index}, a {type(layer).__name__}, has no attention, and what its state costs is not known (it "
+        "is for the gated delta rule of Qwen 3.5)"
     )
 
 

@@ -6,7 +6,7 @@ import argparse
 
 from scipy.stats import binomtest
 
-from vlm.models.loading import load
+from vlm.engine.planned_loading import load
 from vlm.tiny.evaluate import accuracy_by_kind, chance_by_kind, correct
 from vlm.tiny.question_writer import questions
 

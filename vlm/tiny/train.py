@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from vlm.models.loading import load
+from vlm.engine.planned_loading import load
 from vlm.models.types import Model, Processor
 from vlm.tiny.architecture import new_model, new_processor
 from vlm.tiny.continued_training import RECIPES, Recipe, continued_loss

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import weakref
 
 import pytest
 import torch
@@ -10,6 +11,8 @@ import transformers
 
 import vlm
 from vlm.evaluation.plan_accuracy import prompt_batch
+from vlm.models.random_models import random_model
+from vlm.models.transformers_internals import registered_attention
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +43,17 @@ def test_applied_is_skipping_without_a_block(model_and_batch):
     applied.remove()
     assert torch.equal(logits(model, batch), full)
     assert not [name for name in model.__dict__ if "skipit" in name]
+
+
+def test_a_model_under_a_plan_that_stays_is_freed_with_its_last_reference():
+    before = registered_attention()
+    model = random_model()
+    vlm.apply(model, "freeze:1-3/prune:3=0.5")
+    gone = weakref.ref(model)
+    del model
+    gc.collect()
+    assert gone() is None
+    assert registered_attention() == before
 
 
 def test_a_refused_plan_leaves_the_model_alone(model_and_batch):

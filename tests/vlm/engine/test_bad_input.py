@@ -238,6 +238,33 @@ def test_the_same_plan_from_two_threads_is_a_nested_plan(model):
     assert "already active" in found[0]
 
 
+@pytest.mark.parametrize("began", ["without a context", "under one"])
+def test_a_call_under_way_runs_on_without_the_contexts_that_open_meanwhile(model, began):
+    """As when one thread opens a context while another generates."""
+    batch = batch_for(model)
+    plan = "vision:1-3/mlp:3-4/prune:4=0.5"
+    with torch.no_grad(), skipping(model, plan):
+        planned = model(**batch).logits
+    with torch.no_grad(), ExitStack() as around:
+        if began == "under one":
+            around.enter_context(probe(model))
+        plain = model(**batch).logits
+        meanwhile, records = ExitStack(), []
+
+        def opens(*_):
+            meanwhile.enter_context(skipping(model, plan))
+            records.extend(meanwhile.enter_context(one(model)) for one in (probe, attention))
+
+        handle = model.model.language_model.layers[2].register_forward_pre_hook(opens)
+        assert torch.equal(model(**batch).logits, plain)
+        handle.remove()
+        assert not any(record.samples for record in records)
+        assert torch.equal(model(**batch).logits, planned)
+        assert all(record.samples == 1 for record in records)
+        meanwhile.close()
+        assert torch.equal(model(**batch).logits, plain)
+
+
 def test_contexts_opened_by_many_threads_at_once_leave_the_model_as_it_was(model):
     before, errors, interval = traces(model), [], sys.getswitchinterval()
 

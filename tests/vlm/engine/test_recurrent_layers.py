@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from vlm import skipping
-from vlm.models.random_batches import batch_for, with_positions
-from vlm.models.random_models import random_model
+from vlm.engine.masked_reference import planned_logits
+from vlm.models.random_batches import batch_for, lengthened, with_positions
+from vlm.models.random_models import HYBRIDS, MIXED, random_model
 
 
 @pytest.mark.parametrize(
@@ -63,3 +64,36 @@ def test_rows_with_plans_of_their_own_and_a_later_image_with_ragged_rows():
             later["attention_mask"] = torch.cat([batch["attention_mask"], later["attention_mask"]], dim=1)
             where = torch.arange(later["input_ids"].shape[1]).expand(3, 2, -1) + batch["input_ids"].shape[1]
             model(**later, position_ids=where, past_key_values=cache)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("text", HYBRIDS)
+def test_convolutions_and_states_of_other_kinds_follow_plans_for_whole_layers(text):
+    model = random_model(f"llava-{text}")
+    batch = batch_for(model, images=(2, 0, 1), after=(4, 7, 2))
+    full = with_positions(batch)
+    real, start = batch["attention_mask"].bool(), batch["input_ids"].shape[1]
+    plain = planned_logits(model, full, "none")
+    for plan in ("vision:0-3", "vision:2-/text:2-3", "keep:0-=0-4/merge:0=0~0x0.5,3x0.5", "prune:2=0.5"):
+        slow = planned_logits(model, full, plan)
+        with torch.no_grad(), skipping(model, plan):
+            fast = model(**full).logits[real]
+            out = model.generate(
+                **batch, max_new_tokens=3, do_sample=False, return_dict_in_generate=True, output_logits=True
+            )
+        assert (fast - slow[real]).norm() < 1e-4 * slow[real].norm(), plan
+        assert (slow[real] - plain[real]).norm() > 1e-2 * plain[real].norm(), plan
+        later = planned_logits(model, with_positions(lengthened(model, batch, out.sequences)), plan, prompt=start)
+        later = later[:, start - 1 : -1]
+        assert (torch.stack(out.logits, 1) - later).norm() < 1e-4 * later.norm(), plan
+
+
+@pytest.mark.parametrize("text", MIXED)
+@pytest.mark.parametrize("plan", ["vision:1-3", "freeze:1-3", "mlp:1-2", "vision:1-2/text:1-2", ["vision:1-3", "none"]])
+def test_layers_that_attend_and_keep_another_state_are_refused_by_name(text, plan):
+    model = random_model(f"llava-{text}")
+    with (
+        pytest.raises(NotImplementedError, match=r"layer 1, .* keeps a state of another kind than keys and values"),
+        skipping(model, plan),
+    ):
+        pass

@@ -39,7 +39,7 @@ def run(made, tmp_path):
 
 
 def test_the_same_rule_gives_the_same_scores(run, monkeypatch):
-    monkeypatch.setattr("vlm.models.loading.load", None)
+    monkeypatch.setattr("vlm.engine.planned_loading.load", None)
     layer = rescore(run)
     assert layer.parent == run / "scores"
     kept = [{**r, "thought": None} for r in merged(run)]

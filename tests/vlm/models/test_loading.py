@@ -125,6 +125,6 @@ def test_the_callers_progress_bar_setting_survives() -> None:
 def test_a_device_map_needs_accelerate_and_no_device(monkeypatch):
     with pytest.raises(ValueError, match="device, device_map: expected one of them"):
         vlm.load("tiny", device="cpu", device_map="auto")
-    monkeypatch.setattr(sys.modules["vlm.models.loading"], "find_spec", lambda name: None)
+    monkeypatch.setattr(sys.modules["vlm.engine.planned_loading"], "find_spec", lambda name: None)
     with pytest.raises(ImportError, match="device_map needs accelerate: pip install accelerate"):
         vlm.load("tiny", device_map="auto")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop
@@ -33,6 +35,8 @@ FAMILIES = ("llava", "qwen2_5_vl", "qwen3_vl", "gemma3", "idefics3", "llama4")
 CPU_KERNEL = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda *a, out_shape=None, **k: sdpa_flop(*a[:3])
 }
+# Nor triangular systems: half a square of multiply-adds for each right-hand side.
+CPU_KERNEL[torch.ops.aten.linalg_solve_triangular] = lambda a, b, *_, out_shape=None, **k: a[-1] * prod(b)
 
 
 def tokens_of(batch):
@@ -97,6 +101,26 @@ def test_row_3_other_text_models_within_one_percent(text):
         step = dict(input_ids=torch.full((2, 1), 11), past_key_values=out.past_key_values)
         counted, _ = counted_decoder(model, plan, **step)
         assert cost.decode.total == pytest.approx(counted, rel=0.01), plan
+
+
+@pytest.mark.skipif(absent("qwen3_5") is not None, reason=str(absent("qwen3_5")))
+def test_recurrent_states_within_one_percent():
+    model = random_model("qwen3_5", attention="eager", width=128)
+    batch = batch_for(model, images=(9, 9), after=(50, 50))  # more than one chunk of the state
+    vision, text = tokens_of(batch)
+    for plan in ("none", "vision:0-3", "vision:1-2/text:0-1", "keep:0-=0-9", "vision:2-3/text:2-3"):
+        cost = plan_cost(model, vision=vision, text=text, plan=plan, batch=2, head_tokens=vision + text)
+        counted, out = counted_decoder(model, plan, **batch, use_cache=True)
+        assert cost.prefill.total == pytest.approx(counted, rel=0.01), plan
+        for held, layer in zip(cost.cache_bytes, out.past_key_values.layers, strict=True):
+            kinds = [getattr(layer, name, None) for name in ("conv_states", "recurrent_states")]
+            parts = [layer.keys, layer.values] if None in kinds else [part for kind in kinds for part in kind.values()]
+            assert held == sum(0 if part is None else part.numel() * part.element_size() for part in parts), plan
+        step = dict(input_ids=torch.full((2, 1), 11), past_key_values=out.past_key_values)
+        counted, _ = counted_decoder(model, plan, **step)
+        assert cost.decode.total == pytest.approx(counted, rel=0.01), plan
+    with pytest.raises(NotImplementedError, match=r"layer 0 has a recurrent state .* no half is dropped"):
+        operations(model, vision=9, text=4, plan="mlp:0-1")
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
