@@ -406,8 +406,8 @@ def plan_margin(gaps: ArrayLike, terms: ArrayLike) -> FloatArray:
     g, t = arguments.nonnegative(gaps, name="gaps"), arguments.number(terms, name="terms")
     if g.ndim == 0 or t.ndim < 2 or g.shape[-1] == 0:
         raise ValueError(
-            "gaps, terms: expected one entry per other answer along the last axis, and the planned layers along the "
-            f"one before it in terms, got {g.shape} and {t.shape}"
+            "gaps, terms: expected one entry per other answer along the last axis, and planned layers along the one "
+            f"before it in terms, got {g.shape} and {t.shape}"
         )
     arguments.same_last_axis(gaps=g, terms=t)
     up, down = np.isposinf(t).any(axis=-2), np.isneginf(t).any(axis=-2)

@@ -22,9 +22,7 @@ CLOSE = 1e-13
 Cells = tuple[float, float, float, float]  # (0, 0), (0, 1), (1, 0), (1, 1) of (x, y)
 
 
-def propose_one(
-    a: FloatArray, b: FloatArray, tol: float
-) -> tuple[FloatArray, FloatArray, FloatArray, int] | None:
+def propose_one(a: FloatArray, b: FloatArray, tol: float) -> tuple[FloatArray, FloatArray, FloatArray, int] | None:
     """Coupling q (x, t, y), duals u (x, t) and v (t, y), steps, for pair tables a (x, t) and b (t, y).
 
     Every x, t and y must have mass, and some slice t more than one coupling. None where the numbers leave the range of

@@ -17,9 +17,7 @@ STEPS = 40
 DAMPING = 1e-12  # of the diagonal, where the dual optimum lies at infinity
 
 
-def propose_small(
-    a: FloatArray, b: FloatArray, tol: float
-) -> tuple[FloatArray, FloatArray, FloatArray, int] | None:
+def propose_small(a: FloatArray, b: FloatArray, tol: float) -> tuple[FloatArray, FloatArray, FloatArray, int] | None:
     """Coupling q (x, t, y), duals u (x, t) and v (t, y), steps, for pair tables a (x, t) and b (t, y).
 
     Every x, t and y must have mass. None where a step is lost to rounding.
@@ -87,20 +85,12 @@ def _follow(
         factor, failed = lapack.dpotrf(matrix, lower=1)
         if failed:
             return None
-        infeasible = total @ e + s - 1.0
-        fixed = w * infeasible
-
-        def direction(target: FloatArray | float) -> tuple[FloatArray, FloatArray, FloatArray]:
-            right = given - ((target + fixed) / s) @ spread
-            change = lapack.dpotrs(factor, right, lower=1)[0]
-            ds = -infeasible - spread @ change
-            return change, ds, (target - ds * w) / s - w
-
-        _, ds, dw = direction(0.0)
+        newton = (factor, given, spread, total @ e + s - 1.0, w, s)
+        _, ds, dw = _direction(0.0, *newton)
         ahead = float(((w + _longest(w, dw) * dw) * (s + _longest(s, ds) * ds)).sum())
         mean = complement / pairs
         mu = max(mean * (ahead / complement) ** 3, min(mean, 0.1 * residual / pairs), 0.01 * tol / pairs)
-        change, ds, dw = direction(mu - dw * ds)
+        change, ds, dw = _direction(mu - dw * ds, *newton)
         moved = design @ change
         reach = max(float(np.abs(moved).max()), LONGEST_STEP)
         length = min(_longest(s, ds), LONGEST_STEP / reach)
@@ -111,6 +101,22 @@ def _follow(
             return None
         e = np.exp(power)
     return None
+
+
+def _direction(
+    target: FloatArray | float,
+    factor: FloatArray,
+    given: FloatArray,
+    spread: FloatArray,
+    infeasible: FloatArray,
+    w: FloatArray,
+    s: FloatArray,
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Changes of the dual variables, slacks and multipliers that aim at the complementarity w s = target."""
+    right = given - ((target + w * infeasible) / s) @ spread
+    change = lapack.dpotrs(factor, right, lower=1)[0]
+    ds = -infeasible - spread @ change
+    return change, ds, (target - ds * w) / s - w
 
 
 def _longest(value: FloatArray, change: FloatArray) -> float:

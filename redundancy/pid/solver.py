@@ -122,7 +122,7 @@ def solve_one(a: FloatArray, b: FloatArray, tol: float) -> Solution:
 
 def _solve_small(a: FloatArray, b: FloatArray, tol: float) -> Solution | None:
     """A certified solution of one small distribution by the shortest way, or None where that proves nothing."""
-    x, t, y = a.any(1), a.any(0), b.any(0)
+    x, t, y = (np.asarray(each) for each in (a.any(1), a.any(0), b.any(0)))
     whole = bool(x.all() and t.all() and y.all())
     massive = (a, b) if whole else (a[np.ix_(x, t)], b[np.ix_(t, y)])
     ways: tuple[Way, ...] = (propose_small,)
@@ -136,10 +136,7 @@ def _solve_small(a: FloatArray, b: FloatArray, tol: float) -> Solution | None:
             continue
         q, u, v, steps = proposal
         if not whole:
-            q, u, v = (
-                _widened(part, kept, fill)
-                for part, kept, fill in ((q, (x, t, y), 0.0), (u, (x, t), -np.inf), (v, (t, y), -np.inf))
-            )
+            q, u, v = _widened(q, (x, t, y), 0.0), _widened(u, (x, t), -np.inf), _widened(v, (t, y), -np.inf)
         rounded, shifted, gap = bound_gap(q[None], u[None], v[None], a[None], b[None])
         if gap[0] <= tol:
             return Solution(rounded, shifted, v[None], gap, np.array([steps]))

@@ -5,8 +5,10 @@ inverse length per column, so that columns without relevance are switched off. T
 where the columns are few, a sum of one function per column (a line and a few cosines), each with its own variance.
 A second process has the first linear part and learns a monotone warp u -> 1 - (1 - u^alpha)^beta of every column
 (Kumaraswamy's distribution function; Snoek et al. 2014, arXiv:1402.0929), which makes functions smooth that change
-quickly at one end of a column. Both maximise the marginal likelihood (Rasmussen and Williams 2006, chapter 5) by its
-analytic gradient.
+quickly at one end of a column. Where the fit changes mostly along one direction of the warped columns (a ratio of
+columns is a difference of logarithms), that direction joins them as a further column with its own length, if this
+raises the marginal likelihood by more than one per parameter (Akaike's criterion). All maximise the marginal likelihood
+(Rasmussen and Williams 2006, chapter 5) by its analytic gradient.
 """
 
 from __future__ import annotations
@@ -20,11 +22,13 @@ from redundancy.array_types import FloatArray, IntArray
 
 LEARNED_ROWS = 500  # rows whose marginal likelihood is maximised
 FIRST_ROWS = 150  # rows of the first, cheap steps
-STEPS = (25, 12)  # steps of L-BFGS on the first and on all learned rows
+STEPS = (40, 25)  # steps of L-BFGS on the first and on all learned rows
+STEEP = 0.75  # share of the squared gradient along one direction from which that direction is tried
 WARPED_COLUMNS = 16  # more columns than this are not warped
 DIRECTIONS = 12  # directions of steepest change that stand for more than WARPED_COLUMNS components
 EXACT_ROWS = 1_000  # up to here the process is solved exactly, beyond on landmarks
 WAVES = 4  # cosines of each column in the additive part
+SPARSE = 3.0  # rate of the exponential prior on the spread of each function of each column
 NOISE_FACTORS = (0.03, 0.1, 0.3, 1.0, 3.0)
 EDGE = 5e-4
 
@@ -58,14 +62,15 @@ class LearnedKernel:
     noise: float
     slope: float | FloatArray  # variance of the linear part, or one for each function of each column
     warp: tuple[FloatArray, FloatArray] | None
+    direction: FloatArray | None = None  # (r,), of the warped columns
 
     @property
     def columns(self) -> int:
-        """Number r of columns of the smooth part."""
-        return self.inverse_lengths.size
+        """Number of columns of the smooth part."""
+        return self.inverse_lengths.size + (self.direction is not None)
 
     def features(self, rows: FloatArray) -> FloatArray:
-        """Scaled coordinates: r in which the smooth part is isotropic, then those of the linear part."""
+        """Scaled coordinates: those in which the smooth part is isotropic, then those of the linear part."""
         seen = self.coordinates(rows)
         if self.warp is not None:
             # Beyond the range of the training rows the warp goes on as a line.
@@ -73,6 +78,8 @@ class LearnedKernel:
             units = self.coordinates.unit(seen)
             seen = np.sqrt(12.0) * beyond / self.coordinates.width + _warped(units, *self.warp)
         scaled = seen * self.inverse_lengths
+        if self.direction is not None:
+            return np.hstack([scaled, (seen @ self.direction)[:, None], np.sqrt(self.slope) * scaled])
         if isinstance(self.slope, float):
             return np.hstack([scaled, np.sqrt(self.slope) * scaled])
         basis = column_functions(seen, self.coordinates.unit(seen))
@@ -115,21 +122,51 @@ def learn_kernels(
             part = order[:size]
             units = coordinates.unit(seen[part]) if warped else None
             basis = column_functions(seen[part], coordinates.unit(seen[part])) if additive else None
-            parameters = _maximise(parameters, seen[part], units, basis, centred[part], steps)
-        r = seen.shape[1]
-        signal, noise, slope = np.exp(parameters[r : r + 3])
-        tail = np.exp(parameters[r + 3 :])
-        kernels.append(
-            LearnedKernel(
-                coordinates,
-                np.exp(parameters[:r]),
-                float(signal),
-                float(noise),
-                tail.reshape(-1, r) if additive else float(slope),
-                (tail[:r], tail[r:]) if warped else None,
-            )
-        )
+            parameters, cost = _maximise(parameters, seen[part], units, basis, centred[part], steps)
+        kernel = _kernel(parameters, coordinates, seen.shape[1], warped=warped, additive=additive)
+        if warped and units is not None:
+            turned = _turned(kernel, parameters, seen[part], units, centred[part])
+            if turned is not None:
+                longer, lower = _maximise(turned, seen[part], units, None, centred[part], STEPS[1])
+                if lower < cost - seen.shape[1]:
+                    kernel = _kernel(longer, coordinates, seen.shape[1], warped=True, additive=False)
+        kernels.append(kernel)
     return kernels
+
+
+def _kernel(parameters: FloatArray, coordinates: Coordinates, r: int, *, warped: bool, additive: bool) -> LearnedKernel:
+    signal, noise, slope = np.exp(parameters[r : r + 3])
+    tail = np.exp(parameters[r + 3 :])
+    turned = warped and tail.size > 2 * r
+    return LearnedKernel(
+        coordinates,
+        np.exp(parameters[:r]),
+        float(signal),
+        float(noise),
+        tail.reshape(-1, r) if additive else float(slope),
+        (tail[:r], tail[r : 2 * r]) if warped else None,
+        parameters[3 * r + 3 :] if turned else None,
+    )
+
+
+def _turned(
+    kernel: LearnedKernel, parameters: FloatArray, seen: FloatArray, units: FloatArray, z: FloatArray
+) -> FloatArray | None:
+    """Parameters with the direction along which the fit changes most; None if it changes along several."""
+    assert kernel.warp is not None
+    r = kernel.inverse_lengths.size
+    scaled = _warped(units, *kernel.warp) * kernel.inverse_lengths
+    features = np.hstack([scaled, np.sqrt(kernel.slope) * scaled])
+    near = kernel.smooth(features, features)
+    outer = np.zeros((r, r))
+    for pull in exact_solution(kernel, features, z).T:
+        gradient = near @ (pull[:, None] * scaled) - scaled * (near @ pull)[:, None] + kernel.slope * (pull @ scaled)
+        gradient = gradient * kernel.inverse_lengths
+        outer += gradient.T @ gradient
+    values, vectors = np.linalg.eigh(outer)
+    if r < 2 or values[-1] < STEEP * values.sum():
+        return None
+    return np.concatenate([parameters, np.linalg.norm(kernel.inverse_lengths) * vectors[:, -1]])
 
 
 def _standard(z: FloatArray) -> FloatArray:
@@ -163,13 +200,15 @@ def _maximise(
     basis: FloatArray | None,
     z: FloatArray,
     steps: int,
-) -> FloatArray:
+) -> tuple[FloatArray, float]:
+    """Parameters of high marginal likelihood, and minus its logarithm."""
     from scipy.optimize import minimize
 
     columns = rows.shape[1]
     limits = [(-7.0, 4.0)] * columns + [(-6.0, 6.0), (-10.0, 2.0), (-9.0, 5.0)]
     if units is not None:
         limits += [(-2.5, 2.5)] * (2 * columns)
+        limits += [(-20.0, 20.0)] * (start.size - len(limits))
     if basis is not None:
         limits += [(-12.0, 4.0)] * (basis.shape[1] * columns)
     result = minimize(
@@ -181,7 +220,7 @@ def _maximise(
         bounds=limits,
         options={"maxiter": steps},
     )
-    return np.asarray(result.x)
+    return np.asarray(result.x), float(result.fun)
 
 
 def negative_log_likelihood(
@@ -190,8 +229,9 @@ def negative_log_likelihood(
     """Minus the log marginal likelihood of the columns of z (up to a constant), and its gradient.
 
     Parameters are logarithms: inverse lengths (d), signal, noise, slope; with units also alpha (d) and beta (d) of the
-    warp, under a normal prior of variance 1/2 each; with a basis instead the variance of each function of each
-    column, which replace the linear part.
+    warp, under a normal prior of variance 1/2 each, and as they are the entries (d or 0) of a direction, under one of
+    variance 10; with a basis instead the variance of each function of each column, which replace the linear part, under
+    an exponential prior on its root.
     """
     from scipy.linalg import lapack
 
@@ -200,19 +240,23 @@ def negative_log_likelihood(
     signal, noise, slope = np.exp(parameters[d : d + 3])
     y = rows
     if units is not None:
-        alpha, beta = np.exp(parameters[d + 3 : 2 * d + 3]), np.exp(parameters[2 * d + 3 :])
+        alpha, beta = np.exp(parameters[d + 3 : 2 * d + 3]), np.exp(parameters[2 * d + 3 : 3 * d + 3])
         power = units**alpha
         rest = 1 - power
         y = np.sqrt(12.0) * (0.5 - rest**beta)
     scaled = y * w
     inner = scaled @ scaled.T
-    squares = np.diagonal(inner)
-    smooth = np.exp(-0.5 * np.maximum(squares[:, None] + squares - 2 * inner, 0.0))
+    direction = parameters[3 * d + 3 :] if units is not None else parameters[:0]
+    turned = y @ direction if direction.size else None
+    metric = inner if turned is None else inner + np.outer(turned, turned)
+    squares = np.diagonal(metric)
+    smooth = np.exp(-0.5 * np.maximum(squares[:, None] + squares - 2 * metric, 0.0))
     covariance = signal * smooth
     if basis is None:
         covariance += slope * inner
     else:
-        linear = basis * np.exp(0.5 * parameters[d + 3 :]).reshape(-1, d)
+        spreads = np.exp(0.5 * parameters[d + 3 :])
+        linear = basis * spreads.reshape(-1, d)
         flat = linear.reshape(n, -1)
         covariance += flat @ flat.T
     covariance[np.diag_indices(n)] += noise + 1e-8
@@ -237,15 +281,22 @@ def negative_log_likelihood(
         along += 2 * slope * (pull @ y)
     else:
         gradient[d + 3 :] = ((pull @ flat).reshape(linear.shape) * linear).sum(axis=0).ravel()
+        gradient[d + 3 :] += 0.5 * SPARSE * spreads
+        value += SPARSE * float(spreads.sum())
     gradient[:d] = w * w * (along * y).sum(axis=0)
     if units is not None:
         along = along * w * w
+        if turned is not None:
+            twist = 2 * signal * (weighted @ turned - weighted.sum(axis=1) * turned)
+            gradient[3 * d + 3 :] = twist @ y + 0.1 * direction
+            along += np.outer(twist, direction)
+            value += 0.05 * float(direction @ direction)
         gradient[d + 3 : 2 * d + 3] = (
             along * (np.sqrt(12.0) * beta * rest ** (beta - 1) * power * np.log(units) * alpha)
         ).sum(axis=0)
-        gradient[2 * d + 3 :] = (along * (-np.sqrt(12.0) * beta * rest**beta * np.log(rest))).sum(axis=0)
-        value += float(np.square(parameters[d + 3 :]).sum())
-        gradient[d + 3 :] += 2 * parameters[d + 3 :]
+        gradient[2 * d + 3 : 3 * d + 3] = (along * (-np.sqrt(12.0) * beta * rest**beta * np.log(rest))).sum(axis=0)
+        value += float(np.square(parameters[d + 3 : 3 * d + 3]).sum())
+        gradient[d + 3 : 3 * d + 3] += 2 * parameters[d + 3 : 3 * d + 3]
     return value, gradient
 
 

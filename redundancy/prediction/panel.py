@@ -14,7 +14,7 @@ import numpy as np
 
 from redundancy.array_types import FloatArray, IntArray
 from redundancy.prediction import panel_members
-from redundancy.prediction.gaussian_process import WARPED_COLUMNS, learn_kernels
+from redundancy.prediction.gaussian_process import EXACT_ROWS, WARPED_COLUMNS, learn_kernels
 from redundancy.prediction.panel_members import COMPONENTS, Features, FitMember, Member, Predict, Splits
 from redundancy.standard_columns import constant_columns
 
@@ -26,6 +26,7 @@ RACED = (800, 400)  # rows that race: fitted, and held out
 BEHIND = 1.2  # a member whose error on them is larger than the best by this factor drops out
 MARGIN = 0.5  # predictions leave the range of the targets by at most this share of it
 FARTHEST = 1e6  # standard deviations beyond which a new row is moved back
+FAR_BEHIND = 1.4  # the same for Gaussian processes that are solved exactly
 LARGE = 5_000  # rows beyond which one inner hold-out replaces inner cross-validation
 
 
@@ -130,7 +131,11 @@ def _race(
         if name == "ridge" or name not in unraced
     }
     best = min(errors.values())
-    return {name: fit for name, fit in fits.items() if name in unraced or errors[name] <= BEHIND * best}
+    behind = dict.fromkeys(fits, BEHIND)
+    if features.narrow.shape[0] <= EXACT_ROWS:
+        # These cost little on so few rows, on which the race says little.
+        behind |= {"process": FAR_BEHIND, "warped process": FAR_BEHIND}
+    return {name: fit for name, fit in fits.items() if name in unraced or errors[name] <= behind[name] * best}
 
 
 def project_to_simplex(p: FloatArray) -> FloatArray:

@@ -204,15 +204,15 @@ def test_row_21_no_unit_lies_outside_its_support(rows, most, seed):
     assert (estimate.per_unit <= high).all()
 
 
-@pytest.mark.parametrize("kind", ["linear", "warped", "additive"])
+@pytest.mark.parametrize("kind", ["linear", "warped", "turned", "additive"])
 def test_gradient_of_the_marginal_likelihood(kind):
     from scipy.optimize import approx_fprime
 
     rng = np.random.default_rng(0)
     rows, z, units = rng.normal(size=(30, 3)), rng.normal(size=(30, 2)), rng.uniform(0.05, 0.95, (30, 3))
-    warp = units if kind == "warped" else None
+    warp = units if kind in ("warped", "turned") else None
     basis = gaussian_process.column_functions(rows, units) if kind == "additive" else None
-    at = rng.normal(size=6 + {"linear": 0, "warped": 6, "additive": 15}[kind]) * 0.3
+    at = rng.normal(size=6 + {"linear": 0, "warped": 6, "turned": 9, "additive": 15}[kind]) * 0.3
     _, gradient = gaussian_process.negative_log_likelihood(at, rows, warp, basis, z)
     numeric = approx_fprime(at, lambda p: gaussian_process.negative_log_likelihood(p, rows, warp, basis, z)[0], 1e-6)
     np.testing.assert_allclose(gradient, numeric, atol=2e-4)
