@@ -68,6 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _print_anything()
     options = parser.parse_args(arguments)
     try:
+        _refuse_nul(options)
         with _terminable():
             status: int = options.run(options)
     except KeyboardInterrupt as stop:
@@ -79,6 +80,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{_program()} {options.command}: error: {error}", file=sys.stderr)
         return 1
     return status
+
+
+def _refuse_nul(options: argparse.Namespace) -> None:
+    """A NUL character ends the names of files; nothing that is given holds one."""
+    for name, value in vars(options).items():
+        texts = value if isinstance(value, list) else [value]
+        if any(isinstance(text, str) and "\0" in text for text in texts):
+            raise ValueError(f"{name}: expected text without a NUL character, got {value!r}")
 
 
 def _print_anything() -> None:

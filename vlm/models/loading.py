@@ -110,6 +110,7 @@ def load(
         raise ValueError(f"device, device_map: expected one of them, got {device!r} and {device_map!r}")
     if device_map is not None and find_spec("accelerate") is None:
         raise ImportError("device_map needs accelerate: pip install accelerate")
+    check_device_map(device_map)
     for package in ("torch", "transformers", "PIL"):
         optional_import(package, extra="vlm", purpose="vlm.load")
     check_device(device)
@@ -174,6 +175,18 @@ def check_device(device: str | torch.device | None) -> None:
         raise ValueError(
             f"device: expected one that this machine has, such as cpu or cuda:0, got {str(device)!r} ({reason})"
         ) from None
+
+
+def check_device_map(device_map: str | dict[str, Any] | None) -> None:
+    """Refuse a word that names neither a way to spread a model nor a device of this machine, in one line."""
+    if isinstance(device_map, str) and device_map not in _WAYS:
+        try:
+            check_device(device_map)
+        except ValueError as error:
+            raise ValueError(f"device_map: expected one of {', '.join(_WAYS)}, or a {error}") from None
+
+
+_WAYS = ("auto", "balanced", "balanced_low_0", "sequential")
 
 
 def _quantised(quantization: Quantization | Any | None, dtype: torch.dtype | None) -> dict[str, Any]:

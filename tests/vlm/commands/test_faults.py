@@ -44,6 +44,11 @@ def test_a_run_is_exported_for_other_programs(capsys, made, tmp_path):
     [
         ("--model ./nofolder", "name_or_path: no folder './nofolder'"),
         ("--device banana", "device: expected one that this machine has, such as cpu or cuda:0, got 'banana'"),
+        (
+            "--device-map banana",
+            "device_map: expected one of auto, balanced, balanced_low_0, sequential, or a device: ",
+        ),
+        ("--protocol a\0b", "protocol: expected text without a NUL character, got 'a"),
         (f"--data tiny --seed {10**23}", "seed: expected a whole number from 0 to"),
         (f"--data {'x' * 300}:tiny", "data: expected a label that can name a file"),
         ("--data jsonl=latin.jsonl", "expected UTF-8 in latin.jsonl, got byte 0xe9 in line 1"),
