@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 import signal
 import sys
 import threading
@@ -74,6 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         print("stopped; completed records are kept, and the same command continues", file=sys.stderr)
         return 143 if isinstance(stop, _Terminated) else 130
+    except BrokenPipeError:  # who reads the output has seen enough, as `head` has
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (what is left to be flushed at exit goes nowhere)
+        return 141
     except (ValueError, OSError, RuntimeError, ImportError) as error:
         if not _ours(error):
             traceback.print_exc()

@@ -157,6 +157,15 @@ def test_row_14_a_signal_ends_a_command_in_one_line(tmp_path, number):
     assert error.strip() == "stopped; completed records are kept, and the same command continues"
 
 
+def test_a_reader_that_has_seen_enough_is_no_error():
+    root = Path(__file__).resolve().parents[3]
+    command = f"{sys.executable} -m vlm list | head -1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], cwd=root, capture_output=True, text=True)
+    assert done.stdout.splitlines()[0] == "datasets:"
+    assert done.stdout.splitlines()[1] in ("0", "141")
+    assert done.stderr == ""
+
+
 def test_an_interrupt_while_python_makes_a_class_has_the_same_status(tmp_path):
     # Python ends `-m` by the signal itself after a plain KeyboardInterrupt inside exec, caught or not.
     (tmp_path / "interrupted.py").write_text(
