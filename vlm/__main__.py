@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 import signal
 import sys
 import threading
@@ -68,17 +69,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _print_anything()
     options = parser.parse_args(arguments)
     try:
+        _refuse_nul(options)
         with _terminable():
             status: int = options.run(options)
     except KeyboardInterrupt as stop:
         print("stopped; completed records are kept, and the same command continues", file=sys.stderr)
         return 143 if isinstance(stop, _Terminated) else 130
+    except BrokenPipeError:  # who reads the output has seen enough, as `head` has
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (what is left to be flushed at exit goes nowhere)
+        return 141
     except (ValueError, OSError, RuntimeError, ImportError) as error:
         if not _ours(error):
             traceback.print_exc()
         print(f"{_program()} {options.command}: error: {error}", file=sys.stderr)
         return 1
     return status
+
+
+def _refuse_nul(options: argparse.Namespace) -> None:
+    """A NUL character ends the names of files; nothing that is given holds one."""
+    for name, value in vars(options).items():
+        texts = value if isinstance(value, list) else [value]
+        if any(isinstance(text, str) and "\0" in text for text in texts):
+            raise ValueError(f"{name}: expected text without a NUL character, got {value!r}")
 
 
 def _print_anything() -> None:

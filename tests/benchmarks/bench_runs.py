@@ -1,13 +1,15 @@
 """Time and memory of merge, report, score and compare as runs grow: python tests/benchmarks/bench_runs.py
 
 Each step runs in a process of its own, whose largest resident memory is printed; some 100 MB of it are Python with
-NumPy.
+NumPy. It runs on a terminal, and the longest time in which nothing new is shown there is printed too.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
+import os
 import subprocess
 import sys
 import time
@@ -50,7 +52,7 @@ def write_run(folder: Path, records: int) -> Path:
     from vlm.datasets import read
     from vlm.experiments.item_identity import Items
 
-    begin(run.folder, spec.content(), {"protocol": "skip-it 2", "scorers": "exact 2", "torch": "2"})
+    begin(run.folder, spec.content(), {"protocol": "skip-it 2", "scorers": "exact 4", "torch": "2"})
     (run.folder / "records").mkdir()
     listed = Items(run.folder, spec.data[0])
     with (run.folder / "records" / "1-of-1.jsonl").open("w") as file:
@@ -87,14 +89,27 @@ def write_run(folder: Path, records: int) -> Path:
     return run.folder
 
 
-def measured(code: str, folder: Path) -> tuple[float, float]:
-    """Processor seconds and largest resident megabytes of a step in a fresh process."""
+def measured(code: str, folder: Path) -> tuple[float, float, float]:
+    """Processor seconds, largest resident megabytes and longest silence in seconds of a step in a fresh process."""
     tail = (
         "; import resource; u = resource.getrusage(resource.RUSAGE_SELF); print(u.ru_utime + u.ru_stime, u.ru_maxrss)"
     )
     command = [sys.executable, "-c", f"import sys; {code}{tail}", str(folder)]
-    out = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
-    return float(out[-2]), float(out[-1]) / 1024
+    terminal, theirs = os.openpty()
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=theirs, text=True) as process:
+        os.close(theirs)
+        heard = [time.perf_counter()]
+        try:
+            while os.read(terminal, 65536):
+                heard.append(time.perf_counter())
+        except OSError:  # the other end is closed
+            heard.append(time.perf_counter())
+        os.close(terminal)
+        assert process.stdout is not None
+        out = process.stdout.read().split()
+    if process.returncode:
+        raise RuntimeError(f"a step ended with status {process.returncode}")
+    return float(out[-2]), float(out[-1]) / 1024, max(b - a for a, b in itertools.pairwise(heard))
 
 
 def main() -> None:
@@ -108,10 +123,10 @@ def main() -> None:
             size = sum(path.stat().st_size for path in folder.rglob("*.jsonl")) / 2**20
             for step in given.steps:
                 code, start = STEPS[step], time.perf_counter()
-                seconds, megabytes = measured(code, folder)
+                seconds, megabytes, silence = measured(code, folder)
                 print(
                     f"{count:>9,} records ({size:,.0f} MB)  {step:9}  {seconds:8.1f} processor s  {megabytes:7.0f} MB",
-                    f" ({time.perf_counter() - start:.0f} s on the clock)",
+                    f" ({time.perf_counter() - start:.0f} s on the clock, {silence:.1f} s without a sign)",
                     flush=True,
                 )
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import ast
-from collections.abc import Callable, Iterator
+import shutil
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from vlm.commands.arguments import Commands, HelpFormatter
@@ -35,12 +37,26 @@ def _list(options: argparse.Namespace) -> int:
         "families": _families,
     }
     for kind in (options.what,) if options.what else _KINDS:
-        rows = list(listings[kind]())
-        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
         print(f"{kind}:")
-        for row in rows:
-            print("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        for line in _lines(list(listings[kind]()), shutil.get_terminal_size((160, 24)).columns):
+            print(line)
     return 0
+
+
+def _lines(rows: Sequence[tuple[str, ...]], width: int) -> Iterator[str]:
+    """Rows in aligned columns; where these are wider than the terminal, a name and its description in several lines."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    aligned = [
+        "  " + "  ".join(cell.ljust(size) for cell, size in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
+    if max(map(len, aligned)) <= width:
+        yield from aligned
+        return
+    for name, *rest in rows:
+        text = f"{name}: {', '.join(filter(None, rest))}" if rest else name
+        yield from textwrap.wrap(
+            text, max(width, 20), initial_indent="  ", subsequent_indent="      ", break_on_hyphens=False
+        )
 
 
 def _datasets() -> Iterator[tuple[str, ...]]:

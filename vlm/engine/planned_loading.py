@@ -16,6 +16,7 @@ from vlm.models.loading import (
     Quantization,
     check_config,
     check_device,
+    check_device_map,
     load_processor,
     model_source,
     quantised,
@@ -109,6 +110,7 @@ def load(
         raise ValueError(f"device, device_map: expected one of them, got {device!r} and {device_map!r}")
     if device_map is not None and find_spec("accelerate") is None:
         raise ImportError("device_map needs accelerate: pip install accelerate")
+    check_device_map(device_map)
     for package in ("torch", "transformers", "PIL"):
         optional_import(package, extra="vlm", purpose="vlm.load")
     check_device(device)

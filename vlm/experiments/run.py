@@ -20,7 +20,7 @@ from vlm.experiments.spec import DataChoice, Spec
 from vlm.item import Failure, Item
 from vlm.judges import Judge
 from vlm.models.fingerprint import model_config
-from vlm.models.loading import ATTENTION, check_device
+from vlm.models.loading import ATTENTION, check_device, check_device_map
 
 Purpose = Literal["sweep", "measurement"]
 DType = Literal["float32", "bfloat16", "float16", "float64"]
@@ -111,6 +111,7 @@ class Run(StoredRun):
         """
         protocol = _protocol(spec)
         check_device(device)
+        check_device_map(device_map)
         _check_data(spec)
         depth = _depth(spec)
         for plan in spec.skip_plans():

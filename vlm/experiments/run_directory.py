@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -82,9 +82,9 @@ class StoredRun:
         So is one whose fields are of other types than those of a run's records.
         """
         stated = cast(Mapping[str, Any], record)
-        if strange := [name for name, is_one in _KINDS.items() if name in stated and not is_one(stated[name])]:
+        if strange := _strange(stated):
             raise RuntimeError(
-                f"run: {path} holds a record with {strange[0]} {str(stated[strange[0]])[:40]!r}, which no run writes; "
+                f"run: {path} holds a record with {strange} {str(stated[strange])[:40]!r}, which no run writes; "
                 "move the file elsewhere, or delete it and run that part again"
             )
         theirs_made = stated.get("versions", self.made_with)
@@ -98,42 +98,32 @@ class StoredRun:
             )
 
 
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _or_none(is_one: Callable[[object], bool]) -> Callable[[object], bool]:
-    return lambda value: value is None or is_one(value)
-
-
-def _is_object(value: object) -> bool:
-    return isinstance(value, dict)
-
-
-def _of_numbers(value: object) -> bool:
-    """An object of numbers; a number that is not known is None."""
-    return isinstance(value, dict) and all(entry is None or _is_number(entry) for entry in value.values())
-
-
-def _are_numbers(value: object) -> bool:
-    return isinstance(value, list) and all(map(_is_number, value))
-
-
-# What the fields of a record are.
-_KINDS: Mapping[str, Callable[[object], bool]] = {
-    **dict.fromkeys(("dataset", "item", "plan", "plan_digest", "model", "protocol", "spec"), _is_text),
-    **dict.fromkeys(("item_digest", "image_id", "group", "prediction", "parsed", "thought"), _or_none(_is_text)),
-    "failure": _or_none(_is_text),
-    "score": _or_none(_is_number),
-    "letter_probabilities": _or_none(_are_numbers),
-    **dict.fromkeys(("tokens", "operations"), _or_none(_of_numbers)),
-    "judge": _or_none(_is_object),
-    "run": _is_object,
+# Types of the fields of a record, where they are known; lists and objects are looked into.
+_NONE = type(None)
+_TYPES: Mapping[str, frozenset[type]] = {
+    **dict.fromkeys(("dataset", "item", "plan", "plan_digest", "model", "protocol", "spec"), frozenset({str})),
+    **dict.fromkeys(("item_digest", "image_id", "group", "prediction", "parsed"), frozenset({str, _NONE})),
+    **dict.fromkeys(("thought", "failure"), frozenset({str, _NONE})),
+    **dict.fromkeys(("tokens", "operations", "judge"), frozenset({dict, _NONE})),
+    "score": frozenset({int, float, _NONE}),
+    "letter_probabilities": frozenset({list, _NONE}),
+    "run": frozenset({dict}),
 }
+_NUMBER = frozenset({int, float, _NONE})
+
+
+def _strange(stated: Mapping[str, Any]) -> str:
+    """The first field of a record that is of no type that a run writes; "" if there is none."""
+    for name, value in stated.items():
+        types = _TYPES.get(name)
+        if types is not None and type(value) not in types:
+            return name
+    for name in ("letter_probabilities", "tokens", "operations"):
+        inside = stated.get(name)
+        if inside and not _NUMBER.issuperset(map(type, inside.values() if type(inside) is dict else inside)):
+            return name
+    return ""
+
 
 # What every record has, whatever wrote it.
 _NAMED = ("dataset", "item", "plan", "plan_digest", "failure", "run")

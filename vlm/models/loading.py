@@ -60,6 +60,18 @@ def check_device(device: str | torch.device | None) -> None:
         ) from None
 
 
+def check_device_map(device_map: str | dict[str, Any] | None) -> None:
+    """Refuse a word that names neither a way to spread a model nor a device of this machine, in one line."""
+    if isinstance(device_map, str) and device_map not in _WAYS:
+        try:
+            check_device(device_map)
+        except ValueError as error:
+            raise ValueError(f"device_map: expected one of {', '.join(_WAYS)}, or a {error}") from None
+
+
+_WAYS = ("auto", "balanced", "balanced_low_0", "sequential")
+
+
 def quantised(quantization: Quantization | Any | None, dtype: torch.dtype | None) -> dict[str, Any]:
     """The argument of `from_pretrained` for a quantisation."""
     if quantization is None:

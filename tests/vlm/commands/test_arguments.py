@@ -46,6 +46,15 @@ def test_examples_of_every_command_stay_on_one_line(capsys, monkeypatch, main, c
     assert narrow.endswith(examples)
 
 
+def test_lists_fit_the_terminal(capsys, monkeypatch):
+    for width in (40, 80, 300):
+        monkeypatch.setenv("COLUMNS", str(width))
+        assert vlm_main(["list"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert max(map(len, lines)) <= width
+        assert any("lmms-lab-encoder/GQA" in line for line in lines)
+
+
 def test_help_says_defaults_where_there_are_any(capsys, monkeypatch):
     text = help_text(capsys, monkeypatch, vlm_main, "plan", 200)
     assert "attention is small (default: 0.1)" in text

@@ -44,6 +44,11 @@ def test_a_run_is_exported_for_other_programs(capsys, made, tmp_path):
     [
         ("--model ./nofolder", "name_or_path: no folder './nofolder'"),
         ("--device banana", "device: expected one that this machine has, such as cpu or cuda:0, got 'banana'"),
+        (
+            "--device-map banana",
+            "device_map: expected one of auto, balanced, balanced_low_0, sequential, or a device: ",
+        ),
+        ("--protocol a\0b", "protocol: expected text without a NUL character, got 'a"),
         (f"--data tiny --seed {10**23}", "seed: expected a whole number from 0 to"),
         (f"--data {'x' * 300}:tiny", "data: expected a label that can name a file"),
         ("--data jsonl=latin.jsonl", "expected UTF-8 in latin.jsonl, got byte 0xe9 in line 1"),
@@ -150,6 +155,15 @@ def test_row_14_a_signal_ends_a_command_in_one_line(tmp_path, number):
     _, error = process.communicate()
     assert process.returncode == 128 + number
     assert error.strip() == "stopped; completed records are kept, and the same command continues"
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    root = Path(__file__).resolve().parents[3]
+    command = f"{sys.executable} -m vlm list | head -1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], cwd=root, capture_output=True, text=True)
+    assert done.stdout.splitlines()[0] == "datasets:"
+    assert done.stdout.splitlines()[1] in ("0", "141")
+    assert done.stderr == ""
 
 
 def test_an_interrupt_while_python_makes_a_class_has_the_same_status(tmp_path):
