@@ -271,7 +271,9 @@ def test_the_closed_form_for_binary_sources_certifies_the_same_gap():
     assert solve(a, b, tol=1e-9).gap.max() <= 1e-9
 
 
-@pytest.mark.parametrize(("way", "shape"), [(propose_one, (3, 2, 2)), (propose_small, (3, 2, 2)), (propose_small, (3, 3, 2))])
+@pytest.mark.parametrize(
+    ("way", "shape"), [(propose_one, (3, 2, 2)), (propose_small, (3, 2, 2)), (propose_small, (3, 3, 2))]
+)
 def test_the_short_ways_for_small_distributions_prove_the_same_values(way, shape):
     rng, proved = np.random.default_rng(4), []
     for law in range(60):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vlm import SkipPlan, load
-from vlm.comparison import comparing
+from vlm.comparison import calibration, comparing
 from vlm.comparison.comparing import compare_methods
 from vlm.datasets import read
 from vlm.evaluation.answering import Answerer
@@ -46,17 +46,11 @@ def test_a_comparison_is_resumed_and_agrees_with_each_plan_alone(tmp_path, monke
     right = [score(i, a.prediction, scorer=rule(i)).value for i, a in zip(asked, alone, strict=True)]
     assert list(mine.scores) == right
     # Nothing is run again.
-    monkeypatch.setattr(comparing, "_judged", None)
-    monkeypatch.setattr(comparing, "layer_rankings", None)
+    monkeypatch.setattr(comparing, "_Judge", None)
+    monkeypatch.setattr(calibration, "layer_rankings", None)
     again = compare_methods(model, processor, items, out=tmp_path, plans=own, **SETTINGS)
     assert again.table().text() == first.table().text()
     monkeypatch.undo()
-    # Killed in the middle: the last batch alone is run again, and gives the same.
-    path = tmp_path / "outcomes.jsonl"
-    lines = path.read_text().splitlines(keepends=True)
-    path.write_text("".join(lines[:-1]))
-    third = compare_methods(model, processor, items, out=tmp_path, plans=own, **SETTINGS)
-    assert third.table().text() == first.table().text()
     with pytest.raises(ValueError, match="other draws"):
         compare_methods(model, processor, items, out=tmp_path, plans=own, **{**SETTINGS, "draws": 3})
     # A corrected reference is another comparison, not the old table again.
@@ -64,6 +58,38 @@ def test_a_comparison_is_resumed_and_agrees_with_each_plan_alone(tmp_path, monke
     with pytest.raises(ValueError, match="other references"):
         compare_methods(model, processor, corrected, out=tmp_path, plans=own, **SETTINGS)
     assert np.isfinite(first.table()["accuracy"]).all()
+
+
+class Killed(BaseException):
+    pass
+
+
+def test_a_kill_loses_a_few_seconds_of_a_batch_and_no_calibration(tmp_path, monkeypatch):
+    model, processor = load("tiny")
+    items = [item for item in read("tiny", limit=60) if "which digit is at" in item.question]
+    settings = dict(budgets=[0.6], draws=2, layer_draws=3, calibration_images=2, batch_size=20, max_new_tokens=1)
+    whole = compare_methods(model, processor, items, out=tmp_path / "whole", **settings)
+    judged, calls, alive = comparing.outcomes, [], [30]
+
+    def outcomes(*given, **named):
+        if len(calls) == alive[0]:
+            raise Killed
+        calls.append(given[3])
+        return judged(*given, **named)
+
+    monkeypatch.setattr(comparing, "outcomes", outcomes)
+    monkeypatch.setattr(comparing, "KEEP_SECONDS", 0.0)
+    with pytest.raises(Killed):
+        compare_methods(model, processor, items, out=tmp_path / "killed", **settings)
+    before, alive[0] = set(calls), -1
+    calls.clear()
+    monkeypatch.setattr(calibration, "layer_rankings", None)
+    monkeypatch.setattr(calibration.selectors, "attention_statistics", None)
+    again = compare_methods(model, processor, items, out=tmp_path / "killed", **settings)
+    assert len(before) == 30
+    assert not before & set(calls)  # not one plan is judged twice on the same questions
+    assert again.table().text() == whole.table().text()
+    assert again.controls().text() == whole.controls().text()
 
 
 def test_bad_settings_are_refused_before_anything_runs(tmp_path):
