@@ -32,11 +32,13 @@ def divprune(tokens, keep):
 
 
 def dart(states, keys, image, keep, image_pivots, text_pivots):
-    """Ports of github.com/ZichenWen1/DART, get_retained_image_token.
+    """github.com/ZichenWen1/DART, get_retained_image_token, as four forks carry it.
 
     L1 norms of the keys of layer K - 1 give the pivots, among image tokens and among the tokens after the image; each
-    pivot, taken by position, keeps the image tokens that are not kept yet and have the lowest cosine of normed states
-    with it, until the budget is full; what is missing is filled by the norm of the states.
+    pivot keeps the image tokens that are not kept yet and have the lowest cosine of normed states with it: the whole
+    part of a target number divided by the number of pivots, so that p + (p + q) of these parts are kept, with p image
+    and q text pivots. The forks take pivots in the order of a Python set of places; here by position. Numbers between
+    are ours: filled by the norm of the states.
     """
 
     def top(candidates, value, number):
@@ -49,7 +51,7 @@ def dart(states, keys, image, keep, image_pivots, text_pivots):
     kept = list(own)
     for pivot in sorted(own + text):
         free = [j for j in places if j not in kept]
-        number = min(max(1, round(keep / (image_pivots + text_pivots))), keep - len(kept))
+        number = (keep - len(own)) // (image_pivots + text_pivots)
         kept += top(free, lambda j, pivot=pivot: -cosine(states[j], states[pivot]), number)
     free = [j for j in places if j not in kept]
     kept += top(free, lambda j: math.sqrt(sum(x * x for x in states[j])), keep - len(kept))
@@ -159,30 +161,31 @@ def visionzip_rows(attention, keys, features, keep, context):
     return out
 
 
-def vscan_rows(deep, shallow, features, keep, window):
-    """arXiv:2505.22654, first stage: global and local scan, then averages.
+def vscan_rows(deep, shallow, projected, keep, window):
+    """github.com/Tencent/SelfEvolvingAgent, VScan/llava/model/llava_arch.py: encode_images, window_cls_selection and
+    token_merging, as github.com/ocy1/PIO-FVLM carries them.
 
-    The half of the tokens (rounded up) with the largest deep class attention; the other half window by window, equally
-    many of the largest shallow class attention that are not chosen yet, what is missing by shallow attention
-    overall; every other token is averaged into the most similar chosen one.
+    The image is cut into whole windows, row by row; each gives the tokens with the largest shallow class attention in
+    it, half the budget divided by the number of windows, rounded down. The deep class attention of these is then set to
+    nothing, and the other half of the budget (rounded up) goes to the largest that is left. Image tokens are projected
+    first; each token that is not chosen is added to the chosen one with the largest cosine of projected tokens, and
+    each sum divided by one more than the number of tokens added. The chosen tokens stay in order of place.
     """
     n = len(deep)
     side, half = round(math.sqrt(n)), keep // 2
-    chosen = sorted(range(n), key=lambda j: (-deep[j], j))[: keep - half]
-    cells = {}
-    for j in range(n):
-        cells.setdefault((j // side // window, j % side // window), []).append(j)
-    local = []
-    for cell in sorted(cells):
-        free = sorted((j for j in cells[cell] if j not in chosen), key=lambda j: (-shallow[j], j))
-        local += free[: half // len(cells)]
-    left = sorted((j for j in range(n) if j not in chosen + local), key=lambda j: (-shallow[j], j))
-    kept = sorted(chosen + local + left[: half - len(local)])
-    groups = {t: [t] for t in kept}
+    across = side // window
+    chosen = []
+    for down in range(across):
+        for right in range(across):
+            cell = [(down * window + y) * side + right * window + x for y in range(window) for x in range(window)]
+            chosen += sorted(cell, key=lambda j: (-shallow[j], j))[: half // across**2]
+    left = [-1.0 if j in chosen else deep[j] for j in range(n)]
+    chosen += sorted(range(n), key=lambda j: (-left[j], j))[: keep - half]
+    groups = {t: [t] for t in sorted(chosen)}
     for j in range(n):
         if j not in groups:
-            groups[max(kept, key=lambda t, j=j: cosine(features[j], features[t]))].append(j)
-    return [[sum(features[j][c] for j in g) / len(g) for c in range(len(features[0]))] for g in groups.values()]
+            groups[max(sorted(chosen), key=lambda t, j=j: cosine(projected[j], projected[t]))].append(j)
+    return {t: [sum(projected[j][c] for j in g) / len(g) for c in range(len(projected[0]))] for t, g in groups.items()}
 
 
 def topv(inputs, outputs, keep, recovered, weights, sigma, temperature, iterations):
@@ -246,8 +249,10 @@ def fitprune_numbers(prompts, alpha):
 def sparsevlm_plus(maps, raters, image, base=10000.0):
     """Version 2 of github.com/Gumpest/SparseVLMs: gravity correction and head selection, for one map (heads, n, n).
 
-    Attention is divided by the product of two vectors of ones that are rotated by their positions; the half of the
-    heads with the largest sum over raters and image tokens is averaged, then over the raters.
+    modelling_sparse_llama.py divides `attn_logits`, which its attention returns after the softmax, by the product of
+    two vectors of ones that are rotated by their positions; score.py, select_attn_head_by_sum, takes the 14 heads with
+    the largest sum over raters and image tokens, and attn_postprocess_topk their mean over heads, then over raters.
+    Models with fewer than 28 heads are ours: half of the heads.
     """
     heads, n, _ = maps.shape
     width = raters["width"]
@@ -267,5 +272,5 @@ def sparsevlm_plus(maps, raters, image, base=10000.0):
             bias = sum(a * b for a, b in zip(turned[i], turned[j], strict=True)) / math.sqrt(width)
             corrected[:, i, j] = maps[:, i, j] / bias
     rows = corrected[:, raters["rows"]][:, :, image]
-    best = sorted(range(heads), key=lambda h: -rows[h].sum())[: max(1, round(0.5 * heads))]
+    best = sorted(range(heads), key=lambda h: -rows[h].sum())[: 14 if heads >= 28 else math.ceil(heads / 2)]
     return rows[best].mean(axis=(0, 1))

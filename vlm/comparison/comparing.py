@@ -4,40 +4,44 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from redundancy import checks
 from redundancy.array_types import FloatArray
-from vlm import selectors
+from vlm.comparison.calibration import Choices, layer_choices, read_attention
+from vlm.comparison.encoded_once import encoded_once
 from vlm.comparison.method_plans import Costs, PlanSet, layer_sets, look, token_sets
 from vlm.comparison.outcomes import outcomes
 from vlm.comparison.result import Comparison, Outcome
-from vlm.evaluation.answering import Answerer, PreparedQuestion, alike, prompt_tokens
+from vlm.evaluation.answering import Answerer, alike, prompt_tokens
 from vlm.evaluation.protocols import PROTOCOLS
 from vlm.item import Failure, Item
 from vlm.models.families import anatomy
-from vlm.models.layer_parts import find_attention
 from vlm.models.types import Model, Processor
 from vlm.models.weights_fingerprint import weights_fingerprint
 from vlm.planner.answered_batch import answered_batch
 from vlm.planner.answered_questions import AnsweredQuestion, answered, generating
 from vlm.planner.image_split import data_hash, split_images
 from vlm.plans.plan import SkipPlan
-from vlm.record_log import appending, read
-from vlm.selectors.ranking import Ranking
+from vlm.record_log import Record, appending, read
 
 Kind = Literal["layers", "tokens"]
-Done = Callable[[str, int, int], None]
-T = TypeVar("T")
+# Budget, method and draw.
+Key = tuple[float, str, int]
 KINDS: tuple[Kind, ...] = ("layers", "tokens")
 BUDGETS = (0.85, 0.75, 0.6, 0.45, 0.35)
+# What a kill loses at most, beside one plan.
+KEEP_SECONDS = 5.0
+# Questions whose lengths say what a typical prompt is.
+TYPICAL = 64
 
 
 def compare_methods(
@@ -62,7 +66,8 @@ def compare_methods(
     """Answer the same questions under the plans of every method and of its random controls, at equal operations.
 
     Methods that rank layers measure some images and are judged on the others; those that choose image tokens look at
-    each judged prompt. Everything measured is kept in `out`, and the same call continues after a kill.
+    each judged prompt. Everything measured is kept in `out` every few seconds, what methods learn from the calibration
+    images as well, and the same call continues after a kill.
 
     Parameters
     ----------
@@ -76,8 +81,8 @@ def compare_methods(
     budgets : sequence of float
         Operations of a prompt over those of the full model, each in (0, 1).
     draws, layer_draws : int
-        Random draws of tokens at every budget, and of sets of layers for every action and number; all sets where they
-        are fewer.
+        Random draws of tokens at every budget, and of sets of layers at equal cost for every action and number; all
+        such sets where they are fewer.
     calibration_images : int, optional
         Images by which layers are ranked; a fifth by default, at least 16 and at most 256.
     plans : mapping, optional
@@ -148,49 +153,59 @@ def compare_methods(
         )
         if not questions:
             raise ValueError(f"items: expected questions that the model can answer, got none; {failures[0].reason}")
-        finished = {r["batch"]: r for r in known if r["kind"] == "batch"}
-        rankings: list[Ranking] | None = None
-        fit: list[FloatArray] = []
-        costs: dict[int, Costs] = {}
         batches = _batches(questions, batch_size)
-        results: list[Outcome] = []
+        parts: dict[int, dict[Key, Record]] = {number: {} for number in range(len(batches))}
+        finished = {r["batch"] for r in known if r["kind"] == "part" and r["done"]}
+        for record in known:
+            if record["kind"] == "part":
+                parts[record["batch"]] |= {_key(entry): entry for entry in record["sets"]}
+        judge: _Judge | None = None
         for number, places in enumerate(batches):
-            record: dict[str, Any] | None = dict(finished[number]) if number in finished else None
-            if record is None:
-                if rankings is None:
-                    calibration = (answerer, split.search, batch_size)
-                    rankings = layer_rankings(*calibration, done=done) if "layers" in kinds else []
-                    fit = read_attention(*calibration, done=done) if "tokens" in kinds else []
-                record = _judged(
-                    answerer,
-                    [questions[place] for place in places],
-                    rankings,
-                    fit,
-                    costs,
-                    budgets,
-                    own,
-                    kinds=kinds,
-                    scored=labelled,
-                    draws=(draws, layer_draws),
-                    seed=seed,
-                )
-                record = record | {"kind": "batch", "batch": number, "places": list(places)}
-                log.append([record])
-            results += [
-                Outcome(
-                    budget=entry["budget"],
-                    method=entry["method"],
-                    draw=entry["draw"],
-                    control=entry["control"],
-                    plan=entry["plan"],
-                    cost=entry["cost"],
-                    places=tuple(places),
-                    same=tuple(entry["same"]),
-                    scores=tuple(entry["scores"]),
-                )
-                for entry in record["sets"]
-            ]
+            if number not in finished:
+                if judge is None:
+                    given = answerer, split.search, batch_size
+                    judge = _Judge(
+                        answerer,
+                        budgets,
+                        own,
+                        kinds,
+                        labelled,
+                        (draws, layer_draws),
+                        seed,
+                        layer_choices(*given, known=known, log=log, done=done) if "layers" in kinds else [],
+                        read_attention(*given, folder=Path(out), done=done) if "tokens" in kinds else [],
+                        _typical(answerer, questions, batches),
+                        {
+                            e["method"]: e["budget"]
+                            for part in parts.values()
+                            for e in part.values()
+                            if e["method"] in own
+                        },
+                    )
+
+                def keep(sets: list[Record], number: int = number, whole: bool = False) -> None:
+                    parts[number] |= {_key(entry): entry for entry in sets}
+                    if sets or whole:
+                        log.append([{"kind": "part", "batch": number, "sets": sets, "done": whole}])
+
+                judge.judge([questions[place] for place in places], parts[number], keep)
+                keep([], whole=True)
             done("questions", number + 1, len(batches))
+    results = [
+        Outcome(
+            budget=entry["budget"],
+            method=entry["method"],
+            draw=entry["draw"],
+            control=entry["control"],
+            plan=entry["plan"],
+            cost=entry["cost"],
+            places=tuple(places),
+            same=tuple(entry["same"]),
+            scores=tuple(entry["scores"]),
+        )
+        for number, places in enumerate(batches)
+        for entry in parts[number].values()
+    ]
     groups = [question.item.image_id for question in questions]
     full = [float(score_of(answerer, question)) if labelled else float("nan") for question in questions]
     return Comparison(tuple(results), tuple(groups), tuple(full), confidence, tuple(failures))
@@ -203,68 +218,14 @@ def score_of(answerer: Answerer, question: AnsweredQuestion) -> float:
     return float(score(question.item, question.text, scorer=answerer.protocol.scorer(question.item)).value)
 
 
-def _told(batches: Sequence[T], stage: str, done: Done) -> Iterator[T]:
-    for number, batch in enumerate(batches, 1):
-        yield batch
-        done(stage, number, len(batches))
-
-
-def layer_rankings(
-    answerer: Answerer, items: Sequence[Item], batch_size: int, *, done: Done = lambda stage, number, total: None
-) -> list[Ranking]:
-    """Every method that ranks layers or sub-layers, with images as the unit of averaging."""
-    model = answerer.model
-    batches: list[dict[str, Tensor]] = []
-    groups: list[str] = []
-    for start in range(0, len(items), batch_size):
-        prepared = answerer.questions(items[start : start + batch_size])
-        for group in alike([q for q in prepared if isinstance(q, PreparedQuestion)]):
-            batches += [answerer.inputs(group)]
-            groups += [q.item.image_id for q in group]
-    with torch.inference_mode(), selectors.observing(model) as seen:
-        for batch in _told(batches, "calibration, layers", done):
-            model(**batch, use_cache=False, logits_to_keep=1)
-    depth = anatomy(model).depth
-    stages = [_told(batches, f"calibration, {what}", done) for what in ("contributions", "withdrawals")]
-    frozen = selectors.prediction_divergence(model, stages[0], selectors.contribution_plans(depth))
-    withdrawn = selectors.prediction_divergence(model, stages[1], selectors.withdrawal_plans(depth))
-    rankings = [
-        selectors.redundancy(seen.probe),
-        selectors.redundancy(seen.probe, last_free=True),
-        selectors.redundancy(seen.probe, freeze=False),
-        selectors.small_attention(seen.attention),
-        selectors.layer_contribution(frozen),
-        selectors.withdrawal(withdrawn),
-        selectors.block_influence(seen.similarity),
-        selectors.angular_distance(seen.similarity),
-        selectors.sublayer_similarity(seen.similarity, "attention"),
-        selectors.sublayer_similarity(seen.similarity, "mlp"),
-        selectors.adaskip(seen.similarity),
-        selectors.attention_map_rank(seen.ranks),
-        selectors.late_insertion(depth),
-    ]
-    return [ranking.over_images(groups) for ranking in rankings]
-
-
-def read_attention(
-    answerer: Answerer, items: Sequence[Item], batch_size: int, *, done: Done = lambda stage, number, total: None
-) -> list[FloatArray]:
-    """What FitPrune is fitted to; nothing where a layer has no attention."""
-    model = answerer.model
-    if any(find_attention(layer) is None for layer in anatomy(model).layers):
-        return []
-    with torch.inference_mode(), selectors.attention_statistics(model) as record:
-        for start in _told(range(0, len(items), batch_size), "calibration, tokens", done):
-            prepared = answerer.questions(items[start : start + batch_size])
-            for group in alike([q for q in prepared if isinstance(q, PreparedQuestion)]):
-                model(**answerer.inputs(group), use_cache=False, logits_to_keep=1)
-    return record.prompts()
-
-
 def _references(items: Sequence[Item], scorers: str) -> str:
     """What answers are scored by: a corrected reference, or another version of a scorer, gives other scores."""
     stated = [[item.dataset, item.id, list(item.answers), sorted(item.details.items())] for item in items]
     return hashlib.sha256(json.dumps([scorers, stated]).encode()).hexdigest()[:12]
+
+
+def _key(entry: Record) -> Key:
+    return entry["budget"], entry["method"], entry["draw"]
 
 
 def _batches(questions: Sequence[AnsweredQuestion], batch_size: int) -> list[tuple[int, ...]]:
@@ -277,60 +238,114 @@ def _batches(questions: Sequence[AnsweredQuestion], batch_size: int) -> list[tup
     return out
 
 
-def _judged(
-    answerer: Answerer,
-    questions: Sequence[AnsweredQuestion],
-    rankings: Sequence[Ranking],
-    fit: Sequence[FloatArray],
-    known_costs: dict[int, Costs],
-    budgets: Sequence[float],
-    own: Mapping[str, SkipPlan],
-    *,
-    kinds: Sequence[Kind],
-    scored: bool,
-    draws: tuple[int, int],
-    seed: int,
-) -> dict[str, Any]:
-    """Outcomes of one batch under every plan at every budget."""
-    model, depth = answerer.model, anatomy(answerer.model).depth
-    answerer.forget_inputs()
-    prompt = answerer.inputs([q.question for q in questions])
-    batch = answered_batch(model, prompt, [q.tokens for q in questions])
-    vision, text = prompt_tokens(model, dict(prompt))
-    words = round(float(np.mean(text)))
-    costs = known_costs.setdefault(words, Costs(model, words))
-    shown = round(float(np.mean(vision)))
-    seen = look(model, prompt) if "tokens" in kinds else None
-    seeds = [zlib.crc32(f"{seed} {q.item.id}".encode()) for q in questions]
-    sets: list[dict[str, object]] = []
-    known: dict[tuple[SkipPlan, ...], np.ndarray] = {}
+def _typical(
+    answerer: Answerer, questions: Sequence[AnsweredQuestion], batches: Sequence[tuple[int, ...]]
+) -> tuple[int, int]:
+    """Mean numbers of image and text tokens of the first `TYPICAL` questions."""
+    vision: list[int] = []
+    text: list[int] = []
+    for places in batches:
+        shown, words = prompt_tokens(answerer.model, dict(answerer.inputs([questions[i].question for i in places])))
+        vision, text = [*vision, *shown], [*text, *words]
+        if len(vision) >= TYPICAL:
+            break
+    return round(float(np.mean(vision))), round(float(np.mean(text)))
 
-    def judge(ratio: float, one: PlanSet) -> None:
-        if one.plans not in known:
-            known[one.plans] = outcomes(answerer, questions, batch, one.plans, scored=scored)
-        found = known[one.plans]
-        sets.append(
-            {
-                "budget": ratio,
-                "method": one.method,
-                "draw": one.draw,
-                "control": one.control,
-                "plan": str(one.plans[0]) if len(set(one.plans)) == 1 else "one per prompt",
-                "cost": one.cost,
-                "same": [int(x) for x in found[:, 0]],
-                "scores": [None if np.isnan(x) else float(x) for x in found[:, 1]],
-            }
-        )
 
-    for ratio in budgets:
-        # Every batch draws the same sets of layers.
-        rng = np.random.default_rng(int(hashlib.sha256(f"{seed} {ratio:g}".encode()).hexdigest()[:8], 16))
-        for one in layer_sets(rankings, costs, shown, ratio, draws=draws[1], rng=rng):
-            judge(ratio, one)
-        if seen is not None:
-            for one in token_sets(seen, costs, depth, ratio, draws=draws[0], seeds=seeds, fit=fit):
-                judge(ratio, one)
-    for name, plan in own.items():
-        cost = costs(plan, shown)
-        judge(round(cost, 3), PlanSet(name, 0, (plan,), cost))
-    return {"sets": sets}
+@dataclass(eq=False)
+class _Judge:
+    """Judges batches of questions under every plan at every budget.
+
+    Attributes
+    ----------
+    choices, fit
+        What was learnt from the calibration images.
+    draws : (int, int)
+        Of tokens and of sets of layers.
+    tokens : (int, int)
+        Image and text tokens of a typical prompt, for which sets of layers are chosen: the same in every batch.
+    own_budgets : dict
+        The cost under which a plan of the user's own stands in the table.
+    costs, layers
+        What is known for prompts of a length: operations; and the sets of layers of every budget.
+    """
+
+    answerer: Answerer
+    budgets: Sequence[float]
+    own: Mapping[str, SkipPlan]
+    kinds: Sequence[Kind]
+    scored: bool
+    draws: tuple[int, int]
+    seed: int
+    choices: Sequence[Choices]
+    fit: Sequence[FloatArray]
+    tokens: tuple[int, int]
+    own_budgets: dict[str, float]
+    costs: dict[int, Costs] = field(default_factory=dict)
+    layers: dict[float, list[PlanSet]] = field(default_factory=dict)
+
+    def judge(
+        self, questions: Sequence[AnsweredQuestion], known: Mapping[Key, Record], keep: Callable[[list[Record]], None]
+    ) -> None:
+        """Judge a batch under the plans whose outcomes are not `known`, and give them to `keep` every few seconds."""
+        answerer, model = self.answerer, self.answerer.model
+        answerer.forget_inputs()
+        prompt = answerer.inputs([q.question for q in questions])
+        batch = answered_batch(model, prompt, [q.tokens for q in questions])
+        encoded = encoded_once(model, batch)
+        judged: dict[tuple[SkipPlan, ...], np.ndarray] = {}
+        new: list[Record] = []
+        last = time.monotonic()
+        for ratio, one in self._sets(questions, prompt):
+            stored = known.get((ratio, one.method, one.draw))
+            digest = hashlib.sha256("\0".join(map(str, one.plans)).encode()).hexdigest()[:12]
+            if stored is not None and stored["digest"] == digest:
+                continue
+            if one.plans not in judged:
+                judged[one.plans] = outcomes(answerer, questions, batch, one.plans, scored=self.scored, encoded=encoded)
+            found = judged[one.plans]
+            new.append(
+                {
+                    "budget": ratio,
+                    "method": one.method,
+                    "draw": one.draw,
+                    "control": one.control,
+                    "plan": str(one.plans[0]) if len(set(one.plans)) == 1 else "one per prompt",
+                    "digest": digest,
+                    "cost": one.cost,
+                    "same": [int(x) for x in found[:, 0]],
+                    "scores": [None if np.isnan(x) else float(x) for x in found[:, 1]],
+                }
+            )
+            if time.monotonic() - last > KEEP_SECONDS:
+                keep(new)
+                new, last = [], time.monotonic()
+        keep(new)
+
+    def _sets(
+        self, questions: Sequence[AnsweredQuestion], prompt: Mapping[str, Tensor]
+    ) -> Iterator[tuple[float, PlanSet]]:
+        """Every plan, or one plan per question, with its budget, in the same order at every call."""
+        model, depth = self.answerer.model, anatomy(self.answerer.model).depth
+        vision, text = prompt_tokens(model, dict(prompt))
+        words, shown = round(float(np.mean(text))), round(float(np.mean(vision)))
+        costs = self.costs.setdefault(words, Costs(model, words))
+        seen = look(model, prompt) if "tokens" in self.kinds else None
+        seeds = [zlib.crc32(f"{self.seed} {q.item.id}".encode()) for q in questions]
+        for ratio in self.budgets:
+            for one in self._layer_sets(ratio):
+                yield ratio, replace(one, cost=costs(one.plans[0], shown))
+            if seen is not None:
+                for one in token_sets(seen, costs, depth, ratio, draws=self.draws[0], seeds=seeds, fit=self.fit):
+                    yield ratio, one
+        for name, plan in self.own.items():
+            cost = costs(plan, shown)
+            yield self.own_budgets.setdefault(name, round(cost, 3)), PlanSet(name, 0, (plan,), cost)
+
+    def _layer_sets(self, ratio: float) -> list[PlanSet]:
+        vision, words = self.tokens
+        if ratio not in self.layers:
+            costs = self.costs.setdefault(words, Costs(self.answerer.model, words))
+            rng = np.random.default_rng(int(hashlib.sha256(f"{self.seed} {ratio:g}".encode()).hexdigest()[:8], 16))
+            self.layers[ratio] = list(layer_sets(self.choices, costs, vision, ratio, draws=self.draws[1], rng=rng))
+        return self.layers[ratio]

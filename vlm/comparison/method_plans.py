@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import combinations
+from math import comb
 
 import numpy as np
 import torch
@@ -14,6 +16,7 @@ from torch import Tensor
 
 from redundancy.array_types import FloatArray
 from vlm import selectors
+from vlm.comparison.calibration import Choices
 from vlm.models.families import anatomy
 from vlm.models.types import Model
 from vlm.plans.cost import operations
@@ -21,13 +24,18 @@ from vlm.plans.layer_shapes import layer_shape
 from vlm.plans.plan import SkipPlan
 from vlm.plans.ranges import size_below
 from vlm.selectors.fastv_sparsevlm import scaled_stages
-from vlm.selectors.ranking import Ranking
+from vlm.selectors.gamma_mod import without_vision
+from vlm.selectors.ranking import Units
+from vlm.selectors.state_similarity import halves
+from vlm.selectors.vtw_shortv import frozen_vision
 
 # Costs count as equal within this share of the full model's operations.
 EQUAL = 0.02
 # FastV's and DART's K, and the layer of the controls that leave the first layers alone.
 LAYER = 2
 REMOVE = "remove image tokens"
+# Random sets that are tried for each one that is wanted at equal cost.
+TRIES = 50
 
 
 @dataclass(frozen=True)
@@ -73,7 +81,7 @@ class Costs:
     _full: dict[int, float] = field(default_factory=dict)
 
     @cached_property
-    def _layers_alike(self) -> bool:
+    def layers_alike(self) -> bool:
         """Whether all layers have the same sizes, so that which of them a plan names does not matter."""
         parts = anatomy(self.model)
         return len({layer_shape(layer, parts.text_config, i) for i, layer in enumerate(parts.layers)}) == 1
@@ -83,7 +91,7 @@ class Costs:
         kept = tuple((a, b, size_below(tokens, vision)) for a, b, tokens in plan.kept)
         merges = tuple(sorted((layer, len(terms)) for layer, _, terms in plan.merges))
         key: object = (vision, kept, merges, *(v for name, v in vars(plan).items() if name not in ("kept", "merges")))
-        if not (plan.kept or plan.chooses or plan.merges) and self._layers_alike:
+        if not (plan.kept or plan.chooses or plan.merges) and self.layers_alike:
             key = vision, frozenset(Counter(plan.steps(anatomy(self.model).depth)).items())
         if key not in self._known:
             if vision not in self._full:
@@ -112,49 +120,91 @@ class Costs:
         return self._nearest[key]
 
 
+# What units are under the actions of methods that choose layers or sub-layers; both late insertion and withdrawal
+# remove image tokens, and are compared with all sets of as many layers.
+_BUILD: Mapping[str, Callable[[Units], SkipPlan]] = {
+    "freeze image tokens": frozen_vision,
+    REMOVE: without_vision,
+    "drop layers": SkipPlan.drop,
+    "drop attention": SkipPlan.drop_attention,
+    "drop mlp": SkipPlan.drop_mlp,
+    "drop sub-layers": halves,
+}
+
+
 def layer_sets(
-    rankings: Sequence[Ranking], costs: Costs, vision: int, ratio: float, *, draws: int, rng: np.random.Generator
+    methods: Sequence[Choices], costs: Costs, vision: int, ratio: float, *, draws: int, rng: np.random.Generator
 ) -> Iterator[PlanSet]:
     """Plans of methods that choose layers or sub-layers, and random choices of as many, each set equally likely.
 
     A method whose costs all miss the ratio by more than `EQUAL` has no plan. A control is drawn once for each action
-    and number of units: all choices if there are at most `draws`.
+    and number of units: all choices at equal cost if they are at most `draws`.
     """
     done: set[str] = set()
-    for ranking in rankings:
-        number = costs.nearest(ranking.plan, range(ranking.units + 1), vision, ratio)
-        plan = ranking.plan(number)
+    for one in methods:
+        number = costs.nearest(one.plans.__getitem__, range(one.units + 1), vision, ratio)
+        plan = one.plans[number]
         cost = costs(plan, vision)
         if number == 0 or abs(cost - ratio) > EQUAL:
             continue
-        build, action, units = ranking.build, ranking.action, ranking.units
-        if action in ("withdraw image tokens", "insert image tokens late"):
-            build, action, units = selectors.random_order(ranking.depth).build, REMOVE, ranking.depth
+        action, units = (one.action, one.units) if one.action in _BUILD else (REMOVE, one.depth)
         control = f"random: {action}, {number} of {units}"
-        yield PlanSet(ranking.method, 0, (plan,), cost, control)
+        yield PlanSet(one.method, 0, (plan,), cost, control)
         if control in done:
             continue
         done.add(control)
-        for draw, chosen in enumerate(_choices(units, number, draws, rng)):
-            random = build(chosen)
-            if abs(costs(random, vision) - cost) <= EQUAL:
-                yield PlanSet(control, draw, (random,), costs(random, vision))
+        sets = _Sets(costs, vision, one.depth, units, number, _BUILD[action], cost)
+        for draw, plan in enumerate(sets.drawn(draws, rng)):
+            yield PlanSet(control, draw, (plan,), costs(plan, vision))
 
 
-def _choices(units: int, number: int, draws: int, rng: np.random.Generator) -> Iterator[tuple[int, ...]]:
-    """All sets of `number` of `units` if there are at most `draws`, else so many different random ones."""
-    from itertools import combinations
-    from math import comb
+@dataclass(eq=False)
+class _Sets:
+    """Sets of `number` of `units` layers or sub-layers whose plans cost `middle` within `EQUAL`."""
 
-    if comb(units, number) <= draws:
-        yield from combinations(range(units), number)
-        return
-    seen: set[tuple[int, ...]] = set()
-    while len(seen) < draws:
-        chosen = selectors.random_tokens(units, number, rng=rng)
-        if chosen not in seen:
+    costs: Costs
+    vision: int
+    depth: int
+    units: int
+    number: int
+    build: Callable[[Units], SkipPlan]
+    middle: float
+    known: dict[object, bool] = field(default_factory=dict)
+
+    def drawn(self, draws: int, rng: np.random.Generator) -> Iterator[SkipPlan]:
+        """The plans of all sets if they are at most `draws`, else of as many different ones, each equally likely.
+
+        All sets are looked at if there are at most `TRIES` for each draw; else as many are tried.
+        """
+        if comb(self.units, self.number) <= TRIES * draws:
+            found = [chosen for chosen in combinations(range(self.units), self.number) if self.equal(chosen)]
+            if len(found) > draws:
+                found = [found[i] for i in sorted(rng.choice(len(found), size=draws, replace=False).tolist())]
+            yield from map(self.build, found)
+            return
+        seen: set[Units] = set()
+        accepted = 0
+        for _ in range(TRIES * draws):
+            chosen = selectors.random_tokens(self.units, self.number, rng=rng)
+            if chosen not in seen and self.equal(chosen):
+                yield self.build(chosen)
+                accepted += 1
             seen.add(chosen)
-            yield chosen
+            if accepted == draws:
+                return
+
+    def equal(self, chosen: Units) -> bool:
+        """Whether the plan of a set costs as much; sets that differ in the order of like layers alone cost alike."""
+        key: object = chosen
+        if self.costs.layers_alike:
+            share = self.units // self.depth
+            parts: dict[int, list[int]] = {}
+            for unit in chosen:
+                parts.setdefault(unit // share, []).append(unit % share)
+            key = frozenset(Counter(map(tuple, parts.values())).items())
+        if key not in self.known:
+            self.known[key] = abs(self.costs(self.build(chosen), self.vision) - self.middle) <= EQUAL
+        return self.known[key]
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,6 +16,7 @@ from vlm.planner.answered_questions import AnsweredQuestion
 from vlm.planner.greedy_rules import greedy_rules
 from vlm.planner.teacher_forcing import answer_logits, same_answers
 from vlm.plans.plan import SkipPlan
+from vlm.plans.text_form import FEATURES
 from vlm.scoring import score
 
 
@@ -26,6 +27,7 @@ def outcomes(
     plans: Sequence[SkipPlan],
     *,
     scored: bool,
+    encoded: AnsweredBatch | None = None,
 ) -> FloatArray:
     """Agreement with the full model's answer, and the score, of each question under its plan.
 
@@ -41,6 +43,8 @@ def outcomes(
         One per question, or a single one for all.
     scored : bool
         Whether questions are labelled. Those whose answer changes are then answered under the plan.
+    encoded : AnsweredBatch, optional
+        The same batch with encoded images, for plans that do not merge what the encoder makes.
 
     Returns
     -------
@@ -49,7 +53,8 @@ def outcomes(
     """
     each = list(plans) if len(plans) > 1 else list(plans) * len(questions)
     given: SkipPlan | list[SkipPlan] = each[0] if len(set(each)) == 1 else each
-    logits = answer_logits(answerer.model, batch, given)
+    merges = any(layer == FEATURES for plan in set(each) for layer, _, _ in plan.merges)
+    logits = answer_logits(answerer.model, batch if encoded is None or merges else encoded, given)
     same = same_answers(answerer.model, batch, logits).cpu().numpy()
     out = np.full((len(questions), 2), np.nan)
     out[:, 0] = same

@@ -23,8 +23,8 @@ from vlm.models.families import Family
 from vlm.models.types import Model
 from vlm.plans.plan import SkipPlan
 
-# Share of the heads that SparseVLM+ reads: 14 of 28.
-PLUS_HEADS = 0.5
+# Heads that SparseVLM+ reads; half of them in models of fewer than 28.
+PLUS_HEADS = 14
 # SparseVLM: image tokens of LLaVA 1.5 that remain after the three stages, for each released budget.
 SPARSE_STAGES = (2, 6, 15)
 SPARSE_DEPTH = 32
@@ -112,7 +112,7 @@ class TokenRecord(GrowingRecord):
         bias = rotary_bias(self._rotary, query)
         by_head = (weights[:, None, None, :] @ (maps / bias)).squeeze(2)  # (batch, heads, tokens)
         mass = torch.where(call.vision.unsqueeze(1), by_head, 0.0).sum(dim=2)
-        best = mass.topk(max(1, round(PLUS_HEADS * mass.shape[1])), dim=1).indices
+        best = mass.topk(plus_heads(mass.shape[1]), dim=1).indices
         return by_head.gather(1, best.unsqueeze(-1).expand(-1, -1, by_head.shape[2])).mean(dim=1, keepdim=True)
 
     @torch.no_grad()
@@ -160,8 +160,9 @@ class TokenRecord(GrowingRecord):
     def plus(self, layer: int) -> list[FloatArray]:
         """SparseVLM+'s score of each image token: one (image tokens,) per sample, NaN without rotary positions.
 
-        The text raters' attention, divided by the product that rotary positions alone would give (that of vectors of
-        ones), mean over raters and over the half of the heads with the largest sum over image tokens.
+        The text raters' attention after the softmax, divided by the product that rotary positions alone would give
+        (that of vectors of ones), mean over raters and over the 14 heads with the largest sum over raters and image
+        tokens, half of the heads in models of fewer than 28.
         """
         place = self._place(layer)
         return [scores[place, 2] for scores, _ in self._samples()]
@@ -394,8 +395,9 @@ def sparsevlm_plus_plan(scores: Sequence[ArrayLike], stages: Sequence[int], budg
 
     As :func:`sparsevlm_plan` with the scores of `TokenRecord.plus` and the lists of the second release: (300, 200,
     118), (238, 108, 60), (246, 54, 28) and (66, 34, 20) tokens for 192, 128, 96 and 64. Removed tokens are not recycled
-    and positions stay, as in the authors' code; heads are chosen over all image tokens and the scores of later stages
-    come from the full run. O(L N log N).
+    and positions stay, as in the authors' code. What it calls logits are softmaxed weights: these are divided, not the
+    products before the softmax. Heads are chosen over all image tokens and the scores of later stages come from the
+    full run. O(L N log N).
 
     Parameters
     ----------
@@ -417,12 +419,13 @@ def sparsevlm_plus_plan(scores: Sequence[ArrayLike], stages: Sequence[int], budg
     Notes
     -----
     Head by head :math:`s_{ij} = A_{ij} / b_{i-j}`, :math:`b_\delta = (R_\delta 1) \cdot 1 / \sqrt d`, with text raters
-    i and the rotation R; the half of the heads with the largest :math:`\sum_{ij} s_{ij}` counts (14 of 28 there).
+    i and the rotation R; the 14 heads with the largest :math:`\sum_{ij} s_{ij}` count, half of the heads where they are
+    fewer than 28.
 
     References
     ----------
     Zhang et al. (2024), *SparseVLM: visual token sparsification for efficient vision-language model inference*,
-    arXiv:2410.04417; version 2 of github.com/Gumpest/SparseVLMs.
+    arXiv:2410.04417; version 2 of github.com/Gumpest/SparseVLMs, llava/model/language_model/modelling_sparse_llama.py.
 
     Examples
     --------
@@ -433,6 +436,11 @@ def sparsevlm_plus_plan(scores: Sequence[ArrayLike], stages: Sequence[int], budg
     'keep:2-3=4-9/keep:3-6=6-9/keep:6-=7-9'
     """
     return _staged(scores, stages, budget, _PLUS_KEPT)
+
+
+def plus_heads(count: int) -> int:
+    """How many of a layer's heads SparseVLM+ reads."""
+    return min(PLUS_HEADS, (count + 1) // 2)
 
 
 def rotary_bias(rotary: nn.Module, query: Tensor) -> Tensor:

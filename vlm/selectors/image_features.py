@@ -18,7 +18,7 @@ from vlm.models.families import Family
 from vlm.models.types import Model
 from vlm.selectors.prumerge import class_token_layers, selected_features
 
-# VScan's shallow encoder layer, 6 of 24.
+# VScan's shallow encoder layer is the sixth of 24.
 _SHALLOW = 6 / 24
 
 Place = Literal["selected", "feature", "shallow"]
@@ -38,9 +38,11 @@ class ImageFeatures(NamedTuple):
     mean_keys : (N, d)
         Keys of that layer, mean over heads.
     shallow : (N,)
-        Class attention, mean over heads, in a shallow layer: 6 of 24, scaled (VScan).
+        Class attention, mean over heads, in a shallow layer: the sixth of 24, scaled (VScan).
     features : (N, C)
         What enters the projector.
+    projected : (N, D)
+        What leaves it.
 
     See Also
     --------
@@ -51,7 +53,7 @@ class ImageFeatures(NamedTuple):
     >>> import numpy as np
     >>> from vlm import selectors
     >>> one, two = np.ones(3), np.ones((3, 2))
-    >>> selectors.ImageFeatures(one, two, one, two, one, two).features.shape
+    >>> selectors.ImageFeatures(one, two, one, two, one, two, two).features.shape
     (3, 2)
     """
 
@@ -61,6 +63,12 @@ class ImageFeatures(NamedTuple):
     mean_keys: FloatArray
     shallow: FloatArray
     features: FloatArray
+    projected: FloatArray
+
+
+def shallow_layer(count: int) -> int:
+    """Which of so many encoder layers is VScan's shallow one: number 5, the sixth, of 24."""
+    return max(round(_SHALLOW * count) - 1, 0)
 
 
 class _Projection(NamedTuple):
@@ -120,7 +128,7 @@ class ImageFeatureRecord(GrowingRecord):
         over_width = torch.softmax(scores * whole.shape[-1] ** -0.5, dim=-1)[:, 0, 1:]
         made, shallow = self._attention("feature"), self._attention("shallow")
         keys = self._split(self._parts["feature", False]).mean(dim=1)[:, 1:]  # type: ignore[index]
-        parts = (over_width, whole[:, 1:], made, keys, shallow, first)
+        parts = (over_width, whole[:, 1:], made, keys, shallow, first, out)
         for one in zip(*(part.to("cpu", torch.float64).numpy() for part in parts), strict=True):
             self._done.append(ImageFeatures(*one))
         self._parts.clear()
@@ -186,7 +194,7 @@ def encoder_features(model: Model, *, family: Family | None = None) -> Iterator[
         used: dict[Place, Any] = {
             "selected": layers[min(feature, len(layers) - 1)],
             "feature": layers[feature - 1],
-            "shallow": layers[min(round(_SHALLOW * len(layers)), len(layers) - 1)],
+            "shallow": layers[shallow_layer(len(layers))],
         }
         attention = used["feature"]
         record = ImageFeatureRecord(int(attention.num_heads), float(attention.head_dim) ** -0.5)

@@ -1,4 +1,4 @@
-"""PruMerge, VisionZip and VScan with their merging: image tokens that are sums of encoder features."""
+"""PruMerge, VisionZip and VScan with their merging: image tokens that are sums of encoder features or of each other."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def prumerge_merged_plan(
     >>> import numpy as np
     >>> from vlm import selectors
     >>> score, key = np.array([0.1, 0.5, 0.1, 0.3]), np.array([[1.0, 0], [0, 1], [1, 0.1], [0.1, 1]])
-    >>> seen = selectors.ImageFeatures(score, key, score, key, score, key)
+    >>> seen = selectors.ImageFeatures(score, key, score, key, score, key, key)
     >>> str(selectors.prumerge_merged_plan(seen, 1, neighbours=1))
     'renumber:0-/keep:0-=0-2/merge:image=0~1x1.0,3x0.3/merge:image=1~0x0.1,2x0.1,3x0.3'
     """
@@ -139,7 +139,7 @@ def visionzip_merged_plan(seen: ImageFeatures, keep: int, *, context: float = CO
     >>> import numpy as np
     >>> from vlm import selectors
     >>> score, key = np.array([0.1, 0.5, 0.1, 0.3]), np.array([[1.0, 0], [0, 1], [1, 0.1], [0.1, 1]])
-    >>> seen = selectors.ImageFeatures(score, key, score, key, score, key)
+    >>> seen = selectors.ImageFeatures(score, key, score, key, score, key, key)
     >>> str(selectors.visionzip_merged_plan(seen, 2, context=0.5))
     'renumber:0-/keep:0-=0-2/merge:image=0~1x1.0/merge:image=1~0x1.0,2x0.5,3x0.5'
     """
@@ -160,18 +160,20 @@ def visionzip_merged_plan(seen: ImageFeatures, keep: int, *, context: float = CO
 
 
 def vscan_plan(seen: ImageFeatures, keep: int, *, depth: int, window: int | None = None) -> SkipPlan:
-    """VScan on one image: half of the tokens by the encoder's deep class attention, half by a shallow one in windows.
+    r"""VScan on one image: half of the tokens by a shallow class attention in windows, then half by the deep one.
 
-    All others are averaged into the nearest kept one, positions are consecutive, and halfway through the decoder a
-    third stays, ranked by the layer's own attention as in PyramidDrop. Windows share their half evenly, what is left
-    over goes to the highest shallow attention; a token that both halves want counts for the deep one. O(N n C).
+    First every window gives equally many tokens, those with the highest shallow attention; then, of all others, the
+    ones with the highest deep attention. All that are left are averaged into the nearest of these, by cosine of
+    projected tokens; positions are consecutive, and halfway through the decoder a third stays, ranked by the layer's
+    own attention as in PyramidDrop. What the windows cannot share evenly is not made up, so that a few less than `keep`
+    may enter: 96 of 576 share evenly. O(N n D).
 
     Parameters
     ----------
     seen : ImageFeatures
         Of the image; its patches form a square.
     keep : int
-        Number of tokens that enter the decoder.
+        Number T of tokens that enter the decoder.
     depth : int
         Number of decoder layers; the authors rank at layer 16 of 32.
     window : int, optional
@@ -190,19 +192,24 @@ def vscan_plan(seen: ImageFeatures, keep: int, *, depth: int, window: int | None
     --------
     vlm.selectors.pyramiddrop_plan : The rule inside the decoder.
 
+    Notes
+    -----
+    Of W whole windows each gives :math:`\lfloor \lfloor T / 2 \rfloor / W \rfloor` tokens, the deep attention
+    :math:`T - \lfloor T / 2 \rfloor`; :math:`x'_i = (x_i + \sum_{j \in M_i} x_j) / (1 + |M_i|)`.
+
     References
     ----------
     Zhang et al. (2025), *VScan: rethinking visual token reduction for efficient large vision-language models*,
-    arXiv:2505.22654, github.com/Tencent/SelfEvolvingAgent; what the paper's text leaves open is said above.
+    arXiv:2505.22654; rule as in github.com/Tencent/SelfEvolvingAgent, VScan/llava/model/llava_arch.py.
 
     Examples
     --------
     >>> import numpy as np
     >>> from vlm import selectors
     >>> score, key = np.array([0.1, 0.5, 0.1, 0.3]), np.array([[1.0, 0], [0, 1], [1, 0.1], [0.1, 1]])
-    >>> seen = selectors.ImageFeatures(score, key, score, key, score, key)
-    >>> str(selectors.vscan_plan(seen, 3, depth=10, window=1))
-    'renumber:0-/keep:0-=0-2+3/rank:5=0.25/merge:image=0~0x0.5,2x0.5'
+    >>> seen = selectors.ImageFeatures(score, key, score, key, score, key, key)
+    >>> str(selectors.vscan_plan(seen, 3, depth=10, window=2))
+    'renumber:0-/keep:0-=0-2+3/rank:5=0.25/merge:0=0~0x0.5,2x0.5'
     """
     deep, shallow = (np.asarray(x, dtype=np.float64) for x in (seen.attention, seen.shallow))
     size = len(deep)
@@ -210,30 +217,30 @@ def vscan_plan(seen: ImageFeatures, keep: int, *, depth: int, window: int | None
     side = round(size**0.5)
     if side * side != size:
         raise ValueError(f"features: expected a square of patches, got {size}")
-    whole = np.argsort(-deep, kind="stable")[: keep - keep // 2].tolist()
-    width = max(1, round(_WINDOW * side / _SIDE)) if window is None else window
-    rows, columns = np.divmod(np.arange(size), side)
-    windows = rows // width * -(-side // width) + columns // width
-    free = [int(j) for j in np.argsort(-shallow, kind="stable") if j not in whole]
-    share, local = keep // 2 // len(set(windows.tolist())), list[int]()
-    for number in sorted(set(windows.tolist())):
-        local += [j for j in free if windows[j] == number][:share]
-    local += [j for j in free if j not in local][: keep // 2 - len(local)]
-    kept = sorted([*whole, *local])
     third = SkipPlan.rank(round(depth / 2), keep // 3 / size) if keep >= 3 else SkipPlan()
     if keep == size:
         return third
-    members = _members(_unit(seen.features), kept, [j for j in range(size) if j not in kept])
+    width = max(1, round(_WINDOW * side / _SIDE)) if window is None else window
+    across = side // width
+    rows, columns = np.divmod(np.arange(size), side)
+    order = np.argsort(-shallow, kind="stable")
+    local: list[int] = []
+    for number in range(across * across):
+        inside = (rows // width == number // across) & (columns // width == number % across)
+        local += order[inside[order]][: keep // 2 // (across * across)].tolist()
+    others = [int(j) for j in np.argsort(-deep, kind="stable") if j not in local]
+    kept = sorted([*local, *others[: keep - keep // 2]])
+    members = _members(_unit(seen.projected), kept, [j for j in range(size) if j not in kept])
     sums: list[Terms] = [
         tuple((j, 1.0 / (1 + len(own))) for j in sorted([target, *own]))
         for target, own in zip(kept, members, strict=True)
     ]
-    return _laid_out(kept, sums) | third
+    return _laid_out(kept, sums, 0) | third
 
 
-def _laid_out(slots: Sequence[int], sums: Sequence[Terms]) -> SkipPlan:
-    """The plan in whose slots, in order, these sums of features stand, at consecutive positions."""
-    merges: tuple[Merge, ...] = tuple((FEATURES, slot, terms) for slot, terms in zip(slots, sums, strict=True))
+def _laid_out(slots: Sequence[int], sums: Sequence[Terms], layer: int = FEATURES) -> SkipPlan:
+    """The plan in whose slots, in order, these sums of features (or a layer's inputs) stand, positions consecutive."""
+    merges: tuple[Merge, ...] = tuple((layer, slot, terms) for slot, terms in zip(slots, sums, strict=True))
     return SkipPlan(merges=merges) | SkipPlan.keep(0, None, slots) | SkipPlan.renumber(0, None)
 
 

@@ -376,14 +376,16 @@ def adaskip(record: SimilarityRecord) -> Ranking:
     scores = 1 - record.sublayer_cosines()
     samples, depth, _ = scores.shape
 
-    def build(units: Units) -> SkipPlan:
-        layers = [[u // 2 for u in units if u % 2 == part] for part in (0, 1)]
-        return SkipPlan.drop_attention(layers[0]) | SkipPlan.drop_mlp(layers[1])
-
     flat = scores.reshape(samples, 2 * depth)
     return Ranking(
-        "AdaSkip", "drop sub-layers", flat, scores.mean(axis=2), 2 * depth, lowest, build, round(0.25 * 2 * depth)
+        "AdaSkip", "drop sub-layers", flat, scores.mean(axis=2), 2 * depth, lowest, halves, round(0.25 * 2 * depth)
     )
+
+
+def halves(units: Units) -> SkipPlan:
+    """Sub-layers dropped: unit 2 l is the attention of layer l, unit 2 l + 1 its feed-forward."""
+    layers = [[u // 2 for u in units if u % 2 == part] for part in (0, 1)]
+    return SkipPlan.drop_attention(layers[0]) | SkipPlan.drop_mlp(layers[1])
 
 
 def _norm_before_mlp(layer: nn.Module) -> nn.Module:

@@ -172,8 +172,9 @@ def dart_tokens(
     r"""DART: image tokens that duplicate a few pivots least.
 
     Pivots are the image tokens and the text tokens after them whose keys have the largest L1 norm. In order of their
-    places, each pivot adds the remaining image tokens that are least similar to it, round(n / pivots) of them, until n
-    are chosen; missing ones are those with the largest norm. Equal values go to the earlier token. O(pivots N D).
+    places, each pivot adds the remaining image tokens that are least similar to it, equally many, so that at most n are
+    chosen. The authors leave it at that; here those missing up to n are the ones with the largest norm. Equal values go
+    to the earlier token. O(pivots N D).
 
     Parameters
     ----------
@@ -199,7 +200,8 @@ def dart_tokens(
 
     Notes
     -----
-    Pivots: :math:`\mathrm{top}_j \lVert k_j \rVert_1`; each adds :math:`\arg\min_j \cos(x_p, x_j)`.
+    Pivots: :math:`\mathrm{top}_j \lVert k_j \rVert_1`; each of all p + q adds :math:`\lfloor (n - p) / (p + q) \rfloor`
+    tokens by :math:`\arg\min_j \cos(x_p, x_j)`, with p image and q text pivots.
 
     References
     ----------
@@ -225,7 +227,7 @@ def dart_tokens(
     own = places[_highest(norms[places], min(image_pivots, keep))]
     pivots = sorted([*own.tolist(), *after[_highest(norms[after], min(text_pivots, len(after)))].tolist()])
     chosen = set(own.tolist())
-    each = max(1, round(keep / max(1, image_pivots + text_pivots)))
+    each = (keep - len(own)) // max(1, image_pivots + text_pivots)
     for pivot in pivots:
         left = np.array([j for j in places if j not in chosen], dtype=np.int64)
         number = min(each, keep - len(chosen), len(left))

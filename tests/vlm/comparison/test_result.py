@@ -11,6 +11,7 @@ import bounds
 from redundancy import Estimate
 from tests.benchmarks.layer_percentiles import percentiles
 from vlm import SkipPlan, load, operations_ratio, selectors
+from vlm.comparison.calibration import Choices
 from vlm.comparison.method_plans import EQUAL, Costs, layer_sets
 from vlm.comparison.result import Comparison, Outcome
 
@@ -73,7 +74,8 @@ def test_row_8_layer_controls_are_all_sets_of_as_many_units_at_equal_cost():
         selectors.withdrawal(divergence),
         selectors.late_insertion(10),
     ]
-    sets = list(layer_sets(rankings, costs, 36, 0.75, draws=300, rng=np.random.default_rng(0)))
+    choices = [Choices.of(ranking) for ranking in rankings]
+    sets = list(layer_sets(choices, costs, 36, 0.75, draws=300, rng=np.random.default_rng(0)))
     controls = {}
     for one in sets:
         assert abs(operations_ratio(model, one.plans[0], vision=36, text=10) - 0.75) <= 2 * EQUAL

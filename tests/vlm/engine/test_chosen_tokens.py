@@ -100,6 +100,36 @@ def test_rows_of_a_batch_have_choices_of_their_own():
         assert error(together[row], alone[0]) < 1e-4, plan
 
 
+def test_padding_on_the_right_changes_no_choice():
+    model = random_model()
+    batch = batch_for(model, **RAGGED)
+    ids, real = batch["input_ids"], batch["attention_mask"].bool()
+    moved = {
+        **batch,
+        "input_ids": torch.zeros_like(ids),
+        "attention_mask": real.sum(1, keepdim=True) > torch.arange(len(ids[0])),
+    }
+    moved["input_ids"][moved["attention_mask"]] = ids[real]
+    moved["attention_mask"] = moved["attention_mask"].long()
+    for text in PLANS:
+        with torch.no_grad(), skipping(model, text):
+            left, right = (model(**with_positions(one)).logits[one["attention_mask"].bool()] for one in (batch, moved))
+        assert error(right, left) < 1e-4, text
+
+
+def test_beams_repeat_the_choices_of_their_prompt():
+    model = random_model()
+    images, plans = (1, 1), ("rank:1=0.5/renumber:1-", "merge:0=1~2x0.5,3x0.5/leave:2=0.4")
+    batch = batch_for(model, images=images, after=(3, 6))
+    settings = dict(num_beams=3, max_new_tokens=3, do_sample=False, return_dict_in_generate=True, output_scores=True)
+    with torch.no_grad(), skipping(model, list(plans)):
+        out = model.generate(**batch, **settings)
+    for row, plan in enumerate(plans):
+        with torch.no_grad(), skipping(model, plan):
+            alone = model.generate(**single_row(model, batch, images, row), **settings)
+        assert abs(out.sequences_scores[row] - alone.sequences_scores[0]) < 1e-4
+
+
 def test_an_image_after_cached_text_is_ranked_as_in_one_prompt():
     """The keys that the cache holds take part in the softmax, and are not stored twice."""
     model = random_model()

@@ -84,6 +84,7 @@ def test_row_6_a_copied_layer_of_a_plan_is_refused():
 
 
 EXACT = ("vision:0-2", "text:2-3/vision:3-", "keep:1-=1-", "attention:1-3", "mlp:1-3", "prune:2=0.5", "freeze:1-3")
+EXACT += ("merge:1=1~1x0.5,3x0.5/rank:2=0.6/leave:3=0.3",)
 
 
 def checkpoint(model, reentrant):

@@ -13,13 +13,15 @@ from vlm.models.random_batches import batch_for, image_tokens
 from vlm.models.random_models import IMAGE, random_model
 from vlm.plans.text_form import FEATURES
 from vlm.selectors.decoder_choices import _fitted
-from vlm.selectors.fastv_sparsevlm import raters
+from vlm.selectors.fastv_sparsevlm import plus_heads, raters
+from vlm.selectors.image_features import shallow_layer
 
 
 def seen_of(seed, n=36, width=6):
     rng = np.random.default_rng(seed)
     parts = rng.random(n).round(2), rng.normal(size=(n, width)), rng.random(n).round(2), rng.normal(size=(n, 4))
-    return selectors.ImageFeatures(*parts, rng.random(n).round(2), rng.normal(size=(n, width)) + 1)
+    more = rng.random(n).round(2), rng.normal(size=(n, width)) + 1, rng.normal(size=(n, width + 1)) + 1
+    return selectors.ImageFeatures(*parts, *more)
 
 
 def rows_of(plan, features):
@@ -49,14 +51,26 @@ def test_visionzip_joins_every_other_token_to_its_target(keep, context):
         assert rows_of(plan, seen.features) == pytest.approx(np.array(expected), rel=1e-5, abs=1e-7)
 
 
-@pytest.mark.parametrize(("keep", "window"), [(9, 2), (20, 3), (4, 1), (23, 2)])
-def test_vscan_scans_windows_and_averages(keep, window):
+@pytest.mark.parametrize(("keep", "window"), [(9, 2), (20, 3), (4, 1), (23, 2), (17, 4), (35, 2)])
+def test_vscan_scans_windows_before_the_rest_and_averages_projected_tokens(keep, window):
     for seed in range(3):
         seen = seen_of(seed)
         plan = selectors.vscan_plan(seen, keep, depth=10, window=window)
-        expected = naive.vscan_rows(seen.attention, seen.shallow, seen.features, keep, window)
-        assert rows_of(plan, seen.features) == pytest.approx(np.array(expected), rel=1e-5, abs=1e-7)
+        expected = naive.vscan_rows(seen.attention, seen.shallow, seen.projected, keep, window)
+        ((_, _, slots),) = plan.kept
+        assert [j for a, b in slots for j in range(a, b)] == list(expected)
+        rows = {layer_token[1]: layer_token[2] for layer_token in plan.merges if layer_token[0] == 0}
+        for token, row in expected.items():
+            terms = rows.get(token, ((token, 1.0),))  # a token that nothing joins is not named
+            found = sum(weight * seen.projected[j] for j, weight in terms)
+            assert found == pytest.approx(np.array(row), abs=1e-9)
         assert plan.ranked == ((5, keep // 3 / 36),)
+
+
+def test_layers_and_heads_are_those_of_the_released_code():
+    # VScan: attentions[5] of 24 layers; SparseVLM+: topk(14), of 32 heads in LLaVA 1.5 7B and 40 in 13B.
+    assert [shallow_layer(n) for n in (24, 27, 12, 2, 1)] == [5, 6, 2, 0, 0]
+    assert [plus_heads(n) for n in (28, 32, 40, 4, 1)] == [14, 14, 14, 2, 1]
 
 
 def test_topv_ends_with_the_columns():
@@ -207,6 +221,7 @@ def test_what_is_measured_is_what_the_names_say():
         # Two encoder layers: features are hidden state -2, the output of layer 0; 6 of 24 is layer 0 as well.
         assert one.shallow == pytest.approx(out.attentions[0][row, :, 0, 1:].mean(0).numpy(), abs=1e-6)
         assert one.features == pytest.approx(out.hidden_states[-2][row, 1:].numpy(), abs=1e-5)
+        assert one.projected == pytest.approx(tokens.prompts()[row].projected, abs=1e-5)
         assert one.mean_keys.shape == (image_tokens(model), layers[0].head_dim)
         shown, real = batch["input_ids"][row] == IMAGE, batch["attention_mask"][row].bool()
         text = real & ~shown
