@@ -16,7 +16,7 @@ from torch import Tensor
 
 from redundancy import checks
 from redundancy.array_types import FloatArray
-from vlm.comparison.calibration import Choices, layer_choices, read_attention
+from vlm.comparison.calibration import Choices, Done, layer_choices, read_attention
 from vlm.comparison.encoded_once import encoded_once
 from vlm.comparison.method_plans import Costs, PlanSet, layer_sets, look, token_sets
 from vlm.comparison.outcomes import outcomes

@@ -127,7 +127,8 @@ def layer_shape(layer: nn.Module, config: Any, index: int) -> LayerShape:
     groups: dict[str, float] = dict.fromkeys(("queries", "keys", "expanding", "feed_forward"), 0.0)
     unknown: list[str] = []
     if recurrence is not None:
-        groups["queries"] = map_size(attention) + sum(w.numel() for w in attention.conv1d.parameters() if w.ndim == 3)
+        convolution: nn.Module = attention.get_submodule("conv1d")
+        groups["queries"] = map_size(attention) + sum(w.numel() for w in convolution.parameters() if w.ndim == 3)
     for path, module, size in _maps(attention) if recurrence is None else ():
         name = path.split(".")[0]
         if name in _KEY_NAMES:
@@ -177,9 +178,10 @@ def _recurrent(layer: nn.Module, index: int) -> tuple[Any, Recurrence]:
     """The part of a layer with a recurrent state, and the sizes of that state."""
     names = ("num_v_heads", "head_k_dim", "head_v_dim", "conv_kernel_size")
     for child in layer.children():
-        heads, key, value, kernel = (getattr(child, name, None) for name in names)
-        if all(isinstance(size, int) for size in (heads, key, value, kernel)) and hasattr(child, "conv1d"):
-            held = int(child.conv1d.weight.shape[0]) * kernel
+        sizes = [size for name in names if isinstance(size := getattr(child, name, None), int)]
+        if len(sizes) == len(names) and hasattr(child, "conv1d"):
+            heads, key, value, kernel = sizes
+            held = int(child.get_submodule("conv1d").get_parameter("weight").shape[0]) * kernel
             return child, Recurrence(heads, key, value, held)
     raise NotImplementedError(
         f"cost: layer {index}, a {type(layer).__name__}, has no attention, and what its state costs is not known (it "
