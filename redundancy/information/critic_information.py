@@ -34,6 +34,7 @@ from redundancy.information.neighbour_critic import neighbour_critic
 from redundancy.information.network_critic import network_critic
 from redundancy.information.sampling_doubts import OnDoubt
 from redundancy.prediction.cross_fitting import fold_of_rows
+from redundancy.standard_columns import constant_columns
 
 Member = Literal["gaussian", "student", "canonical", "neighbours", "network"]
 PANEL: tuple[Member, ...] = get_args(Member)
@@ -156,7 +157,7 @@ def critic_information(
     if b.shape[0] != n:
         raise ValueError(f"x and y: expected paired rows, got {n} and {b.shape[0]}")
     for name, side in (("x", a), ("y", b)):
-        if not (np.ptp(side, axis=0) > 0).any():
+        if constant_columns(side).all():
             raise ValueError(f"{name}: expected a column that varies, got constant columns; they carry no information")
     if not members and not critics:
         raise ValueError("members: expected at least one critic, got none")
@@ -240,7 +241,7 @@ class _Columns:
 
     @classmethod
     def fit(cls, x: FloatArray) -> _Columns:
-        keep = np.flatnonzero(np.ptp(x, axis=0) > 0)
+        keep = np.flatnonzero(~constant_columns(x))
         if keep.size == 0:
             raise ValueError("x and y: expected columns that vary in every training fold, got constant ones")
         most = max(1, len(x) // ROWS_PER_COLUMN)

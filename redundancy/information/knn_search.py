@@ -229,7 +229,7 @@ def _tree_counts(parts: Sequence[FloatArray], limits: FloatArray, *, same: bool)
 def _count_balls(columns: FloatArray, limit: FloatArray) -> IntArray:
     from sklearn.neighbors import KDTree
 
-    tree = KDTree(columns, leaf_size=40, metric="chebyshev")
+    tree = KDTree(columns, leaf_size=60, metric="chebyshev")
     order = np.asarray(tree.get_arrays()[1])
     count = np.empty(len(columns), dtype=np.int64)
     count[order] = tree.query_radius(columns[order], np.maximum(limit[order], 0.0), count_only=True)

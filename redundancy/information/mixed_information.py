@@ -23,6 +23,7 @@ from redundancy.information.knn_checks import (
 from redundancy.information.knn_search import Images, Norm, Subset, neighborhoods
 from redundancy.information.kraskov import out_of_range, total_term
 from redundancy.information.sampling_doubts import OnDoubt
+from redundancy.standard_columns import constant_columns
 
 SUBSETS: tuple[Subset, ...] = ((0,), (1,), (0, 1))
 Stratum = tuple[FloatArray, list[str]]
@@ -140,9 +141,11 @@ def mixed_information(
         strata = [np.flatnonzero(labels == value) for value in np.unique(labels)]
     local, copied = np.empty(n), np.empty(n, dtype=np.bool_)
     for rows in strata:
-        name = "x" if z is None else f"z: in each value, and x in {labels[rows[0]]!r}"
-        images = images_of(np.asarray(index)[rows], rows.size, k, name=name)
-        here = [np.ascontiguousarray(block[rows]) for block in blocks]
+        name = "x" if z is None else f"z: in each value, and x in {labels[rows[:1]].tolist()[0]!r}"
+        images = images_of(None if groups is None else np.asarray(index)[rows], rows.size, k, name=name)
+        here = [
+            np.where(constant_columns(side[rows]), 0.0, block[rows]) for side, block in zip((a, b), blocks, strict=True)
+        ]
         if not all(np.ptp(block, axis=0).any() for block in here):
             local[rows], copied[rows] = 0.0, True  # a constant shares nothing
             continue

@@ -152,7 +152,9 @@ def _codes_of(observed: AnyNumpy, classes: ArrayLike | None) -> tuple[AnyNumpy, 
     """All classes in sorted order, and the number of each row's class."""
     alphabet = np.unique(observed if classes is None else checks.labels(classes, name="classes"))
     if alphabet.size < 2:
-        raise ValueError(f"z: expected at least two classes, got only {alphabet[0]!r}; a constant has no information")
+        raise ValueError(
+            f"z: expected at least two classes, got only {alphabet.tolist()[0]!r}; a constant has no information"
+        )
     position = np.minimum(np.searchsorted(alphabet, observed), alphabet.size - 1)
     outside = alphabet[position] != observed
     if outside.any():

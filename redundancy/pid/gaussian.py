@@ -14,6 +14,7 @@ from redundancy import checks
 from redundancy.array_types import FloatArray
 from redundancy.information.sampling_doubts import LARGEST_BIAS
 from redundancy.pid.result import Atoms
+from redundancy.standard_columns import constant_columns
 
 RANK = 1e-10  # directions with less than this share of the largest variance do not exist
 
@@ -220,6 +221,7 @@ def gaussian_broja_from_samples(
             stacklevel=2,
         )
     rows = np.hstack(columns)
+    rows = np.where(constant_columns(rows), 0.0, rows)
     largest = np.abs(rows).max(axis=0)
     rows = rows / np.where(largest > 0.0, largest, 1.0)
     weight = 1.0 / (sizes[index] * sizes.size)

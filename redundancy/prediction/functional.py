@@ -39,9 +39,12 @@ def mmse(
     regressor : estimator, optional
         Any scikit-learn regressor (for classes also a classifier with `predict_proba`); cloned for every fold,
         and seeded from `rng` wherever a `random_state` is None, in nested models and cross-validation splitters too.
+        Its predictions are taken as they are: one far row may carry the error out of any range, as it carries the
+        regressor itself; `target_range` holds them to the range of the target.
         None means the panel: constant, ridge, nearest neighbours, kernel ridge, Gaussian processes with one length
         per column, gradient boosting, a small network (and logistic regression for classes); those clearly worse
-        on few rows drop out, the others are weighted by inner cross-validation.
+        on few rows drop out, the others are weighted by inner cross-validation; its predictions stay within half a
+        range of the targets. Below about 1,000 rows ``folds=10`` lies nearer to the mmse, at twice the time.
     folds : int or None
         Number of folds. None means that `regressor` is already fitted on other data and only predicts; the classes
         are then those of the classifier, whether or not `z` has rows of each.

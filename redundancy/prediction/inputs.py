@@ -128,7 +128,7 @@ def _target(
             codes = np.array([place[name] for name in names])[codes]
             return Target(np.eye(len(alphabet))[codes.reshape(-1)], labels=alphabet)
         if labels.size == 1 and not fitted:
-            raise ValueError(f"z: expected at least two classes, got only {labels[0]!r}; its mmse is 0 for every x")
+            raise ValueError(f"z: expected at least two classes, got only {names[0]!r}; its mmse is 0 for every x")
         if 2 * labels.size > a.size and not explicit:
             raise ValueError(
                 f"z: {labels.size} classes for {a.size} rows looks like a continuous target; pass floats or "

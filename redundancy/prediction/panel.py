@@ -69,7 +69,14 @@ def fit_panel(
     seed = int(rng.integers(2**31))
     many_of_many = x.shape[0] > LARGE and features.narrow.shape[1] > WARPED_COLUMNS
     components = x.shape[1] > COMPONENTS
-    kernels = [] if many_of_many else learn_kernels(features.narrow, tuned, components=components, rng=rng)
+    learned: slice | IntArray = slice(None)
+    if components and features.narrow.shape[1] > WARPED_COLUMNS and not many_of_many:
+        # Directions learned from the rows that are held out would flatter the processes: one fold is kept apart.
+        splits = splits[:1]
+        learned = splits[0][0]
+    kernels = (
+        [] if many_of_many else learn_kernels(features.narrow[learned], tuned[learned], components=components, rng=rng)
+    )
     fits: dict[str, FitMember] = {
         "mean": panel_members.fit_mean,
         "ridge": panel_members.fit_ridge,

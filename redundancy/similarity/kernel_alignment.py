@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 from redundancy import checks
 from redundancy.array_types import FloatArray, IntArray
 from redundancy.estimate import Estimate, Quantity, unit_of_sampling
+from redundancy.standard_columns import constant_columns
 
 
 def cka(x: ArrayLike, y: ArrayLike, *, debiased: bool = True, groups: ArrayLike | None = None) -> Estimate:
@@ -101,10 +102,9 @@ def paired_matrices(
 
 def centred_on_images(a: FloatArray, index: IntArray, sizes: IntArray) -> FloatArray:
     """The matrix less the mean over images, scaled so that its largest entry is 1; exact zeros if it is constant."""
-    spread = np.ptp(a, axis=0)
     centre = a[0] + np.average(a - a[0], axis=0, weights=1.0 / sizes[index])
-    # A column whose entries are all equal leaves no rounding behind.
-    out = np.where(spread > 0.0, a - centre, 0.0)
+    # A column that is constant up to rounding leaves no rounding behind.
+    out = np.where(constant_columns(a), 0.0, a - centre)
     largest = np.abs(out).max()
     return out / largest if largest > 0.0 else out
 

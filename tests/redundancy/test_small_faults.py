@@ -379,3 +379,46 @@ def test_a_bias_above_a_tenth_of_a_nat_is_doubted():
         rd.mutual_information(np.arange(3000) % 200, np.arange(3000) % 200)
     with pytest.warns(RuntimeWarning, match="images"):
         rd.mutual_information(*rng.integers(10, size=(2, 3000)), groups=np.arange(3000) // 30)
+
+
+def _layers(extra):
+    rng = np.random.default_rng(0)
+    shared = rng.normal(size=(120, 2))
+    x, y = shared + rng.normal(size=(120, 2)), shared + rng.normal(size=(120, 2))
+    return shared[:, 0], np.hstack([x, extra]), np.hstack([y, extra])
+
+
+OF_LAYERS = {
+    "cka": lambda z, x, y: rd.cka(x, y).value,
+    "procrustes": lambda z, x, y: rd.procrustes(x, y).value,
+    "subspace_angles": lambda z, x, y: rd.subspace_angles(x, y).value.sum(),
+    "gaussian_broja_from_samples": lambda z, x, y: rd.gaussian_broja_from_samples(z, x, y).synergistic,
+    "gaussian_information": lambda z, x, y: rd.gaussian_information(x, y).value,
+    "ksg": lambda z, x, y: rd.ksg(x, y, on_doubt="ignore").value,
+    "knn_conditional_mutual_information": lambda z, x, y: (
+        rd.knn_conditional_mutual_information(x, y, z, on_doubt="ignore").value
+    ),
+    "mixed_information": lambda z, x, y: rd.mixed_information(x, y, z > 0, on_doubt="ignore").value,
+    "critic_information": lambda z, x, y: (
+        rd.critic_information(x, y, members=("student",), folds=2, rng=0, on_doubt="ignore").value
+    ),
+    "summary_information": lambda z, x, y: rd.summary_information(x, y, rng=0, on_doubt="ignore").value,
+}
+
+
+@pytest.mark.parametrize("name", OF_LAYERS)
+def test_a_column_of_rounding_errors_is_a_constant_to_every_estimator(name):
+    # The last bit of a constant, the same in both layers, as when a layer hands a column on.
+    bit = np.spacing(0.3) * np.random.default_rng(1).integers(2, size=(120, 1))
+    plain = OF_LAYERS[name](*_layers(np.zeros((120, 0))))
+    assert OF_LAYERS[name](*_layers(0.3 + bit)) == pytest.approx(plain, rel=1e-9)
+
+
+def test_a_column_that_is_constant_within_a_value_of_the_condition_shares_nothing_there():
+    rng = np.random.default_rng(0)
+    label = np.arange(200) % 2
+    bit = np.where(label == 1, 1.3, 0.3) + np.spacing(0.3) * rng.integers(2, size=200)
+    estimate = rd.mixed_information(
+        np.c_[rng.normal(size=200), bit], np.c_[rng.normal(size=200), bit], label, on_doubt="ignore"
+    )
+    assert abs(estimate.value) < 0.15  # one bit of rounding would be 0.69

@@ -248,3 +248,24 @@ def test_columns_that_say_nothing_and_the_unit_change_nothing():
     value = rd.mmse(z, x, folds=2, rng=0).value
     for other in (np.c_[x, np.full(150, 0.3)], np.c_[np.full(150, 1e8 + 0.1), x], 1e-170 * x, 1e160 * x):
         assert rd.mmse(z, other, folds=2, rng=0).value == pytest.approx(value, rel=1e-5)
+
+
+def test_learned_directions_are_judged_on_rows_that_they_have_not_seen():
+    # 80 columns of noise beside one linear column: directions learned from the rows that judge them would win.
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(400, 80))
+    z = x[:, 0] + rng.normal(size=400)
+    estimate = rd.mmse(z, x, folds=2, rng=0)
+    risks = {name: row["risk"] for name, row in estimate.details["regressors"].items()}
+    assert estimate.value <= 1.05 * risks["ridge"]
+
+
+@pytest.mark.parametrize(("make", "noise"), [("make_friedman1", 1.0), ("make_friedman3", 0.1)])
+def test_a_ratio_of_columns_is_learned_as_a_direction_and_nothing_else_is(make, noise):
+    # Friedman 3 is an arctangent of a ratio, Friedman 1 a sum of functions of few columns.
+    import sklearn.datasets
+
+    x, z = getattr(sklearn.datasets, make)(250, noise=noise, random_state=1)
+    rows = (x - x.mean(axis=0)) / x.std(axis=0)
+    _, warped = gaussian_process.learn_kernels(rows, z[:, None], components=False, rng=np.random.default_rng(0))
+    assert (warped.direction is not None) == (make == "make_friedman3")
