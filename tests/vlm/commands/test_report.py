@@ -86,6 +86,15 @@ def test_report_predicts_the_damage_of_the_runs_plans_with_its_own_model(capsys,
     assert (damages > 0).all()
 
 
+def test_a_damage_needs_the_data_of_the_run(made, tmp_path):
+    copy = shutil.copytree(made["run"], tmp_path / "run")
+    items = json.loads((copy / "items" / "tiny.json").read_text())
+    items["items"][0][1] = "0" * 16
+    (copy / "items" / "tiny.json").write_text(json.dumps(items))
+    with pytest.raises(ValueError, match=r"data: item .* of tiny is not what it was when .* was begun"):
+        run_damage(copy)
+
+
 def test_a_damage_needs_the_weights_of_the_run(made, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(made["run"], copy)
