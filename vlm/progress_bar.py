@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,16 +16,27 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 SECONDS = 2
+_COLUMNS, _LINES = 80, 24
 # Called with a stage, how many of its steps are done, and their number.
 Staged = Callable[[str, int, int], None]
+
+
+def place() -> dict[str, int]:
+    """Size of a bar on a terminal that says 0 columns or lines, as in some containers; it would not be seen there."""
+    try:
+        size = os.get_terminal_size(sys.stderr.fileno())
+    except (OSError, ValueError, AttributeError):
+        return {}
+    return {} if all(size) else {"ncols": _COLUMNS, "nrows": _LINES}
 
 
 def by_bytes(path: Path, placed: Iterable[tuple[int, T]], words: str) -> Iterator[tuple[int, T]]:
     """Pass on records with their positions in a file, and show how much of the file is read."""
     from tqdm import tqdm
 
+    size = path.stat().st_size
     with tqdm(
-        total=path.stat().st_size, unit="B", unit_scale=True, desc=words, delay=SECONDS, disable=None, leave=False
+        total=size, unit="B", unit_scale=True, desc=words, delay=SECONDS, disable=None, leave=False, **place()
     ) as bar:
         for start, record in placed:
             bar.update(start - bar.n)
@@ -39,7 +52,8 @@ def by_count(things: Iterable[T], total: int | None, words: str, *, shown: bool 
     """Pass on things, and show how many of them are done."""
     from tqdm import tqdm
 
-    yield from tqdm(things, total=total, desc=words, delay=SECONDS, disable=None if shown else True, leave=False)
+    hidden = None if shown else True
+    yield from tqdm(things, total=total, desc=words, delay=SECONDS, disable=hidden, leave=False, **place())
 
 
 @contextmanager
@@ -53,7 +67,7 @@ def by_stage(*, shown: bool = True) -> Iterator[Staged]:
         if stage not in bars:
             close()
             hidden = None if shown else True
-            bars[stage] = tqdm(total=total, desc=stage, delay=SECONDS, disable=hidden, leave=False)
+            bars[stage] = tqdm(total=total, desc=stage, delay=SECONDS, disable=hidden, leave=False, **place())
         bars[stage].update(done - bars[stage].n)
 
     def close() -> None:

@@ -145,7 +145,7 @@ class Table(Displayed):
         str
             A line "name: value" for each group of constant columns, then aligned columns. A column and those that end
             in `_low` and `_high` become one, ``0.812 [0.790, 0.834]``. Where the columns are wider than the terminal
-            the table continues below, with its first column repeated.
+            the table continues below, with the first columns repeated, as many as tell the rows apart.
 
         Examples
         --------
@@ -279,12 +279,13 @@ def _wrapped(parts: Sequence[str], width: int) -> Iterator[str]:
 
 
 def _folded(columns: Mapping[str, list[str]], width: int) -> Iterator[str]:
-    """Aligned columns; those that do not fit follow below, each block with the first column."""
+    """Aligned columns; those that do not fit follow below, each block with the first columns, which name its rows."""
     names = list(columns)
     wide = {name: max(map(len, [name, *cells])) for name, cells in columns.items()}
-    start = 1
+    start = keys = _naming(columns)
     while True:
-        block, used, end = names[:1], sum(wide[name] for name in names[:1]), start
+        block = names[:keys]
+        used, end = sum(wide[name] + 2 for name in block) - 2, start
         while end < len(names) and (end == start or used + 2 + wide[names[end]] <= width):
             block.append(names[end])
             used += 2 + wide[names[end]]
@@ -296,6 +297,13 @@ def _folded(columns: Mapping[str, list[str]], width: int) -> Iterator[str]:
         if start >= len(names):
             return
         yield ""
+
+
+def _naming(columns: Mapping[str, list[str]]) -> int:
+    """How many columns from the first on tell the rows apart, at most three; 1 where more would be needed."""
+    rows = list(zip(*columns.values(), strict=True))
+    counts = (count for count in (1, 2, 3) if len({row[:count] for row in rows}) == len(rows))
+    return min(next(counts, 1), len(columns))
 
 
 # A spreadsheet would run a cell that begins with one of these; full-width forms included.

@@ -12,6 +12,7 @@ import json
 import os
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -96,6 +97,7 @@ def measured(code: str, folder: Path) -> tuple[float, float, float]:
     )
     command = [sys.executable, "-c", f"import sys; {code}{tail}", str(folder)]
     terminal, theirs = os.openpty()
+    termios.tcsetwinsize(theirs, (24, 100))
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=theirs, text=True) as process:
         os.close(theirs)
         heard = [time.perf_counter()]

@@ -66,3 +66,17 @@ def test_row_12_an_empty_table_is_written_and_read(tmp_path):
     (tmp_path / "latin.csv").write_bytes(b"name\ncaf\xe9\n")
     with pytest.raises(ValueError, match=r"path: expected a table as Table\.save writes it"):
         Table.load(tmp_path / "latin.csv")
+
+
+def test_every_block_of_a_table_that_is_folded_says_which_row_is_which():
+    rows = [
+        {"dataset": d, "plan": p, "first": 0.1 * i, "second": 0.2 * i, "third": 0.3 * i}
+        for i, (d, p) in enumerate((d, p) for d in ("tiny", "own") for p in ("vision:0-4", "vision:6-"))
+    ]
+    blocks = Table.from_rows(rows).fitted(32).split("\n\n")
+    assert len(blocks) == 3
+    for block in blocks:
+        assert len({tuple(line.split()[:2]) for line in block.splitlines()}) == 5
+        assert max(map(len, block.splitlines())) <= 32
+    # Where no three columns tell them apart the first one is repeated.
+    assert Table.from_rows([rows[0], rows[0], {**rows[0], "third": 1.0}]).fitted(20)

@@ -23,6 +23,7 @@ from vlm.experiments.shards import Shard
 from vlm.experiments.spec import DataChoice
 from vlm.item import Failure, Item
 from vlm.plans.plan import SkipPlan
+from vlm.progress_bar import place
 from vlm.record_log import appending
 from vlm.record_types import Outcome, RecordNames, RunRecord, failed
 
@@ -164,4 +165,5 @@ def _bar(run: Run, done: int, progress: bool) -> tqdm[None]:
         desc=f"{run.folder.name} {run.part}",
         unit="record",
         disable=None if progress else True,
+        **place(),
     )

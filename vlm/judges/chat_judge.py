@@ -15,6 +15,9 @@ from vlm.judges.verdict_cache import VerdictCache, cache_file
 from vlm.judges.verdict_parsing import read_verdict
 from vlm.record_log import Record
 
+# What a request says itself, or what would make its reply another thing than one text.
+_OURS = ("model", "messages", "stream", "stream_options", "n", "timeout", "tools", "functions", "logprobs", "audio")
+
 
 def chat(
     model: str,
@@ -45,7 +48,8 @@ def chat(
         Seconds to wait for the server in each attempt.
     parameters : mapping, optional
         Replaces the defaults, which depend on the model's name: ``{"temperature": 0, "max_tokens": 512}``, or
-        ``{"max_completion_tokens": 4096}`` for reasoning models (``gpt-5``, ``o1``, ...).
+        ``{"max_completion_tokens": 4096}`` for reasoning models (``gpt-5``, ``o1``, ...). Names that OpenAI does not
+        know are sent too, for servers that do.
 
     Returns
     -------
@@ -87,6 +91,11 @@ def chat(
             f"judge: expected concurrency >= 1, retries >= 0 and timeout > 0, got {concurrency}, {retries}, {timeout}"
         )
     parameters = dict(parameters_for(model) if parameters is None else parameters)
+    if refused := [name for name in parameters if name in _OURS or name.startswith("extra_")]:
+        raise ValueError(
+            f"judge: expected parameters of the answer, such as temperature, got {refused[0]!r}; the judge's name "
+            "says the model, judge_timeout how long it is waited for, and keys come from the environment alone"
+        )
     server, patience = server_from_environment(), Patience()
     verdicts = VerdictCache(cache_file(cache, model, VERSION, parameters)) if cache is not None else None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import inspect
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -119,7 +120,10 @@ def conversation(
     def reply(message: str) -> str | Exception:
         try:
             response = client.chat.completions.with_raw_response.create(
-                model=model, messages=[{"role": "user", "content": message}], **parameters
+                model=model,
+                messages=[{"role": "user", "content": message}],
+                extra_body={name: value for name, value in parameters.items() if name not in known} or None,
+                **{name: value for name, value in parameters.items() if name in known},
             )
             return words_of(clean(response.text))
         except NoReplyError as error:
@@ -153,6 +157,7 @@ def conversation(
     with openai.OpenAI(
         api_key=server.key or "none", base_url=server.address, max_retries=retries, timeout=timeout
     ) as client:
+        known = inspect.signature(client.chat.completions.create).parameters.keys()
         yield ask
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from vlm.planner.frontier import Scored
-from vlm.progress_bar import SECONDS
+from vlm.progress_bar import SECONDS, place
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -93,7 +93,7 @@ class Progress:
         if self.shown:
             from tqdm import tqdm
 
-            self._bar = tqdm(total=total, desc=name, unit=unit, delay=SECONDS, disable=None, leave=False)
+            self._bar = tqdm(total=total, desc=name, unit=unit, delay=SECONDS, disable=None, leave=False, **place())
 
     def _close(self) -> None:
         if self._bar is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import os
 import re
 import shutil
 import sys
@@ -87,6 +88,22 @@ def test_nothing_is_shown_in_the_first_two_seconds_and_where_nobody_watches(monk
         monkeypatch.setattr(sys, "stderr", terminal)
         assert list(by_count(range(5), 5, "five")) == list(range(5))
         assert not terminal.getvalue().strip()
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="no terminals to be made here")
+@pytest.mark.parametrize("size", [(0, 0), (0, 80), (24, 100)])
+def test_bars_are_seen_on_a_terminal_that_does_not_say_its_size(clock, monkeypatch, size):
+    import termios
+
+    terminal, theirs = os.openpty()
+    termios.tcsetwinsize(theirs, size)
+    with os.fdopen(theirs, "w") as stream:
+        monkeypatch.setattr(sys, "stderr", stream)
+        list(by_count(range(3), 3, "three"))
+        stream.flush()
+        os.set_blocking(terminal, False)
+        assert shown(os.read(terminal, 65536).decode()) == {"three"}
+    os.close(terminal)
 
 
 def test_each_stage_has_a_bar_of_its_own(clock, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -55,6 +56,26 @@ def test_the_page_shows_the_four_notions_where_they_were_measured(capsys, made, 
     assert f"no profile.json in {tmp_path}" in error
 
 
+def test_notions_of_other_weights_or_of_none_that_are_named_are_no_part_of_the_page_in_silence(capsys, made, tmp_path):
+    pytest.importorskip("matplotlib")
+    place, unit = Place(0, 1, "vision"), {"images": 40, "unit": "1", "guarantee": "certified, both limits: x"}
+    rows = [(place, Measure("geometric", "cosine distance", 0.2, 0.1, 0.3, **unit))]
+    weights = json.loads((Path(made["run"]) / "spec.json").read_text())["versions"]["model"]
+    for name, settings in {"ours": {"model": weights}, "theirs": {"model": "0" * 16}, "unnamed": {}}.items():
+        settings = {"confidence": 0.95, "simultaneous": 1, **settings}
+        write_profile(Profile(profile_table(rows), chain_table([]), settings, ()), tmp_path / name)
+    out = ("--out", tmp_path / "report")
+    status, _, error = said(capsys, "report", made["run"], "--notions", tmp_path / "theirs", *out)
+    assert status == 1
+    assert "expected a profile of the weights of" in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "report").exists()
+    status, told, _ = said(capsys, "report", made["run"], "--notions", tmp_path / "unnamed", *out)
+    assert (status, "does not say which weights it is about" in told) == (0, True)
+    status, told, _ = said(capsys, "report", made["run"], "--notions", tmp_path / "ours", *out)
+    assert (status, "note:" in told) == (0, False)
+
+
 def test_report_predicts_the_damage_of_the_runs_plans_with_its_own_model(capsys, made, tmp_path):
     pytest.importorskip("matplotlib")
     run = made["run"]
@@ -63,6 +84,15 @@ def test_report_predicts_the_damage_of_the_runs_plans_with_its_own_model(capsys,
     assert f"wrote {tmp_path}/calibration.csv" in out
     damages = Table.load(tmp_path / "conditions.csv")["damage"].astype(float)
     assert (damages > 0).all()
+
+
+def test_a_damage_needs_the_data_of_the_run(made, tmp_path):
+    copy = shutil.copytree(made["run"], tmp_path / "run")
+    items = json.loads((copy / "items" / "tiny.json").read_text())
+    items["items"][0][1] = "0" * 16
+    (copy / "items" / "tiny.json").write_text(json.dumps(items))
+    with pytest.raises(ValueError, match=r"data: item .* of tiny is not what it was when .* was begun"):
+        run_damage(copy)
 
 
 def test_a_damage_needs_the_weights_of_the_run(made, tmp_path):

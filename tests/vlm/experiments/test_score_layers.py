@@ -47,6 +47,24 @@ def test_the_same_rule_gives_the_same_scores(run, monkeypatch):
     assert json.loads((layer / "layer.json").read_text())["protocol"] == "skip-it 2"
 
 
+def test_row_5_letters_without_enough_probability_are_unparsed_in_sweeps_and_in_layers(tmp_path):
+    """No labels together have all of the probability, so with 1 as the least every answer of one pass is unparsed."""
+    spec = read_spec(data=["tiny"], limit=10, least_label_mass=1.0)
+    strict = sweep(spec, tmp_path, progress=False)
+    usual = sweep(replace(spec, least_label_mass=0.0), tmp_path, progress=False)
+    records = {name: merged(folder) for name, folder in {"strict": strict, "usual": usual}.items()}
+    records["layer"] = list(read(rescore(strict) / "records.jsonl"))
+    one_pass = [r["letter_probabilities"] is not None for r in records["usual"]]
+    assert {True, False} == set(one_pass)
+    for name in ("strict", "layer"):
+        for record, usual_record, letters in zip(records[name], records["usual"], one_pass, strict=True):
+            expected = (None, 0.0) if letters else (usual_record["parsed"], usual_record["score"])
+            assert (record["parsed"], record["score"]) == expected
+            assert record["prediction"] == usual_record["prediction"]
+    assert sum(r["score"] for r in records["usual"]) > sum(r["score"] for r in records["strict"])
+    assert summary(records["strict"])["unparsed"].tolist() == [sum(one_pass)]
+
+
 def test_another_rule_is_a_layer_of_its_own_and_the_first_scores_stay(run):
     before = [line(r) for r in merged(run)]
     layers = [rescore(run, scorer="ocrbench"), rescore(run, protocol="lmms-eval"), rescore(run)]

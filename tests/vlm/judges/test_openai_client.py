@@ -88,6 +88,15 @@ def test_parameters_can_be_given(serve):
     }
 
 
+def test_row_13_parameters_that_openai_does_not_know_are_sent_and_those_of_the_request_refused(serve):
+    seen = serve(GOOD)
+    assert one(parameters={"top_k": 5, "temperature": 0}).score == 1.0
+    assert (seen.bodies[0]["top_k"], seen.bodies[0]["temperature"]) == (5, 0)
+    for name in ("model", "messages", "stream", "n", "timeout", "extra_headers", "extra_body", "tools"):
+        with pytest.raises(ValueError, match=f"judge: expected parameters of the answer, .* got '{name}'"):
+            judges.chat("m", parameters={name: 1})
+
+
 def test_a_slow_server_that_answers_in_time(serve):
     serve(Answer(body=GOOD.body, wait=0.3))
     assert one(timeout=30).score == 1.0

@@ -198,6 +198,28 @@ def test_the_viewer_filters_pages_and_escapes(report, page):
 
 
 @needs_browser
+def test_the_viewer_follows_its_address_and_shows_references(report, page):
+    """An address that is typed or followed; what it names and is not there counts as not said."""
+    page.open(report / "questions" / "index.html", width=420)
+    status = "document.getElementById('status').textContent"
+    for address, said in {
+        "set=&plan=1&show=lost&at=30": "Questions 31 to 40 of 44; 130 in all.",
+        "set=&plan=1&show=lost&at=33": "Questions 31 to 40 of 44; 130 in all.",
+        "set=9&plan=x&show=bogus&at=-7": "Questions 1 to 10 of 130; 130 in all.",
+        "plan=1&show=lost&at=4000": "Questions 1 to 10 of 44; 130 in all.",
+        "show=words&at=2.5": "Questions 1 to 10 of 26; 130 in all.",
+        "set=<script>&at=NaN": "Questions 1 to 10 of 130; 130 in all.",
+        "show=gained": "No question fits; 130 in all.",
+        "at=120": "Questions 121 to 130 of 130; 130 in all.",
+    }.items():
+        page.value(f"location.hash = {address!r}")
+        page.wait(f"{status} === {said!r}")
+    assert page.messages == []
+    texts = page.value("[...document.querySelectorAll('article p.said')].map(p => p.textContent)")
+    assert texts.count("Reference: red") == 10
+
+
+@needs_browser
 def test_a_script_that_slips_in_would_not_run(report, page, tmp_path):
     """Were a text not escaped, the page's own policy would still refuse to run it."""
     text = (report / "index.html").read_text()

@@ -180,13 +180,22 @@ function move(step) {
   draw();
 }
 
-function begin() {
+// What the page's address says; where it says nothing that there is, the first choice.
+function restore() {
   const state = new URLSearchParams(location.hash.slice(1));
   for (const id of ["set", "plan", "show"]) {
     const options = [...at(id).options].map((option) => option.value);
-    if (options.includes(state.get(id))) at(id).value = state.get(id);
-    at(id).addEventListener("change", choose);
+    at(id).value = options.includes(state.get(id)) ? state.get(id) : options[0];
   }
+  found = chosen();
+  const place = Number(state.get("at"));
+  first = Number.isInteger(place) && place > 0 && place < found.length ? place - (place % TOGETHER) : 0;
+  draw();
+}
+
+function begin() {
+  for (const id of ["set", "plan", "show"]) at(id).addEventListener("change", choose);
+  addEventListener("hashchange", restore);
   at("previous").addEventListener("click", () => move(-1));
   at("next").addEventListener("click", () => move(1));
   document.addEventListener("keydown", (event) => {
@@ -196,10 +205,7 @@ function begin() {
   });
   document.querySelector("form.controls").hidden = false;
   document.querySelector("form.controls").addEventListener("submit", (event) => event.preventDefault());
-  found = chosen();
-  const place = Number(state.get("at"));
-  first = Number.isInteger(place) && place > 0 && place < found.length ? place - (place % TOGETHER) : 0;
-  draw();
+  restore();
 }
 
 begin();
