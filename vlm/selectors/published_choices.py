@@ -75,9 +75,9 @@ def published_regions(*, early: int = 4, late: float = 0.75) -> Table:
     -------
     Table
         One row per published choice: method, model, chosen, region (its layers), inside (chosen layers in it),
-        inside_by_chance; p_inside (probability of as many or more by a random choice of as many layers, each set equally
-        likely), p_smooth (by those that unrelated smooth scores rank lowest, the largest over their lengths) and
-        p_corrected (the latter, by Holm, for the number of rows).
+        inside_by_chance; p_inside (probability of as many or more by a random choice of as many layers, each set
+        equally likely), p_smooth (by those that unrelated smooth scores rank lowest, the largest over their lengths)
+        and p_corrected (the latter, by Holm, for the number of rows).
     """
     rows = []
     for choice in PUBLISHED:
