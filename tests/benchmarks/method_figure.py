@@ -123,15 +123,16 @@ def page(folder: str | Path) -> str:
         out += ["", f"`{name}`, layers at {layers[0]['budget']:g} of the operations:" if layers else "", ""]
         if layers:
             out += [
-                "| method | plan | accuracy | sets | median (range) of the sets | place |",
-                "|---|---|---|---|---|---|",
+                "| method | plan | accuracy | sets | median (range) of the sets | place | minus the sets' mean |",
+                "|---|---|---|---|---|---|---|",
             ]
         for row in sorted(layers, key=lambda r: (r["control"], -r["accuracy"])):
             (sets,) = [r for r in controls if r["control"] == row["control"] and r["budget"] == row["budget"]]
             spread = f"{sets['median']:.3f} ({sets['low']:.3f} to {sets['high']:.3f})"
             what = f"{row['control'].removeprefix('random: ')}: {row['draws']:.0f}"
+            limits = f"{row['versus_control']:+.3f} [{row['versus_low']:+.3f}, {row['versus_high']:+.3f}]"
             out.append(f"| {row['method']} | `{row['plan']}` | {row['accuracy']:.3f} | {what} | {spread} "
-                       f"| {100 * row['percentile']:.0f}% |")  # fmt: skip
+                       f"| {100 * row['percentile']:.0f}% | {limits} |")  # fmt: skip
     out += ["", "| model | plan | found | operations | accuracy |", "| --- | --- | --- | --- | --- |"]
     for name in MODELS:
         if (path := Path(folder) / f"methods_{name}.csv").exists():
