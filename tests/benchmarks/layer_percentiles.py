@@ -1,6 +1,7 @@
 """Where named methods stand among all sets of as many layers, from the table of all 3^L plans.
 
 python -m tests.benchmarks.layer_percentiles tests/benchmarks/plans_tiny-scaled.npz ShortV=freeze:5-10 VTW=vision:6-10
+python -m tests.benchmarks.layer_percentiles tests/benchmarks/plans_tiny-scaled.npz runs/methods/tiny-scaled/layers-0.6
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from vlm.comparison.calibration import Choices
 from vlm.plans.plan import SkipPlan
+from vlm.record_log import read
 from vlm.table import Table
 
 
@@ -50,6 +53,38 @@ def percentiles(path: str | Path, plans: dict[str, SkipPlan]) -> Table:
     return Table.from_rows(rows)
 
 
+def every_number(path: str | Path, choices: list[Choices]) -> str:
+    """Markdown: the place of each method that freezes or removes among all sets, for every number of layers."""
+    rows: dict[str, dict[int, tuple[float, float, float]]] = {}
+    for one in choices:
+        if "image tokens" not in one.action:
+            continue
+        frozen = one.action.startswith("freeze")
+        what = "freeze" if frozen else "remove"
+        for number, plan in enumerate(one.plans):
+            if 2 <= number <= 8 and len(plan.layers("frozen" if frozen else "vision", one.depth)) == number:
+                (row,) = percentiles(path, {"": plan}).rows()
+                rows.setdefault(f"{what} | {one.method}", {})[number] = (
+                    row["percentile"],
+                    row["differing"],
+                    row["median"],
+                )
+    numbers = range(2, 9)
+    lines = ["| | method | " + " | ".join(map(str, numbers)) + " |", "|---|---|" + "---|" * len(numbers)]
+    for what in ("freeze", "remove"):
+        own = {name: found for name, found in rows.items() if name.startswith(what)}
+        middle = [next(f[n][2] for f in own.values() if n in f) for n in numbers]
+        lines.append(f"| {what} | *median of all sets: changed* | " + " | ".join(f"{m:.2f}" for m in middle) + " |")
+        for name, found in own.items():
+            cells = [f"{100 * found[n][0]:.0f}% ({found[n][1]:.2f})" if n in found else "" for n in numbers]
+            lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 if __name__ == "__main__":
-    given = dict(text.split("=", 1) for text in sys.argv[2:])
-    print(percentiles(sys.argv[1], {name: SkipPlan.parse(plan) for name, plan in given.items()}).text())
+    if "=" not in sys.argv[2]:
+        records = read(Path(sys.argv[2]) / "outcomes.jsonl")
+        print(every_number(sys.argv[1], [Choices.read(record) for record in records if record["kind"] == "choices"]))
+    else:
+        given = dict(text.split("=", 1) for text in sys.argv[2:])
+        print(percentiles(sys.argv[1], {name: SkipPlan.parse(plan) for name, plan in given.items()}).text())

@@ -58,9 +58,14 @@ def _tokens(ax, methods: Table, controls: Table, shown: list[str]) -> None:
         x, low, high = (np.array([row[k] for row in rows]) for k in ("operations_ratio", "low", "high"))
         ax.fill_between(x, low, high, color=colour, alpha=0.4, label=f"{control}, range of the draws", lw=0)
     rows = list(methods.rows())
-    planner = [row for row in rows if row["method"].startswith("planner")]
-    x, y = ([row[k] for row in planner] for k in ("operations_ratio", "accuracy"))
-    ax.plot(x, y, "k*-", ms=9, lw=0.8, label="planner (layers)")
+    planner = sorted(
+        (row for row in rows if row["method"].startswith("planner") and row["plan"] != "none"),
+        key=lambda row: row["operations_ratio"],
+    )
+    found, certified = planner, [row for row in planner if "certified" in row["method"]]
+    for part, style, label in ((found, "k.-", "vlm.optimize: search"), (certified, "k*", "vlm.optimize: certified")):
+        x, y = ([row[k] for row in part] for k in ("operations_ratio", "accuracy"))
+        ax.plot(x, y, style, ms=11 if "*" in style else 5, lw=0.8, label=label, zorder=3)
     tokens = [row for row in rows if row["control"].startswith("random tokens")]
     for method in dict.fromkeys(row["method"] for row in tokens):
         if method not in shown:
@@ -68,7 +73,7 @@ def _tokens(ax, methods: Table, controls: Table, shown: list[str]) -> None:
         number = shown.index(method)
         x, y = ([row[k] for row in tokens if row["method"] == method] for k in ("operations_ratio", "accuracy"))
         colour = plt.get_cmap("tab20")(number % 20)
-        ax.plot(x, y, "ov^"[number // 10], ms=5, lw=0.8, label=method, color=colour)
+        ax.plot(x, y, "ov^"[number // 10] + "-", ms=5, lw=0.6, label=method, color=colour)
 
 
 def _layers(ax, methods: Table, controls: Table) -> None:
@@ -118,18 +123,26 @@ def page(folder: str | Path) -> str:
         out += ["", f"`{name}`, layers at {layers[0]['budget']:g} of the operations:" if layers else "", ""]
         if layers:
             out += [
-                "| method | plan | accuracy | sets | median (range) of the sets | place |",
-                "|---|---|---|---|---|---|",
+                "| method | plan | accuracy | sets | median (range) of the sets | place | minus the sets' mean |",
+                "|---|---|---|---|---|---|---|",
             ]
         for row in sorted(layers, key=lambda r: (r["control"], -r["accuracy"])):
             (sets,) = [r for r in controls if r["control"] == row["control"] and r["budget"] == row["budget"]]
             spread = f"{sets['median']:.3f} ({sets['low']:.3f} to {sets['high']:.3f})"
             what = f"{row['control'].removeprefix('random: ')}: {row['draws']:.0f}"
+            limits = f"{row['versus_control']:+.3f} [{row['versus_low']:+.3f}, {row['versus_high']:+.3f}]"
             out.append(f"| {row['method']} | `{row['plan']}` | {row['accuracy']:.3f} | {what} | {spread} "
-                       f"| {100 * row['percentile']:.0f}% |")  # fmt: skip
-        for row in methods:
-            if row["method"].startswith("planner"):
-                out.append(f"{row['method']}: `{row['plan']}` {row['operations_ratio']:.3f} {row['accuracy']:.3f}")
+                       f"| {100 * row['percentile']:.0f}% | {limits} |")  # fmt: skip
+    out += ["", "| model | plan | found | operations | accuracy |", "| --- | --- | --- | --- | --- |"]
+    for name in MODELS:
+        if (path := Path(folder) / f"methods_{name}.csv").exists():
+            rows = [row for row in Table.load(path).rows() if row["method"].startswith("planner")]
+            for row in sorted(rows, key=lambda row: -row["operations_ratio"]):
+                if "certified" in row["method"] or row["operations_ratio"] == min(r["operations_ratio"] for r in rows):
+                    how = row["method"].removeprefix("planner, ")
+                    how = "search, the cheapest" if how.startswith("search") else how
+                    out.append(f"| `{name}` | `{row['plan']}` | {how} | {row['operations_ratio']:.3f} "
+                               f"| {row['accuracy']:.3f} |")  # fmt: skip
     return "\n".join(out)
 
 

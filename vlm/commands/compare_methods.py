@@ -96,6 +96,8 @@ def _compare_methods(options: argparse.Namespace) -> int:
     print("\n" + Table.from_rows([{name: row[name] for name in shown} for row in table.rows()]).text())
     print("\n" + controls.text())
     print(f"\n{len(result.groups)} questions about {len(set(result.groups))} images; intervals hold together")
+    if len(left := result.left_out()):
+        print(f"without a row, because no number of units costs that or the prompts do not allow it:\n{left.text()}")
     if result.failures:
         first = result.failures[0]
         print(f"not asked: {len(result.failures)} items, the first {first.id}: {first.reason}")

@@ -74,8 +74,8 @@ def compare_methods(
     model, processor
         As `vlm.load` returns them.
     items : iterable of Item
-        As `vlm.datasets.read` yields them. Labels are used if all items have them; agreement with the full model's
-        answer needs none.
+        As `vlm.datasets.read` yields them; those without an image are not asked. Labels are used if all items have
+        them; agreement with the full model's answer needs none.
     out : str or Path
         Folder of the records.
     budgets : sequence of float
@@ -122,7 +122,9 @@ def compare_methods(
     own = dict(plans or {})
     if not (kinds or own) or not set(kinds) <= set(KINDS):
         raise ValueError(f"kinds: expected one or both of {', '.join(KINDS)}, or plans of your own, got {list(kinds)}")
-    usable = [item for item in items if isinstance(item, Item)]
+    given = list(items)
+    unread = [one if isinstance(one, Failure) else _without_image(one) for one in given if not _shown(one)]
+    usable = [one for one in given if isinstance(one, Item) and one.images]
     split = split_images(usable, calibration_images, seed)
     labelled = all(item.answers for item in usable)
     answerer = Answerer(model, processor, generating(PROTOCOLS[protocol], max_new_tokens), 0)
@@ -208,7 +210,18 @@ def compare_methods(
     ]
     groups = [question.item.image_id for question in questions]
     full = [float(score_of(answerer, question)) if labelled else float("nan") for question in questions]
-    return Comparison(tuple(results), tuple(groups), tuple(full), confidence, tuple(failures))
+    return Comparison(
+        tuple(results), tuple(groups), tuple(full), confidence, (*unread, *failures), tuple(sorted(set(kinds)))
+    )
+
+
+def _shown(one: Item | Failure) -> bool:
+    return isinstance(one, Item) and bool(one.images)
+
+
+def _without_image(item: Item) -> Failure:
+    reason = "no image: these methods choose among image tokens, or layers by what they do to them"
+    return Failure(item.dataset, item.id, reason, item.digest)
 
 
 def score_of(answerer: Answerer, question: AnsweredQuestion) -> float:

@@ -12,6 +12,7 @@ import bounds
 from redundancy import Estimate
 from redundancy.array_types import FloatArray
 from redundancy.display import Displayed
+from vlm.comparison.method_names import LAYER_METHODS, TOKEN_METHODS
 from vlm.item import Failure
 from vlm.table import Table
 
@@ -46,6 +47,8 @@ class Comparison(Displayed):
         With which all intervals of :meth:`table` hold together.
     failures : tuple of Failure
         Items that could not be asked.
+    kinds : tuple of str
+        Kinds of methods that were compared: "layers", "tokens".
     """
 
     outcomes: tuple[Outcome, ...]
@@ -53,6 +56,7 @@ class Comparison(Displayed):
     full: tuple[float, ...]
     confidence: float
     failures: tuple[Failure, ...]
+    kinds: tuple[str, ...] = ()
 
     @property
     def labelled(self) -> bool:
@@ -117,6 +121,26 @@ class Comparison(Displayed):
             }
             draws = compared.get((budget, method))
             rows.append(row | self._against(values[:, int(self.labelled)], draws, len(compared)))
+        return Table.from_rows(rows)
+
+    def left_out(self) -> Table:
+        """The methods without a row at some budget: budget, method, and the share of the questions they were judged on.
+
+        No number of units costs as much there within `vlm.comparison.method_plans.EQUAL`, in all or in some batches; or
+        the method needs what the model or the prompts lack: a class token and one image of one view in each prompt
+        (PruMerge, VisionZip, VScan, HoloV), as many image tokens in each (FitPrune), image tokens in a square (TopV).
+        """
+        names = (*LAYER_METHODS,) * ("layers" in self.kinds) + (*TOKEN_METHODS,) * ("tokens" in self.kinds)
+        share: dict[tuple[float, str], int] = defaultdict(int)
+        for one in self.outcomes:
+            if one.control:
+                share[one.budget, one.method] += len(one.places)
+        rows: list[dict[str, object]] = [
+            {"budget": budget, "method": name, "judged": share[budget, name] / len(self.groups)}
+            for budget in dict.fromkeys(one.budget for one in self.outcomes if one.control)
+            for name in names
+            if share[budget, name] < len(self.groups)
+        ]
         return Table.from_rows(rows)
 
     def controls(self) -> Table:

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from redundancy.array_types import FloatArray
 from vlm.plans.plan import SkipPlan
-from vlm.selectors.token_choices import Ordinals
+from vlm.selectors.token_choices import Ordinals, finite
 
 # PyramidDrop's layers of 32.
 _STAGES, _DEPTH = (8, 16, 24), 32
@@ -41,7 +41,7 @@ def pyramiddrop_plan(count: int, *, depth: int, ratio: float = 0.5, stages: Sequ
     Raises
     ------
     ValueError
-        Stages that fall on one layer.
+        No image token, or stages that fall on one layer.
 
     See Also
     --------
@@ -59,6 +59,8 @@ def pyramiddrop_plan(count: int, *, depth: int, ratio: float = 0.5, stages: Sequ
     >>> str(selectors.pyramiddrop_plan(576, depth=32))
     'renumber:8-/rank:8=0.5/rank:16=0.25/rank:24=0.125'
     """
+    if count < 1:
+        raise ValueError(f"count: expected at least one image token, got {count}")
     layers = [round(stage * depth / _DEPTH) for stage in _STAGES] if stages is None else list(stages)
     if len(set(layers)) < len(layers) or max(layers) >= depth:
         raise ValueError(f"stages: PyramidDrop's {_STAGES} of {_DEPTH} fall on {layers} of {depth}; name them yourself")
@@ -124,7 +126,7 @@ def fitprune_plan(
     >>> str(selectors.fitprune_plan([sums], share, 0.5))
     'leave:1=0.5'
     """
-    prompts = [np.asarray(one, dtype=np.float64) for one in attention]
+    prompts = [finite(one, name="attention") for one in attention]
     if not prompts or len({one.shape for one in prompts}) > 1:
         raise ValueError("attention: expected prompts of as many image tokens each, got none or different ones")
     low, high = 0.0, 1.0
@@ -233,7 +235,7 @@ def topv_tokens(
     >>> selectors.topv_tokens(x, x, 2, recovered=0)
     (1, 2)
     """
-    x, y = (np.asarray(values, dtype=np.float64) for values in (inputs, outputs))
+    x, y = finite(inputs, name="inputs"), finite(outputs, name="outputs")
     size = len(x)
     if not 0 <= keep <= size:
         raise ValueError(f"keep: expected 0 to {size} image tokens, got {keep}")

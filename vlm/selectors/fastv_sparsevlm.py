@@ -22,6 +22,7 @@ from vlm.measure.records import GrowingRecord
 from vlm.models.families import Family
 from vlm.models.types import Model
 from vlm.plans.plan import SkipPlan
+from vlm.selectors.token_choices import finite
 
 # Heads that SparseVLM+ reads; half of them in models of fewer than 28.
 PLUS_HEADS = 14
@@ -381,10 +382,11 @@ def _staged(scores: Sequence[ArrayLike], stages: Sequence[int], budget: float, k
         raise ValueError(f"stages: expected different layers, in order, got {tuple(stages)}")
     remaining = np.arange(len(np.asarray(scores[0])))
     total, plan = len(remaining), SkipPlan()
-    for stage, score in enumerate(scores):
+    for stage, given in enumerate(scores):
+        score = finite(given, name="scores")
         share = float(np.interp(budget, _SPARSE_BUDGET, kept[:, stage]))
         count = min(len(remaining), round(share * total))
-        remaining = remaining[np.sort(np.argsort(-np.asarray(score)[remaining], kind="stable")[:count])]
+        remaining = remaining[np.sort(np.argsort(-score[remaining], kind="stable")[:count])]
         stop = stages[stage + 1] + 1 if stage + 1 < len(stages) else None
         plan = plan | SkipPlan.keep(stages[stage] + 1, stop, remaining.tolist())
     return plan

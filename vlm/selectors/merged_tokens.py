@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from redundancy.array_types import FloatArray
 from vlm.plans.plan import SkipPlan
@@ -13,7 +12,7 @@ from vlm.plans.ranges import EVERYTHING
 from vlm.plans.text_form import FEATURES, Merge, Terms
 from vlm.selectors.image_features import ImageFeatures
 from vlm.selectors.prumerge import outlier_count, prumerge_plus_plan
-from vlm.selectors.token_choices import CONTEXT_SHARE
+from vlm.selectors.token_choices import CONTEXT_SHARE, finite, unit_rows
 
 # PruMerge's neighbours and VScan's window side on a grid of 24 x 24 patches.
 _NEIGHBOURS, _PATCHES = 32, 576
@@ -71,7 +70,7 @@ def prumerge_merged_plan(
     >>> str(selectors.prumerge_merged_plan(seen, 1, neighbours=1))
     'renumber:0-/keep:0-=0-2/merge:image=0~1x1.0,3x0.3/merge:image=1~0x0.1,2x0.1,3x0.3'
     """
-    scores = np.asarray(seen.scores, dtype=np.float64)
+    scores = finite(seen.scores, name="scores")
     size = len(scores)
     count = outlier_count(scores) if keep is None else keep
     if not 0 <= count < size:
@@ -83,7 +82,7 @@ def prumerge_merged_plan(
     if len(order) == size:
         return SkipPlan()
     near = max(1, round(_NEIGHBOURS * size / _PATCHES)) if neighbours is None else neighbours
-    rows = _unit(seen.keys)
+    rows = unit_rows(seen.keys, name="keys")
     dropped = sorted(set(range(size)) - set(order))
     sums: list[Terms] = []
     for place, i in enumerate(order):
@@ -143,7 +142,7 @@ def visionzip_merged_plan(seen: ImageFeatures, keep: int, *, context: float = CO
     >>> str(selectors.visionzip_merged_plan(seen, 2, context=0.5))
     'renumber:0-/keep:0-=0-2/merge:image=0~1x1.0/merge:image=1~0x1.0,2x0.5,3x0.5'
     """
-    weight = np.asarray(seen.attention, dtype=np.float64)
+    weight = finite(seen.attention, name="attention")
     _check(len(weight), keep)
     if keep == len(weight):
         return SkipPlan()
@@ -153,7 +152,7 @@ def visionzip_merged_plan(seen: ImageFeatures, keep: int, *, context: float = CO
     step = max(1, len(rest) // spaced) if spaced else 1
     targets = rest[::step][:spaced]
     sums: list[Terms] = [((j, 1.0),) for j in dominant]
-    members = _members(_unit(seen.mean_keys), targets, [j for j in rest if j not in targets])
+    members = _members(unit_rows(seen.mean_keys, name="mean_keys"), targets, [j for j in rest if j not in targets])
     for target, own in zip(targets, members, strict=True):
         sums.append(((target, 1.0), *((j, 1.0 / len(own)) for j in own)))
     return _laid_out(sorted([*dominant, *targets]), sums)
@@ -211,7 +210,7 @@ def vscan_plan(seen: ImageFeatures, keep: int, *, depth: int, window: int | None
     >>> str(selectors.vscan_plan(seen, 3, depth=10, window=2))
     'renumber:0-/keep:0-=0-2+3/rank:5=0.25/merge:0=0~0x0.5,2x0.5'
     """
-    deep, shallow = (np.asarray(x, dtype=np.float64) for x in (seen.attention, seen.shallow))
+    deep, shallow = finite(seen.attention, name="attention"), finite(seen.shallow, name="shallow")
     size = len(deep)
     _check(size, keep)
     side = round(size**0.5)
@@ -230,7 +229,7 @@ def vscan_plan(seen: ImageFeatures, keep: int, *, depth: int, window: int | None
         local += order[inside[order]][: keep // 2 // (across * across)].tolist()
     others = [int(j) for j in np.argsort(-deep, kind="stable") if j not in local]
     kept = sorted([*local, *others[: keep - keep // 2]])
-    members = _members(_unit(seen.projected), kept, [j for j in range(size) if j not in kept])
+    members = _members(unit_rows(seen.projected, name="projected"), kept, [j for j in range(size) if j not in kept])
     sums: list[Terms] = [
         tuple((j, 1.0 / (1 + len(own))) for j in sorted([target, *own]))
         for target, own in zip(kept, members, strict=True)
@@ -258,11 +257,6 @@ def _named(plan: SkipPlan, size: int) -> list[int]:
     """Ordinals that a plan keeps."""
     tokens = plan.kept[0][2] if plan.kept else EVERYTHING
     return [j for a, b in tokens for j in range(a, size if b is None else b)]
-
-
-def _unit(values: ArrayLike) -> FloatArray:
-    x = np.asarray(values, dtype=np.float64)
-    return np.asarray(x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12))
 
 
 def _check(count: int, keep: int) -> None:

@@ -19,6 +19,7 @@ from vlm.measure.records import BatchedRecord
 from vlm.models.families import Anatomy, Family
 from vlm.models.types import Model
 from vlm.plans.plan import SkipPlan
+from vlm.selectors.token_choices import finite
 
 
 @dataclass(eq=False, repr=False)
@@ -152,7 +153,7 @@ def outlier_count(scores: ArrayLike) -> int:
     >>> selectors.outlier_count([0.1] * 10)
     1
     """
-    values = np.asarray(scores, dtype=np.float64)
+    values = finite(scores, name="scores")
     first, third = np.percentile(values, [25, 75])
     return max(1, int((values > third + 1.5 * (third - first)).sum()))
 
@@ -203,7 +204,7 @@ def prumerge_plan(scores: ArrayLike, keep: int | None = None) -> SkipPlan:
     >>> str(selectors.prumerge_plan([0.1, 0.1, 0.12, 0.08, 0.1, 0.5], keep=2))
     'keep:0-=2+5'
     """
-    values = np.asarray(scores, dtype=np.float64)
+    values = finite(scores, name="scores")
     count = outlier_count(values) if keep is None else keep
     if not 0 <= count <= values.size:
         raise ValueError(f"keep: expected 0 to {values.size} patches, got {count}")
@@ -255,13 +256,13 @@ def prumerge_plus_plan(scores: ArrayLike, keep: int | None = None) -> SkipPlan:
     >>> str(selectors.prumerge_plus_plan([0.1] * 20 + [5.0, 6.0]))  # 11 patches for each outlier: every third one
     'keep:0-=0+3+6+9+12+15+18+20-22'
     """
-    values = np.asarray(scores, dtype=np.float64)
+    values = finite(scores, name="scores")
     count = outlier_count(values) if keep is None else keep
     step = int(int(1 / (count / values.size)) / 3) if count > 0 else 0
     if step < 1:
         raise ValueError(
-            f"keep: expected 1 to {values.size // 3} of {values.size} patches, a third at most, got {count}; the "
-            "grid's step would be zero"
+            f"keep: expected at least 1 and at most a third of {values.size} patches, got {count}; the grid's step "
+            "would be zero"
         )
     grid = range(0, values.size - 1, step)
     kept = {*np.argsort(-values, kind="stable")[:count].tolist(), *grid}

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import hypergeom, kendalltau
+from scipy.stats import hypergeom, kendalltau, rankdata
 
 from redundancy.display import Displayed
 from vlm.published import early_exit, late_entry
+from vlm.selectors.smooth_orders import DRAWS, LENGTHS, holm, smooth_scores
 from vlm.table import Table
 
 
@@ -74,7 +75,9 @@ def published_regions(*, early: int = 4, late: float = 0.75) -> Table:
     -------
     Table
         One row per published choice: method, model, chosen, region (its layers), inside (chosen layers in it),
-        inside_by_chance, p_inside (probability of as many or more by a random choice of as many layers).
+        inside_by_chance; p_inside (probability of as many or more by a random choice of as many layers, each set
+        equally likely), p_smooth (by those that unrelated smooth scores rank lowest, the largest over their lengths)
+        and p_corrected (the latter, by Holm, for the number of rows).
     """
     rows = []
     for choice in PUBLISHED:
@@ -89,9 +92,21 @@ def published_regions(*, early: int = 4, late: float = 0.75) -> Table:
                 "inside": inside,
                 "inside_by_chance": chosen * len(region) / choice.depth,
                 "p_inside": float(hypergeom.sf(inside - 1, choice.depth, len(region), chosen)),
+                "p_smooth": _by_smooth_chance(region, inside, chosen, choice.depth),
             }
         )
-    return Table.from_rows(rows)
+    corrected = holm([float(str(row["p_smooth"])) for row in rows])
+    return Table.from_rows([{**row, "p_corrected": p} for row, p in zip(rows, corrected, strict=True)])
+
+
+def _by_smooth_chance(region: set[int], inside: int, chosen: int, depth: int) -> float:
+    """How often as many of the layers that unrelated smooth scores rank lowest lie in a region."""
+    rng, worst = np.random.default_rng(0), 0.0
+    for length in LENGTHS:
+        lowest = rankdata(smooth_scores(depth, length * depth, DRAWS, rng), axis=1) <= chosen
+        as_many = (lowest[:, sorted(region)].sum(axis=1) >= inside).sum()
+        worst = max(worst, float((1 + as_many) / (1 + DRAWS)))
+    return worst
 
 
 def published_orders() -> Table:

@@ -151,7 +151,7 @@ def divprune_tokens(tokens: ArrayLike, keep: int) -> Ordinals:
     >>> selectors.divprune_tokens([[1, 0], [1, 0.1], [0, 1], [-1, 0]], 2)
     (0, 3)
     """
-    x = _rows(tokens)
+    x = unit_rows(tokens)
     _check(len(x), keep)
     apart = 1 - x @ x.T
     if keep == 0:
@@ -217,7 +217,7 @@ def dart_tokens(
     >>> selectors.dart_tokens(states, np.abs(states), shown, 2, image_pivots=1, text_pivots=1)
     (2, 3)
     """
-    x, norms = _rows(states), np.abs(np.asarray(keys, dtype=np.float64)).sum(axis=1)
+    x, norms = unit_rows(states, name="states"), np.abs(finite(keys, name="keys")).sum(axis=1)
     shown: BoolArray = np.asarray(image, dtype=bool)
     places = np.flatnonzero(shown)
     _check(len(places), keep)
@@ -284,7 +284,7 @@ def holov_tokens(tokens: ArrayLike, attention: ArrayLike, keep: int, *, crops: i
     >>> selectors.holov_tokens([[1, 0], [0, 1], [1, 0], [1, 1]], [0.1, 0.2, 0.3, 0.1], 2, crops=2)
     (2, 3)
     """
-    x, weight = np.asarray(tokens, dtype=np.float64), np.asarray(attention, dtype=np.float64)
+    x, weight = finite(tokens, name="tokens"), finite(attention, name="attention")
     _check(len(x), keep)
     parts = [part for part in np.array_split(np.arange(len(x)), crops) if len(part)]
     values = np.array([_crop_weight(x[part], weight[part]) for part in parts])
@@ -331,7 +331,7 @@ def visionzip_tokens(attention: ArrayLike, keep: int, *, context: float = CONTEX
     >>> selectors.visionzip_tokens([0.1, 0.4, 0.1, 0.1, 0.3, 0.1], 4, context=0.5)
     (0, 1, 3, 4)
     """
-    weight = np.asarray(attention, dtype=np.float64)
+    weight = finite(attention, name="attention")
     _check(len(weight), keep)
     spaced = min(round(context * keep), len(weight))
     dominant = _highest(weight, keep - spaced)
@@ -381,7 +381,7 @@ def cdpruner_tokens(tokens: ArrayLike, relevance: ArrayLike, keep: int) -> Ordin
     >>> selectors.cdpruner_tokens([[1, 0], [1, 0.1], [0, 1]], [1.0, 0.9, 0.5], 2)
     (0, 2)
     """
-    x, r = _rows(tokens), np.asarray(relevance, dtype=np.float64)
+    x, r = unit_rows(tokens), np.asarray(relevance, dtype=np.float64)
     _check(len(x), keep)
     if len(r) != len(x) or not (np.isfinite(r).all() and (r >= 0).all()):
         raise ValueError(f"relevance: expected {len(x)} finite numbers >= 0, one per image token")
@@ -412,10 +412,27 @@ def _crop_weight(tokens: FloatArray, attention: FloatArray) -> float:
     return float((scaled + 0.09 * variance * np.abs(scaled).mean() / (np.abs(variance).mean() + 1e-6)).mean())
 
 
-def _rows(values: ArrayLike) -> FloatArray:
-    """Rows of length 1."""
+def unit_rows(values: ArrayLike, *, name: str = "tokens") -> FloatArray:
+    """Rows of length 1; a row of zeros stays, and has cosine 0 to all."""
+    x = finite(values, name=name)
+    return np.asarray(x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12))
+
+
+def finite(values: ArrayLike, *, name: str) -> FloatArray:
+    """Values as float64.
+
+    Raises
+    ------
+    ValueError
+        Some are not finite: an order of them would mean nothing.
+    """
     x = np.asarray(values, dtype=np.float64)
-    return np.asarray(x / np.linalg.norm(x, axis=1, keepdims=True))
+    if not np.isfinite(x).all():
+        raise ValueError(
+            f"{name}: expected finite numbers, got {int((~np.isfinite(x)).sum())} others of {x.size}; measure prompts "
+            "with an image, without a plan, in a type whose states do not overflow"
+        )
+    return x
 
 
 def _highest(values: FloatArray, number: int) -> np.ndarray:

@@ -10,9 +10,11 @@ import pytest
 from vlm import SkipPlan, load
 from vlm.comparison import calibration, comparing
 from vlm.comparison.comparing import compare_methods
+from vlm.comparison.method_names import LAYER_METHODS, TOKEN_METHODS
 from vlm.datasets import read
 from vlm.evaluation.answering import Answerer
 from vlm.evaluation.protocols import PROTOCOLS
+from vlm.item import Failure
 from vlm.planner.answered_questions import generating
 from vlm.planner.image_split import split_images
 from vlm.scoring import score
@@ -26,15 +28,21 @@ def test_a_comparison_is_resumed_and_agrees_with_each_plan_alone(tmp_path, monke
     own = {"mine": SkipPlan.freeze(6, None)}
     told = []
     done = lambda *stage: told.append(stage)  # noqa: E731
-    first = compare_methods(model, processor, items, out=tmp_path, plans=own, done=done, **SETTINGS)
+    # What cannot be read, or shows nothing, is said and not asked.
+    unread, bare = Failure("tiny", "x", "unreadable"), replace(items[0], id="bare", images=())
+    given = [*items[:3], unread, bare, *items[3:]]
+    first = compare_methods(model, processor, given, out=tmp_path, plans=own, done=done, **SETTINGS)
+    assert [(one.id, one.reason.split(":")[0]) for one in first.failures] == [("x", "unreadable"), ("bare", "no image")]
     # Each stage says how far it is, to its end.
     ends = {stage: (number, total) for stage, number, total in told}
     assert all(number == total for number, total in ends.values())
     stages = {f"calibration, {what}" for what in ("layers", "contributions", "withdrawals", "tokens")}
     assert set(ends) == {*stages, "questions"}
     methods = set(first.table()["method"])
-    named = {"FastV", "DART", "DivPrune", "SparseVLM (v1)", "PruMerge (choice)", "HoloV", "VisionZip (choice)"}
-    assert named | {"mine", "ShortV", "grid tokens from layer 0"} <= methods
+    # Every method has a row, or is said to have none.
+    missing = set(first.left_out()["method"])
+    assert methods == {"mine", *LAYER_METHODS, *TOKEN_METHODS} - missing
+    assert missing == {"LLM-Drop (mlp)", "PruMerge+", "PruMerge+ (choice)"}
     assert first.labelled
     assert (abs(first.table().where(budget=0.6)["operations_ratio"] - 0.6) <= 0.021).all()
     # The user's own plan, as it is judged alone.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from vlm import SkipPlan, load, operations_ratio, selectors
 from vlm.comparison.calibration import Choices
 from vlm.comparison.method_plans import EQUAL, Costs, layer_sets
 from vlm.comparison.result import Comparison, Outcome
+from vlm.selectors.state_similarity import halves
 
 GROUPS = tuple(f"image {i // 2}" for i in range(40))
 
@@ -77,8 +79,9 @@ def test_row_8_layer_controls_are_all_sets_of_as_many_units_at_equal_cost():
     choices = [Choices.of(ranking) for ranking in rankings]
     sets = list(layer_sets(choices, costs, 36, 0.75, draws=300, rng=np.random.default_rng(0)))
     controls = {}
-    for one in sets:
-        assert abs(operations_ratio(model, one.plans[0], vision=36, text=10) - 0.75) <= 2 * EQUAL
+    for place, one in enumerate(sets):
+        if place % 20 == 0:
+            assert abs(operations_ratio(model, one.plans[0], vision=36, text=10) - 0.75) <= 2 * EQUAL
         if not one.control:
             controls.setdefault(one.method, []).append(one.plans[0])
     # Withdrawal and insertion remove image tokens from layers, and share a control.
@@ -87,6 +90,29 @@ def test_row_8_layer_controls_are_all_sets_of_as_many_units_at_equal_cost():
     assert len(set(controls[removing])) == 120
     assert all(len(plan.layers("vision", 10)) == 3 for plan in controls[removing])
     assert [one.method for one in sets if one.control] == ["ShortV", "VTW", "DeepInsert"]
+
+
+def test_row_8_sets_of_sublayers_are_drawn_until_as_many_cost_as_much():
+    model, _ = load("tiny")
+    costs = Costs(model, 10)
+    plans = tuple(halves(tuple(range(number))) for number in range(21))
+    method = Choices("AdaSkip", "drop sub-layers", 10, plans)
+    for draws in (20, 300):
+        rng = np.random.default_rng(0)
+        first, *drawn = layer_sets([method], costs, 36, 0.6, draws=draws, rng=rng)
+        number = plans.index(first.plans[0])
+        assert len({one.plans for one in drawn}) == len(drawn) == draws
+        assert [one.draw for one in drawn] == list(range(draws))
+        for one in drawn[:: len(drawn) // 10]:
+            dropped = [len(one.plans[0].layers(part, 10)) for part in ("attention", "mlp", "vision")]
+            assert dropped[0] + dropped[1] + 2 * dropped[2] == number
+            assert abs(operations_ratio(model, one.plans[0], vision=36, text=10) - first.cost) <= EQUAL
+    # Few sets cost as much as four attentions: all of these, and no more.
+    attention_first = [*range(0, 20, 2), *range(1, 20, 2)]
+    few = replace(method, plans=tuple(halves(tuple(attention_first[:number])) for number in range(21)))
+    first, *drawn = layer_sets([few], costs, 36, costs(few.plans[4], 36), draws=300, rng=np.random.default_rng(0))
+    assert len(drawn) == 210  # of 4,845
+    assert all(len(one.plans[0].layers("attention", 10)) == 4 for one in drawn)
 
 
 def test_row_8_the_old_random_row_was_a_lucky_draw():

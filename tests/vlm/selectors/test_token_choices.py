@@ -89,6 +89,47 @@ def test_row_7_controls_take_every_set_and_equal_steps():
         selectors.random_tokens(8, 9)
 
 
+NAN = np.where(np.arange(9) == 4, np.nan, 0.1)
+ROWS = np.where(np.arange(9)[:, None] == 4, np.nan, np.eye(9))
+SEEN = selectors.ImageFeatures(NAN, ROWS, NAN, ROWS, NAN, ROWS, ROWS)
+
+
+@pytest.mark.parametrize(
+    "choose",
+    [
+        lambda: selectors.divprune_tokens(ROWS, 3),
+        lambda: selectors.dart_tokens(ROWS, ROWS, [True] * 9, 3),
+        lambda: selectors.holov_tokens(np.eye(9), NAN, 3),
+        lambda: selectors.visionzip_tokens(NAN, 3),
+        lambda: selectors.topv_tokens(ROWS, np.eye(9), 3),
+        lambda: selectors.prumerge_plan(NAN, 3),
+        lambda: selectors.prumerge_plus_plan(NAN, 2),
+        lambda: selectors.prumerge_merged_plan(SEEN, 2),
+        lambda: selectors.visionzip_merged_plan(SEEN, 3),
+        lambda: selectors.vscan_plan(SEEN, 3, depth=10),
+        lambda: selectors.sparsevlm_plan([NAN] * 3, (1, 2, 4), 0.5),
+        lambda: selectors.sparsevlm_plus_plan([NAN] * 3, (1, 2, 4), 0.5),
+        lambda: selectors.fitprune_plan([np.broadcast_to(NAN, (3, 2, 9))], lambda plan: 1.0, 0.5),
+    ],
+)
+def test_an_order_of_what_is_not_finite_is_refused(choose):
+    with pytest.raises(ValueError, match=r"expected finite numbers, got \d+ others of \d+"):
+        choose()
+
+
+def test_tokens_that_are_zero_and_equal_still_give_as_many():
+    nothing, equal = np.zeros((9, 4)), np.ones((9, 4))
+    for keep in (0, 1, 4, 9):
+        for tokens in (nothing, equal):
+            assert len(selectors.divprune_tokens(tokens, keep)) == keep
+            assert len(selectors.cdpruner_tokens(tokens, np.zeros(9), keep)) == keep
+            assert len(selectors.dart_tokens(tokens, tokens, [True] * 9, keep)) == keep
+            assert len(selectors.holov_tokens(tokens, np.zeros(9), keep)) == keep
+            assert len(selectors.topv_tokens(tokens, tokens, keep)) == keep
+    with pytest.raises(ValueError, match="at least one image token"):
+        selectors.pyramiddrop_plan(0, depth=32)
+
+
 def test_features_of_a_padded_batch_are_those_of_its_rows_alone():
     model = random_model()
     batch = batch_for(model, images=(1, 1), after=(4, 9))
