@@ -23,7 +23,7 @@ WITHOUT_SOURCE = (
     "vlm.judges",
     "vlm.plans",
     "vlm.evaluation.timing",
-    "vlm.evaluation.self_check",
+    "vlm.self_check",
     "vlm.hidden_states.recording",
     "vlm.hidden_states.stored_states",
     "vlm.hidden_states.dataset_run",

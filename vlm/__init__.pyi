@@ -7,7 +7,6 @@ from .engine.planned_loading import load
 from .engine.skipping import skipping
 from .engine.speculation import speculative
 from .evaluation.accuracy import paired_difference, score_accuracy
-from .evaluation.self_check import Checkup, check
 from .evaluation.timing import prefill_times
 from .experiments.measure_run import measure_run
 from .experiments.merging import merged
@@ -43,6 +42,8 @@ from .plans.plan_file import PlanFile
 from .reports.plots import plot_attention, plot_redundancy, plot_sweep
 from .reports.reading_plots import plot_consequences, plot_lens, plot_regimes, plot_trace
 from .reports.run_comparison import Comparison, compare
+from .self_check.checks import check
+from .self_check.findings import Checkup
 from .table import Table
 from .version import __version__ as __version__
 

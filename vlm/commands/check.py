@@ -35,7 +35,7 @@ def _check(options: argparse.Namespace) -> int:
 
     from vlm.atomic_files import write_atomically
     from vlm.engine.planned_loading import load
-    from vlm.evaluation.self_check import check
+    from vlm.self_check.checks import check
 
     dtype = None if options.dtype is None else getattr(torch, options.dtype, None)
     if options.dtype is not None and not isinstance(dtype, torch.dtype):

@@ -11,12 +11,15 @@ import torch
 import vlm
 from vlm import SkipPlan, skipping
 from vlm.engine.masked_reference import planned_logits
-from vlm.evaluation.self_check import check
 from vlm.models.random_batches import batch_for, with_positions
 from vlm.models.random_models import random_model
+from vlm.self_check.checks import check
 
 peft = pytest.importorskip("peft")
-PLANS = ("vision:1-3", "freeze:1-3/text:3-4", "attention:1-2/mlp:3-4", "prune:2=0.5/keep:3-=1-")
+PLANS = (
+    *("vision:1-3", "freeze:1-3/text:3-4", "attention:1-2/mlp:3-4", "prune:2=0.5/keep:3-=1-"),
+    "rank:1=0.6/merge:1=0~0x0.5,3x0.5/leave:3=0.3",
+)
 ROWS = ("vision:0-2", "none", "prune:2=0.5")
 RAGGED = dict(images=(2, 0, 1), after=(4, 7, 2))
 SETTINGS = dict(max_new_tokens=4, do_sample=False)

@@ -9,12 +9,15 @@ import torch
 import vlm
 from tests.support.device_without_float64 import There, moved, present
 from vlm import attention, lens, probe, removal, skipping
-from vlm.evaluation.self_check import check
 from vlm.models.linear_maps import matrix_of
 from vlm.models.random_batches import batch_for, with_positions
 from vlm.models.random_models import random_model
+from vlm.self_check.checks import check
 
-PLANS = ("vision:1-3", "freeze:1-3/text:3-4", "attention:1-2/mlp:3-4", "prune:2=0.5/keep:3-=1-")
+PLANS = (
+    *("vision:1-3", "freeze:1-3/text:3-4", "attention:1-2/mlp:3-4", "prune:2=0.5/keep:3-=1-"),
+    "rank:1=0.6/merge:1=0~0x0.5,3x0.5/leave:3=0.3",
+)
 RAGGED = dict(images=(2, 0, 1), after=(4, 7, 2))
 
 

@@ -13,7 +13,10 @@ from vlm import attention, probe, skipping
 from vlm.models.random_batches import batch_for, with_positions
 from vlm.models.random_models import random_model
 
-PLANS = ("none", "vision:0-2", "freeze:1-3/text:3-4", "attention:1-2/mlp:3-4", "prune:2=0.5/keep:3-=1-")
+PLANS = (
+    *("none", "vision:0-2", "freeze:1-3/text:3-4", "attention:1-2/mlp:3-4", "prune:2=0.5/keep:3-=1-"),
+    *("rank:1=0.6/merge:1=0~0x0.5,3x0.5/leave:3=0.3", "merge:0=1~1x0.5,2x0.5/keep:0-=0-1+3-/leave:2=0.5"),
+)
 WORKER = """
 import os, sys, torch, transformers
 transformers.logging.set_verbosity_error()

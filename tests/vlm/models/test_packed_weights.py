@@ -10,8 +10,8 @@ import torch
 import vlm
 from tests.support.packed_checkpoints import save_packed
 from vlm import plan_cost
-from vlm.evaluation.self_check import check
 from vlm.models.random_models import random_model
+from vlm.self_check.checks import check
 
 KERNELS = find_spec("gptqmodel") is not None and find_spec("optimum.gptq") is not None
 KINDS = ("gptq", "awq")
