@@ -165,7 +165,7 @@ def compare_methods(
         for number, places in enumerate(batches):
             if number not in finished:
                 if judge is None:
-                    given = answerer, split.search, batch_size
+                    fitted_on = answerer, split.search, batch_size
                     judge = _Judge(
                         answerer,
                         budgets,
@@ -174,8 +174,8 @@ def compare_methods(
                         labelled,
                         (draws, layer_draws),
                         seed,
-                        layer_choices(*given, known=known, log=log, done=done) if "layers" in kinds else [],
-                        read_attention(*given, folder=Path(out), done=done) if "tokens" in kinds else [],
+                        layer_choices(*fitted_on, known=known, log=log, done=done) if "layers" in kinds else [],
+                        read_attention(*fitted_on, folder=Path(out), done=done) if "tokens" in kinds else [],
                         _typical(answerer, questions, batches),
                         {
                             e["method"]: e["budget"]
