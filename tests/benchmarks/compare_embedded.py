@@ -138,7 +138,7 @@ def main() -> None:
     parser.add_argument("--layer-images", type=int, default=48, help="judged, for sets of layers")
     parser.add_argument("--calibration", type=int, default=24)
     parser.add_argument("--budgets", nargs="+", type=float, default=[0.75, 0.6, 0.45])
-    parser.add_argument("--layer-budgets", nargs="+", type=float, default=[0.6, 0.51])
+    parser.add_argument("--layer-budgets", nargs="+", type=float, default=[0.6])
     parser.add_argument("--draws", type=int, default=20)
     parser.add_argument("--layer-draws", type=int, default=1000)
     parser.add_argument("--search", type=int, default=256, help="images on which vlm.optimize searches")
