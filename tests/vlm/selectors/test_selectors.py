@@ -429,7 +429,7 @@ def test_row_3_prumerge_plus_unites_outliers_with_a_grid():
         assert kept == naive.prumerge_plus(scores.tolist(), outliers), (n, outliers)
     automatic = [0.1] * 34 + [5.0, 6.0]
     assert selectors.prumerge_plus_plan(automatic) == selectors.prumerge_plus_plan(automatic, 2)
-    with pytest.raises(ValueError, match="a third at most"):
+    with pytest.raises(ValueError, match="at most a third"):
         selectors.prumerge_plus_plan(np.ones(36), 13)
 
 
