@@ -13,7 +13,13 @@ ROUNDED = 16 * float(np.finfo(np.float64).eps)
 
 
 def number(value: ArrayLike, *, name: str) -> FloatArray:
-    """A float64 array without NaN."""
+    """A float64 array without NaN; estimates and certificates are refused: a theorem cannot see what they are of."""
+    if hasattr(value, "quantity"):
+        what, parts = ("a certificate", ".low or .high") if hasattr(value, "high") else ("an estimate", ".value")
+        raise TypeError(
+            f"{name}: expected numbers, got {what} of {value.quantity!s}; give its {parts} if that is what the "
+            "statement reads, or let bounds.implications check it"
+        )
     try:
         out = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError):

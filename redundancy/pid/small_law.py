@@ -34,9 +34,9 @@ def propose_small(a: FloatArray, b: FloatArray, tol: float) -> tuple[FloatArray,
     design[cells, number_a[x, t]] = 1.0
     has = free_b[t, y]
     design[cells[has], count_a + number_b[t, y][has]] = 1.0
-    pairs, pair = np.unique(x * b.shape[1] + y, return_inverse=True)
-    total = np.zeros((pairs.size, x.size))
-    total[pair, cells] = 1.0
+    total = np.zeros((a.shape[0] * b.shape[1], x.size))
+    total[x * b.shape[1] + y, cells] = 1.0
+    total = total[total.any(1)]  # (pairs, cells)
     given = np.concatenate([a[free_a], b[free_b]])
 
     share_a, share_b = a / a.sum(1, keepdims=True), b / b.sum(0)
@@ -70,35 +70,33 @@ def _follow(
     e = np.exp(power)
     s = 1.0 - total @ e
     pairs = len(s)
+    transposed, diagonal = np.ascontiguousarray(design.T), slice(None, None, design.shape[1] + 1)
     for step in range(STEPS):
         q = (w @ total) * e
-        ws = w * s
-        complement = float(ws.sum())
-        lack = given - q @ design
-        residual = float(np.abs(lack).sum())
-        if max(complement, 4.0 * residual) < 0.3 * tol:
+        complement = float(w @ s)
+        lack = given - transposed @ q
+        residual = float(np.sqrt(lack @ lack))
+        if max(complement, 4.0 * residual) < 0.2 * tol:
             return power, q, step
-        spread = (total * e) @ design  # (pairs, variables): gradient of the constraints
-        curvature = w / s
-        matrix = (design * q[:, None]).T @ design + (spread * curvature[:, None]).T @ spread
-        matrix.ravel()[:: len(matrix) + 1] *= 1.0 + DAMPING
+        load = total * e
+        spread = load @ design  # (pairs, variables): gradient of the constraints
+        matrix = (transposed * q) @ design + spread.T @ ((w / s)[:, None] * spread)
+        matrix.ravel()[diagonal] *= 1.0 + DAMPING
         factor, failed = lapack.dpotrf(matrix, lower=1)
-        if failed:
+        if failed or not complement < np.inf:
             return None
-        newton = (factor, given, spread, total @ e + s - 1.0, w, s)
+        newton = (factor, given, spread, np.add.reduce(load, 1) + s - 1.0, w, s)
         _, ds, dw = _direction(0.0, *newton)
-        ahead = float(((w + _longest(w, dw) * dw) * (s + _longest(s, ds) * ds)).sum())
+        ahead = float((w + _longest(w, dw) * dw) @ (s + _longest(s, ds) * ds))
         mean = complement / pairs
         mu = max(mean * (ahead / complement) ** 3, min(mean, 0.1 * residual / pairs), 0.01 * tol / pairs)
         change, ds, dw = _direction(mu - dw * ds, *newton)
         moved = design @ change
-        reach = max(float(np.abs(moved).max()), LONGEST_STEP)
+        reach = max(float(np.maximum.reduce(np.abs(moved))), LONGEST_STEP)
         length = min(_longest(s, ds), LONGEST_STEP / reach)
         power = power + length * moved
         s = s + length * ds
         w = w + _longest(w, dw) * dw
-        if not (np.isfinite(power).all() and np.isfinite(w).all()):
-            return None
         e = np.exp(power)
     return None
 
@@ -121,4 +119,4 @@ def _direction(
 
 def _longest(value: FloatArray, change: FloatArray) -> float:
     """Step length: at most 1 and at most FRACTION of the way to zero."""
-    return FRACTION / max(float((-change / value).max()), FRACTION)
+    return FRACTION / max(-float(np.minimum.reduce(change / value)), FRACTION)

@@ -3,6 +3,7 @@
     python tests/benchmarks/bench_broja.py                  small and middle rows, minutes
     python tests/benchmarks/bench_broja.py --heavy          adds 10 x 50 x 50 and beyond for every peer
     python tests/benchmarks/bench_broja.py --only 10x50x50  one row
+    python tests/benchmarks/bench_broja.py --small          small distributions one by one, beside BROJA_2PID
 
 Peers (pip install ".[bench]", and pip install --no-deps idtxl-uv, which holds BROJA_2PID) that are not installed
 are left out and named. Ratios are of CPU seconds, which a busy machine distorts less than wall time. Each solve runs
@@ -193,6 +194,36 @@ def batch_row():
     return best / 1000, float(result.gap.max())
 
 
+def gates():
+    """Small distributions: random ones, and the classical gates."""
+    for shape in ((2, 2, 2), (4, 2, 2), (2, 2, 3), (2, 3, 3), (3, 3, 3), (2, 4, 4), (4, 4, 4)):
+        yield "Dirichlet " + "x".join(map(str, shape)), dirichlet(1.0, *shape)
+    names = {"AND": (2, np.minimum), "XOR": (2, np.bitwise_xor), "copy of both": (4, lambda x, y: 2 * x + y)}
+    for name, (size, gate) in names.items():
+        p = np.zeros((size, 2, 2))
+        for x, y in np.ndindex(2, 2):
+            p[gate(x, y), x, y] = 0.25
+        yield name, p
+    yield "one common bit", np.array([[[0.5, 0], [0, 0]], [[0, 0], [0, 0.5]]])
+
+
+def small_rows(solves=300):
+    """Median CPU milliseconds of one solve, the two solvers by turns."""
+    print("| distribution (T x X x Y) | ours ms (gap) | BROJA_2PID ms (error) | BROJA_2PID / ours |\n|---|---|---|---|")
+    for name, p in gates():
+        spent, results = {ours: [], broja_2pid: []}, {}
+        for _ in range(solves):
+            for solver, times in spent.items():
+                start = time.process_time()
+                results[solver] = solver(p)
+                times.append(1e3 * (time.process_time() - start))
+        mine, peer = (float(np.median(times)) for times in spent.values())
+        (value, gap), (other, _) = results[ours], results[broja_2pid]
+        print(
+            f"| {name} | {mine:.2f} ({gap:.0e}) | {peer:.2f} ({other - value:+.0e}) | {peer / mine:.2f} |", flush=True
+        )
+
+
 def table(rows):
     print(
         "\n| distribution (T x X x Y) | method | wall s | CPU s | CPU times ours | error (nats) "
@@ -217,6 +248,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--heavy", action="store_true", help="also the rows where peers take minutes")
     parser.add_argument("--only", nargs="*", default=[], help="rows to run, by name")
+    parser.add_argument("--small", action="store_true", help="small distributions one by one")
     parser.add_argument("--limit", type=float, default=900.0, help="seconds per solve")
     parser.add_argument("--csv", type=Path, default=Path("runs/bench_broja.csv"), help="checkpoint; delete to rerun")
     options = parser.parse_args()
@@ -230,6 +262,9 @@ def main():
         except PackageNotFoundError:
             continue
     print(f"python {platform.python_version()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    if options.small:
+        small_rows()
+        return
     options.csv.parent.mkdir(parents=True, exist_ok=True)
     rows = {}
     if options.csv.exists():

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import bounds
+import redundancy as rd
 from bounds.framework import arguments, assumptions
 from bounds.framework.theorem import AssumptionError
 from bounds.theorems.catalogue import THEOREMS
@@ -253,3 +254,19 @@ def test_thresholds_are_refused_under_their_own_name():
         bounds.chain_threshold([3.0])
     with pytest.raises(ValueError, match=r"^t: expected cosine distances in \[0, 2\], got 3\.0$"):
         bounds.code_threshold(3.0, 0.1)
+
+
+@pytest.fixture(scope="module")
+def measured():
+    states = np.random.default_rng(0).normal(size=(20, 3))
+    estimate = rd.proximal(states, states[::-1], 0.1)
+    return (estimate, "value"), (bounds.certify(estimate), "high")
+
+
+@pytest.mark.parametrize("theorem", THEOREMS, ids=ids)
+def test_estimates_and_certificates_are_not_read_as_numbers(theorem, measured):
+    for value, part in measured:
+        for name in strategies.parameters(theorem):
+            good = strategies.draw_arguments(theorem, np.random.default_rng(5))
+            with pytest.raises(TypeError, match=rf"{name}: expected numbers, got an? \w+ of proximal; .*{part}"):
+                theorem(**{**good, name: value})
