@@ -55,13 +55,14 @@ def bars(clock, monkeypatch):
 def test_commands_that_need_no_model(bars, made, tmp_path):
     pytest.importorskip("matplotlib")
     run, measurement = (shutil.copytree(made[n], tmp_path / Path(made[n]).name) for n in ("run", "measurement"))
-    assert bars("merge", run) == {"reading 1-of-1.jsonl", "merging", "reading records.jsonl"}
+    assert bars("merge", run) == {"reading 1-of-1.jsonl", "merging", "reading records.jsonl", "intervals"}
     tables = {"intervals of distances", "intervals of attention"}
     assert bars("merge", measurement) == {"reading 1-of-1.jsonl", "merging", "reading records.jsonl", *tables}
-    assert bars("score", run) == {"scoring", "reading 1-of-1.jsonl", "reading records.jsonl"}
+    assert bars("score", run) == {"scoring", "reading 1-of-1.jsonl", "reading records.jsonl", "intervals"}
     assert bars("compare", run) == {"comparing", "reading records.jsonl"}
-    assert bars("report", run, "--questions") >= {"drawing", "questions of tiny", "reading records.jsonl"}
-    assert bars("export", run, "--format", "csv") == {"reading records.jsonl"}
+    drawn = {"drawing", "questions of tiny", "reading records.jsonl", "intervals"}
+    assert bars("report", run, "--questions") >= drawn
+    assert bars("export", run, "--format", "csv") == {"reading records.jsonl", "intervals"}
     assert bars("plan", measurement) == {"averaging", "reading 1-of-1.jsonl"}
 
 
