@@ -79,7 +79,10 @@ def own_rows(source: Path | None) -> list[Row]:
             row = {BROKEN: f"line {number}: expected JSON, got {error}"}
         if not isinstance(row, dict):
             row = {BROKEN: f"line {number}: expected a JSON object, got {type(row).__name__}"}
-        rows.append({**row, "id": str(row.get("id", f"line {number}"))})
+        name = row.get("id")
+        if isinstance(name, bool | list | dict):
+            row = {BROKEN: f"id: expected text or a number, got {name!r}"}
+        rows.append({**row, "id": f"line {number}" if BROKEN in row or name is None else str(name)})
     seen: set[str] = set()
     for row in rows:
         if row["id"] in seen:

@@ -219,6 +219,8 @@ def own(row: Row) -> Parts:
     )
 
 
+_PICTURE = re.compile(r"\.(?:png|jpe?g|webp|gif|bmp|tiff?)$", re.IGNORECASE)
+_LABELS = ("answer", "label", "gold", "target", "reference", "ground_truth", "groundtruth", "correct")
 # How the columns of a line of your own are misnamed; passed over, a question would be asked without its picture.
 _MISNAMED = {"image": ("image", "img", "picture", "photo"), "options": ("option", "choice", "candidate")}
 
@@ -228,6 +230,10 @@ def _refuse_misnamed(row: Row) -> None:
         other = [str(key) for key in row if str(key).lower().startswith(starts) and key not in (column, "image_id")]
         if other and column not in row:
             raise ValueError(f"{column}: expected a column {column!r} (null for none), got {other[0]!r}")
+    if "image" not in row:
+        pictures = [str(key) for key, value in row.items() if isinstance(value, str) and _PICTURE.search(value)]
+        if pictures := [key for key in pictures if key not in ("question", "answer", "id", "image_id")]:
+            raise ValueError(f"image: expected a column 'image' (null for none), got a picture in {pictures[0]!r}")
 
 
 def _names(value: object) -> bool:
@@ -250,7 +256,7 @@ def _plain_texts(cell: object, column: str, least: int) -> tuple[str, ...]:
 
 def _unlabelled(row: Row) -> bool:
     """Whether a line of your own has no answer; a key that looks like a misspelt one is not passed over."""
-    return row.get("answer") is None and not any(str(key).lower().startswith(("answer", "label")) for key in row)
+    return row.get("answer") is None and not any(str(key).lower().startswith(_LABELS) for key in row)
 
 
 def _all_yes_or_no(answers: Sequence[str]) -> bool:

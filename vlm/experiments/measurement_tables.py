@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial as bound
 from pathlib import Path
@@ -14,7 +15,7 @@ from redundancy import Estimate
 from redundancy.array_types import FloatArray
 from vlm.experiments.image_means import ImageMeans
 from vlm.experiments.merging import merge
-from vlm.progress_bar import by_count
+from vlm.progress_bar import by_count, by_stage
 from vlm.progress_bar import records as records_of
 from vlm.record_types import RunRecord
 from vlm.table import Table
@@ -92,18 +93,24 @@ def attention_ratios(records: Iterable[RunRecord], *, confidence: float = 0.95) 
 
 def _redundancy(means: ImageMeans, confidence: float) -> Table:
     rows: list[dict[str, str | int | float]] = []
-    blocks = list(means.blocks)
-    for dataset, task_group, block in by_count(blocks, len(blocks), "intervals of distances"):
-        for modality in _MODALITIES:
+    jobs = [(*block, modality) for block in means.blocks for modality in _MODALITIES]
+    names = [name for name in means.names("vision") if name.startswith("within_")]
+    numbers, total = itertools.count(1), len(jobs) * (1 + len(names))
+    with by_stage() as told:
+        told("intervals of distances", 0, total)
+        for dataset, task_group, block, modality in jobs:
             chosen = means.having(block, modality)
             if not len(chosen):
+                numbers = itertools.count(next(numbers) + len(names) + 1)
                 continue
             of = bound(means.mean, modality, rows=chosen)
             columns = _interval("distance", of("distance"), _D_MAX, confidence)
+            told("intervals of distances", next(numbers), total)
             columns["distance_from_entry"] = of("distance_from_entry").mean(axis=0)
             for name in means.names(modality):
                 if name.startswith("within_"):
                     columns |= _interval(name, of(name), 1.0, confidence)
+                    told("intervals of distances", next(numbers), total)
                     columns[f"entry_{name}"] = of(f"entry_{name}").mean(axis=0)
             first: dict[str, str | int | float] = {
                 "dataset": dataset,

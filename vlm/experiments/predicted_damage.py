@@ -16,7 +16,6 @@ from vlm.experiments.run_directory import StoredRun, stored_run
 from vlm.item import Item
 from vlm.measure.damage_record import Damage, DamageMethod
 from vlm.measure.plan_damage import damage
-from vlm.progress_bar import by_count
 
 PROMPTS = 32  # of each data set
 
@@ -49,8 +48,7 @@ def run_damage(run_directory: str | Path, *, method: DamageMethod = "surrogate",
     batches = list(_batches(run, stored, prompts))
     if not batches:
         raise ValueError(f"damage: expected a prompt with a picture in {stored.folder}, got none")
-    counted = by_count(batches, len(batches), "damage")
-    return damage(run.answerer.model, counted, method=method, actions=("remove",))
+    return damage(run.answerer.model, batches, method=method, actions=("remove",), progress=True)
 
 
 def _batches(run: Run, stored: StoredRun, prompts: int) -> Iterator[dict[str, Tensor]]:

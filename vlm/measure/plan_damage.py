@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager, nullcontext
 from typing import Any, get_args
 
@@ -19,6 +19,7 @@ from vlm.engine.skipping import skipping
 from vlm.measure.damage_record import ACTIONS, Action, Damage, DamageMethod, action_plan
 from vlm.models.families import Family
 from vlm.models.types import Arguments, Forward, Model
+from vlm.progress_bar import by_count
 
 
 def damage(
@@ -30,6 +31,7 @@ def damage(
     classes: int = 8,
     checkpoint: bool = False,
     family: Family | None = None,
+    progress: bool = False,
 ) -> Damage:
     r"""Predict how much every action in every layer would change the answers, from unlabelled prompts.
 
@@ -55,6 +57,8 @@ def damage(
         Recompute each layer in the backward instead of keeping its activations.
     family : Family, optional
         For a model that is not of a known family.
+    progress : bool
+        Show a bar of batches with the time left.
 
     Returns
     -------
@@ -101,7 +105,8 @@ def damage(
     True
     """
     chosen = _checked(actions, method, classes)
-    given = [batches] if isinstance(batches, Mapping) else batches
+    given: Iterable[Arguments] = [batches] if isinstance(batches, Mapping) else batches
+    given = by_count(given, len(given) if isinstance(given, Sized) else None, "damage", shown=progress)
     with attached(model, family) as engine:
         if method == "surrogate":
             parts = [_surrogate(engine, batch, chosen, classes, checkpoint, family) for batch in given]

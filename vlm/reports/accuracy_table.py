@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from redundancy.array_types import FloatArray, IntArray
 from vlm.evaluation.accuracy import Score, paired_difference, score_accuracy
 from vlm.plans.plan import SkipPlan
+from vlm.progress_bar import by_stage
 from vlm.record_log import Record
 from vlm.reports.answer_columns import HALF, TOKENS, AnswerColumns, Answers, Reason, SetColumns, SetKey, shared
 from vlm.table import Table
@@ -106,9 +108,21 @@ def summary(
     for key in sorted(answers.sets):
         groups.setdefault(key[:2], []).append(key)
     rows = []
-    for (model, group), sets in groups.items():
-        joint = confidence if by == "dataset" else 1 - (1 - confidence) / len(sets)
-        summaries = {key: _rows(answers.sets[key], joint, (max_rows or {}).get(key[2])) for key in sets}
+    numbers, total = itertools.count(1), sum(len(columns.plans) for columns in answers.sets.values())
+    with by_stage() as told:
+        summarised = {
+            group: {
+                key: _rows(
+                    answers.sets[key],
+                    confidence if by == "dataset" else 1 - (1 - confidence) / len(sets),
+                    (max_rows or {}).get(key[2]),
+                    done=lambda: told("intervals", next(numbers), total),
+                )
+                for key in sets
+            }
+            for group, sets in groups.items()
+        }
+    for (model, group), summaries in summarised.items():
         if by == "dataset":
             rows += [
                 {"model": model, "group": group, "dataset": key[2], **row}
@@ -182,13 +196,16 @@ def _reasons(records: Iterable[Record]) -> Counter[Reason]:
     return counts
 
 
-def _rows(dataset: SetColumns, confidence: float, max_rows: float | None) -> dict[str, dict[str, Cell]]:
-    full = Answers.of(dataset, NO_PLAN)
-    return {
-        plan: _row(plan, answers, full, confidence, max_rows)
-        for plan in sorted(dataset.plans, key=plan_place)
-        if (answers := Answers.of(dataset, plan)) is not None
-    }
+def _rows(
+    dataset: SetColumns, confidence: float, max_rows: float | None, *, done: Callable[[], None]
+) -> dict[str, dict[str, Cell]]:
+    full, rows = Answers.of(dataset, NO_PLAN), {}
+    for plan in sorted(dataset.plans, key=plan_place):
+        answers = Answers.of(dataset, plan)
+        if answers is not None:
+            rows[plan] = _row(plan, answers, full, confidence, max_rows)
+        done()
+    return rows
 
 
 def _row(

@@ -428,6 +428,24 @@ def test_rows_9_and_14_a_line_that_would_be_scored_wrongly_in_silence_fails(
     assert not isinstance(entry, Failure) or len(entry.reason) < 300
 
 
+def test_row_9_a_picture_or_a_reference_under_another_name_is_not_passed_over(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [
+        *({"question": "q?", "answer": "x", name: "a.PNG"} for name in ("file", "filename", "pixels")),
+        *({"question": "q?", name: "x"} for name in ("gold", "target", "reference", "ground_truth", "correct")),
+        *({"question": "q?", "answer": "x", "id": name} for name in ([1], {"a": 1}, True)),
+        *({"question": "q?", "answer": "x", "id": name} for name in (None, None, 3)),
+    ]
+    (tmp_path / "mine.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    entries = list(read("jsonl", source=tmp_path / "mine.jsonl"))
+    reasons = [entry.reason.partition(",")[0] for entry in entries if isinstance(entry, Failure)]
+    assert reasons == [
+        *["image: expected a column 'image' (null for none)"] * 3,
+        *["row: expected a column 'answer'"] * 5,
+        *["id: expected text or a number"] * 3,
+    ]
+    assert [entry.id for entry in entries[-3:]] == ["line 12", "line 13", "3"]
+
+
 def test_a_name_that_comes_twice_in_one_line_is_not_passed_over(tmp_path: Path) -> None:
     (tmp_path / "mine.jsonl").write_text(
         '{"question": "a?", "question": "b?", "answer": 1.0}\n{"question": "a?", "answer": 1.0}'
