@@ -256,7 +256,7 @@ def _widths(layer: nn.Module, attention: Any, config: Any) -> tuple[float, float
     score = getattr(attention, "qk_head_dim", None) or getattr(attention, "head_dim", None) or usual
     summed = int(output_map(layer).in_features)
     heads = summed // value
-    twice = 2 if hasattr(attention, "lambda_q1") else 1  # differential attention: the same scores for two sets of values
+    twice = 2 if hasattr(attention, "lambda_q1") else 1  # differential attention
     if hasattr(attention, "expand_kv"):
         return heads * score, summed, int(attention.kv_a_proj_with_mqa.out_features)
     keys: Any = getattr(attention, "k_proj", None)
