@@ -329,8 +329,13 @@ class Engine:
             self._openings.remove(check)
 
     @contextmanager
-    def watch_layers(self, observe: LayerObserver, finish: Callable[[Call], None]) -> Iterator[None]:
-        """Call `observe(call, layer, state in, state out)` after each decoder layer, `finish(call)` after the model."""
+    def watch_layers(
+        self, observe: LayerObserver, finish: Callable[[Call], None], *, anywhere: bool = False
+    ) -> Iterator[None]:
+        """Call `observe(call, layer, state in, state out)` after each decoder layer, `finish(call)` after the model.
+
+        The states are given where there is float64, or with `anywhere` as they are, part of their graph.
+        """
 
         number = self._next()
 
@@ -340,8 +345,10 @@ class Engine:
                     return
                 before = args[0] if args else kwargs["hidden_states"]
                 with torch.no_grad():
-                    after = out[0] if isinstance(out, tuple) else out
-                    observe(self.current().measurable(), index, measurable(before), measurable(after))
+                    call, after = self.current(), out[0] if isinstance(out, tuple) else out
+                    if not anywhere:
+                        call, before, after = call.measurable(), measurable(before), measurable(after)
+                    observe(call, index, before, after)
 
             return watch
 

@@ -295,7 +295,7 @@ def _run(
     def rewrite(call: Call, state: int, value: Tensor) -> Tensor:
         calls[:] = [call]
         states.append(wide(value.to(call.real.device)))
-        return value if given is None else given[state].to(value)
+        return value if given is None else given[state].to(value.dtype).to(value.device)
 
     with skipping(engine.parts.model, plan, family=engine.parts.family), engine.rewrite_states(rewrite):
         logits = last_logits(engine.parts.model, batch)

@@ -213,7 +213,7 @@ def _full_run(engine: Engine, batch: Arguments, checkpoint: bool) -> tuple[Tenso
     again = {layer: _again(layer.forward) for layer in engine.parts.layers} if checkpoint else {}
     with (
         engine.rewrite_states(begin),
-        engine.watch_layers(keep, lambda call: None),
+        engine.watch_layers(keep, lambda call: None, anywhere=True),
         engine.replace_forwards(again) if again else nullcontext(),
     ):
         logits = last_logits(engine.parts.model, batch)

@@ -202,13 +202,22 @@ def _norm_of(decoder: Any) -> str | None:
 
 
 def _refuse_duplicates(layers: tuple[nn.Module, ...]) -> None:
-    """Refuse a module that stands at several depths: it has one forward, one set of hooks and one part of the cache."""
+    """Refuse a layer or an attention at several depths: it has one forward, one set of hooks, one part of the cache."""
     first: dict[int, int] = {}
     for index, layer in enumerate(layers):
         if first.setdefault(id(layer), index) != index:
             raise ValueError(
                 f"model: decoder layers {first[id(layer)]} and {index} are one and the same module, so that they "
                 "cannot be told apart; give each layer a module of its own (copy.deepcopy, with a layer_idx of its own)"
+            )
+    attends: dict[int, int] = {}
+    for index, layer in enumerate(layers):
+        attention = find_attention(layer)
+        if attention is not None and attends.setdefault(id(attention), index) != index:
+            raise ValueError(
+                f"model: decoder layers {attends[id(attention)]} and {index} have one attention between them, so that "
+                "they cannot be told apart where it attends; give each layer an attention of its own (copy.deepcopy, "
+                "with a layer_idx of its own)"
             )
 
 

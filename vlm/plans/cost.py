@@ -367,10 +367,12 @@ def _touched(shape: LayerShape, step: LayerPlan, tokens: int) -> int:
 
 def _refuse_unknown_maps(shape: LayerShape, step: LayerPlan, index: int) -> None:
     """Refuse to count frozen tokens where it is not known which maps make their keys, and halves of what has none."""
-    if shape.recurrence is not None and not (step.vision != "frozen" and step.attention and step.mlp):
+    half = not (step.attention and step.mlp) or step.leaving is not None
+    choosing = any(first == index for first, _ in step.ranked)
+    if shape.recurrence is not None and (step.vision == "frozen" or half or choosing):
         raise NotImplementedError(
-            f"cost: layer {index} has a recurrent state in place of attention, in which no token is frozen and no half "
-            "is dropped; drop the whole layer (vision:A-B/text:A-B), or leave it out of the plan"
+            f"cost: layer {index} has a recurrent state in place of attention, in which no token is frozen or ranked "
+            "and no half is dropped; drop the whole layer (vision:A-B/text:A-B), or leave it out of the plan"
         )
     if step.vision == "frozen" and shape.unknown:
         raise NotImplementedError(

@@ -17,6 +17,8 @@ _KEY_NAMES = (
     *("k_proj", "v_proj", "kv_proj", "kv_a_proj_with_mqa", "kv_b_proj", "wk", "wv"),
     *("qkv_proj", "query_key_value", "Wqkv", "c_attn", "W_pack", "qkv"),
 )
+# Arguments that tell experts which of them a token goes through.
+_ROUTING = {"top_k_index", "topk_indices", "router_indices", "selected_experts", "expert_indices"}
 # Keys and values are expanded from what the cache holds, in every call anew.
 _EXPANDING = "kv_b_proj"
 
@@ -147,7 +149,7 @@ def layer_shape(layer: nn.Module, config: Any, index: int) -> LayerShape:
             continue
         count = len(stacked[0])
         size = sum(weight.numel() for weight in stacked) / count
-        if "top_k_index" in parameters_of(module):
+        if _ROUTING & parameters_of(module):
             experts, routed, per_expert = count, _routed(config), size
             expert_bytes = sum(map(stored, stacked)) // count
         else:
@@ -208,8 +210,10 @@ def _maps(root: nn.Module, skipped: Collection[int] = ()) -> Iterator[tuple[str,
             if not any(_is_map(child) for child in module.modules() if child is not module):
                 yield path, module, float(module.in_features * module.out_features)
         elif not isinstance(module, nn.Embedding):
-            for name, weight in module.named_parameters(recurse=False):
-                if weight.ndim == 2:
+            own = dict(module.named_parameters(recurse=False))
+            stacked = any(weight.ndim == 3 for weight in own.values())  # what has two axes beside it are biases
+            for name, weight in own.items():
+                if weight.ndim == 2 and not stacked:
                     yield f"{path}.{name}".lstrip("."), module, float(weight.numel())
 
 
@@ -252,6 +256,7 @@ def _widths(layer: nn.Module, attention: Any, config: Any) -> tuple[float, float
     score = getattr(attention, "qk_head_dim", None) or getattr(attention, "head_dim", None) or usual
     summed = int(output_map(layer).in_features)
     heads = summed // value
+    twice = 2 if hasattr(attention, "lambda_q1") else 1  # differential attention
     if hasattr(attention, "expand_kv"):
         return heads * score, summed, int(attention.kv_a_proj_with_mqa.out_features)
     keys: Any = getattr(attention, "k_proj", None)
@@ -262,7 +267,7 @@ def _widths(layer: nn.Module, attention: Any, config: Any) -> tuple[float, float
     else:
         groups = getattr(attention, "num_key_value_groups", None) or 1
         cached = heads // groups * (score + value)
-    return float(heads * score), float(summed), cached
+    return float(twice * heads * score), float(twice * summed), cached
 
 
 def _window(layer: nn.Module, config: Any, index: int) -> float:

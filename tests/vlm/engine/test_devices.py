@@ -64,6 +64,19 @@ def test_row_13_measuring_and_pruning_on_a_device_without_float64():
     assert abs(seen.ratios() - seen_there.ratios()).max() < 1e-7
 
 
+def test_row_13_damage_and_propagation_on_a_device_without_float64():
+    model = random_model()
+    batch = with_positions(batch_for(model, images=(1, 1), after=(5, 5)))
+    kinds = dict(kinds=("remove", "late entry"))
+    plain = [vlm.damage(model, batch).table()["damage"], vlm.consequences(model, [batch], **kinds).table()["error"]]
+    with present():
+        there = moved(batch)
+        found = [vlm.damage(model, there).table()["damage"], vlm.consequences(model, [there], **kinds).table()["error"]]
+    for one, other in zip(found, plain, strict=True):
+        assert np.allclose(one, other, atol=1e-5)
+    assert abs(plain[0]).max() > 0.01
+
+
 def test_row_5_the_matrix_of_a_map_is_what_the_map_does():
     class Mine(torch.nn.Linear):
         """Not a plain linear map as far as types go."""

@@ -255,6 +255,12 @@ def test_row_12_a_module_used_twice_is_refused():
     for open_one in (probe, attention, lambda m: skipping(m, "vision:1-")):
         with pytest.raises(ValueError, match="layers 1 and 3 are one and the same module"), open_one(model):
             pass
+    model = random_model()
+    layers = model.model.language_model.layers
+    layers[3].self_attn = layers[1].self_attn
+    for open_one in (probe, attention, lambda m: skipping(m, "vision:4-")):
+        with pytest.raises(ValueError, match="layers 1 and 3 have one attention between them"), open_one(model):
+            pass
 
 
 def gemma4():
