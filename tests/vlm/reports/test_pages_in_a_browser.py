@@ -246,7 +246,9 @@ def test_the_viewer_of_many_questions_holds_a_page_of_them(page, tmp_path):
     assert sizes[0] == sizes[1]
     page.open(tmp_path / "100000" / "index.html")
     page.value("location.hash = '#set=&plan=&show=all&at=99990'; location.reload()")
-    page.wait("document.getElementById('status').textContent === 'Questions 99991 to 100000 of 100000; 100000 in all.'")
+    # While the page loads anew, it may have no status yet.
+    told = "Questions 99991 to 100000 of 100000; 100000 in all."
+    page.wait(f"document.getElementById('status')?.textContent === '{told}'")
     assert page.value("[...document.querySelectorAll('h3')].at(-1).textContent") == "gqa / q99999"
 
 
