@@ -122,7 +122,10 @@ def count_here(name: str, source: str | Path | None, split: str | None) -> int |
     """Number of items of data on this machine, without reading a picture; None of others, and of what is not there."""
     if name == "tiny":
         return _EMBEDDED_SIZE
-    path = _local(source)
+    try:
+        path = _local(source)
+    except FileNotFoundError:
+        path = None
     if path is None:
         return None
     if name == "jsonl":

@@ -371,6 +371,9 @@ def test_the_bar_knows_how_much_there_is(tmp_path):
     assert total((DataChoice("mmmu"), DataChoice("mmstar", limit=10))) == 2 * 910
     assert total((DataChoice("mmstar", limit=10**6),)) == 2 * 1500
     assert total((DataChoice("jsonl", source="mine.jsonl"),)) is None
+    (tmp_path / "mine.jsonl").write_text('{"question": "q?"}\n\n' * 7)
+    assert total((DataChoice("jsonl", source=str(tmp_path / "mine.jsonl")),)) == 2 * 7
+    assert total((DataChoice("jsonl", source=str(tmp_path / "mine.jsonl"), limit=3),)) == 2 * 3
 
 
 @pytest.mark.parametrize(
