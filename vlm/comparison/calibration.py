@@ -91,7 +91,7 @@ def read_attention(
         with np.load(path) as data:
             ends = np.cumsum(data["counts"])[:-1]
             return np.split(data["sums"], ends, axis=2)
-    with torch.inference_mode(), selectors.attention_statistics(model) as record:
+    with torch.no_grad(), selectors.attention_statistics(model) as record:
         for batch, _ in _told(_prompts(answerer, items, batch_size), "calibration, tokens", done):
             model(**batch, use_cache=False, logits_to_keep=1)
     sums = record.prompts()
@@ -106,7 +106,7 @@ def layer_rankings(answerer: Answerer, items: Sequence[Item], batch_size: int, *
     found = _prompts(answerer, items, batch_size)
     batches = [batch for batch, _ in found]
     groups = [name for _, names in found for name in names]
-    with torch.inference_mode(), selectors.observing(model) as seen:
+    with torch.no_grad(), selectors.observing(model) as seen:
         for batch in _told(batches, "calibration, layers", done):
             model(**batch, use_cache=False, logits_to_keep=1)
     depth = anatomy(model).depth

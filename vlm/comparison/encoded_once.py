@@ -29,7 +29,7 @@ def encoded_once(model: Model, batch: AnsweredBatch) -> AnsweredBatch:
     others = [name for name, value in given.items() if value.shape != given["input_ids"].shape]
     if pixels is None or not takes or encode is None or others:
         return batch
-    with torch.inference_mode():
+    with torch.no_grad():
         encoded: Any = {"image": encode(pixel_values=pixels, return_dict=True)}
         new = replace(batch, forced={**given, "mm_encoder_outputs": encoded})
         before, after = (model(**one.forced, use_cache=False, logits_to_keep=1).logits for one in (batch, new))

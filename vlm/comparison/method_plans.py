@@ -219,7 +219,7 @@ class Seen:
 def look(model: Model, batch: Mapping[str, Tensor]) -> Seen:
     """One forward of the full model on a batch, with everything that token methods measure."""
     depth = anatomy(model).depth
-    with torch.inference_mode(), ExitStack() as stack:
+    with torch.no_grad(), ExitStack() as stack:
         try:
             encoder = stack.enter_context(selectors.encoder_features(model))
         except TypeError:

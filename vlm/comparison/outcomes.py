@@ -70,7 +70,7 @@ def outcomes(
         prepared = [questions[row].question for row in changed]
         kept = [each[row] for row in changed]
         torch.manual_seed(answerer.seed)
-        with torch.inference_mode(), skipping(answerer.model, kept):
+        with torch.no_grad(), skipping(answerer.model, kept):
             new = generate(
                 answerer.model, answerer.processor, answerer.inputs(prepared), Decoding(prepared[0].max_new_tokens)
             )

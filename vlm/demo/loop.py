@@ -210,7 +210,7 @@ def measure_questions(
 ) -> tuple[ProbeRecord, AttentionRecord]:
     """Run the prompts once under probe and attention; nothing is generated and no answers are used."""
     starts = range(0, len(questions), batch_size)
-    with torch.inference_mode(), probe(model, thresholds=(0.01, 0.02, 0.05, 0.1)) as record, attention(model) as seen:
+    with torch.no_grad(), probe(model, thresholds=(0.01, 0.02, 0.05, 0.1)) as record, attention(model) as seen:
         for start in bar(starts, "measure"):
             model(**prompt_batch(model, processor, questions[start : start + batch_size]), logits_to_keep=1)
     return record, seen
@@ -232,7 +232,7 @@ def measure_losses(
             record.expect([q.image_id for q in batch])
             model(**prompt_batch(model, processor, batch), logits_to_keep=1)
 
-    with torch.inference_mode():
+    with torch.no_grad():
         with moments(model, modality="vision", normalise=True) as sums:
             run(sums, halves[0])
         fitted = sums.moments()

@@ -167,7 +167,7 @@ class Answerer:
     def _call(self, questions: Sequence[PreparedQuestion], attempt: int, plan: SkipPlan) -> list[Answer]:
         batch = self.inputs(questions)
         torch.manual_seed(self.seed)
-        with torch.inference_mode(), skipping(self.model, plan):
+        with torch.no_grad(), skipping(self.model, plan):
             if questions[0].reading == "letter":
                 call = self._letters(questions, batch)
             else:

@@ -185,7 +185,7 @@ class SkipIt(lmms):  # type: ignore[misc]
             top_p=settings.get("top_p"),
             top_k=settings.get("top_k"),
         )
-        with torch.inference_mode(), skipping(self.model, self.plan):
+        with torch.no_grad(), skipping(self.model, self.plan):
             new = generate(self.model, self.processor, batch, decoding)
         return [_until(text, settings.get("until")) for text in texts(self.processor, new)]
 
@@ -203,7 +203,7 @@ class SkipIt(lmms):  # type: ignore[misc]
         # Tokens may merge at the boundary of the two texts: the continuation starts where the ids first differ.
         shared = min(len(before), len(ids) - 1)
         start = int((before[:shared] == ids[:shared]).cumprod(0).sum())
-        with torch.inference_mode(), skipping(self.model, self.plan):
+        with torch.no_grad(), skipping(self.model, self.plan):
             logits = self.model(**batch, logits_to_keep=len(ids) - start + 1).logits[0, :-1]
         target = ids[start:]
         log_probability = logits.double().log_softmax(-1).gather(1, target[:, None]).sum()

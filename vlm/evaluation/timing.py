@@ -70,7 +70,7 @@ def prefill_times(
         raise ValueError(f"rounds: expected at least 1, got {rounds}")
 
     def run() -> None:
-        with torch.inference_mode():
+        with torch.no_grad():
             model(**batch, logits_to_keep=1)
 
     turns = by_count(range(rounds + 1), rounds + 1, "timing", shown=progress)

@@ -109,7 +109,7 @@ def _layers(
     """Distances and attention of each prompt of one call, as lists along the layers."""
     model, batch = answerer.model, answerer.inputs(questions)
     start = now(model)
-    with torch.inference_mode(), probe(model, thresholds=thresholds) as record, attention(model) as seen:
+    with torch.no_grad(), probe(model, thresholds=thresholds) as record, attention(model) as seen:
         model(**batch, logits_to_keep=1)
     run = circumstances(model, (now(model) - start, 0.0), len(questions), attempt)
     table, ratios = record.table(), seen.ratios()  # ratios (samples, layers, heads)

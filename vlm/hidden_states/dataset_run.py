@@ -161,7 +161,7 @@ def _forward(
     record.announce(
         tuple(Prompt(i.id, i.image_id, label, a, entry_digest(i)) for i, a in zip(items, answers, strict=True))
     )
-    with torch.inference_mode():
+    with torch.no_grad():
         answerer.model(**batch, use_cache=False, logits_to_keep=1)
     return [None] * len(questions)
 

@@ -141,7 +141,7 @@ def _measured(
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Shifts of one batch by one run per action and layer."""
     model, depth = engine.parts.model, engine.parts.depth
-    with torch.inference_mode():
+    with torch.no_grad():
         full = last_logits(model, batch)
         tokens, logits, mass = _tracked(full, classes)
         shifts = np.empty((len(full), len(actions), depth, logits.shape[1]))

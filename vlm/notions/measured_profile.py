@@ -153,7 +153,7 @@ def profile(
     keys = item_keys(items)
     wanted = by_item(target, keys)
     bar = options.get("progress", True)
-    with torch.inference_mode(), states(model, views=views, layers=layers) as record:
+    with torch.no_grad(), states(model, views=views, layers=layers) as record:
         pairs = layer_pairs(chosen.pairs, record.layers)
         run = Prompts(model, processor, record, batch_size=batch_size, progress=bar)
         sums: list[tuple[Place, Measure]] = []

@@ -136,7 +136,7 @@ def _greedy(
     """Ids of the greedy answers under a plan, with their end tokens."""
     batch = answerer.inputs(questions)
     torch.manual_seed(answerer.seed)
-    with torch.inference_mode(), skipping(answerer.model, plan):
+    with torch.no_grad(), skipping(answerer.model, plan):
         new = generate(answerer.model, answerer.processor, batch, Decoding(questions[0].max_new_tokens))
     return [tuple(row[:n].tolist()) for row, n in zip(new, lengths(answerer.model, new), strict=True)]
 

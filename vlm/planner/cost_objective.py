@@ -183,7 +183,7 @@ def _once(model: Model, batch: Mapping[str, Tensor], plan: SkipPlan, tokens: int
         marks.append(now(model))
         return torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
 
-    with torch.inference_mode(), skipping(model, plan):
+    with torch.no_grad(), skipping(model, plan):
         start = now(model)
         model.generate(
             **batch,

@@ -100,7 +100,7 @@ def method_seeds(
     progress : bool
         Show a bar with the time left.
     """
-    with torch.inference_mode(), selectors.observing(model) as seen:
+    with torch.no_grad(), selectors.observing(model) as seen:
         for batch in batches:
             model(**batch, use_cache=False, logits_to_keep=1)
     depth = anatomy(model).depth

@@ -22,7 +22,7 @@ def answer_logits(model: Model, batch: AnsweredBatch, plan: SkipPlan | list[Skip
     in one forward the answer's last token would; so answers of several tokens are then decoded.
     """
     context: AbstractContextManager[object] = skipping(model, plan) if plan else nullcontext()
-    with torch.inference_mode(), context:
+    with torch.no_grad(), context:
         if batch.positions > 1 and any(one.chooses for one in (plan if isinstance(plan, list) else [plan])):
             return _decoded(model, batch)
         logits = model(**batch.forced, use_cache=False, logits_to_keep=batch.positions).logits

@@ -176,6 +176,6 @@ def letter_probabilities(
     mask = batch.get("attention_mask")
     if mask is not None and not bool(mask[:, -1].all()):
         raise ValueError("batch: expected padding on the left, got padding where the answer begins")
-    with torch.inference_mode():
+    with torch.no_grad():
         logits = model(**batch, logits_to_keep=1).logits[:, -1]
     return label_probabilities(logits, processor, labels)

@@ -255,5 +255,5 @@ def frozen_vision(layers: Units) -> SkipPlan:
 
 def _log_probabilities(model: Model, batch: Mapping[str, Tensor], plan: SkipPlan, family: Family | None) -> Tensor:
     """(batch, vocabulary) at the last prompt token of each row."""
-    with torch.inference_mode(), skipping(model, plan, family=family):
+    with torch.no_grad(), skipping(model, plan, family=family):
         return torch.log_softmax(last_logits(model, batch), dim=-1)

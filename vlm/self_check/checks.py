@@ -149,7 +149,7 @@ def _findings(
     for chosen in by_count(plans, len(plans), "plans", shown=progress):
         yield from _attempt(f"{chosen}", partial(_of_plan, model, parts, prompts, chosen, vision, text))
     yield _same("after all plans, the model as before", model(**one).logits, plain)
-    yield from _times(model, parts, one, plans, vision, text, rounds, progress)
+    yield from _attempt("times", partial(_times, model, parts, one, plans, vision, text, rounds, progress))
 
 
 def _plans(depth: int) -> tuple[SkipPlan, ...]:

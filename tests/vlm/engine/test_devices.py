@@ -121,7 +121,9 @@ def test_row_15_offloaded_layers_follow_every_plan_bit_for_bit(where, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", ["quanto-int8", "torchao-int8", "bitsandbytes-8bit", "bitsandbytes-4bit"])
+@pytest.mark.parametrize(
+    "name", ["quanto-int8", "quanto-int4", "torchao-int8", "torchao-int4", "bitsandbytes-8bit", "bitsandbytes-4bit"]
+)
 def test_row_5_quantised_models_pass_their_own_check(name):
     pytest.importorskip({"quanto": "optimum.quanto"}.get(name.split("-")[0], name.split("-")[0]))
     pytest.importorskip("accelerate")
