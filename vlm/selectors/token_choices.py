@@ -214,8 +214,8 @@ def dart_tokens(
     >>> from vlm import selectors
     >>> states = np.array([[1, 0], [1, 0.1], [0, 1], [1, 0.2], [1, 1]])
     >>> shown = [True, True, True, True, False]
-    >>> selectors.dart_tokens(states, np.abs(states), shown, 2, image_pivots=1, text_pivots=1)
-    (2, 3)
+    >>> selectors.dart_tokens(states, np.abs(states), shown, 3, image_pivots=1, text_pivots=1)
+    (0, 2, 3)
     """
     x, norms = unit_rows(states, name="states"), np.abs(finite(keys, name="keys")).sum(axis=1)
     shown: BoolArray = np.asarray(image, dtype=bool)
