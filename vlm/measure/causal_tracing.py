@@ -20,6 +20,7 @@ from vlm.engine.hooks import Engine, StateRewriter, attached
 from vlm.engine.last_token import last_logits, last_tokens
 from vlm.models.families import Family
 from vlm.models.types import Model
+from vlm.progress_bar import by_count
 from vlm.table import Table
 
 Target = Literal["vision", "text", "last"]
@@ -231,6 +232,7 @@ def trace(
     targets: Sequence[Target] = TARGETS,
     window: int = 1,
     family: Family | None = None,
+    progress: bool = False,
 ) -> Trace:
     """Causal tracing: restore clean states, one (target, state) at a time, in a run whose image is corrupted.
 
@@ -259,6 +261,8 @@ def trace(
         Number of states restored together: l..l+window-1, in 1..L+1.
     family : Family, optional
         For a model that is not of a known family.
+    progress : bool
+        Show how many restored states are done, and the time left, on standard error.
 
     Returns
     -------
@@ -322,7 +326,10 @@ def trace(
             ]
             return np.asarray(np.mean(runs, axis=0))
 
-        runs = [np.stack([restored(target, first) for first in range(depth + 1)], axis=1) for target in targets]
+        cells = [(target, first) for target in targets for first in range(depth + 1)]
+        told = by_count(cells, len(cells), "restored states", shown=progress)
+        columns = np.stack([restored(target, first) for target, first in told], axis=1)
+        runs = np.split(columns, len(targets), axis=1)
         draws = np.stack([_followed(logits, answer, foil) for logits in each], axis=1)
     return Trace(
         targets=targets,

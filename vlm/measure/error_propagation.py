@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -26,6 +26,7 @@ from vlm.models.linear_maps import matrix_of
 from vlm.models.precision import wide
 from vlm.models.types import Model
 from vlm.plans.plan import SkipPlan
+from vlm.progress_bar import by_count
 from vlm.table import Table
 
 _LARGEST_EXACT = 4096
@@ -163,6 +164,7 @@ def consequences(
     quantile: float = 1.0,
     kinds: Sequence[Kind] = KINDS,
     family: Family | None = None,
+    progress: bool = False,
 ) -> Consequences:
     r"""Run every plan of the given kinds, measure what it changes, and predict that from the full run.
 
@@ -188,6 +190,8 @@ def consequences(
         Some of "remove", "freeze", "late entry", "early exit" and "drop".
     family : Family, optional
         For a model that is not of a known family.
+    progress : bool
+        Show how many batches are done, and the time left, on standard error.
 
     Returns
     -------
@@ -236,7 +240,8 @@ def consequences(
     with attached(model, family) as engine:
         depth = engine.parts.depth
         runs = [(kind, k) for kind in kinds for k in (range(1, depth + 1) if kind == "late entry" else range(depth))]
-        parts = [_measure(engine, batch, runs) for batch in batches]
+        told = by_count(batches, len(batches) if isinstance(batches, Sized) else None, "batches", shown=progress)
+        parts = [_measure(engine, batch, runs) for batch in told]
     if not parts:
         raise ValueError("batches: expected at least one batch, got none")
     measured = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

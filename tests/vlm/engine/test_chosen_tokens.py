@@ -117,19 +117,6 @@ def test_padding_on_the_right_changes_no_choice():
         assert error(right, left) < 1e-4, text
 
 
-def test_beams_repeat_the_choices_of_their_prompt():
-    model = random_model()
-    images, plans = (1, 1), ("rank:1=0.5/renumber:1-", "merge:0=1~2x0.5,3x0.5/leave:2=0.4")
-    batch = batch_for(model, images=images, after=(3, 6))
-    settings = dict(num_beams=3, max_new_tokens=3, do_sample=False, return_dict_in_generate=True, output_scores=True)
-    with torch.no_grad(), skipping(model, list(plans)):
-        out = model.generate(**batch, **settings)
-    for row, plan in enumerate(plans):
-        with torch.no_grad(), skipping(model, plan):
-            alone = model.generate(**single_row(model, batch, images, row), **settings)
-        assert abs(out.sequences_scores[row] - alone.sequences_scores[0]) < 1e-4
-
-
 def test_an_image_after_cached_text_is_ranked_as_in_one_prompt():
     """The keys that the cache holds take part in the softmax, and are not stored twice."""
     model = random_model()

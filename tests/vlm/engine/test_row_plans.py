@@ -44,9 +44,12 @@ def test_rows_are_as_alone_in_prefill_and_in_decoding(family, kind):
             assert error(found[row], expected[0]) < 1e-4, (plans, row)
 
 
-def test_beams_repeat_the_plan_of_their_prompt():
+@pytest.mark.parametrize(
+    "plans", [("vision:0-2", "prune:2=0.5"), ("rank:1=0.5/renumber:1-", "merge:0=1~2x0.5,3x0.5/leave:2=0.4")]
+)
+def test_beams_repeat_the_plan_of_their_prompt(plans):
     model = random_model()
-    images, plans = (1, 1), ("vision:0-2", "prune:2=0.5")
+    images = (1, 1)
     batch = batch_for(model, images=images, after=(3, 6))
     settings = dict(num_beams=3, max_new_tokens=4, do_sample=False, return_dict_in_generate=True, output_scores=True)
     with torch.no_grad(), skipping(model, list(plans)):
