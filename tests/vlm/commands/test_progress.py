@@ -184,3 +184,21 @@ def test_a_search_with_a_budget_says_when_it_is_spent(budget, clock, monkeypatch
         searched(bar, **budget)
     assert {name.partition(":")[0] for name in shown(sys.stderr.getvalue())} == {"search, at most"}
     assert ("/300 [" if "forwards" in budget else "/3600.0 [") in sys.stderr.getvalue()
+
+
+def test_calls_that_repeat_many_runs_show_them_on_request(monkeypatch, clock):
+    import torch
+
+    from vlm.measure.causal_tracing import Noise, trace
+    from vlm.measure.error_propagation import consequences
+    from vlm.models.random_batches import batch_for
+    from vlm.models.random_models import random_model
+
+    model = random_model()
+    batch = batch_for(model, images=(1, 1), after=(3, 6))
+    for progress in (False, True):
+        monkeypatch.setattr(sys, "stderr", Terminal())
+        with torch.no_grad():
+            trace(model, batch, Noise(1.0), targets=("vision", "last"), progress=progress)
+            consequences(model, [batch] * 3, kinds=("drop",), groups=range(6), progress=progress)
+        assert shown(sys.stderr.getvalue()) == ({"restored states", "batches"} if progress else set())
