@@ -14,10 +14,11 @@ from typing import Literal
 import numpy as np
 
 from redundancy.array_types import BoolArray, FloatArray, IntArray
+from redundancy.information.box_counts import rows_in_boxes
 
 BLOCK = 4_000_000  # distances held at once (32 MB)
 TREE_DIMENSIONS = 16  # beyond this a tree looks at nearly everything
-LEAF = 128  # rows of a leaf when boxes are counted
+BOX_ROWS = 200_000  # beyond this a tree counts balls faster than rows_in_boxes, whose time is quadratic
 CLUMP_SAMPLE = 256  # rows from which the clumping of the counts is measured
 Norm = Literal["max", "euclidean"]
 Subset = tuple[int, ...]
@@ -218,12 +219,11 @@ def _crowd(images: FloatArray, total: FloatArray, squares: FloatArray) -> FloatA
 
 def _tree_counts(parts: Sequence[FloatArray], limits: FloatArray, *, same: bool) -> IntArray:
     """Rows (n,) other than the row itself that are at most as far as the limit in each part."""
-    if sum(p.shape[1] for p in parts) == 1:
-        return _count_sorted(parts[0][:, 0], limits[:, 0])
     columns = np.hstack(list(parts))
-    if (same or len(parts) == 1) and columns.shape[1] > 2:
+    n, width = columns.shape
+    if n > BOX_ROWS and width > 1 and (same or len(parts) == 1):
         return _count_balls(columns, limits[:, 0])
-    return _count_boxes(columns, np.repeat(limits, [p.shape[1] for p in parts], axis=1))
+    return rows_in_boxes(columns, np.repeat(limits, [p.shape[1] for p in parts], axis=1))
 
 
 def _count_balls(columns: FloatArray, limit: FloatArray) -> IntArray:
@@ -234,42 +234,6 @@ def _count_balls(columns: FloatArray, limit: FloatArray) -> IntArray:
     count = np.empty(len(columns), dtype=np.int64)
     count[order] = tree.query_radius(columns[order], np.maximum(limit[order], 0.0), count_only=True)
     return np.where(limit >= 0, count - 1, 0)
-
-
-def _count_boxes(columns: FloatArray, sides: FloatArray) -> IntArray:
-    """Rows (n,) within `sides` (n, d) of the row in every column, leaf by leaf of a k-d partition."""
-    leaves = _leaves(columns)
-    low = np.array([columns[leaf].min(0) for leaf in leaves])
-    high = np.array([columns[leaf].max(0) for leaf in leaves])
-    lines = np.ascontiguousarray(columns.T)
-    count = np.empty(len(columns), dtype=np.int64)
-    for leaf in leaves:
-        here, reach = columns[leaf], sides[leaf]
-        margin = reach.max(0) + 4.0 * np.finfo(np.float64).eps * np.abs(columns).max()
-        near = np.nonzero(((high >= here.min(0) - margin) & (low <= here.max(0) + margin)).all(1))[0]
-        others = np.concatenate([leaves[i] for i in near])
-        step = max(1, BLOCK // others.size)
-        for start in range(0, leaf.size, step):
-            rows = slice(start, start + step)
-            inside = np.ones((len(leaf[rows]), others.size), dtype=np.bool_)
-            for j, line in enumerate(lines):
-                inside &= np.abs(here[rows, j, None] - line[others]) <= reach[rows, j, None]
-            count[leaf[rows]] = inside.sum(1)
-    return np.where((sides >= 0).all(1), count - 1, 0)
-
-
-def _leaves(columns: FloatArray) -> list[IntArray]:
-    """The rows in parts of at most `LEAF`, halved along their widest column."""
-    parts = [np.arange(len(columns))]
-    while parts[0].size > LEAF:
-        halves = []
-        for part in parts:
-            here = columns[part]
-            middle = len(part) // 2
-            by_size = np.argpartition(here[:, np.ptp(here, axis=0).argmax()], middle)
-            halves += [part[by_size[:middle]], part[by_size[middle:]]]
-        parts = halves
-    return parts
 
 
 def _of_other_images(
@@ -449,22 +413,3 @@ class _Euclidean:
         difference = here[i] - self.block[j]
         square[i, j] = np.einsum("ij,ij->i", difference, difference)
         return np.asarray(np.sqrt(square))
-
-
-def _count_sorted(x: FloatArray, limit: FloatArray) -> IntArray:
-    """Rows other than the row itself at most `limit` away on the line; the distance itself decides about the ends."""
-    ordered = np.sort(x)
-    reach = np.maximum(limit, 0.0)
-    low = np.searchsorted(ordered, x - reach)
-    high = np.searchsorted(ordered, x + reach, side="right")
-    padded = np.concatenate([[-np.inf], ordered, [np.inf]])  # padded[i + 1] is ordered[i]
-    while True:  # rounding of x -+ limit moves an end by one or two places
-        out_low = (x - padded[low + 1] > reach) & (low < x.size)
-        in_low = x - padded[low] <= reach
-        out_high = padded[high] - x > reach
-        in_high = padded[high + 1] - x <= reach
-        move_low, move_high = out_low.astype(int) - in_low, in_high.astype(int) - out_high
-        if not (move_low.any() or move_high.any()):
-            break
-        low, high = low + move_low, high + move_high
-    return np.where(limit >= 0, np.maximum(high - low, 1) - 1, 0)
