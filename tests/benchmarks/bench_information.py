@@ -1,10 +1,11 @@
 """Mutual information and entropy side by side with peers: bias, root mean square error, CPU seconds.
 
     python tests/benchmarks/bench_information.py [--repeats 10]
+    python tests/benchmarks/bench_information.py --speed [--repeats 15] [--most 100000]
 
 Peers (pip install ".[bench]", pip install --no-deps npeet_plus) that are not installed are left out. All see the same
 samples and k = 5; every number is in nats. The last table prints where KSG was shown to work: the source of the doubts
-it raises.
+it raises. `--speed` times the estimators alone, by turns on the same samples, up to `--most` rows.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import math
+import random
 import time
 import warnings
 
@@ -46,6 +48,18 @@ def npeet_ksg(x, y):
     return float(npeet_plus.mi(x, y, k=K, base=math.e))
 
 
+def npeet_conditional(x, y, z):
+    import npeet_plus
+
+    return float(npeet_plus.mi(x, y, z, k=K, base=math.e))
+
+
+def ennemi_conditional(x, y, z):
+    import ennemi
+
+    return float(np.ravel(ennemi.estimate_mi(y[:, 0], x[:, 0], k=K, cond=z[:, 0]))[0])
+
+
 def npeet_entropy(x):
     import npeet_plus
 
@@ -77,6 +91,18 @@ MI = {
     "ennemi": (ennemi_ksg, "ennemi", 1),
     "infomeasure": (infomeasure_ksg, "infomeasure", 999),
     "npeet_plus": (npeet_ksg, "npeet_plus", 999),
+}
+KSG_PEERS = {
+    "redundancy ksg 1": (quiet(rd.ksg), None),
+    "redundancy ksg 2": (quiet(rd.ksg, variant=2), None),
+    "npeet_plus": (npeet_ksg, "npeet_plus"),
+    "infomeasure": (infomeasure_ksg, "infomeasure"),
+}
+CONDITIONAL = {
+    "redundancy variant 2": (quiet(rd.knn_conditional_mutual_information), None),
+    "redundancy variant 1": (quiet(rd.knn_conditional_mutual_information, variant=1), None),
+    "npeet_plus": (npeet_conditional, "npeet_plus"),
+    "ennemi": (ennemi_conditional, "ennemi"),
 }
 ENTROPY = {
     "redundancy knn": (quiet(rd.knn_entropy), None, 999),
@@ -158,11 +184,41 @@ def ksg_range(repeats):
             print(f"| {d} | {n} | " + " | ".join(cells) + " |", flush=True)
 
 
+def speed(repeats, most):
+    """Processor time at 5 + 5 columns, and given 1 column; the methods take turns, in a new order each round."""
+    print("\n| case | method | least, s | median, s | value |\n|---|---|---|---|---|")
+    for n in (n for n in (1000, 4000, 20_000, 100_000) if n <= most):
+        x, y = pairs(n, 5, 0.6, np.random.default_rng(0))
+        show_times(f"I(X; Y), 5 + 5 columns, n = {n:,}", KSG_PEERS, (x, y), 2 if n > 20_000 else repeats)
+    for n in (n for n in (1000, 20_000) if n <= most):
+        x, y = pairs(n, 1, 0.6, np.random.default_rng(0))
+        z = x + np.random.default_rng(1).standard_normal(x.shape)
+        show_times(f"I(X; Y given Z), 1 column each, n = {n:,}", CONDITIONAL, (x, y, z), repeats)
+
+
+def show_times(case, methods, data, repeats):
+    here = {name: f for name, (f, module) in methods.items() if not module or importlib.util.find_spec(module)}
+    spent, values, order = {name: [] for name in here}, {}, random.Random(0)
+    for _ in range(repeats):
+        for name in order.sample(list(here), len(here)):
+            start = time.process_time()
+            values[name] = here[name](*data)
+            spent[name].append(time.process_time() - start)
+    for name, seconds in spent.items():
+        print(f"| {case} | {name} | {min(seconds):.3f} | {np.median(seconds):.3f} | {values[name]:.3f} |", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=10)
-    repeats = parser.parse_args().repeats
+    parser.add_argument("--speed", action="store_true", help="times alone")
+    parser.add_argument("--most", type=int, default=100_000, help="rows of the largest sample that is timed")
+    options = parser.parse_args()
+    repeats = options.repeats
     warnings.simplefilter("ignore")
+    if options.speed:
+        speed(repeats, options.most)
+        return
     compare("Mutual information", MI, information_cases(), repeats)
     compare("Differential entropy", ENTROPY, entropy_cases(), repeats)
     ksg_range(max(2, repeats // 3))
