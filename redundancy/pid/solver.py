@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from redundancy import checks
 from redundancy.array_types import BoolArray, FloatArray
 from redundancy.pid.binary_sources import propose
+from redundancy.pid.binary_target import propose_two
 from redundancy.pid.duality_gap import bound_gap
 from redundancy.pid.interior_point import Solution, solve
 from redundancy.pid.one_binary_law import propose_one
@@ -128,6 +129,8 @@ def _solve_small(a: FloatArray, b: FloatArray, tol: float) -> Solution | None:
     ways: tuple[Way, ...] = (propose_small,)
     if ((np.count_nonzero(massive[0], 0) == 1) | (np.count_nonzero(massive[1], 1) == 1)).all():
         ways = (propose_forced,)
+    elif len(massive[1]) == 2:
+        ways = (propose_two, propose_small)
     elif len(massive[0]) == massive[1].shape[1] == 2:
         ways = (propose_one, propose_small)
     for way in ways:
@@ -164,6 +167,10 @@ def as_table(p: FloatArray, solution: Solution, *, tol: float) -> PIDTable:
 
 
 def _solve_block(block: Block, tol: float) -> tuple[tuple[FloatArray, FloatArray, FloatArray], int]:
+    if block.t.size == 2:
+        q, u, v, used = propose_two(block.a, block.b, tol)
+        if bound_gap(q[None], u[None], v[None], block.a[None], block.b[None])[2][0] <= 0.9 * tol:
+            return (q, u, v), used
     if block.a.shape[0] == block.b.shape[1] == 2 and block.a.all() and block.b.all():
         q, u, v, used = propose(block.a[None], block.b[None], tol=0.9 * tol)
         if bound_gap(q, u, v, block.a[None], block.b[None])[2][0] <= 0.9 * tol:
