@@ -40,13 +40,18 @@ def conditional_entropy_of(p: FloatArray, given: IntArray) -> float:
 
 
 def divergences_of(p: FloatArray, r: FloatArray) -> FloatArray:
-    """sum p log(p / r) of each table along the first axis.
+    """sum p log(p / r) of each table along the first axis."""
+    return np.asarray(divergence_cells(p, r).reshape(len(p), -1).sum(1))
+
+
+def divergence_cells(p: FloatArray, r: FloatArray) -> FloatArray:
+    """p log(p / r), elementwise.
 
     Where r is 0 beside a positive p it has underflowed; the term is then far below the rounding of the sum and is
     left out.
     """
     ratio = np.divide(p, r, out=np.ones_like(p), where=(p > 0) & (r > 0))
-    return np.asarray((p * np.log(ratio)).reshape(len(p), -1).sum(1))
+    return np.asarray(p * np.log(ratio))
 
 
 def divergence_terms(p: FloatArray, r: FloatArray) -> FloatArray:

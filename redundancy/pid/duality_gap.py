@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from redundancy.array_types import FloatArray
 
 EPS = float(np.finfo(np.float64).eps)
+LEAST = 5e-324  # the smallest positive number, in place of a zero under a zero
+_sum = np.add.reduce
 
 
 def round_to_marginals(q: FloatArray, a: FloatArray, b: FloatArray) -> FloatArray:
@@ -15,17 +19,17 @@ def round_to_marginals(q: FloatArray, a: FloatArray, b: FloatArray) -> FloatArra
     Rows, then columns are scaled down to their marginals; the missing mass is spread as a product. The
     result is non-negative and has both marginals to the last digits, whatever q was.
     """
-    q = q * _fraction(a, q.sum(3))[..., None]
-    q = q * _fraction(b, q.sum(1))[:, None]
-    lack_a = np.maximum(a - q.sum(3), 0.0)
-    lack_b = np.maximum(b - q.sum(1), 0.0)
-    total = np.maximum(lack_a.sum(1), lack_b.sum(2))[:, :, None]  # (law, t, 1)
-    share = np.divide(lack_b, total, out=np.zeros_like(lack_b), where=total > 0)
-    return np.asarray(q + lack_a[..., None] * share[:, None])
+    q = q * _fraction(a, _sum(q, 3))[..., None]
+    q = q * _fraction(b, _sum(q, 1))[:, None]
+    lack_a = np.maximum(a - _sum(q, 3), 0.0)
+    lack_b = np.maximum(b - _sum(q, 1), 0.0)
+    total = np.maximum(_sum(lack_a, 1), _sum(lack_b, 2))[:, :, None]  # (law, t, 1)
+    return np.asarray(q + lack_a[..., None] * (lack_b / np.maximum(total, LEAST))[:, None])
 
 
 def _fraction(target: FloatArray, present: FloatArray) -> FloatArray:
-    return np.divide(target, present, out=np.ones_like(present), where=present > target)
+    """At most 1; 0 where nothing is wanted and nothing is there."""
+    return np.asarray(target / np.maximum(np.maximum(present, target), LEAST))
 
 
 def bound_gap(
@@ -37,22 +41,25 @@ def bound_gap(
     repaired by a shift, and the gap per distribution.
     The gap contains an allowance for the rounding of both sums (about 1e-14): it is never below the true one.
     """
+    laws = len(q)
     q = round_to_marginals(q, a, b)
-    total = q.sum(2, keepdims=True)
-    ratio = np.divide(q, total, out=np.ones_like(q), where=q > 0)
-    terms = q * np.log(ratio)
-    primal = terms.sum((1, 2, 3))
+    ratio = q / np.maximum(_sum(q, 2)[:, :, None], LEAST)
+    primal = _sum((q * np.log(np.maximum(ratio, LEAST))).reshape(laws, -1), 1)  # no term is positive
     # a term u + v of -inf (a pair of probability zero) adds nothing to the constraint
     exponent = u[..., None] + v[:, None]
-    peak = np.maximum(exponent.max((1, 2, 3)), -700.0)[:, None, None]
-    load = np.log(np.exp(exponent - peak[..., None]).sum(2).max((1, 2))) + peak[:, 0, 0]
-    mass = a.sum((1, 2))
+    peak = np.maximum(_largest(exponent), -700.0)
+    load = np.log(_largest(_sum(np.exp(exponent - peak[:, None, None, None]), 2))) + peak
+    own_u, own_v = np.where(a > 0, u, 0.0), np.where(b > 0, v, 0.0)
     # u + v is rounded where its parts are large: shift by a little more than that
-    reach = np.where(a > 0, np.abs(u), 0.0).max((1, 2)) + np.where(b > 0, np.abs(v), 0.0).max((1, 2))
-    u = u - (load + 2.0 * EPS * (2.0 + reach))[:, None, None]
-    au = np.multiply(a, u, out=np.zeros_like(a), where=a > 0)
-    bv = np.multiply(b, v, out=np.zeros_like(b), where=b > 0)
-    dual = au.sum((1, 2)) + bv.sum((1, 2))
-    size = np.abs(terms).sum((1, 2, 3)) + np.abs(au).sum((1, 2)) + np.abs(bv).sum((1, 2)) + mass
-    gap = primal - dual + EPS * (4.0 + np.log2(q[0].size)) * size
-    return q, u, gap
+    reach = _largest(np.abs(own_u)) + _largest(np.abs(own_v))
+    shift = (load + 2.0 * EPS * (2.0 + reach))[:, None, None]
+    au, bv = (a * (own_u - shift)).reshape(laws, -1), (b * own_v).reshape(laws, -1)
+    dual = _sum(au, 1) + _sum(bv, 1)
+    size = _sum(np.abs(au), 1) + _sum(np.abs(bv), 1) - primal + _sum(a.reshape(laws, -1), 1)
+    gap = primal - dual + EPS * (4.0 + math.log2(q[0].size)) * size
+    return q, u - shift, gap
+
+
+def _largest(values: FloatArray) -> FloatArray:
+    """Of each law."""
+    return np.asarray(np.maximum.reduce(values.reshape(len(values), -1), 1))

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import TYPE_CHECKING, Literal, get_args, overload
 
 import numpy as np
 
 from redundancy.array_types import ArrayLater, BoolArray, FloatArray, IntArray
 from redundancy.display import Displayed
-from redundancy.information.finite_entropy import divergences_of
+from redundancy.information.finite_entropy import divergence_cells, divergences_of
+from redundancy.pid.duality_gap import LEAST
 
 Atom = Literal["redundant", "unique_x", "unique_y", "synergistic"]
 ATOMS: tuple[Atom, ...] = get_args(Atom)
+TOGETHER = 1000  # cells up to which one array operation for all tables is faster than one for each
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -240,14 +243,22 @@ def table(
     iterations: IntArray,
 ) -> PIDTable:
     """Atoms of distributions pmf (law, t, x, y) from couplings q with the same pair marginals, by D8 and D9."""
-    information_x = _information(pmf.sum(3))
-    information_y = _information(pmf.sum(2))
-    information_xy = _information(pmf.reshape(*pmf.shape[:2], -1))
-    unique_x = _conditional_information(q)
+    total = np.add.reduce
+    p_tx, p_ty, p_xy = total(pmf, 3), total(pmf, 2), total(pmf, 1)
+    p_t = total(p_tx, 2)[:, :, None]
+    q_tx, q_ty, q_xy = total(q, 3)[..., None], total(q, 2)[:, :, None], total(q, 1)[:, None]
+    information_x, information_y, information_xy, unique_x, unique_y = _divergences(
+        (p_tx, p_t * total(p_tx, 1)[:, None]),
+        (p_ty, p_t * total(p_ty, 1)[:, None]),
+        (pmf, p_t[..., None] * p_xy[:, None]),
+        # I_Q(T; X | Y) compares q with q(t, y) q(x, y) / q(y)
+        (q, q_ty * q_xy / np.maximum(total(q_ty, 1)[:, None], LEAST)),
+        (q, q_tx * q_xy / np.maximum(total(q_tx, 1)[:, None], LEAST)),
+    )
     return PIDTable(
         redundant=information_x - unique_x,
         unique_x=unique_x,
-        unique_y=_conditional_information(q.swapaxes(2, 3)),
+        unique_y=unique_y,
         synergistic=information_xy - information_y - unique_x,
         gap=gap,
         tol=tol,
@@ -258,15 +269,11 @@ def table(
     )
 
 
-def _information(p: FloatArray) -> FloatArray:
-    """Mutual information of each table (law, t, x)."""
-    product = p.sum(2, keepdims=True) * p.sum(1, keepdims=True)
-    return divergences_of(p, product)
-
-
-def _conditional_information(q: FloatArray) -> FloatArray:
-    """I_Q(T; X | Y) of each coupling (law, t, x, y)."""
-    product = q.sum(2, keepdims=True) * q.sum(1, keepdims=True)  # q(t, y) q(x, y)
-    whole = np.broadcast_to(q.sum((1, 2), keepdims=True), q.shape)
-    split = np.divide(product, whole, out=np.ones_like(q), where=q > 0)
-    return divergences_of(q, split)
+def _divergences(*pairs: tuple[FloatArray, FloatArray]) -> list[FloatArray]:
+    """sum p log(p / r) of each pair of tables, per law; small tables side by side in one array."""
+    laws = len(pairs[0][0])
+    if pairs[-1][0].size > TOGETHER * laws:
+        return [divergences_of(p, r) for p, r in pairs]
+    p, r = (np.concatenate([pair[i].reshape(laws, -1) for pair in pairs], 1) for i in (0, 1))
+    starts = [0, *accumulate(pair[0].size // laws for pair in pairs[:-1])]
+    return list(np.add.reduceat(divergence_cells(p, r), starts, 1).T)

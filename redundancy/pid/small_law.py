@@ -7,13 +7,16 @@ result is only a proposal, and `duality_gap.bound_gap` decides how good it is.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from scipy.linalg import lapack
 
 from redundancy.array_types import FloatArray
-from redundancy.pid.interior_point import FRACTION, LONGEST_STEP
+from redundancy.pid.interior_point import LONGEST_STEP
 
 STEPS = 40
+FRACTION = 0.999  # of the way to the boundary
 DAMPING = 1e-12  # of the diagonal, where the dual optimum lies at infinity
 
 
@@ -22,101 +25,112 @@ def propose_small(a: FloatArray, b: FloatArray, tol: float) -> tuple[FloatArray,
 
     Every x, t and y must have mass. None where a step is lost to rounding.
     """
-    cell = (a > 0)[:, :, None] & (b > 0)[None]
-    x, t, y = np.nonzero(cell)
+    size_x, size_t, size_y = *a.shape, b.shape[1]
+    flat_a, flat_b = a.ravel(), b.ravel()
+    positive_a, positive_b = flat_a > 0, flat_b > 0
+    where = (positive_a.reshape(size_x, size_t, 1) & positive_b.reshape(1, size_t, size_y)).ravel().nonzero()[0]
+    pair_a, y = divmod(where, size_y)  # number of (x, t)
+    x, t = divmod(pair_a, size_t)
+    pair_b = t * size_y + y
     # The largest entry of each slice of b has v fixed: u + v does not determine both.
-    free_a, free_b = a > 0, b > 0
-    free_b[np.arange(len(b)), b.argmax(1)] = False
-    number_a, number_b = np.cumsum(free_a).reshape(a.shape) - 1, np.cumsum(free_b).reshape(b.shape) - 1
-    count_a, count_b = int(free_a.sum()), int(free_b.sum())
-    cells = np.arange(x.size)
-    design = np.zeros((x.size, count_a + count_b))
-    design[cells, number_a[x, t]] = 1.0
-    has = free_b[t, y]
-    design[cells[has], count_a + number_b[t, y][has]] = 1.0
-    total = np.zeros((a.shape[0] * b.shape[1], x.size))
-    total[x * b.shape[1] + y, cells] = 1.0
-    total = total[total.any(1)]  # (pairs, cells)
-    given = np.concatenate([a[free_a], b[free_b]])
+    slices, fixed = np.arange(size_t), b.argmax(1)
+    positive_b[slices * size_y + fixed] = False
+    free_a, free_b = positive_a.nonzero()[0], positive_b.nonzero()[0]
+    count_a, count = free_a.size, free_a.size + free_b.size
+    number_a, number_b = np.zeros(flat_a.size, dtype=np.intp), np.full(flat_b.size, count)
+    number_a[free_a], number_b[free_b] = np.arange(count_a), np.arange(count_a, count)
+    cells = np.arange(where.size)
+    transposed = np.zeros((count + 1, where.size))  # the last row is that of the fixed ones
+    transposed[number_a[pair_a], cells] = 1.0
+    transposed[number_b[pair_b], cells] = 1.0
+    transposed = transposed[:count]
+    total = np.zeros((size_x * size_y, where.size))
+    total[x * size_y + y, cells] = 1.0
+    if where.size < a.size * size_y:
+        total = total[np.logical_or.reduce(total, 1)]  # (pairs, cells)
+    given = np.concatenate([flat_a[free_a], flat_b[free_b]])
 
-    share_a, share_b = a / a.sum(1, keepdims=True), b / b.sum(0)
-    with np.errstate(divide="ignore"):
-        u, v = 0.5 * np.log(share_a), 0.5 * np.log(share_b)
-    power = u[x, t] + v[t, y]  # feasible by Cauchy-Schwarz
-    q = a[x, t] * b[t, y] / a.sum(0)[t]
-    w = (total @ q).clip(1e-300)
+    here_a, here_b, mass_t = flat_a[pair_a], flat_b[pair_b], np.add.reduce(a, 0)
+    share = here_a / np.add.reduce(a, 1)[x] * (here_b / np.add.reduce(b, 0)[y])
+    power = 0.5 * np.log(share)  # feasible by Cauchy-Schwarz
+    q = here_a * here_b / mass_t[t]
+    w = total.dot(q)
     found: tuple[FloatArray, FloatArray, int] | None = power, q, 0
-    if w @ (1.0 - total @ np.exp(power)) > 0.1 * tol:
+    if w.dot(1.0 - total.dot(np.exp(power))) > 0.1 * tol:
         with np.errstate(all="ignore"):  # a step lost to rounding is noticed
-            found = _follow(design, total, given, power - 0.1, w, tol)
+            found = _follow(transposed, total, given, power - 0.1, w, tol)
     if found is None:
         return None
     power, q, used = found
-    coupling = np.zeros(cell.shape)
-    coupling[x, t, y] = q
-    fixed = b.argmax(1)
-    exponent = np.full(cell.shape, -np.inf)
-    exponent[x, t, y] = power
-    u = exponent[:, np.arange(len(b)), fixed]
+    coupling, exponent = np.zeros(a.size * size_y), np.full(a.size * size_y, -np.inf)
+    coupling[where], exponent[where] = q, power
+    exponent = exponent.reshape(size_x, size_t, size_y)
+    u = exponent[:, slices, fixed]
     first = a.argmax(0)
-    v = exponent[first, np.arange(len(b))] - u[first, np.arange(len(b))][:, None]
-    return coupling, u, v, used
+    v = exponent[first, slices] - u[first, slices][:, None]
+    return coupling.reshape(exponent.shape), u, v, used
 
 
 def _follow(
-    design: FloatArray, total: FloatArray, given: FloatArray, power: FloatArray, w: FloatArray, tol: float
+    transposed: FloatArray, total: FloatArray, given: FloatArray, power: FloatArray, w: FloatArray, tol: float
 ) -> tuple[FloatArray, FloatArray, int] | None:
-    """Exponents and masses of the cells at the optimum, and the number of steps."""
+    """Exponents and masses of the cells at the optimum, and the number of steps.
+
+    The method `dot` and the functions' `reduce` cost half of `@` and `sum` on arrays as small as these.
+    """
+    count, cells = transposed.shape
+    pairs, spread_w = len(total), total.T.copy()
+    # A pair's row is the gradient of its constraint, so that the matrix of a step is one weighted product.
+    rows, weights = np.empty((cells + pairs, count)), np.empty(cells + pairs)
+    rows[:cells] = transposed.T
+    design, spread, q, stiff = rows[:cells], rows[cells:], weights[:cells], weights[cells:]
+    columns = rows.T
     e = np.exp(power)
-    s = 1.0 - total @ e
-    pairs = len(s)
-    transposed, diagonal = np.ascontiguousarray(design.T), slice(None, None, design.shape[1] + 1)
+    load = total.dot(e)
+    s = 1.0 - load
     for step in range(STEPS):
-        q = (w @ total) * e
-        complement = float(w @ s)
-        lack = given - transposed @ q
-        residual = float(np.sqrt(lack @ lack))
-        if max(complement, 4.0 * residual) < 0.2 * tol:
+        np.multiply(spread_w.dot(w), e, out=q)
+        complement = float(w.dot(s))
+        lack = given - transposed.dot(q)
+        residual = math.sqrt(lack.dot(lack))
+        if max(complement, 4.0 * residual) < 0.5 * tol:
             return power, q, step
-        load = total * e
-        spread = load @ design  # (pairs, variables): gradient of the constraints
-        matrix = (transposed * q) @ design + spread.T @ ((w / s)[:, None] * spread)
-        matrix.ravel()[diagonal] *= 1.0 + DAMPING
+        np.dot(total * e, design, out=spread)
+        np.divide(w, s, out=stiff)
+        matrix = (columns * weights).dot(rows)
+        matrix.ravel()[:: count + 1] *= 1.0 + DAMPING
         factor, failed = lapack.dpotrf(matrix, lower=1)
-        if failed or not complement < np.inf:
+        if failed or not complement < math.inf:
             return None
-        newton = (factor, given, spread, np.add.reduce(load, 1) + s - 1.0, w, s)
-        _, ds, dw = _direction(0.0, *newton)
-        ahead = float((w + _longest(w, dw) * dw) @ (s + _longest(s, ds) * ds))
+        infeasible = load + (s - 1.0)
+        # Relative changes of the slacks that aim at the complementarity w s = 0; those of w are -1 less these ...
+        right = given - (stiff * infeasible).dot(spread)
+        of_s = (infeasible + spread.dot(lapack.dpotrs(factor, right, lower=1)[0])) / -s
+        listed = of_s.tolist()
+        by_s, by_w = _longest(min(listed)), _longest(-1.0 - max(listed))
+        product = w * s * of_s
+        ahead = (1.0 - by_w) * complement + (by_s * (1.0 - by_w) - by_w) * float(np.add.reduce(product))
+        ahead -= by_s * by_w * float(product.dot(of_s))
         mean = complement / pairs
         mu = max(mean * (ahead / complement) ** 3, min(mean, 0.1 * residual / pairs), 0.01 * tol / pairs)
-        change, ds, dw = _direction(mu - dw * ds, *newton)
-        moved = design @ change
-        reach = max(float(np.maximum.reduce(np.abs(moved))), LONGEST_STEP)
-        length = min(_longest(s, ds), LONGEST_STEP / reach)
+        # ... and at w s = mu, with the product of both changes.
+        aim = (mu + product * (of_s + 1.0)) / s
+        change = lapack.dpotrs(factor, right - aim.dot(spread), lower=1)[0]
+        of_s = (infeasible + spread.dot(change)) / -s
+        of_w = aim / w - of_s - 1.0
+        moved = design.dot(change)
+        reach = LONGEST_STEP
+        if moved.dot(moved) > LONGEST_STEP**2:
+            reach = max(reach, float(np.maximum.reduce(np.abs(moved))))
+        length = min(_longest(min(of_s.tolist())), LONGEST_STEP / reach)
         power = power + length * moved
-        s = s + length * ds
-        w = w + _longest(w, dw) * dw
+        s = s + length * of_s * s
+        w = w + _longest(min(of_w.tolist())) * of_w * w
         e = np.exp(power)
+        load = total.dot(e)
     return None
 
 
-def _direction(
-    target: FloatArray | float,
-    factor: FloatArray,
-    given: FloatArray,
-    spread: FloatArray,
-    infeasible: FloatArray,
-    w: FloatArray,
-    s: FloatArray,
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Changes of the dual variables, slacks and multipliers that aim at the complementarity w s = target."""
-    right = given - ((target + w * infeasible) / s) @ spread
-    change = lapack.dpotrs(factor, right, lower=1)[0]
-    ds = -infeasible - spread @ change
-    return change, ds, (target - ds * w) / s - w
-
-
-def _longest(value: FloatArray, change: FloatArray) -> float:
-    """Step length: at most 1 and at most FRACTION of the way to zero."""
-    return FRACTION / max(-float(np.minimum.reduce(change / value)), FRACTION)
+def _longest(change: float) -> float:
+    """Step length for the least relative change: at most 1 and at most FRACTION of the way to zero."""
+    return FRACTION / max(-change, FRACTION)

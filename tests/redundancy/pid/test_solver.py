@@ -291,6 +291,42 @@ def test_the_short_ways_for_small_distributions_prove_the_same_values(way, shape
     assert np.mean(proved) > 0.9  # the rest goes the long way
 
 
+@pytest.mark.parametrize("kind", ["dense", "sparse", "ties", "tiny", "equal sources", "one tells more"])
+def test_a_binary_target_is_settled_to_the_last_digits_without_iterating(kind):
+    rng = np.random.default_rng(12)
+    for _ in range(40):
+        shape = (2, *rng.integers(2, 8, 2))
+        p = rng.gamma(rng.choice([0.2, 1.0]), size=shape)
+        if kind == "sparse":
+            p *= rng.random(shape) < 0.5
+        elif kind == "ties":
+            p = np.round(3.0 * p)  # equal steps, and corners of one curve on the other
+        elif kind == "tiny":
+            p *= 10.0 ** (-14.0 * rng.random(shape))
+        elif kind == "equal sources":
+            p = np.stack([np.diag(row) for row in p[:, :, 0]])
+        elif kind == "one tells more":
+            p = p[:, :, :1] * rng.dirichlet(np.ones(shape[2]), size=shape[1])
+        p[0, 0, 0] += 0.1
+        p /= p.sum()
+        pid = rd.broja(p)
+        assert verified(p, pid)["gap"] <= 1e-12
+        assert pid.gap <= 1e-12
+        assert pid.iterations == 0
+
+
+def test_a_binary_target_with_many_symbols_and_beside_other_blocks():
+    many = dirichlet(np.random.default_rng(13), 2, 40, 30)
+    other = dirichlet(np.random.default_rng(14), 3, 3, 3)
+    p = np.zeros((5, 43, 33))
+    p[:2, :40, :30], p[2:, 40:, 30:] = 0.5 * many, 0.5 * other
+    pid, alone = rd.broja(p), rd.broja(many)
+    verified(p, pid)
+    assert alone.iterations == 0
+    assert alone.gap <= 1e-12
+    assert pid.unique_x == pytest.approx(0.5 * (alone.unique_x + rd.broja(other).unique_x), abs=1e-9)
+
+
 @pytest.mark.parametrize("shape", [(2, 2, 2), (3, 3, 3), (2, 3, 4), (4, 5, 6)])
 def test_batch_agrees_with_one_by_one(shape):
     rng = np.random.default_rng(3)
