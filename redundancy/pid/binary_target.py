@@ -18,14 +18,12 @@ import numpy as np
 
 from redundancy.array_types import FloatArray
 
-SAME_POINT = 1e-14  # relative
-
 Step = list[float]  # masses with t = 0 and with t = 1
 Pair = tuple[float, float]
 
 
 class _Corner(NamedTuple):
-    """A corner of the hull, and how many steps of X and of Y lead to it (-1: their curve passes below).
+    """A corner of a curve, and how many steps of X and of Y lead to it: -1 for the other source, except at the ends.
 
     The mass with t = 0 is what the steps ahead have, so that both masses keep their digits where they are small.
     """
@@ -80,18 +78,10 @@ def _hull(of_x: list[_Corner], of_y: list[_Corner]) -> list[_Corner]:
     hull = [start]
     between = sorted(of_x[1:-1] + of_y[1:-1], key=lambda corner: (corner.mass1, -corner.ahead0))
     for corner in (*between, end):
-        before = hull[-1]
-        if len(hull) > 1 and _close(corner.ahead0, before.ahead0) and _close(corner.mass1, before.mass1):
-            corner = _Corner(corner.ahead0, corner.mass1, max(corner.x, before.x), max(corner.y, before.y))
-            hull.pop()
         while len(hull) > 1 and not _turns_down(hull[-2], hull[-1], corner):
             hull.pop()
         hull.append(corner)
     return hull
-
-
-def _close(one: float, other: float) -> bool:
-    return abs(one - other) <= SAME_POINT * one
 
 
 def _turns_down(one: _Corner, two: _Corner, three: _Corner) -> bool:
@@ -112,7 +102,7 @@ def _edges(corners: list[_Corner], xs: list[Step], ys: list[Step]) -> tuple[list
             steps = [[max(start.ahead0 - end.ahead0, 0.0), max(end.mass1 - start.mass1, 0.0)]]
         edges.append([sum(step[0] for step in steps), sum(step[1] for step in steps)])
         ratios.append(_ratio(edges[-1]))
-    # The direction of a short bridge is lost to rounding, but it lies between those of its neighbours.
+    # The direction of a bridge between close points is lost to rounding, but it lies between those of its neighbours.
     ceiling = inf
     for k in range(len(edges) - 1, -1, -1):
         ratios[k] = ceiling = min(ratios[k], ceiling)
@@ -125,18 +115,12 @@ def _duals(corners: list[_Corner], ratios: list[float]) -> tuple[list[Pair], lis
     The pair of Y stays as it is while the hull follows X, and the pair of X while the hull follows Y.
     """
     of_x, of_y = [], []
-    fixed, is_y = (0.0, 0.0), True
-    for k, (start, end) in enumerate(pairwise(corners)):
-        on_x, on_y = min(start.x, end.x) >= 0, min(start.y, end.y) >= 0
-        if on_x != on_y and on_x != is_y:
-            if k > 0:  # both curves meet here: any direction between the two edges keeps the pairs feasible
-                between = ratios[k - 1] if ratios[k - 1] > 0 else ratios[k] if ratios[k] < inf else 1.0
-                fixed = _rest(between, fixed)
-            is_y = on_x
-        other = _rest(ratios[k], fixed)
+    fixed, is_y = (0.0, 0.0), corners[1].x >= 0
+    for ratio, (start, end) in zip(ratios, pairwise(corners), strict=True):
+        other = _rest(ratio, fixed)
         of_x.append(other if is_y else fixed)
         of_y.append(fixed if is_y else other)
-        if not (on_x or on_y):
+        if min(start.x, end.x) < 0 and min(start.y, end.y) < 0:  # a bridge
             fixed, is_y = other, not is_y
     return of_x, of_y
 
@@ -190,7 +174,8 @@ def _shares(steps: list[Step], edges: list[Step]) -> list[list[float]]:
             chord0, chord1 = chord0 + part * edge0, chord1 + part * edge1
             for j, share in origin.items():
                 taken[j] = taken.get(j, 0.0) + part * share
-        kept = min((step0 + step1) / (chord0 + chord1), 1.0)
+        chord = chord0 + chord1  # 0 where earlier steps took all but what rounding lost
+        kept = min((step0 + step1) / chord, 1.0) if chord > 0 else 1.0
         shares.append({j: kept * share for j, share in taken.items()})
         if kept < 1.0:
             left = 1.0 - kept

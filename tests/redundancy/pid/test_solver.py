@@ -291,7 +291,7 @@ def test_the_short_ways_for_small_distributions_prove_the_same_values(way, shape
     assert np.mean(proved) > 0.9  # the rest goes the long way
 
 
-@pytest.mark.parametrize("kind", ["dense", "sparse", "ties", "tiny", "equal sources", "one tells more"])
+@pytest.mark.parametrize("kind", ["dense", "sparse", "ties", "tiny", "vanishing", "equal sources", "one tells more"])
 def test_a_binary_target_is_settled_to_the_last_digits_without_iterating(kind):
     rng = np.random.default_rng(12)
     for _ in range(40):
@@ -303,6 +303,8 @@ def test_a_binary_target_is_settled_to_the_last_digits_without_iterating(kind):
             p = np.round(3.0 * p)  # equal steps, and corners of one curve on the other
         elif kind == "tiny":
             p *= 10.0 ** (-14.0 * rng.random(shape))
+        elif kind == "vanishing":  # the points of both curves differ by less than their rounding
+            p *= 10.0 ** (-40.0 * rng.integers(0, 2, shape))
         elif kind == "equal sources":
             p = np.stack([np.diag(row) for row in p[:, :, 0]])
         elif kind == "one tells more":
@@ -313,6 +315,20 @@ def test_a_binary_target_is_settled_to_the_last_digits_without_iterating(kind):
         assert verified(p, pid)["gap"] <= 1e-12
         assert pid.gap <= 1e-12
         assert pid.iterations == 0
+
+
+def test_a_binary_target_with_masses_below_the_rounding_of_the_others():
+    # a step that leaves less than its rounding to the next one
+    p = np.array([[[6e-31, 2e-31, 0.0], [0.0, 0.6, 0.0]], [[0.0, 6e-31, 2e-31], [6e-31, 0.4, 0.0]]])
+    laws = [p / p.sum()]
+    for seed in (884, 1157, 3399):  # bridges between points that rounding cannot tell apart
+        rng = np.random.default_rng(seed)
+        p = rng.gamma(1.0, size=(2, 2, 5)) * 10.0 ** (-40.0 * rng.integers(0, 2, (2, 2, 5)))
+        laws.append(p / p.sum())
+    for p in laws:
+        pid = rd.broja(p)
+        assert pid.iterations == 0
+        assert verified(p, pid)["gap"] <= 1e-12
 
 
 def test_a_binary_target_with_many_symbols_and_beside_other_blocks():
