@@ -11,6 +11,8 @@ from scipy.special import xlog1py, xlogy
 
 from redundancy.array_types import FloatArray, IntArray
 
+LEAST = 5e-324  # the smallest positive number, in place of a zero under a zero or in a logarithm
+
 
 def entropy_of(p: FloatArray) -> float:
     """H = -sum p log p of one distribution, of any shape."""
@@ -50,8 +52,8 @@ def divergence_cells(p: FloatArray, r: FloatArray) -> FloatArray:
     Where r is 0 beside a positive p it has underflowed; the term is then far below the rounding of the sum and is
     left out.
     """
-    ratio = np.divide(p, r, out=np.ones_like(p), where=(p > 0) & (r > 0))
-    return np.asarray(p * np.log(ratio))
+    ratio = p / np.maximum(np.where(r > 0, r, p), LEAST)
+    return np.asarray(p * np.log(np.maximum(ratio, LEAST)))
 
 
 def divergence_terms(p: FloatArray, r: FloatArray) -> FloatArray:

@@ -7,9 +7,9 @@ import math
 import numpy as np
 
 from redundancy.array_types import FloatArray
+from redundancy.information.finite_entropy import LEAST
 
 EPS = float(np.finfo(np.float64).eps)
-LEAST = 5e-324  # the smallest positive number, in place of a zero under a zero
 _sum = np.add.reduce
 
 
@@ -53,9 +53,9 @@ def bound_gap(
     # u + v is rounded where its parts are large: shift by a little more than that
     reach = _largest(np.abs(own_u)) + _largest(np.abs(own_v))
     shift = (load + 2.0 * EPS * (2.0 + reach))[:, None, None]
-    au, bv = (a * (own_u - shift)).reshape(laws, -1), (b * own_v).reshape(laws, -1)
-    dual = _sum(au, 1) + _sum(bv, 1)
-    size = _sum(np.abs(au), 1) + _sum(np.abs(bv), 1) - primal + _sum(a.reshape(laws, -1), 1)
+    parts = np.concatenate([(a * (own_u - shift)).reshape(laws, -1), (b * own_v).reshape(laws, -1)], 1)
+    dual = _sum(parts, 1)
+    size = _sum(np.abs(parts), 1) - primal + _sum(a.reshape(laws, -1), 1)
     gap = primal - dual + EPS * (4.0 + math.log2(q[0].size)) * size
     return q, u - shift, gap
 

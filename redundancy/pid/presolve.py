@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from redundancy.array_types import BoolArray, FloatArray, IntArray
+from redundancy.information.finite_entropy import LEAST
 
 SAME_POSTERIOR = 1e-9  # relative; merging posteriors that differ by this much costs its square
 
@@ -75,13 +76,13 @@ def propose_forced(a: FloatArray, b: FloatArray, tol: float) -> tuple[FloatArray
 
 
 def _one_per_slice(a: FloatArray, b: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    q = a[:, :, None] * (b / b.sum(1, keepdims=True))[None]  # exact: one factor of each slice is 0 or 1
-    total = q.sum(1, keepdims=True)
-    ratio = np.divide(q, total, out=np.zeros_like(q), where=q > 0)
-    single_x = (a > 0).sum(0) == 1
+    has_a, has_b = a > 0, b > 0
+    q = a[:, :, None] * (b / np.add.reduce(b, 1)[:, None])[None]  # exact: one factor of each slice is 0 or 1
+    ratio = q / np.maximum(np.add.reduce(q, 1)[:, None], LEAST)
+    single_x = np.add.reduce(has_a, 0) == 1
     with np.errstate(divide="ignore"):
-        u = np.where(single_x, np.where(a > 0, 0.0, -np.inf), np.log(ratio.max(2)))
-        v = np.where(single_x[:, None], np.log(ratio.max(0)), np.where(b > 0, 0.0, -np.inf))
+        u = np.log(np.where(single_x, has_a, np.maximum.reduce(ratio, 2)))
+        v = np.log(np.where(single_x[:, None], np.maximum.reduce(ratio, 0), has_b))
     return q, u, v
 
 

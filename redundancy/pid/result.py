@@ -11,8 +11,7 @@ import numpy as np
 
 from redundancy.array_types import ArrayLater, BoolArray, FloatArray, IntArray
 from redundancy.display import Displayed
-from redundancy.information.finite_entropy import divergence_cells, divergences_of
-from redundancy.pid.duality_gap import LEAST
+from redundancy.information.finite_entropy import LEAST, divergence_cells, divergences_of
 
 Atom = Literal["redundant", "unique_x", "unique_y", "synergistic"]
 ATOMS: tuple[Atom, ...] = get_args(Atom)
@@ -274,6 +273,7 @@ def _divergences(*pairs: tuple[FloatArray, FloatArray]) -> list[FloatArray]:
     laws = len(pairs[0][0])
     if pairs[-1][0].size > TOGETHER * laws:
         return [divergences_of(p, r) for p, r in pairs]
-    p, r = (np.concatenate([pair[i].reshape(laws, -1) for pair in pairs], 1) for i in (0, 1))
+    p = np.concatenate([pair[0].reshape(laws, -1) for pair in pairs], 1)
+    r = np.concatenate([pair[1].reshape(laws, -1) for pair in pairs], 1)
     starts = [0, *accumulate(pair[0].size // laws for pair in pairs[:-1])]
     return list(np.add.reduceat(divergence_cells(p, r), starts, 1).T)

@@ -93,7 +93,8 @@ def _follow(
         complement = float(w.dot(s))
         lack = given - transposed.dot(q)
         residual = math.sqrt(lack.dot(lack))
-        if max(complement, 4.0 * residual) < 0.5 * tol:
+        infeasible = load + (s - 1.0)
+        if max(complement, 4.0 * residual, max(infeasible.tolist())) < 0.5 * tol:
             return power, q, step
         np.dot(total * e, design, out=spread)
         np.divide(w, s, out=stiff)
@@ -102,7 +103,6 @@ def _follow(
         factor, failed = lapack.dpotrf(matrix, lower=1)
         if failed or not complement < math.inf:
             return None
-        infeasible = load + (s - 1.0)
         # Relative changes of the slacks that aim at the complementarity w s = 0; those of w are -1 less these ...
         right = given - (stiff * infeasible).dot(spread)
         of_s = (infeasible + spread.dot(lapack.dpotrs(factor, right, lower=1)[0])) / -s

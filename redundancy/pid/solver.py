@@ -123,11 +123,13 @@ def solve_one(a: FloatArray, b: FloatArray, tol: float) -> Solution:
 
 def _solve_small(a: FloatArray, b: FloatArray, tol: float) -> Solution | None:
     """A certified solution of one small distribution by the shortest way, or None where that proves nothing."""
-    x, t, y = (np.asarray(each) for each in (a.any(1), a.any(0), b.any(0)))
-    whole = bool(x.all() and t.all() and y.all())
+    has_a, has_b = a > 0, b > 0
+    of_x, of_t, of_y = (np.add.reduce(has, axis) for has, axis in ((has_a, 1), (has_a, 0), (has_b, 0)))
+    x, t, y = of_x > 0, of_t > 0, of_y > 0
+    whole = all(x.tolist()) and all(t.tolist()) and all(y.tolist())
     massive = (a, b) if whole else (a[np.ix_(x, t)], b[np.ix_(t, y)])
     ways: tuple[Way, ...] = (propose_small,)
-    if ((np.count_nonzero(massive[0], 0) == 1) | (np.count_nonzero(massive[1], 1) == 1)).all():
+    if all(((of_t <= 1) | (np.add.reduce(has_b, 1) <= 1)).tolist()):
         ways = (propose_forced,)
     elif len(massive[1]) == 2:
         ways = (propose_two, propose_small)
@@ -192,14 +194,15 @@ def checked_pmfs(p: FloatArray, *, tol: float) -> FloatArray:
     gap = checks.number(tol, name="tol")
     if not (gap > 0 and np.isfinite(gap)):
         raise ValueError(f"tol: expected a positive number of nats, got {tol}; 1e-9 is a good choice")
-    if not np.isfinite(p).all():
-        raise ValueError("pmf: expected finite probabilities, got NaN or infinity; check how it was made")
-    if (p < 0).any():
-        raise ValueError(
-            f"pmf: expected non-negative probabilities, got {p.min():.3g}; set rounding errors to 0 yourself"
-        )
-    total = p.sum((1, 2, 3))
-    worst = total[np.argmax(np.abs(total - 1.0))]
-    if abs(worst - 1.0) > SUM_TOLERANCE:
+    least, total = np.minimum.reduce(p, None), np.add.reduce(p.reshape(len(p), -1), 1)
+    off = np.maximum.reduce(np.abs(total - 1.0))
+    if not (least >= 0 and off <= SUM_TOLERANCE):
+        if not np.isfinite(p).all():
+            raise ValueError("pmf: expected finite probabilities, got NaN or infinity; check how it was made")
+        if least < 0:
+            raise ValueError(
+                f"pmf: expected non-negative probabilities, got {least:.3g}; set rounding errors to 0 yourself"
+            )
+        worst = total[np.argmax(np.abs(total - 1.0))]
         raise ValueError(f"pmf: expected probabilities that sum to 1, got {worst:.12g}; divide by their sum")
     return np.asarray(np.where(p < NEGLIGIBLE, 0.0, p) / total[:, None, None, None])
