@@ -80,9 +80,12 @@ def _follow(
     """
     count, cells = transposed.shape
     pairs, spread_w = len(total), total.T.copy()
-    # A pair's row is the gradient of its constraint, so that the matrix of a step is one weighted product.
+    # A pair's row is the gradient of its constraint, so that the matrix of a step is one weighted product. An entry of
+    # it is the exponential of the one cell that the pair and the variable share, or 0.
     rows, weights = np.empty((cells + pairs, count)), np.empty(cells + pairs)
     rows[:cells] = transposed.T
+    shared = total.dot(rows[:cells] * np.arange(1, cells + 1)[:, None]).astype(np.intp)
+    padded = np.zeros(cells + 1)
     design, spread, q, stiff = rows[:cells], rows[cells:], weights[:cells], weights[cells:]
     columns = rows.T
     e = np.exp(power)
@@ -96,7 +99,8 @@ def _follow(
         infeasible = load + (s - 1.0)
         if max(complement, 4.0 * residual, max(infeasible.tolist())) < 0.5 * tol:
             return power, q, step
-        np.dot(total * e, design, out=spread)
+        padded[1:] = e
+        padded.take(shared, out=spread, mode="clip")
         np.divide(w, s, out=stiff)
         matrix = (columns * weights).dot(rows)
         matrix.ravel()[:: count + 1] *= 1.0 + DAMPING
