@@ -10,6 +10,7 @@ from redundancy.array_types import FloatArray
 from redundancy.information.finite_entropy import LEAST
 
 EPS = float(np.finfo(np.float64).eps)
+HIGHEST, LOWEST = 600.0, 1e-300  # exponents are lowered to this; a constraint with less counts as having this much
 _sum = np.add.reduce
 
 
@@ -47,17 +48,17 @@ def bound_gap(
     primal = _sum((q * np.log(np.maximum(ratio, LEAST))).reshape(laws, -1), 1)  # no term is positive
     # a term u + v of -inf (a pair of probability zero) adds nothing to the constraint
     exponent = u[..., None] + v[:, None]
-    peak = np.maximum(_largest(exponent), -700.0)
-    load = np.log(_largest(_sum(np.exp(exponent - peak[:, None, None, None]), 2))) + peak
-    own_u, own_v = np.where(a > 0, u, 0.0), np.where(b > 0, v, 0.0)
+    peak = max(float(np.maximum.reduce(exponent, None)) - HIGHEST, 0.0)
+    load = np.log(np.maximum(_largest(_sum(np.exp(exponent - peak if peak > 0 else exponent), 2)), LOWEST)) + peak
+    masses = np.concatenate([a.reshape(laws, -1), b.reshape(laws, -1)], 1)
+    duals = np.where(masses > 0, np.concatenate([u.reshape(laws, -1), v.reshape(laws, -1)], 1), 0.0)
     # u + v is rounded where its parts are large: shift by a little more than that
-    reach = _largest(np.abs(own_u)) + _largest(np.abs(own_v))
-    shift = (load + 2.0 * EPS * (2.0 + reach))[:, None, None]
-    parts = np.concatenate([(a * (own_u - shift)).reshape(laws, -1), (b * own_v).reshape(laws, -1)], 1)
-    dual = _sum(parts, 1)
-    size = _sum(np.abs(parts), 1) - primal + _sum(a.reshape(laws, -1), 1)
+    shift = load + 4.0 * EPS * (1.0 + _largest(np.abs(duals)))
+    terms, mass = masses * duals, _sum(a.reshape(laws, -1), 1)
+    dual = _sum(terms, 1) - shift * mass
+    size = _sum(np.abs(terms), 1) + (1.0 + np.abs(shift)) * mass - primal
     gap = primal - dual + EPS * (4.0 + math.log2(q[0].size)) * size
-    return q, u - shift, gap
+    return q, u - shift[:, None, None], gap
 
 
 def _largest(values: FloatArray) -> FloatArray:
