@@ -227,6 +227,40 @@ def small_laws():
         yield "Dirichlet " + "x".join(map(str, shape)), [*laws, p / p.sum()]
 
 
+def hard_small_laws(count=300):
+    """Shapes 2x2x2 to 4x4x4 with concentrations of .05 to 3, most with empty cells, some with masses of 1e-12."""
+    rng = np.random.default_rng(1)
+    for number in range(count):
+        shape = rng.integers(2, 5, 3)
+        p = rng.gamma(rng.choice([0.05, 0.1, 0.3, 1, 3]), size=shape) * (rng.random(shape) < rng.choice([0.4, 0.7, 1]))
+        if number % 6 == 0:
+            p = np.where(rng.random(shape) < 0.5, 1e-12, 1) * rng.random(shape)
+        if p.sum() > 0:
+            yield p / p.sum()
+
+
+def hard_small_row(solves=7):
+    """How often one of the hard small laws takes longer than in BROJA_2PID: least CPU time of each, by turns."""
+    ratios, gaps, errors = [], [], []
+    for p in hard_small_laws():
+        least = {ours: math.inf, broja_2pid: math.inf}
+        results = {}
+        for _ in range(solves):
+            for solver in least:
+                start = time.process_time_ns()
+                results[solver] = solver(p)
+                least[solver] = min(least[solver], time.process_time_ns() - start)
+        ratios.append(least[broja_2pid] / least[ours])
+        gaps.append(results[ours][1])
+        errors.append(abs(results[broja_2pid][0] - results[ours][0]))
+    low, middle, high = np.percentile(ratios, [1, 50, 99])
+    print(
+        f"\n{len(ratios)} hard small laws: BROJA_2PID / ours {low:.2f} / {middle:.2f} / {high:.2f} at 1 / 50 / 99%, "
+        f"{sum(ratio < 1 for ratio in ratios)} below 1; largest gap {max(gaps):.0e}, largest error of BROJA_2PID "
+        f"{max(errors):.0e}"
+    )
+
+
 def small_rows(solves=60):
     """Median CPU milliseconds of one solve, the two solvers by turns; the law with the lowest ratio of each row."""
     print(
@@ -296,6 +330,7 @@ def main():
     print(f"python {platform.python_version()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     if options.small:
         small_rows()
+        hard_small_row()
         return
     options.csv.parent.mkdir(parents=True, exist_ok=True)
     rows = {}

@@ -32,6 +32,10 @@ def test_the_generated_table_is_current():
     assert (PAGES / "statements.md").read_text() == statement_table(), stale
 
 
+def test_the_page_of_the_last_verification_is_about_all_statements():
+    assert f"**{len(THEOREMS)} statements" in (PAGES / "numerics.md").read_text(), "run python -m bounds verify anew"
+
+
 def test_every_number_is_defined_once():
     assert [number for number, times in EQUATIONS.items() if times > 1] == []
     assert [number for number, times in SECTIONS.items() if times > 1] == []
