@@ -30,7 +30,7 @@ PLANS = (
     "freeze:1-3/text:3-4",
     "attention:1-2/mlp:3-4",
     "keep:1-3=1-3/prune:3=0.5",
-    "merge:1=0~0x0.5,2x0.5/rank:2=0.6/leave:3=0.3",
+    "merge:1=0~0x0.5,2x0.5/keep:1-=0-1+3-/rank:2=0.6/leave:3=0.3",
 )
 # For checks that are slow, or whose result must not depend on which call decides a pruning.
 JOINED = ("vision:0-1+3-/text:2-3", "freeze:1-3/keep:3-=1-", "attention:0-2/mlp:3-4")
