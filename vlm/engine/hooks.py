@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from vlm.engine.attention_event import AttentionEvent, AttentionObserver, Peeked, measurable
+from vlm.engine.attention_rows import attention_rows, row_of
 from vlm.engine.flash_attention import attend as flash_attend
 from vlm.engine.flash_attention import check_causal, check_window, whole_layout
 from vlm.engine.flash_layout import Layout, Mask
@@ -24,6 +25,7 @@ from vlm.engine.forward_call import Call, read_call, steps_in_a_graph, traced_st
 from vlm.engine.frozen_attention import FrozenLayout
 from vlm.engine.frozen_attention import attend as frozen_attend
 from vlm.engine.kv_cache import cache_in
+from vlm.engine.last_token import last_tokens
 from vlm.engine.row_plans import RowPlans
 from vlm.engine.tensor_parallel import all_heads
 from vlm.models.attention_kinds import attention_function, check_implementation, is_flash
@@ -47,8 +49,8 @@ _OPENING = threading.RLock()
 _ENGINES: WeakKeyDictionary[nn.Module, ref[Engine]] = WeakKeyDictionary()
 # What copies and pickles of a module ask for first, on the instance.
 _COPYING = ("__deepcopy__", "__reduce_ex__")
-# Options of transformers' attention functions that change the weights in a way that observers do not reproduce.
-_UNSUPPORTED_OPTIONS = ("position_bias", "s_aux")
+# Relative difference of a layer's heads from what observers make of its queries, keys and values that 16 bits leave.
+_ROUNDING = 0.1
 
 LayerObserver = Callable[[Call, int, Tensor, Tensor], None]
 StateRewriter = Callable[[Call, int, Tensor], Tensor]
@@ -89,6 +91,10 @@ class Engine:
         self._sealed: Counter[nn.Module] = Counter()
         # Classes of layers whose attention needs the queries of all heads.
         self.whole_queries: set[type[nn.Module]] = set()
+        # Classes of layers whose keys depend on what is named as a map of queries.
+        self.keys_need_queries: set[type[nn.Module]] = set()
+        # Classes of attentions that observers were seen to reproduce.
+        self._reproduced: set[type[nn.Module]] = set()
         # A module around a layer's attention passes the one inside on to transformers' attention function.
         attending = [(i, found) for i, layer in enumerate(parts.layers) if (found := find_attention(layer)) is not None]
         self._slots = {id(module): i for i, found in attending for module in found.modules()}
@@ -519,15 +525,37 @@ class Engine:
         else:
             out = flash_attend(own_function, layout, module, query, key, value, **kwargs)
         decoding = call is not None and call.decoding
-        if index is not None and self._observers and not decoding and not recomputing():
-            observers = [one for one in self._observers if not self._before(one[2])]
-            if observers:
-                call = self.current()
-                event = self._event(call, index, module, layout, attention_mask, query, key, value, kwargs)
-                with torch.no_grad():
-                    for observe, anywhere, _ in observers:
-                        observe(event if anywhere else event.measurable())
+        if index is None or call is None or decoding or recomputing():
+            return out
+        observers = [one for one in self._observers if not self._before(one[2])]
+        if observers or index in call.plan_state.ranked:
+            event = self._event(call, index, module, layout, attention_mask, query, key, value, kwargs)
+            with torch.no_grad():
+                self._verify(event, module, out[0], kwargs.get("dropout"))
+                for observe, anywhere, _ in observers:
+                    observe(event if anywhere else event.measurable())
         return out
+
+    def _verify(self, event: AttentionEvent, module: nn.Module, out: Tensor, dropout: float | None) -> None:
+        """Refuse attention other than a softmax of scaled products, by the heads of a prompt's last token."""
+        call, known, here = event.call, type(module) in self._reproduced, out.device
+        # A tensor-parallel process has some of the heads only.
+        if known or (dropout and module.training) or out.shape[2] != event.query.shape[1]:
+            return
+        row, runs = row_of(call, event.layer, last_tokens(call.real).to(here))
+        weights = attention_rows(event, row.unsqueeze(1))
+        batch, heads, _, keys = weights.shape
+        expected = weights.view(batch, event.key.shape[1], -1, keys) @ event.value.to(weights)
+        found = out[torch.arange(batch, device=here), row].to(weights)
+        expected, found = expected.view(found.shape)[runs], found[runs]
+        if float((found - expected).norm()) > _ROUNDING * float(expected.norm()):
+            raise NotImplementedError(
+                f"layer {event.layer}: a {type(module).__name__} weighs its keys otherwise than by a softmax of scaled "
+                "products of queries and keys, so that attention can be neither measured nor ranked by; use plans "
+                "without prune:, rank: and leave: (vision:, freeze:, keep:, merge:)"
+            )
+        if len(found):
+            self._reproduced.add(type(module))
 
     def _event(
         self,
@@ -550,8 +578,8 @@ class Engine:
         mask = self._observed_mask(call, module, layout, attention_mask, query, key, options)
         scaling = options.get("scaling")
         scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-        query, key, value = all_heads(self.parts, query, key, value)
-        return AttentionEvent(call, index, query, key, value, mask, scaling, options.get("softcap"))
+        query, key, value, sinks = all_heads(self.parts, query, key, value, options.get("s_aux"))
+        return AttentionEvent(call, index, query, key, value, mask, scaling, options.get("softcap"), sinks)
 
     def _observed_mask(
         self,
@@ -563,10 +591,7 @@ class Engine:
         key: Tensor,
         options: Arguments,
     ) -> Mask:
-        """Who attended to whom, for observers; refuses attention that they could not reproduce."""
-        for unusual in _UNSUPPORTED_OPTIONS:
-            if options.get(unusual) is not None:
-                raise NotImplementedError(f"visual attention: layers with {unusual!r} are not supported")
+        """Who attended to whom, for observers."""
         if not self.flash:
             return mask if layout is None else layout
         check_window(call, options.get("sliding_window"))
