@@ -84,8 +84,8 @@ class RemovalRecord(GrowingRecord):
             )
         if event.sinks is not None:
             raise NotImplementedError(
-                f"removal: the bound is about a softmax over keys alone, and layer {layer} attends to a sink too; measure "
-                "with vlm.attention"
+                f"removal: the bound is about a softmax over keys alone, and layer {layer} attends to a sink too; "
+                "measure with vlm.attention"
             )
         if layer == 0:
             self._rows = {}

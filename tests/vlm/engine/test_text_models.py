@@ -132,3 +132,28 @@ def test_attention_that_is_no_softmax_of_products_is_refused_where_it_is_read(mo
         with skipping(model, "vision:1-2/freeze:2-3"):
             fast = model(**batch).logits
         assert error(fast, planned_logits(model, batch, "vision:1-2/freeze:2-3")) < 1e-4
+
+
+def test_keys_that_need_the_map_named_for_queries_are_made_with_it():
+    model = random_model()
+
+    class Added(torch.nn.Linear):
+        def forward(self, states):
+            return super().forward(states) + self.query
+
+    class Attention(modeling_llama.LlamaAttention):
+        def forward(self, hidden_states, *args, **kwargs):
+            self.k_proj.__dict__["query"] = self.q_proj(hidden_states)[..., :16]
+            return super().forward(hidden_states, *args, **kwargs)
+
+    class Layer(modeling_llama.LlamaDecoderLayer):
+        pass
+
+    for layer in model.model.language_model.layers:
+        layer.__class__, layer.self_attn.__class__, layer.self_attn.k_proj.__class__ = Layer, Attention, Added
+    for rows in ({}, dict(images=(2, 0, 1), after=(4, 7, 2))):
+        batch = with_positions(batch_for(model, **rows))
+        real = batch["attention_mask"].bool()
+        with torch.no_grad(), skipping(model, "freeze:1-3"):
+            fast = model(**batch).logits
+        assert error(fast[real], planned_logits(model, batch, "freeze:1-3")[real]) < 1e-4
