@@ -128,7 +128,8 @@ def ordinals(call: Call, cache: Cache | None) -> Tensor:
                 )
             raise ValueError(
                 "skipping: the plan names image tokens by their number, but this cache was begun outside the plan, "
-                "so that the images before are not counted; begin it under the plan"
+                "so that the images before are not counted; begin it under the plan (prefix tuning begins every cache: "
+                "use a plan without keep: and merge:)"
             )
         if keeper is not None and (not call.past or bool(call.vision.any())):
             held = call.vision.new_zeros(len(before), call.past)
