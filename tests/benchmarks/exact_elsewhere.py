@@ -22,7 +22,7 @@ from vlm.engine import exactness_checks
 from vlm.engine.exactness_checks import RAGGED, greedy, prefill, relative
 from vlm.engine.masked_reference import planned_logits
 from vlm.models.random_batches import batch_for, with_positions
-from vlm.models.random_models import HYBRIDS, TEXT_MODELS, random_model
+from vlm.models.random_models import EAGER, HYBRIDS, TEXT_MODELS, random_model
 
 # One of every kind.
 PLANS = (
@@ -81,7 +81,7 @@ def checked(model: Any) -> Callable[[str], tuple[float, float]]:
 def text_models() -> Iterable[Row]:
     """LLaVA on other text models."""
     for text in (*TEXT_MODELS, *HYBRIDS):
-        kind = "eager" if text == "Gemma2Config" else "sdpa"
+        kind = "eager" if text in EAGER else "sdpa"
         plans = WHOLE if text in HYBRIDS else PLANS
         name = f"LLaVA on {text.removesuffix('Config')}" + (" (eager)" if kind == "eager" else "")
         yield name, plans, lambda plan, text=text, kind=kind: checked(built(text, kind))(plan)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -35,6 +35,8 @@ class AttentionEvent:
         Factor of the scores, usually d ** -0.5.
     softcap : float or None
         Scores x become softcap * tanh(x / softcap) before the mask; None where they do not.
+    sinks : Tensor (heads,) or None
+        Each head's score of a key that holds nothing, which takes its share of the softmax; None where there is none.
     """
 
     call: Call
@@ -45,6 +47,7 @@ class AttentionEvent:
     mask: Mask
     scaling: float
     softcap: float | None = None
+    sinks: Tensor | None = None
 
     def measurable(self) -> AttentionEvent:
         """This event with its tensors on one device, that of the layer or, without float64 there, the processor."""
@@ -52,8 +55,9 @@ class AttentionEvent:
         if here == self.query.device == self.call.real.device:
             return self
         mask = self.mask if self.mask is None else self.mask.to(here)
-        call, query, key = self.call.on(here), measurable(self.query), measurable(self.key)
-        return AttentionEvent(call, self.layer, query, key, measurable(self.value), mask, self.scaling, self.softcap)
+        query, key, value = map(measurable, (self.query, self.key, self.value))
+        sinks = None if self.sinks is None else measurable(self.sinks)
+        return replace(self, call=self.call.on(here), query=query, key=key, value=value, mask=mask, sinks=sinks)
 
 
 def measurable(tensor: Tensor) -> Tensor:

@@ -13,6 +13,8 @@ from vlm.engine.forward_call import Call
 def attention_rows(event: AttentionEvent, rows: Tensor) -> Tensor:
     """Rows of a layer's attention map, (batch, heads, rows, keys) in float32.
 
+    A row sums to 1, less the share of its head's sink where there is one.
+
     Parameters
     ----------
     event : AttentionEvent
@@ -39,7 +41,10 @@ def attention_rows(event: AttentionEvent, rows: Tensor) -> Tensor:
     else:
         later = torch.arange(keys, device=key.device) > rows.unsqueeze(-1)
         scores = scores.masked_fill(later.unsqueeze(1), -torch.inf)
-    return torch.softmax(scores, dim=-1, dtype=torch.float32)
+    if event.sinks is None:
+        return torch.softmax(scores, dim=-1, dtype=torch.float32)
+    sinks = event.sinks.to(scores).view(1, heads, 1, 1).expand(batch, -1, count, -1)
+    return torch.softmax(torch.cat([scores, sinks], dim=-1), dim=-1)[..., :-1]
 
 
 def row_of(call: Call, layer: int, token: Tensor) -> tuple[Tensor, Tensor]:

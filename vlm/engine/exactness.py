@@ -19,7 +19,7 @@ import transformers
 from vlm.engine.exactness_checks import JOINED, PLANS, PROPERTIES, NotApplicable, Property
 from vlm.models import flash_stand_in
 from vlm.models.families import anatomy
-from vlm.models.layer_parts import find_attention
+from vlm.models.layer_parts import feed_forward_candidates, find_attention
 from vlm.models.random_models import FAMILY_NAMES, absent, random_model, unsuited
 from vlm.models.types import Model
 from vlm.plans.plan import SkipPlan
@@ -61,16 +61,23 @@ def worst_error(family: str, attention: str, item: Property, plans: Iterable[str
 
 
 def plans_for(model: Model, texts: Iterable[str]) -> list[SkipPlan]:
-    """Plans from their text forms, without what layers with a recurrent state cannot do: freezing, halves, ranking."""
+    """Plans from their text forms, without what a model's layers cannot do.
+
+    Layers with a recurrent state neither freeze nor rank and have no halves; before a feed-forward that is several
+    modules no token leaves.
+    """
     parts = anatomy(model)
     recurrent = {index for index, layer in enumerate(parts.layers) if find_attention(layer) is None}
+    whole = any(len(feed_forward_candidates(layer)[0]) > 1 for layer in parts.layers)
     plans = []
     for text in texts:
         plan = SkipPlan.parse(text)
         if recurrent:
             steps = plan.steps(parts.depth)
             halves = any(not (steps[i].attention and steps[i].mlp) or steps[i].vision == "frozen" for i in recurrent)
-            plan = SkipPlan() if halves else replace(plan, pruned=())
+            plan = SkipPlan() if halves else replace(plan, pruned=(), ranked=(), leaving=())
+        if whole:
+            plan = replace(plan, leaving=())
         plans.append(plan)
     return list(dict.fromkeys(plans))
 
@@ -159,7 +166,9 @@ def _page(lines: list[str], notes: list[str]) -> str:
     what = f"""
         Written by `python -m vlm exactness --markdown docs/reference/benchmarks/exactness.md` with {versions}.
         Every cell is
-        the largest error over the plans {plans} ({few}: {joined}) on 5-layer random models of the real classes,
+        the largest error over the plans {plans} ({few}: {joined}), without the parts that a family's layers refuse
+        (those with a recurrent state: `freeze:`, halves and choices by attention; blip-2: `leave:`), on 5-layer
+        random models of the real classes,
         against a slow reference that runs every layer on every token with a mask and has no cache. 0 means
         bit-identical logits, or the same tokens. Errors are relative, over all logits in float32; beam search: of the
         best beams' scores; gradients: of all parameters; bfloat16: the largest logit difference in standard

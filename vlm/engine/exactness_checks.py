@@ -30,6 +30,7 @@ PLANS = (
     "freeze:1-3/text:3-4",
     "attention:1-2/mlp:3-4",
     "keep:1-3=1-3/prune:3=0.5",
+    "merge:1=0~0x0.5,2x0.5/keep:1-=0-1+3-/rank:2=0.6/leave:3=0.3",
 )
 # For checks that are slow, or whose result must not depend on which call decides a pruning.
 JOINED = ("vision:0-1+3-/text:2-3", "freeze:1-3/keep:3-=1-", "attention:0-2/mlp:3-4")
@@ -212,9 +213,9 @@ def chunked(model: Model, plan: SkipPlan) -> float:
 def second_image(model: Model, plan: SkipPlan) -> float:
     """Relative error of a second image and question on the cache of the first.
 
-    Without prunings, which each call decides by its last token.
+    Without choices by attention, which each call makes for itself.
     """
-    plan = replace(plan, pruned=())
+    plan = replace(plan, pruned=(), ranked=(), leaving=())
     batch = batch_for(model, images=(2,), after=(4,))
     cut = 3 + image_tokens(model) + 1
     return _pieces(model, plan, batch, [(0, cut, 1), (cut, batch["input_ids"].shape[1], 1)])

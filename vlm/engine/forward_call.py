@@ -148,7 +148,7 @@ def read_call(given: Arguments, placeholders: frozenset[int]) -> Call:
     if ids is None:
         raise ValueError(
             "expected input_ids (image tokens are found by their placeholder id), got inputs_embeds alone; "
-            "call the model with input_ids"
+            "call the model with input_ids (prompt tuning and p-tuning pass none on; prefix tuning and LoRA do)"
         )
     cache = cache_in(given)
     past = 0 if cache is None else int(cache.get_seq_length())

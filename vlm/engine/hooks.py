@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import sys
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from types import FrameType
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from vlm.engine.attention_event import AttentionEvent, AttentionObserver, Peeked, measurable
+from vlm.engine.attention_rows import attention_rows, row_of
 from vlm.engine.flash_attention import attend as flash_attend
 from vlm.engine.flash_attention import check_causal, check_window, whole_layout
 from vlm.engine.flash_layout import Layout, Mask
@@ -24,16 +24,18 @@ from vlm.engine.forward_call import Call, read_call, steps_in_a_graph, traced_st
 from vlm.engine.frozen_attention import FrozenLayout
 from vlm.engine.frozen_attention import attend as frozen_attend
 from vlm.engine.kv_cache import cache_in
+from vlm.engine.last_token import last_tokens
 from vlm.engine.row_plans import RowPlans
 from vlm.engine.tensor_parallel import all_heads
 from vlm.models.attention_kinds import attention_function, check_implementation, is_flash
 from vlm.models.families import Anatomy, Family, anatomy, generates_inside
 from vlm.models.layer_parts import find_attention
 from vlm.models.transformers_internals import (
+    attend_as_before,
+    attend_by_name,
     attention_implementation,
     recomputing,
     register_attention,
-    set_attention_implementation,
     unregister_attention,
 )
 from vlm.models.types import Arguments, Forward, Model
@@ -47,8 +49,11 @@ _OPENING = threading.RLock()
 _ENGINES: WeakKeyDictionary[nn.Module, ref[Engine]] = WeakKeyDictionary()
 # What copies and pickles of a module ask for first, on the instance.
 _COPYING = ("__deepcopy__", "__reduce_ex__")
-# Options of transformers' attention functions that change the weights in a way that observers do not reproduce.
-_UNSUPPORTED_OPTIONS = ("position_bias", "s_aux")
+# Relative difference of a layer's heads from what observers make of its queries, keys and values that 16 bits leave.
+_ROUNDING = 0.1
+
+# How many parts of contexts refuse copies of a module.
+_SEALED: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
 
 LayerObserver = Callable[[Call, int, Tensor, Tensor], None]
 StateRewriter = Callable[[Call, int, Tensor], Tensor]
@@ -82,15 +87,20 @@ class Engine:
         self._observers: list[tuple[AttentionObserver, bool, int]] = []
         self._opened = 0
         self._routes = 0
-        self._loaded_attention = self._own_attention = self._routed_name = ""
+        self._loaded_attention = self._own_attention = ""
+        self._named: list[tuple[nn.Module, str, Any]] = []
         self._handles: list[RemovableHandle] = []
         self._prompts: dict[int, Tensor | None] = {}
         self._inside: set[int] = set()
-        self._sealed: Counter[nn.Module] = Counter()
         # Classes of layers whose attention needs the queries of all heads.
         self.whole_queries: set[type[nn.Module]] = set()
+        # Classes of layers whose keys depend on what is named as a map of queries.
+        self.keys_need_queries: set[type[nn.Module]] = set()
+        # Classes of attentions that observers were seen to reproduce.
+        self._reproduced: set[type[nn.Module]] = set()
         # A module around a layer's attention passes the one inside on to transformers' attention function.
         attending = [(i, found) for i, layer in enumerate(parts.layers) if (found := find_attention(layer)) is not None]
+        self._attentions = [found for _, found in attending]
         self._slots = {id(module): i for i, found in attending for module in found.modules()}
 
     def __repr__(self) -> str:
@@ -113,7 +123,7 @@ class Engine:
         check_implementation(self.attention_name)
         self._loaded_attention = self.attention_name
         inner = self.parts.inner
-        self._seal([self._model, inner, self.parts.decoder])
+        seal([self._model, inner, self.parts.decoder])
         # Continuous batching runs in a thread of its own, where an error would only give empty answers.
         self._model.__dict__["init_continuous_batching"] = _refuse_continuous_batching
         if generates_inside(self.parts):
@@ -136,28 +146,14 @@ class Engine:
         self._handles.clear()
         for name in ("init_continuous_batching", "generate"):
             self._model.__dict__.pop(name, None)
-        self._unseal([self._model, self.parts.inner, self.parts.decoder])
-
-    def _seal(self, modules: Iterable[nn.Module]) -> None:
-        """Refuse copies of these modules: a copy would run the forwards and hooks of the original for ever."""
-        for module in modules:
-            self._sealed[module] += 1
-            module.__dict__.update(dict.fromkeys(_COPYING, _refuse_copies))
-
-    def _unseal(self, modules: Iterable[nn.Module]) -> None:
-        for module in modules:
-            self._sealed[module] -= 1
-            if not self._sealed[module]:
-                del self._sealed[module]
-                for name in _COPYING:
-                    module.__dict__.pop(name, None)
+        unseal([self._model, self.parts.inner, self.parts.decoder])
 
     def _begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: Arguments) -> None:
         given = kwargs
         if args:
             bound = self._signature.bind_partial(*args, **kwargs).arguments
             given = {**bound, **bound.get("kwargs", {})}
-        if self._routes and attention_implementation(self.parts.text_config) != self._routed_name:
+        if self._routes and (attention_implementation(self.parts.text_config) or "eager") != self._own_attention:
             raise RuntimeError(
                 "the model's attention implementation was changed inside a context that goes through it; set it before "
                 "vlm.skipping or vlm.attention begin"
@@ -289,15 +285,10 @@ class Engine:
 
     @contextmanager
     def _attention_again(self) -> Iterator[None]:
-        """Route attention after the contexts have closed, whatever later contexts have made of it."""
-        config = self.parts.text_config
-        later = attention_implementation(config)
-        set_attention_implementation(config, self._loaded_attention)
-        try:
-            with self.route_attention():
-                yield
-        finally:
-            set_attention_implementation(config, later)
+        """Route attention after the contexts have closed, whatever the model has been set to since."""
+        self._own_attention = self._loaded_attention
+        with self.route_attention():
+            yield
 
     @contextmanager
     def hold_plan(self, plan: SkipPlan | RowPlans) -> Iterator[SkipPlan | RowPlans]:
@@ -353,14 +344,14 @@ class Engine:
             return watch
 
         handles = [layer.register_forward_hook(hook(i), with_kwargs=True) for i, layer in enumerate(self.parts.layers)]
-        self._seal(self.parts.layers)
+        seal(self.parts.layers)
         ending = (finish, number)
         self._endings.append(ending)
         try:
             yield
         finally:
             self._endings.remove(ending)
-            self._unseal(self.parts.layers)
+            unseal(self.parts.layers)
             for handle in handles:
                 handle.remove()
 
@@ -391,11 +382,11 @@ class Engine:
 
         handles = [layer.register_forward_pre_hook(entering(i), with_kwargs=True) for i, layer in enumerate(layers)]
         handles.append(layers[-1].register_forward_hook(leaving))
-        self._seal(layers)
+        seal(layers)
         try:
             yield
         finally:
-            self._unseal(layers)
+            unseal(layers)
             for handle in handles:
                 handle.remove()
 
@@ -417,11 +408,11 @@ class Engine:
             return after
 
         handles = [module.register_forward_hook(hook(key)) for key, module in modules.items()]
-        self._seal(modules.values())
+        seal(modules.values())
         try:
             yield
         finally:
-            self._unseal(modules.values())
+            unseal(modules.values())
             for handle in handles:
                 handle.remove()
 
@@ -480,17 +471,19 @@ class Engine:
 
     def _install_attention(self) -> None:
         own = self.attention_name
-        name = self._routed_name = f"skipit_{own}_{id(self):x}"
-        register_attention(name, _routed(ref(self), attention_function(self.parts, own)), masks_like=own)
+        name = f"skipit_{own}_{id(self):x}"
+        register_attention(name, _routed(ref(self), attention_function(self.parts, own)))
         self._unregister = finalize(self, unregister_attention, name)
         self._own_attention = own
-        set_attention_implementation(self.parts.text_config, name)
+        # The configuration itself keeps its name: what is copied or saved of it knows nothing of this.
+        self._named = list(attend_by_name(self._attentions, name))
+        seal(module for module, _, _ in self._named)
 
     def _remove_attention(self) -> None:
-        name = self._routed_name
-        if attention_implementation(self.parts.text_config) == name:
-            set_attention_implementation(self.parts.text_config, self._own_attention)
-        self._own_attention = self._routed_name = ""
+        unseal(module for module, _, _ in self._named)
+        attend_as_before(self._named)
+        self._named = []
+        self._own_attention = ""
         self._unregister()
 
     def attend(
@@ -519,15 +512,37 @@ class Engine:
         else:
             out = flash_attend(own_function, layout, module, query, key, value, **kwargs)
         decoding = call is not None and call.decoding
-        if index is not None and self._observers and not decoding and not recomputing():
-            observers = [one for one in self._observers if not self._before(one[2])]
-            if observers:
-                call = self.current()
-                event = self._event(call, index, module, layout, attention_mask, query, key, value, kwargs)
-                with torch.no_grad():
-                    for observe, anywhere, _ in observers:
-                        observe(event if anywhere else event.measurable())
+        if index is None or call is None or decoding or recomputing():
+            return out
+        observers = [one for one in self._observers if not self._before(one[2])]
+        if observers or index in call.plan_state.ranked:
+            event = self._event(call, index, module, layout, attention_mask, query, key, value, kwargs)
+            with torch.no_grad():
+                self._verify(event, module, out[0], kwargs.get("dropout"))
+                for observe, anywhere, _ in observers:
+                    observe(event if anywhere else event.measurable())
         return out
+
+    def _verify(self, event: AttentionEvent, module: nn.Module, out: Tensor, dropout: float | None) -> None:
+        """Refuse attention other than a softmax of scaled products, by the heads of a prompt's last token."""
+        call, known, here = event.call, type(module) in self._reproduced, out.device
+        # A tensor-parallel process has some of the heads only.
+        if known or (dropout and module.training) or out.shape[2] != event.query.shape[1]:
+            return
+        row, runs = row_of(call, event.layer, last_tokens(call.real).to(here))
+        weights = attention_rows(event, row.unsqueeze(1))
+        batch, _, _, keys = weights.shape
+        expected = weights.view(batch, event.key.shape[1], -1, keys) @ event.value.to(weights)
+        found = out[torch.arange(batch, device=here), row].to(weights)
+        expected, found = expected.view(found.shape)[runs], found[runs]
+        if float((found - expected).norm()) > _ROUNDING * float(expected.norm()):
+            raise NotImplementedError(
+                f"layer {event.layer}: a {type(module).__name__} weighs its keys otherwise than by a softmax of scaled "
+                "products of queries and keys, so that attention can be neither measured nor ranked by; use plans "
+                "without prune:, rank: and leave: (vision:, freeze:, keep:, merge:)"
+            )
+        if len(found):
+            self._reproduced.add(type(module))
 
     def _event(
         self,
@@ -550,8 +565,8 @@ class Engine:
         mask = self._observed_mask(call, module, layout, attention_mask, query, key, options)
         scaling = options.get("scaling")
         scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-        query, key, value = all_heads(self.parts, query, key, value)
-        return AttentionEvent(call, index, query, key, value, mask, scaling, options.get("softcap"))
+        query, key, value, sinks = all_heads(self.parts, query, key, value, options.get("s_aux"))
+        return AttentionEvent(call, index, query, key, value, mask, scaling, options.get("softcap"), sinks)
 
     def _observed_mask(
         self,
@@ -563,10 +578,7 @@ class Engine:
         key: Tensor,
         options: Arguments,
     ) -> Mask:
-        """Who attended to whom, for observers; refuses attention that they could not reproduce."""
-        for unusual in _UNSUPPORTED_OPTIONS:
-            if options.get(unusual) is not None:
-                raise NotImplementedError(f"visual attention: layers with {unusual!r} are not supported")
+        """Who attended to whom, for observers."""
         if not self.flash:
             return mask if layout is None else layout
         check_window(call, options.get("sliding_window"))
@@ -590,10 +602,10 @@ class Engine:
             for module, function in forwards.items():
                 saved.append((module, module.__dict__.get("forward")))
                 module.__dict__["forward"] = self._from_the_next_call(module.forward, function, number)
-                self._seal([module])
+                seal([module])
             yield
         finally:
-            self._unseal(module for module, _ in saved)
+            unseal(module for module, _ in saved)
             for module, original in reversed(saved):
                 if original is None:
                     module.__dict__.pop("forward", None)
@@ -610,6 +622,27 @@ def _routed(engine: ref[Engine], own_function: Forward) -> Forward:
         return found.attend(own_function, *args, **kwargs)
 
     return attend
+
+
+def seal(modules: Iterable[nn.Module]) -> None:
+    """Refuse copies of these modules: a copy would run the forwards and hooks of the original for ever."""
+    with _OPENING:
+        for module in modules:
+            _SEALED[module] = _SEALED.get(module, 0) + 1
+            module.__dict__.update(dict.fromkeys(_COPYING, _refuse_copies))
+
+
+def unseal(modules: Iterable[nn.Module]) -> None:
+    """Allow them again, once for each :func:`seal`."""
+    with _OPENING:
+        for module in modules:
+            left = _SEALED.get(module, 0) - 1
+            if left > 0:
+                _SEALED[module] = left
+                continue
+            _SEALED.pop(module, None)  # gone already where the model itself goes
+            for name in _COPYING:
+                module.__dict__.pop(name, None)
 
 
 def _refuse_copies(*_: object) -> NoReturn:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vlm.engine.hooks import seal, unseal
 from vlm.engine.kv_cache import cache_in
 from vlm.engine.shared_copy import copy_with_shared_weights
 from vlm.engine.skipping import skipping
@@ -86,13 +87,18 @@ def speculative(model: Model, plan: SkipPlan | str, *, family: Family | None = N
     _refuse(anatomy(model, family))
     draft = copy_with_shared_weights(model)
     pictures = _Pictures()
+    before = model.__dict__.get("generate")
     model.__dict__["generate"] = pictures.remembered(model)
+    seal([model])
     draft.__dict__["forward"] = pictures.passed_on(draft)
     try:
         with skipping(draft, plan, family=family):
             yield draft
     finally:
+        unseal([model])
         model.__dict__.pop("generate", None)
+        if before is not None:
+            model.__dict__["generate"] = before
         draft.__dict__.pop("forward", None)
 
 

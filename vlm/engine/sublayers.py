@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ from vlm.engine.hooks import Engine
 from vlm.engine.kv_cache import cache_name
 from vlm.engine.plan_state import Entry
 from vlm.engine.row_plans import Steps
-from vlm.models.layer_parts import QUERY_NAMES, find_attention
+from vlm.models.layer_parts import GATE_NAMES, QUERY_NAMES, find_attention
 from vlm.models.transformers_internals import checkpointed
 from vlm.models.types import Arguments, Cache, Forward
 from vlm.plans.plan import LayerPlan
@@ -87,9 +88,13 @@ def _repeated_alike(engine: Engine, layer: nn.Module, dropped: dict[nn.Module, F
 
 
 def query_maps(layer: nn.Module) -> list[Any]:
-    """The linear maps of a layer's attention that only queries need; none where queries and keys come from one map."""
+    """The linear maps of a layer's attention that only queries need; none where queries and keys come from one map.
+
+    Those of the queries themselves come after gates.
+    """
     parts = find_attention(layer)
-    named = [] if parts is None else [module for name, module in parts.named_children() if name in QUERY_NAMES]
+    children = [] if parts is None else list(parts.named_children())
+    named = [module for names in (GATE_NAMES, QUERY_NAMES) for name, module in children if name in names]
     return [module for module in named if isinstance(getattr(module, "out_features", None), int)]
 
 
@@ -101,7 +106,8 @@ def _no_query_if_frozen(engine: Engine, layer: nn.Module, linear: Any, last: boo
 
     def forward(states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         call = engine.call
-        if call is not None and not call.decoding and call.plan_state.keys_only:
+        only = call is not None and not call.decoding and call.plan_state.keys_only
+        if only and type(layer) not in engine.keys_need_queries:
             # One head, where the attention takes any number: it turns them all by their positions for nothing.
             width = head if last and head and type(layer) not in engine.whole_queries else linear.out_features
             return states.new_zeros(width).expand(*states.shape[:-1], -1)
@@ -109,6 +115,14 @@ def _no_query_if_frozen(engine: Engine, layer: nn.Module, linear: Any, last: boo
         return out
 
     return forward
+
+
+# Classes of layers whose keys were seen not to depend on the maps that are taken for those of queries.
+_ROLES_SEEN: WeakSet[type[nn.Module]] = WeakSet()
+
+
+# Tokens on which that is seen.
+_FEW = 2
 
 
 class _Caught(Exception):
@@ -141,22 +155,51 @@ def keys_and_values(
     state.keys_only = True
     try:
         try:
-            original(states, **arguments)
+            found = _caught(original, states, arguments)
         except RuntimeError:
             if type(layer) in engine.whole_queries:
                 raise
             # Its norm of queries goes over all heads, for instance.
             engine.whole_queries.add(type(layer))
-            original(states, **arguments)
-    except _Caught as caught:
-        keys, values = caught.args
-        return keys, values
+            found = _caught(original, states, arguments)
+        if found is not None and type(layer) not in _ROLES_SEEN | engine.keys_need_queries:
+            few = {name: _first(value) for name, value in arguments.items()}
+            part = _caught(original, states[:, :_FEW], few)
+            state.keys_only = False
+            whole = _caught(original, states[:, :_FEW], few)
+            if part is not None and whole is not None and all(map(torch.equal, whole, part)):
+                _ROLES_SEEN.add(type(layer))
+            else:
+                # What is named as a map of queries makes keys too.
+                engine.keys_need_queries.add(type(layer))
+                found = _caught(original, states, arguments)
     finally:
         state.keys_only = False
+    if found is not None:
+        return found
     raise NotImplementedError(
         f"skipping: {type(layer).__name__} hands no keys to its cache (it may use those of another layer), so that "
         "image tokens cannot be frozen there; leave the layer out of the plan's freeze:"
     )
+
+
+def _caught(run: Forward, states: Tensor, arguments: Arguments) -> tuple[Tensor, Tensor] | None:
+    """Keys and values that a layer hands to its cache; None if it hands none."""
+    try:
+        run(states, **arguments)
+    except _Caught as caught:
+        keys, values = caught.args
+        return keys, values
+    return None
+
+
+def _first(value: Any) -> Any:
+    """The first tokens of position ids or of what has numbers along its last axis."""
+    if isinstance(value, tuple):
+        return tuple(map(_first, value))
+    if not isinstance(value, Tensor):
+        return value
+    return value[..., :_FEW, :] if value.is_floating_point() or value.is_complex() else value[..., :_FEW]
 
 
 class WithFrozen:

@@ -16,8 +16,10 @@ def processes_of(parts: Anatomy) -> int:
     return int(getattr(parts.model, "tp_size", None) or 1)
 
 
-def all_heads(parts: Anatomy, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries, keys and values (batch, heads, rows, d) of all heads, gathered from all processes in their order.
+def all_heads(
+    parts: Anatomy, query: Tensor, key: Tensor, value: Tensor, sinks: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """Queries, keys and values (batch, heads, rows, d) and sinks (heads,) of all heads, gathered from all processes.
 
     Raises
     ------
@@ -27,7 +29,7 @@ def all_heads(parts: Anatomy, query: Tensor, key: Tensor, value: Tensor) -> tupl
     processes = processes_of(parts)
     heads = int(parts.text_config.num_attention_heads)
     if processes == 1 or query.shape[1] == heads:
-        return query, key, value
+        return query, key, value, sinks
     groups = getattr(parts.text_config, "num_key_value_heads", None) or heads
     if query.shape[1] * processes != heads or key.shape[1] * processes != groups:
         raise NotImplementedError(
@@ -37,7 +39,9 @@ def all_heads(parts: Anatomy, query: Tensor, key: Tensor, value: Tensor) -> tupl
     mesh = getattr(parts.model, "_device_mesh", None)
     group = None if mesh is None else mesh.get_group("tp" if "tp" in (mesh.mesh_dim_names or ()) else 0)
     query, key, value = (_gathered(part, processes, group) for part in (query, key, value))
-    return query, key, value
+    if sinks is not None and len(sinks) != heads:
+        sinks = _gathered(sinks.view(1, -1), processes, group)[0]
+    return query, key, value, sinks
 
 
 def _gathered(states: Tensor, processes: int, group: Any) -> Tensor:

@@ -44,12 +44,16 @@ def merged_first(engine: Engine, index: int, sums: Sequence[Sums], keeper: int |
     def forward(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
         call = engine.current()
         kwargs |= dict(zip(names, args, strict=False))
-        if not call.decoding and call.images and bool(call.vision.any()):
+        shown = call.images and bool(call.vision.any())
+        # A prompt that begins without an image counts too: one may follow on its cache.
+        if not call.decoding and (shown or not call.past):
             cache = cache_in(kwargs)
             if keeper is not None:
                 partial_cache(cache, keeper)
-            states = hidden_states.to(device_of(layer) or hidden_states.device)
-            hidden_states = merged_states(call, states, ordinals(call, cache), sums)
+            numbers = ordinals(call, cache)
+            if shown:
+                states = hidden_states.to(device_of(layer) or hidden_states.device)
+                hidden_states = merged_states(call, states, numbers, sums)
         return following(hidden_states, **kwargs)
 
     return forward

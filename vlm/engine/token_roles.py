@@ -120,9 +120,16 @@ def ordinals(call: Call, cache: Cache | None) -> Tensor:
         if earlier is not None:
             before = earlier.sum(dim=1, keepdim=True).to(call.vision.device)
         elif call.past and bool(call.vision.any()):
+            if keeper is None:
+                raise ValueError(
+                    "skipping: a plan that merges image tokens and takes none out of any layer does not count the "
+                    "images of earlier calls on a cache; give the prompt in one call, or let the merged tokens leave "
+                    "(keep:)"
+                )
             raise ValueError(
                 "skipping: the plan names image tokens by their number, but this cache was begun outside the plan, "
-                "so that the images before are not counted; begin it under the plan"
+                "so that the images before are not counted; begin it under the plan (prefix tuning begins every cache: "
+                "use a plan without keep: and merge:)"
             )
         if keeper is not None and (not call.past or bool(call.vision.any())):
             held = call.vision.new_zeros(len(before), call.past)

@@ -82,6 +82,11 @@ class RemovalRecord(GrowingRecord):
             raise NotImplementedError(
                 f"removal: the bound is about a softmax of scaled scores, and layer {layer} caps them (softcap)"
             )
+        if event.sinks is not None:
+            raise NotImplementedError(
+                f"removal: the bound is about a softmax over keys alone, and layer {layer} attends to a sink too; "
+                "measure with vlm.attention"
+            )
         if layer == 0:
             self._rows = {}
         lines = mask.lines() if isinstance(mask, Layout) else mask

@@ -112,7 +112,10 @@ class GrowingRecord(Displayed, ABC):
     def _check_recorded(self, noun: str) -> None:
         """Raise a ValueError that names the record while it has no samples."""
         if not self.samples:
-            raise ValueError(f"{noun}: nothing recorded yet; call the model inside the context first")
+            raise ValueError(
+                f"{noun}: nothing recorded yet; call the model inside the context first, with a new cache (calls that "
+                "continue one are passed over, and with prefix tuning every call does)"
+            )
 
     def _shown(self) -> list[tuple[str, Any]]:
         return [("samples", self.samples), *super()._shown()]

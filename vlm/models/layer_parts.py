@@ -11,8 +11,9 @@ from torch import nn
 ATTENTION_NAMES = ("self_attn", "self_attention", "attention", "attn")
 FEED_FORWARD_NAMES = ("mlp", "feed_forward", "block_sparse_moe", "ffn", "moe", "feedforward")
 _FEED_FORWARD_WORDS = ("mlp", "moe", "feed_forward", "ffn", "expert")
-# Linear maps of an attention module that only its queries go through.
+# Linear maps of an attention module that only its queries go through, or that gate what they have read.
 QUERY_NAMES = ("q_proj", "q_a_proj", "q_b_proj", "wq", "wq_a", "wq_b", "query")
+GATE_NAMES = ("gate_proj", "g_proj", "q_gate_proj")
 # Last linear map of an attention module, under the names that transformers gives it.
 OUTPUT_NAMES = ("o_proj", "out_proj", "dense", "wo", "c_proj")
 

@@ -71,6 +71,7 @@ _TEXT_OPTIONS: dict[str, dict[str, object]] = {
     "StableLmConfig": dict(use_parallel_residual=True),
     "GPTNeoXConfig": dict(num_key_value_heads=None),
     "DiffLlamaConfig": dict(head_dim=8),
+    "AfmoeConfig": _EXPERTS | dict(num_experts=4, head_dim=8, num_dense_layers=2, sliding_window=4096),
     "GptOssConfig": dict(head_dim=8, num_local_experts=4, num_experts_per_tok=2),
     "Phi3Config": dict(sliding_window=None),
     "GlmConfig": dict(head_dim=8),
@@ -99,8 +100,8 @@ HYBRIDS = ("Lfm2Config", "JambaConfig", "GraniteMoeHybridConfig")
 """Text models of LLaVA some of whose layers have a convolution or a recurrent state in place of attention."""
 MIXED = ("MiniMaxConfig", "FalconH1Config")
 """Text models of LLaVA whose layers keep another state beside or inside their attention; of 5 layers."""
-SINKS = "GptOssConfig"
-"""A text model of LLaVA whose heads attend to a sink, which observers of attention refuse."""
+EAGER = ("Gemma2Config", "GptOssConfig")
+"""Text models of LLaVA whose attention, with soft caps or sinks, is whole only under the eager implementation."""
 TEXT_MODELS = (
     *("CohereConfig", "Cohere2Config", "StableLmConfig"),  # parallel branches
     *("PhiConfig", "GPTNeoXConfig"),  # the same, and a last norm of another name
@@ -110,6 +111,7 @@ TEXT_MODELS = (
     *("DeepseekV2Config", "DeepseekV3Config"),  # latent attention
     *("Phi3Config", "GlmConfig"),  # fused projections
     *("GraniteConfig", "GraniteMoeConfig", "HeliumConfig", "Qwen3Config", "BitNetConfig", "DiffLlamaConfig"),
+    *("AfmoeConfig", "GptOssConfig"),  # gated heads, heads with sinks
     *("MixtralConfig", "Qwen2MoeConfig", "Qwen3MoeConfig", "GraniteMoeSharedConfig"),  # experts, also shared ones
 )
 """Text models of LLaVA whose layers are built in other ways than Llama's; names of their configurations."""
@@ -482,9 +484,7 @@ _BUILDERS: dict[str, tuple[str, Callable[[int, int], hf.PreTrainedConfig]]] = {
     "instructblip": ("InstructBlip", _instructblip),
 }
 FAMILY_NAMES = tuple(name for name in _BUILDERS if name != "llava-minimax")
-_BUILDERS |= {
-    f"llava-{text}": ("Llava", partial(_llava, text=text)) for text in (*TEXT_MODELS, *HYBRIDS, *MIXED, SINKS)
-}
+_BUILDERS |= {f"llava-{text}": ("Llava", partial(_llava, text=text)) for text in (*TEXT_MODELS, *HYBRIDS, *MIXED)}
 
 
 def absent(family: str) -> str | None:

@@ -6,8 +6,9 @@ this is the only file to change.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any, Literal
 from unittest.mock import patch
 
@@ -75,27 +76,44 @@ def with_attention_implementation(module: Any, name: str) -> Any:
     return _Overridden(module, config=_Overridden(module.config, _attn_implementation=name))
 
 
-def register_attention(name: str, function: Forward, masks_like: str) -> None:
-    """Register an attention function that takes masks of the same kind as the implementation `masks_like`."""
-    from transformers import AttentionInterface, AttentionMaskInterface
+def attend_by_name(modules: Iterable[Any], name: str) -> Iterator[tuple[Any, str, Any]]:
+    """Show all modules below these a configuration that names another attention implementation.
+
+    Masks are made from the model's own configuration, so they stay of its kind. Yields what
+    :func:`attend_as_before` undoes: module, attribute and configuration.
+    """
+    for module in chain.from_iterable(whole.modules() for whole in modules):
+        for attribute, value in list(vars(module).items()):
+            if hasattr(value, "_attn_implementation"):
+                vars(module)[attribute] = _Overridden(value, _attn_implementation=name)
+                yield module, attribute, value
+
+
+def attend_as_before(shown: Iterable[tuple[Any, str, Any]]) -> None:
+    """Undo :func:`attend_by_name`."""
+    for module, attribute, value in shown:
+        vars(module)[attribute] = value
+
+
+def register_attention(name: str, function: Forward) -> None:
+    """Register an attention function."""
+    from transformers import AttentionInterface
 
     AttentionInterface.register(name, function)
-    AttentionMaskInterface.register(name, AttentionMaskInterface()[masks_like])
 
 
 def unregister_attention(name: str) -> None:
     """Undo :func:`register_attention` (`_global_mapping`; transformers offers no public way)."""
-    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers import AttentionInterface
 
     AttentionInterface._global_mapping.pop(name, None)
-    AttentionMaskInterface._global_mapping.pop(name, None)
 
 
-def registered_attention() -> tuple[frozenset[str], frozenset[str]]:
-    """Names of all registered attention functions and mask functions (`_global_mapping`)."""
-    from transformers import AttentionInterface, AttentionMaskInterface
+def registered_attention() -> frozenset[str]:
+    """Names of all registered attention functions (`_global_mapping`)."""
+    from transformers import AttentionInterface
 
-    return frozenset(AttentionInterface._global_mapping), frozenset(AttentionMaskInterface._global_mapping)
+    return frozenset(AttentionInterface._global_mapping)
 
 
 def is_image_text_model(config: Any) -> bool:

@@ -10,7 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vlm.models.layer_parts import OUTPUT_NAMES, QUERY_NAMES, cache_slot, find_attention, output_map, parameters_of
+from vlm.models.layer_parts import (
+    GATE_NAMES,
+    OUTPUT_NAMES,
+    QUERY_NAMES,
+    cache_slot,
+    find_attention,
+    output_map,
+    parameters_of,
+)
 
 # Linear maps of an attention whose outputs are keys or values, alone or together with queries.
 _KEY_NAMES = (
@@ -138,7 +146,7 @@ def layer_shape(layer: nn.Module, config: Any, index: int) -> LayerShape:
             groups["expanding" if latent else "keys"] += size
         else:
             groups["queries"] += size
-            if name not in (*QUERY_NAMES, *OUTPUT_NAMES):
+            if name not in (*QUERY_NAMES, *GATE_NAMES, *OUTPUT_NAMES):
                 unknown.append(f"{name} ({type(module).__name__})")
     experts, routed, per_expert, expert_bytes = 0, 0, 0.0, 0
     for _, _, size in _maps(layer, skipped=inside):

@@ -25,6 +25,7 @@ PLANS = (
     "keep:1-=0-12",
     "freeze:0-2/keep:2-=3-15",
     "attention:1-3",
+    "merge:2=1~1x0.5,3x0.5/vision:3-",
 )
 FIRST_WORD, LONGEST_PAD = 10, 4
 

@@ -66,8 +66,9 @@ def test_training_and_generation(family, name):
 @pytest.mark.parametrize("attention", exactness.ATTENTION)
 @pytest.mark.parametrize("name", PROPERTIES)
 def test_the_whole_table(family, attention, name):
-    # `python -m vlm exactness` takes all plans under all three; these joint ones hold every kind.
-    check(family, attention, name, None if attention == "sdpa" else exactness_checks.JOINED)
+    # `python -m vlm exactness` takes all plans under all three; these joint ones hold most kinds.
+    own = PROPERTIES[name].plans if attention == "sdpa" else exactness_checks.JOINED
+    check(family, attention, name, own if name == "prefill" else own[:6])
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -150,10 +150,12 @@ def test_removal_is_the_same_under_flash(kernel):
 
 def test_leaving_undoes_everything(kernel):
     model = random_model(attention=NAME)
+    attending = model.model.language_model.layers[0].self_attn
     with pytest.raises(RuntimeError, match="stop"), skipping(model, "freeze:0-2/prune:3=0.5"), attention(model):
-        assert model.config.text_config._attn_implementation != NAME
+        assert attending.config._attn_implementation != NAME
+        assert attending.config.hidden_size == model.config.text_config.hidden_size
         raise RuntimeError("stop")
-    assert model.config.text_config._attn_implementation == NAME
+    assert attending.config is model.config.text_config
     assert "__deepcopy__" not in model.__dict__
 
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 import transformers as hf
 
-from vlm import attention, lens, probe, skipping
+from vlm import attention, lens, probe, skipping, speculative
 from vlm.engine.masked_reference import planned_logits
 from vlm.models import flash_stand_in
 from vlm.models.families import Family, anatomy
@@ -81,6 +81,33 @@ def test_row_6_a_copied_layer_of_a_plan_is_refused():
         with pytest.raises(RuntimeError, match="copy or save"):
             copy.deepcopy(model.model.language_model.layers[1])
         copy.deepcopy(model.model.language_model.layers[2])
+
+
+@pytest.mark.parametrize(
+    "open_one", [lambda m: skipping(m, "freeze:1-3"), attention, lambda m: speculative(m, "mlp:1-2")]
+)
+def test_row_6_what_is_copied_of_the_configuration_knows_nothing_of_a_context(open_one, tmp_path):
+    model = random_model()
+    batch, settings = batch_for(model), dict(max_new_tokens=3, do_sample=False)
+    with torch.no_grad():
+        plain, tokens = model(**batch).logits, model.generate(**batch, **settings)
+        with open_one(model):
+            configs = [copy.deepcopy(model.config), copy.copy(model.config), pickle.loads(pickle.dumps(model.config))]
+            assert model.config.get_text_config()._attn_implementation == "sdpa"
+            model.save_pretrained(tmp_path)
+            part = copy.deepcopy(model.model.language_model.layers[4].mlp)
+            with pytest.raises(RuntimeError, match="copy or save the model before the context"):
+                copy.deepcopy(model)
+            weights = model.state_dict()
+        assert not {"__deepcopy__", "generate"} & set(vars(model))
+        others = [type(model)(config).eval() for config in configs]
+        for other in others:
+            other.load_state_dict(weights)
+            other.generation_config = copy.deepcopy(model.generation_config)
+        for other in (*others, type(model).from_pretrained(tmp_path).eval()):
+            assert torch.equal(other(**batch).logits, plain)
+            assert torch.equal(other.generate(**batch, **settings), tokens)
+    assert "skipit" not in f"{(tmp_path / 'config.json').read_text()}{part}"
 
 
 EXACT = ("vision:0-2", "text:2-3/vision:3-", "keep:1-=1-", "attention:1-3", "mlp:1-3", "prune:2=0.5", "freeze:1-3")

@@ -82,7 +82,7 @@ def test_within_one_percent_of_a_counted_forward(family, kind):
 TEXT = (
     *("CohereConfig", "Olmo2Config", "DeepseekV2Config", "DeepseekV3Config", "Phi3Config", "GlmConfig"),
     *("Qwen3MoeConfig", "MixtralConfig", "GraniteMoeSharedConfig", "StableLmConfig", "GPTNeoXConfig"),
-    *("GptOssConfig", "DiffLlamaConfig"),
+    *("GptOssConfig", "DiffLlamaConfig", "AfmoeConfig"),
 )
 
 
