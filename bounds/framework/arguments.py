@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -14,12 +16,7 @@ ROUNDED = 16 * float(np.finfo(np.float64).eps)
 
 def number(value: ArrayLike, *, name: str) -> FloatArray:
     """A float64 array without NaN; estimates and certificates are refused: a theorem cannot see what they are of."""
-    if hasattr(value, "quantity"):
-        what, parts = ("a certificate", ".low or .high") if hasattr(value, "high") else ("an estimate", ".value")
-        raise TypeError(
-            f"{name}: expected numbers, got {what} of {value.quantity!s}; give its {parts} if that is what the "
-            "statement reads, or let bounds.implications check it"
-        )
+    _refuse_measured(value, name=name)
     try:
         out = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError):
@@ -28,6 +25,26 @@ def number(value: ArrayLike, *, name: str) -> FloatArray:
     if np.isnan(out).any():
         raise ValueError(f"{name}: expected numbers, got NaN; drop the rows it comes from")
     return out
+
+
+def _refuse_measured(value: object, *, name: str) -> None:
+    """Raise TypeError for an estimate or a certificate, also inside lists and arrays of objects.
+
+    NumPy would read an estimate there as its value.
+    """
+    if hasattr(value, "quantity"):
+        what, parts = ("a certificate", ".low or .high") if hasattr(value, "high") else ("an estimate", ".value")
+        raise TypeError(
+            f"{name}: expected numbers, got {what} of {value.quantity!s}; give its {parts} if that is what the "
+            "statement reads, or let bounds.implications check it"
+        )
+    entries: Iterable[object] = ()
+    if isinstance(value, (list, tuple)):
+        entries = value
+    elif str(getattr(value, "dtype", "")) == "object":  # of NumPy or pandas
+        entries = np.asarray(value, dtype=object).flat
+    for entry in entries:
+        _refuse_measured(entry, name=name)
 
 
 def nonnegative(value: ArrayLike, *, name: str) -> FloatArray:

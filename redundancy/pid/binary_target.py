@@ -158,7 +158,7 @@ def _shares(steps: list[Step], edges: list[Step]) -> list[list[float]]:
     """
     if len(steps) == 1:
         return [[1.0] * len(edges)]
-    rest = [(*edge, {j: 1.0}) for j, edge in enumerate(edges) if edge[0] + edge[1] > 0][::-1]
+    rest = [(edge0, edge1, {j: 1.0}) for j, (edge0, edge1) in enumerate(edges) if edge0 + edge1 > 0][::-1]
     shares: list[dict[int, float]] = []
     for step0, step1 in steps[:-1]:
         chord0, chord1, taken, part = 0.0, 0.0, dict[int, float](), 1.0

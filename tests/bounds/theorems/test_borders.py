@@ -147,6 +147,16 @@ def test_what_no_limit_determines_is_refused():
         bounds.entropy_difference(math.inf, math.inf)
 
 
+@pytest.mark.parametrize(
+    ("gaps", "terms"), [([math.inf, 1.0], [[-math.inf, 0.0]]), ([1.0, 1.0], [[math.inf, 0.0], [-math.inf, 0.0]])]
+)
+def test_a_margin_with_infinities_of_both_signs_is_refused(gaps, terms):
+    with pytest.raises(ValueError, match="infinities of both signs"):
+        bounds.plan_margin(gaps, terms)
+    assert bounds.plan_margin([1.0, 2.0], [[math.inf, 0.0]]) == 2.0
+    assert bounds.plan_margin([1.0, 2.0], [[-math.inf, 0.0]]) == -math.inf
+
+
 def test_runs_of_no_layers():
     blocks = [[[1.1, 0.2], [0.0, 1.3]]]
     np.testing.assert_allclose(bounds.late_entry_propagation([], [], 0.5, blocks), [0.1, 0.65])

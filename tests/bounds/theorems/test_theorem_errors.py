@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -266,7 +267,9 @@ def measured():
 @pytest.mark.parametrize("theorem", THEOREMS, ids=ids)
 def test_estimates_and_certificates_are_not_read_as_numbers(theorem, measured):
     for value, part in measured:
-        for name in strategies.parameters(theorem):
+        alone = np.empty((), dtype=object)
+        alone[()] = value
+        for name, given in itertools.product(strategies.parameters(theorem), (value, [value], ((0.1, value),), alone)):
             good = strategies.draw_arguments(theorem, np.random.default_rng(5))
             with pytest.raises(TypeError, match=rf"{name}: expected numbers, got an? \w+ of proximal; .*{part}"):
-                theorem(**{**good, name: value})
+                theorem(**{**good, name: given})
