@@ -79,7 +79,9 @@ def with_attention_implementation(module: Any, name: str) -> Any:
 
 def batches_continuously(model: Any) -> bool:
     """Whether a manager of continuous batching runs on this model, in a thread of its own (`Thread._target`)."""
-    owners = [getattr(getattr(thread, "_target", None), "__self__", None) for thread in threading.enumerate()]
+    owners: list[Any] = [
+        getattr(getattr(thread, "_target", None), "__self__", None) for thread in threading.enumerate()
+    ]
     return any(type(owner).__name__ == "ContinuousBatchingManager" and owner.model is model for owner in owners)
 
 

@@ -245,7 +245,7 @@ def test_row_9_continuous_batching_that_began_before_a_context_is_refused():
     manager = model.init_continuous_batching(generation_config=settings, continuous_batching_config=small)
     manager.start()
     try:
-        with pytest.raises(NotImplementedError, match="packs prompts into one row.*stop it before"), probe(model):
+        with pytest.raises(NotImplementedError, match=r"packs prompts into one row.*stop it before"), probe(model):
             pass
         manager.add_request([11, 12, 13])
         assert len(manager.get_result(timeout=60).generated_tokens) == 2
