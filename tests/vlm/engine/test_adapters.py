@@ -125,7 +125,6 @@ def test_adapters_may_be_switched_inside_a_context_and_kinds_of_them_follow_plan
         peft.LoHaConfig(target_modules=["q_proj", "k_proj"]),
         peft.OFTConfig(target_modules=["q_proj"], r=0, oft_block_size=8),
         peft.VeraConfig(r=4, target_modules=["q_proj"]),
-        peft.LNTuningConfig(target_modules=["input_layernorm"]),
     )
     for settings in other:
         adapted = strong(peft.get_peft_model(random_model(), settings))
