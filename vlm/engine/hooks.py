@@ -34,6 +34,7 @@ from vlm.models.transformers_internals import (
     attend_as_before,
     attend_by_name,
     attention_implementation,
+    batches_continuously,
     recomputing,
     register_attention,
     unregister_attention,
@@ -121,6 +122,8 @@ class Engine:
     def install(self) -> None:
         """Register the hooks that read each call's arguments."""
         check_implementation(self.attention_name)
+        if batches_continuously(self._model):
+            _refuse_continuous_batching()
         self._loaded_attention = self.attention_name
         inner = self.parts.inner
         seal([self._model, inner, self.parts.decoder])
@@ -162,6 +165,8 @@ class Engine:
 
     def _start(self, given: Arguments) -> None:
         """Check a call and read its tokens."""
+        if not hasattr(cache_in(given), "get_seq_length") and cache_in(given) is not None:
+            _refuse_continuous_batching()  # by a manager that was made before the context
         for opening in self._openings:
             opening(given)
         if self._traceable and steps_in_a_graph(given):
@@ -655,7 +660,7 @@ def _refuse_copies(*_: object) -> NoReturn:
 def _refuse_continuous_batching(*_: object, **__: object) -> NoReturn:
     raise NotImplementedError(
         "generate_batch: continuous batching packs prompts into one row, which plans and measurements cannot tell "
-        "apart; use generate on padded batches, or leave the context first"
+        "apart; use generate on padded batches, or leave the context first (a manager that runs: stop it before)"
     )
 
 

@@ -6,6 +6,7 @@ this is the only file to change.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
@@ -74,6 +75,14 @@ def set_attention_implementation(config: Any, name: str | None) -> None:
 def with_attention_implementation(module: Any, name: str) -> Any:
     """A view of an attention module whose configuration names another attention implementation."""
     return _Overridden(module, config=_Overridden(module.config, _attn_implementation=name))
+
+
+def batches_continuously(model: Any) -> bool:
+    """Whether a manager of continuous batching runs on this model, in a thread of its own (`Thread._target`)."""
+    owners: list[Any] = [
+        getattr(getattr(thread, "_target", None), "__self__", None) for thread in threading.enumerate()
+    ]
+    return any(type(owner).__name__ == "ContinuousBatchingManager" and owner.model is model for owner in owners)
 
 
 def attend_by_name(modules: Iterable[Any], name: str) -> Iterator[tuple[Any, str, Any]]:

@@ -122,6 +122,9 @@ def test_adapters_may_be_switched_inside_a_context_and_kinds_of_them_follow_plan
         peft.LoraConfig(use_dora=True, target_modules=["q_proj", "o_proj"]),
         peft.LoraConfig(target_modules=["lm_head", "embed_tokens"], modules_to_save=["multi_modal_projector"]),
         peft.LoraConfig(target_parameters=["q_proj.weight"], target_modules=[]),
+        peft.LoHaConfig(target_modules=["q_proj", "k_proj"]),
+        peft.OFTConfig(target_modules=["q_proj"], r=0, oft_block_size=8),
+        peft.VeraConfig(r=4, target_modules=["q_proj"]),
     )
     for settings in other:
         adapted = strong(peft.get_peft_model(random_model(), settings))
@@ -129,6 +132,59 @@ def test_adapters_may_be_switched_inside_a_context_and_kinds_of_them_follow_plan
             fast = adapted(**batch).logits
         slow = planned_logits(adapted.get_base_model(), batch, "freeze:1-3/vision:3-")
         assert error(fast, slow) < 1e-4, settings.peft_type
+
+
+def masked_with_prefix(adapted, batch, layers, *, frozen):
+    """Logits with image tokens masked in some layers, if not frozen, and their states restored; eager, full length."""
+    image = batch["input_ids"] == 7
+    own = torch.eye(image.shape[1], dtype=torch.bool)
+    closed = image[:, None, :] & ~own if not frozen else torch.zeros_like(own)
+    entered, handles = {}, []
+
+    def before(module, args, kwargs):
+        entered[module] = args[0]
+        mask = kwargs["attention_mask"].clone()
+        mask[..., -image.shape[1] :].masked_fill_(closed.unsqueeze(-3), torch.finfo(mask.dtype).min)
+        return args, {**kwargs, "attention_mask": mask}
+
+    for layer in layers:
+        handles.append(layer.register_forward_pre_hook(before, with_kwargs=True))
+        handles.append(
+            layer.register_forward_hook(lambda m, args, out: torch.where(image.unsqueeze(-1), entered[m], out))
+        )
+    logits = adapted(**batch).logits
+    for handle in handles:
+        handle.remove()
+    return logits
+
+
+@torch.no_grad()
+def test_prefixes_are_seen_by_all_and_what_cannot_follow_them_is_refused():
+    model = random_model("llava", "eager")
+    settings = peft.PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3)
+    adapted = peft.get_peft_model(model, settings).eval()
+    torch.manual_seed(0)
+    torch.nn.init.normal_(adapted.prompt_encoder["default"].embedding.weight)
+    for rows in ({}, RAGGED):
+        batch = batch_for(model, **rows)
+        real = batch["attention_mask"].bool()
+        for plan, frozen in (("vision:1-3", False), ("freeze:1-3", True)):
+            with skipping(adapted, plan):
+                fast = adapted(**batch).logits
+            slow = masked_with_prefix(adapted, batch, model.model.language_model.layers[1:3], frozen=frozen)
+            assert error(fast[real], slow[real]) < 1e-5, plan
+    one = batch_for(model)
+    with skipping(adapted, "keep:1-=0-4"), pytest.raises(ValueError, match="prefix tuning begins every cache"):
+        adapted(**one)
+    with vlm.attention(adapted) as seen:
+        adapted(**one)
+    with pytest.raises(ValueError, match="with prefix tuning every call does"):
+        seen.ratios()
+    prompted = peft.get_peft_model(
+        random_model(), peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3)
+    ).eval()
+    with skipping(prompted, "vision:1-"), pytest.raises(ValueError, match="prompt tuning and p-tuning pass none on"):
+        prompted(**one)
 
 
 def test_an_adapted_model_passes_its_own_check():

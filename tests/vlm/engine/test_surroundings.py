@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import logging
 import os
 import pickle
 from contextlib import nullcontext
@@ -234,6 +235,29 @@ def test_row_9_continuous_batching_is_refused_before_it_starts(open_one):
     model.config.get_text_config()._attn_implementation = "paged|eager"
     with pytest.raises(NotImplementedError, match="continuous batching is running"), open_one(model):
         pass
+
+
+def test_row_9_continuous_batching_that_began_before_a_context_is_refused():
+    logging.getLogger("ContinuousBatchingLogger").setLevel(logging.CRITICAL)
+    model = random_model()
+    settings = hf.GenerationConfig(max_new_tokens=2, do_sample=False, eos_token_id=49, pad_token_id=0)
+    small = hf.ContinuousBatchingConfig(block_size=16, num_blocks=16, max_batch_tokens=64)
+    manager = model.init_continuous_batching(generation_config=settings, continuous_batching_config=small)
+    manager.start()
+    try:
+        with pytest.raises(NotImplementedError, match=r"packs prompts into one row.*stop it before"), probe(model):
+            pass
+        manager.add_request([11, 12, 13])
+        assert len(manager.get_result(timeout=60).generated_tokens) == 2
+    finally:
+        manager.stop(block=True, timeout=60)
+    # Started inside: its thread cannot raise here, so that the request says why.
+    manager = model.init_continuous_batching(generation_config=settings, continuous_batching_config=small)
+    with skipping(model, "vision:1-2"):
+        manager.start()
+        manager.add_request([11, 12, 13])
+        assert "packs prompts into one row" in manager.get_result(timeout=60).error
+        manager.stop(block=True, timeout=60)
 
 
 REFUSED = {
