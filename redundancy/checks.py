@@ -112,6 +112,16 @@ def generator(rng: Rng) -> np.random.Generator:
         raise type(error)(f"rng: expected a Generator, a seed (a whole number >= 0) or None, got {got}") from error
 
 
+def three_sizes(value: object, *, name: str, meaning: str) -> tuple[int, int, int]:
+    """Three whole numbers >= 1, from a tuple, a list or an array of them."""
+    if not isinstance(value, (tuple, list, np.ndarray)):
+        raise TypeError(f"{name}: expected three numbers >= 1, {meaning}, got {value!r}")
+    if len(value) != 3:
+        raise ValueError(f"{name}: expected three numbers >= 1, {meaning}, got {len(value)}: {value!r}")
+    first, second, third = (integer(size, name=name, least=1) for size in value)
+    return first, second, third
+
+
 def matrix(a: ArrayLike, *, name: str, min_rows: int = 1) -> FloatArray:
     """A finite float64 matrix (n, d); a vector (n,) becomes (n, 1)."""
     out = real_array(a, name=name)

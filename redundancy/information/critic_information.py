@@ -129,11 +129,11 @@ def critic_information(
 
         I(X; Y) >= E_P f(X, Y) - log E_Q exp f(X, Y')   for every f,
 
-    with equality for the log density ratio. The value is that of the chosen member: for a copula the information of
-    its fit to all rows, corrected for the bias of log-determinants (for grouped rows, corrected by the difference
-    between fitted and held-out rows); for neighbours the mean of the pointwise terms; otherwise the held-out bound
-    itself, which errs downwards. Where neighbours were shown to work (up to four columns in all), they replace a lower
-    value.
+    with equality for the log density ratio. The value is that of the chosen member: for a copula the information of its
+    fit to all rows, corrected for the bias of log-determinants (for grouped rows, corrected by the difference between
+    fitted and held-out rows); for neighbours the mean of the pointwise terms; otherwise, and for copulas where a column
+    has an atom (a value with 2% of the rows), the held-out bound itself, which errs downwards. Where neighbours were
+    shown to work (up to four columns in all), they replace a lower value.
 
     References
     ----------
@@ -188,8 +188,10 @@ def critic_information(
         value["neighbours"] = matched["neighbours"]
     trained = float(np.mean([r.fitted for r in results])) / n
     columns = _Columns.fit(a), _Columns.fit(b)
+    # Copulas describe continuous columns; beside an atom they are critics as good as any, but no distributions.
+    tied = any(largest_atom(side[:, c.keep]) > max(k, ATOM * n) for side, c in zip((a, b), columns, strict=True))
     for name, fit in (("gaussian", gaussian_copula), ("student", student_copula)):
-        if name in value:
+        if name in value and not tied:
             left, right = columns[0].of(a), columns[1].of(b)
             value[name] = _copula_value(fit(left, right), left, right, matched[name], trained, bool((sizes > 1).any()))
     member = max(names, key=lambda name: bound[name])
@@ -200,12 +202,6 @@ def critic_information(
     doubts = _doubts(value[member], member, bound, width, sizes.size // folds, sizes.size, per_fold)
     if any(c.reduced for c in columns):
         doubts.append("a side has more columns than one per 20 training rows: only principal components were read")
-    tied = max(largest_atom(side[:, c.keep]) for side, c in zip((a, b), columns, strict=True))
-    if member in ("gaussian", "student") and tied > ATOM * n:
-        doubts.append(
-            f"a column has {tied} copies of one value in {n} rows, and copulas are for continuous columns; compare "
-            "with mixed_information, or the discrete estimators"
-        )
     doubt(doubts, on_doubt)
     settings: dict[str, object] = {"method": f"critic: {member}", "folds": folds, "k": panel.k}
     details = {
