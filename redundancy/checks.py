@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from redundancy.array_conversion import as_labels, as_numpy, is_tensor
-from redundancy.array_types import AnyArray, FloatArray, IntArray
+from redundancy.array_types import AnyArray, FloatArray, IntArray, Rng
 
 OptionT = TypeVar("OptionT", bound=str)
 
@@ -84,6 +84,42 @@ def integer(value: object, *, name: str, least: int) -> int:
     if not math.isfinite(whole) or whole != math.floor(whole) or whole < least:
         raise ValueError(f"{name}: expected an integer >= {least}, got {value}")
     return int(value)  # type: ignore[call-overload, no-any-return]
+
+
+def flag(value: object, *, name: str) -> bool:
+    """True or False; what is merely truthy ("no", nan, 2) raises TypeError."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name}: expected True or False, got {value!r}")
+    return bool(value)
+
+
+def positive(value: object, *, name: str) -> float:
+    """A finite number > 0."""
+    found = number(value, name=name)
+    if not (math.isfinite(found) and found > 0):
+        raise ValueError(f"{name}: expected a finite number > 0, got {found}")
+    return found
+
+
+def generator(rng: Rng) -> np.random.Generator:
+    """The generator that rng stands for: itself, one seeded by it, or a fresh one for None."""
+    if isinstance(rng, (bool, np.bool_, str)):
+        raise TypeError(f"rng: expected a Generator, a seed or None, got {rng!r}")
+    try:
+        return np.random.default_rng(rng)
+    except (TypeError, ValueError) as error:
+        got = f"{rng!r}" if isinstance(rng, (int, float, np.number)) else type(rng).__name__
+        raise type(error)(f"rng: expected a Generator, a seed (a whole number >= 0) or None, got {got}") from error
+
+
+def three_sizes(value: object, *, name: str, meaning: str) -> tuple[int, int, int]:
+    """Three whole numbers >= 1, from a tuple, a list or an array of them."""
+    if not isinstance(value, (tuple, list, np.ndarray)):
+        raise TypeError(f"{name}: expected three numbers >= 1, {meaning}, got {value!r}")
+    if len(value) != 3:
+        raise ValueError(f"{name}: expected three numbers >= 1, {meaning}, got {len(value)}: {value!r}")
+    first, second, third = (integer(size, name=name, least=1) for size in value)
+    return first, second, third
 
 
 def matrix(a: ArrayLike, *, name: str, min_rows: int = 1) -> FloatArray:

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from redundancy.array_types import BoolArray, FloatArray
+from redundancy.array_types import BoolArray, FloatArray, IntArray
 
 EPSILON = float(np.finfo(np.float64).eps)
+EXTREME = 332  # powers of two: columns above 1e100 or below 1e-100
 CONSTANT = 64.0 * EPSILON  # range of a constant column, relative to its largest magnitude
 
 
@@ -38,6 +39,18 @@ def constant_columns(x: FloatArray) -> BoolArray:
     """Which columns (d,) of finite x (n, d) differ from a single number by no more than rounding."""
     largest = np.abs(x).max(0)
     return np.asarray(x.max(0) * 0.5 - x.min(0) * 0.5 <= 0.5 * CONSTANT * largest)
+
+
+def largest_exponents(x: FloatArray) -> IntArray:
+    """The powers of two (d,) above the largest magnitude of each column; ldexp by them changes no digit."""
+    return np.asarray(np.frexp(np.abs(x).max(axis=0))[1], dtype=np.int64)
+
+
+def in_range(x: FloatArray) -> FloatArray:
+    """Columns whose squares would leave the range of floats, times powers of two; the others unchanged."""
+    exponent = largest_exponents(x)
+    extreme = np.abs(exponent) > EXTREME
+    return np.asarray(np.ldexp(x, np.where(extreme, -exponent, 0))) if extreme.any() else x
 
 
 def standard_columns(x: FloatArray) -> StandardColumns:

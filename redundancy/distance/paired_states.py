@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from redundancy import checks
@@ -41,11 +40,12 @@ def mean_over_pairs(
 
     `estimate` makes the result from the distances where it is not the mean of the summary.
     """
+    baseline, generator = checks.flag(baseline, name="baseline"), checks.generator(rng)
     d = row_distances(x, y, distance=distance)
     unrelated = None
     if baseline:
         index, sizes = checks.group_index(groups, d.size)
-        left, right, pair = unrelated_pairs(index, sizes, np.random.default_rng(rng))
+        left, right, pair = unrelated_pairs(index, sizes, generator)
         _, x, y = checks.paired_rows(x, y)
         unrelated = mean_over_pairs(
             x[left], y[right], distance, pair, summary, baseline=False, rng=None, estimate=estimate

@@ -129,9 +129,11 @@ class Codebook(Displayed):
         size = checks.integer(size, name="size", least=1)
         if unit.shape[0] < size:
             raise ValueError(f"size: expected 1 to {unit.shape[0]} codewords (the rows given), got {size}")
-        generator = np.random.default_rng(rng)
+        generator = checks.generator(rng)
         settings: dict[str, object] = {"method": method, "size": size, "rows": unit.shape[0]}
         if method == "kmeans":
+            if parts != 2 or dimensions is not None:
+                raise ValueError("parts and dimensions: expected with method='product' only, got method='kmeans'")
             return cls(_spherical_means(unit, size, generator), settings=settings)
         parts = checks.integer(parts, name="parts", least=2)
         each = round(size ** (1.0 / parts))
@@ -243,8 +245,7 @@ class Codebook(Displayed):
 
     def _nearest(self, states: AnyArray, chunk: int) -> Iterator[tuple[IntArray, FloatArray]]:
         """Codewords and cosines to their centres, a chunk at a time."""
-        if chunk < 1:
-            raise ValueError(f"chunk: expected at least 1 row, got {chunk}")
+        chunk = checks.integer(chunk, name="chunk", least=1)
         expected = self.centres.shape[1] if self.projection is None else self.projection.shape[0]
         if not is_tensor(states):
             states = as_numpy(states, name="states")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -29,12 +29,14 @@ from redundancy.information.critic_pairs import (
     donsker_varadhan,
     pair_scores,
 )
-from redundancy.information.knn_checks import doubt
+from redundancy.information.knn_checks import doubt, largest_atom, neighbors
+from redundancy.information.kozachenko_leonenko import ATOM
 from redundancy.information.neighbour_critic import neighbour_critic
 from redundancy.information.network_critic import network_critic
+from redundancy.information.normal_scores import RankScale, quantiles
 from redundancy.information.sampling_doubts import OnDoubt
 from redundancy.prediction.cross_fitting import fold_of_rows
-from redundancy.standard_columns import constant_columns
+from redundancy.standard_columns import EPSILON, constant_columns, in_range
 
 Member = Literal["gaussian", "student", "canonical", "neighbours", "network"]
 PANEL: tuple[Member, ...] = get_args(Member)
@@ -46,6 +48,8 @@ ROWS_PER_COLUMN = 20  # wider sides are reduced to principal components
 UNITS_NEEDED = 500
 ALPHA = 0.05  # the clipping is tuned for a certificate of this error probability; every other one is valid too
 MISSED = 0.15
+NEIGHBOURS = 5
+SAME_RANKS = 1e-8  # of the largest: what is left of a column's normal scores beside the others
 
 
 def critic_information(
@@ -55,7 +59,7 @@ def critic_information(
     members: Sequence[Member] = PANEL,
     critics: Mapping[str, CriticFitter] | None = None,
     folds: int = 4,
-    k: int = 5,
+    k: int = NEIGHBOURS,
     groups: ArrayLike | None = None,
     rng: Rng = None,
     on_doubt: OnDoubt = "warn",
@@ -69,8 +73,9 @@ def critic_information(
     Parameters
     ----------
     x, y : array_like (n,) or (n, d_x), (n, d_y)
-        Paired rows of two layers, finite. Constant columns are left out; a side with more than one column per 20
-        training rows is reduced to its leading principal components, which can only lower the target.
+        Paired rows of two layers, finite. Constant columns and copies of others are left out; a side with more
+        than one column per 20 training rows is reduced to the leading principal components of its standardised
+        columns, which can only lower the target.
     members : sequence of {"gaussian", "student", "canonical", "neighbours", "network"}
         Critics to try. "gaussian", "student": copulas of the rank-scaled columns. "canonical": the Gaussian copula of
         a few canonical variates of radial features. "neighbours": KSG after rank scaling, for up to 6 columns in all.
@@ -81,7 +86,7 @@ def critic_information(
     folds : int
         Cross-fitting folds, at least 2; rows of one group (image) stay together.
     k : int
-        Number of neighbours of "neighbours", at least 1.
+        Number of neighbours of "neighbours", at least 1; refused where no member reads it.
     groups : array_like (n,), optional
         Image of each row: folds keep images whole, mismatched pairs come from different images, every image counts
         the same.
@@ -100,7 +105,8 @@ def critic_information(
     Raises
     ------
     ValueError
-        NaN, unequal lengths, a side of constant columns only, unknown members, fewer than 20 images or rows in a fold.
+        NaN, unequal lengths, a side of constant columns only, unknown members, fewer than 20 images or rows in a fold,
+        k without "neighbours", a critic of your own by the name of a member.
     TypeError
         Arrays that do not hold real numbers.
 
@@ -123,11 +129,11 @@ def critic_information(
 
         I(X; Y) >= E_P f(X, Y) - log E_Q exp f(X, Y')   for every f,
 
-    with equality for the log density ratio. The value is that of the chosen member: for a copula the information of
-    its fit to all rows, corrected for the bias of log-determinants (for grouped rows, corrected by the difference
-    between fitted and held-out rows); for neighbours the mean of the pointwise terms; otherwise the held-out bound
-    itself, which errs downwards. Where neighbours were shown to work (up to four columns in all), they replace a lower
-    value.
+    with equality for the log density ratio. The value is that of the chosen member: for a copula the information of its
+    fit to all rows, corrected for the bias of log-determinants (for grouped rows, corrected by the difference between
+    fitted and held-out rows); for neighbours the mean of the pointwise terms; otherwise, and for copulas where a column
+    has an atom (a value with 2% of the rows), the held-out bound itself, which errs downwards. Where neighbours were
+    shown to work (up to four columns in all), they replace a lower value.
 
     References
     ----------
@@ -156,24 +162,21 @@ def critic_information(
     n = a.shape[0]
     if b.shape[0] != n:
         raise ValueError(f"x and y: expected paired rows, got {n} and {b.shape[0]}")
+    a, b = in_range(a), in_range(b)
     for name, side in (("x", a), ("y", b)):
         if constant_columns(side).all():
             raise ValueError(f"{name}: expected a column that varies, got constant columns; they carry no information")
-    if not members and not critics:
-        raise ValueError("members: expected at least one critic, got none")
-    for name_of_member in members:
-        checks.one_of(name_of_member, PANEL, name="members")
-    if checks.number(k, name="k") < 1:
-        raise ValueError(f"k: expected at least 1 neighbour, got {k}")
+    checks.one_of(on_doubt, get_args(OnDoubt), name="on_doubt")
+    panel = _panel(members, critics, k)
     group, sizes = checks.group_index(groups, n)
-    if checks.number(folds, name="folds") < 2 or sizes.size < 20 * folds:
+    folds = checks.integer(folds, name="folds", least=2)
+    if sizes.size < 20 * folds:
         raise ValueError(
-            f"folds: expected at least 2, with 20 rows or images in each; got {folds} folds of {sizes.size} "
+            f"folds: expected at least 20 rows or images in each; got {folds} folds of {sizes.size} "
             f"{'rows' if groups is None else 'images'}"
         )
-    generator = np.random.default_rng(rng)
+    generator = checks.generator(rng)
     fold = fold_of_rows(n, folds, groups, generator)
-    panel = _Panel(tuple(members), dict(critics or {}), int(k))
     results = [_one_fold(a, b, np.flatnonzero(fold != f), np.flatnonzero(fold == f), group, panel, folds, generator)
                for f in range(folds)]  # fmt: skip
     share = np.bincount(fold, minlength=folds) / n
@@ -185,8 +188,10 @@ def critic_information(
         value["neighbours"] = matched["neighbours"]
     trained = float(np.mean([r.fitted for r in results])) / n
     columns = _Columns.fit(a), _Columns.fit(b)
+    # Copulas describe continuous columns; beside an atom they are critics as good as any, but no distributions.
+    tied = any(largest_atom(side[:, c.keep]) > max(k, ATOM * n) for side, c in zip((a, b), columns, strict=True))
     for name, fit in (("gaussian", gaussian_copula), ("student", student_copula)):
-        if name in value:
+        if name in value and not tied:
             left, right = columns[0].of(a), columns[1].of(b)
             value[name] = _copula_value(fit(left, right), left, right, matched[name], trained, bool((sizes > 1).any()))
     member = max(names, key=lambda name: bound[name])
@@ -198,7 +203,7 @@ def critic_information(
     if any(c.reduced for c in columns):
         doubts.append("a side has more columns than one per 20 training rows: only principal components were read")
     doubt(doubts, on_doubt)
-    settings: dict[str, object] = {"method": f"critic: {member}", "folds": folds, "k": int(k)}
+    settings: dict[str, object] = {"method": f"critic: {member}", "folds": folds, "k": panel.k}
     details = {
         "member": member,
         "members": {name: {"value": value[name], "held_out_bound": bound[name]} for name in names},
@@ -221,6 +226,25 @@ class _Panel:
     k: int
 
 
+def _panel(members: Sequence[Member], critics: Mapping[str, CriticFitter] | None, k: int) -> _Panel:
+    """The members asked for; an option that none of them reads is refused."""
+    if isinstance(members, str) or not isinstance(members, Iterable):
+        raise TypeError(f"members: expected a sequence of names such as ('gaussian',), got {members!r}")
+    names = tuple(members)
+    for name in names:
+        checks.one_of(name, PANEL, name="members")
+    if critics is not None and not (isinstance(critics, Mapping) and all(map(callable, critics.values()))):
+        raise TypeError(f"critics: expected a mapping of names to functions that fit a critic, got {critics!r}")
+    own = dict(critics or {})
+    if set(own) & set(PANEL):
+        raise ValueError(f"critics: expected names other than those of members, got {', '.join(own)}; rename yours")
+    if not names and not own:
+        raise ValueError("members: expected at least one critic, got none")
+    if neighbors(k) != NEIGHBOURS and "neighbours" not in names:
+        raise ValueError(f"k: expected with the member 'neighbours' only, got {k} with {', '.join((*names, *own))}")
+    return _Panel(names, own, int(k))
+
+
 @dataclass(frozen=True)
 class _Fold:
     """Held-out bounds and mean matched scores of the members, the certificate's pairs, the number of rows fitted."""
@@ -233,7 +257,10 @@ class _Fold:
 
 @dataclass(frozen=True, eq=False)
 class _Columns:
-    """The columns of a side that vary in the training rows, or its principal components where these are too many."""
+    """The columns of a side that vary in the training rows, or principal components where these are too many.
+
+    Columns whose ranks are a function of other columns' (copies, all but one of a one-hot code) are left out.
+    """
 
     keep: IntArray
     centre: FloatArray
@@ -246,10 +273,12 @@ class _Columns:
             raise ValueError("x and y: expected columns that vary in every training fold, got constant ones")
         most = max(1, len(x) // ROWS_PER_COLUMN)
         if keep.size <= most:
-            return cls(keep, np.zeros(keep.size), None)
-        centre = x[:, keep].mean(0)
-        _, _, right = np.linalg.svd(x[:, keep] - centre, full_matrices=False)
-        return cls(keep, centre, right[:most].T)
+            return cls(keep[_independent_ranks(x[:, keep])], np.zeros(keep.size), None)
+        kept = x[:, keep]
+        centre, scale = kept.mean(0), kept.std(0)
+        _, values, right = np.linalg.svd((kept - centre) / scale, full_matrices=False)
+        held = right[:most][values[:most] > max(kept.shape) * EPSILON * values[0]]
+        return cls(keep, centre, np.asarray(held.T / scale[:, None]))
 
     @property
     def reduced(self) -> bool:
@@ -262,6 +291,16 @@ class _Columns:
     def of(self, x: FloatArray) -> FloatArray:
         kept = x[:, self.keep]
         return kept if self.rotation is None else np.asarray((kept - self.centre) @ self.rotation)
+
+
+def _independent_ranks(x: FloatArray) -> IntArray:
+    """The first columns whose normal scores no others are linear functions of; a copula of the others is singular."""
+    from scipy.linalg import qr
+
+    scores = quantiles(RankScale.fit(x).uniform(x), math.inf)
+    triangle, order = qr(scores - scores.mean(0), mode="r", pivoting=True)
+    size = np.abs(np.diag(triangle))
+    return np.sort(order[: size.size][size > SAME_RANKS * size[0]])
 
 
 def left_out_width(columns: tuple[_Columns, _Columns]) -> int:

@@ -17,6 +17,9 @@ from redundancy.information.codebook import Codebook, CodeDistance, check_code_d
 from redundancy.information.finite_entropy import conditional_entropy_of, log_loss_range
 from redundancy.information.held_out_cross_entropy import held_out_losses
 
+MIX = 0.01
+LARGEST_ALPHABET = 2**31  # pairs of codewords are then whole numbers of 64 bits
+
 
 def informational(
     x_codes: ArrayLike,
@@ -28,7 +31,7 @@ def informational(
     codebook: Codebook | None = None,
     radius: float | None = None,
     distance: CodeDistance = "cosine",
-    mix: float = 0.01,
+    mix: float = MIX,
     rng: Rng = None,
 ) -> Estimate:
     """Estimate informational redundancy: H(X | Y), the EARLIER codeword x given the LATER codeword y (D5).
@@ -106,13 +109,22 @@ def informational(
     True
     """
     checks.one_of(method, (*METHODS, "cross-entropy"), name="method")
+    if codebook is not None and not isinstance(codebook, Codebook):
+        raise TypeError(f"codebook: expected a Codebook, got {type(codebook).__name__}")
     if codebook is not None and size not in (None, codebook.size):
         raise ValueError(f"size: expected the codebook's {codebook.size} or nothing, got {size}")
     size = codebook.size if codebook is not None else size
     if size is None:
         raise ValueError("size: expected the number of codewords |V| (fixed in advance) or a codebook, got None")
     size = checks.integer(size, name="size", least=1)
+    if size > LARGEST_ALPHABET:
+        raise ValueError(f"size: expected at most {LARGEST_ALPHABET} codewords, got {size}")
     check_code_distance(distance)
+    mix, generator = checks.probability(mix, name="mix", open_ends=True), checks.generator(rng)
+    if mix != MIX and method != "cross-entropy":
+        raise ValueError(f"mix: expected with method='cross-entropy' only, got {mix} with {method!r}")
+    if distance != "cosine" and radius is None:
+        raise ValueError(f"distance: expected together with a codebook and a radius, got {distance!r} alone")
     if radius is not None:
         radius = checks.radius(radius)
     if (codebook is None) != (radius is None):
@@ -126,7 +138,8 @@ def informational(
         )
     index, sizes = checks.group_index(groups, x.size)
     cells, weights, counts = _joint(x, y, size, index, sizes)
-    plugin = conditional_entropy_of(weights, cells % size)
+    later = np.unique(cells % size, return_inverse=True)[1].reshape(-1)  # memory for the codewords seen alone
+    plugin = conditional_entropy_of(weights, later)
     bounds: dict[str, float] = {}
     if codebook is not None and radius is not None:
         joint = np.zeros((size, size))
@@ -141,7 +154,7 @@ def informational(
     support = (0.0, float(np.log(size)))
     quantity = Quantity.INFORMATIONAL
     if method == "cross-entropy":
-        losses, held_out = held_out_losses(x, y, size, index, sizes, mix=mix, rng=rng)
+        losses, held_out = held_out_losses(x, y, size, index, sizes, mix=mix, rng=generator)
         value, quantity = float(losses.mean()), Quantity.CROSS_ENTROPY
         bounds["cross-entropy"] = value
         settings["mix"] = mix
@@ -151,7 +164,7 @@ def informational(
     elif method == "plugin":
         value = plugin
     else:
-        value = _corrected(METHODS[method], counts, cells % size)
+        value = _corrected(METHODS[method], counts, later)
     if bounds:
         details["bounds"] = bounds
         details["smallest_bound"] = min(bounds, key=bounds.__getitem__)

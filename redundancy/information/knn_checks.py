@@ -92,10 +92,10 @@ def neighbor_columns(
         z = z.copy()
         z[:, varying] = _normal_scores(x[:, varying])  # of x: centring may merge small values
     elif varying.size:
-        doubts += _heavy_tails(z[:, varying], name)
+        doubts += heavy_tails(z[:, varying], name)
     if jitter > 0:
         z = z.copy()
-        z[:, varying] += jitter * np.random.default_rng(rng).standard_normal((len(z), varying.size))
+        z[:, varying] += jitter * checks.generator(rng).standard_normal((len(z), varying.size))
     return NeighborColumns(z, standard, doubts)
 
 
@@ -123,7 +123,8 @@ def largest_atom(z: FloatArray) -> int:
     return max(int(np.unique(column, return_counts=True)[1].max()) for column in z.T)
 
 
-def _heavy_tails(z: FloatArray, name: str) -> list[str]:
+def heavy_tails(z: FloatArray, name: str) -> list[str]:
+    """A doubt if a column of z (n, d) has most of its rows in a small part of its standard deviation."""
     for column in z.T:
         values, copies = np.unique(column, return_counts=True)
         bulk = column if copies.max() == 1 else column[column != values[copies.argmax()]]

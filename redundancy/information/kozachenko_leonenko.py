@@ -28,12 +28,14 @@ from redundancy.information.knn_search import Images, Neighborhoods, Norm, neigh
 from redundancy.information.kraskov import total_term
 from redundancy.information.sampling_doubts import OnDoubt
 from redundancy.prediction.cross_fitting import fold_of_rows, ridge_predict
-from redundancy.standard_columns import constant_columns
+from redundancy.standard_columns import independent_basis, largest_exponents
 
 Surface = Literal["flat", "sphere"]
 FARTHER = 4  # the local dimension is read between the k-th and the (FARTHER k)-th neighbour
 FLAT = 0.7  # in 2 or 3 columns, local dimensions below d - FLAT are refused
 ENOUGH_FOR_DIMENSION = 100  # rows (or images) from which a local dimension is believed
+UNRESOLVED = 1e-5  # of its spread: a residual that is not told from none
+SUSPECT = 1e-2  # of its spread: a residual that may be what the ridge penalty leaves of none
 ATOM = 0.02  # share of copies of one value beyond which a column has no density
 
 
@@ -121,7 +123,8 @@ def knn_entropy(
     checks.one_of(norm, get_args(Norm), name="norm")
     checks.one_of(surface, get_args(Surface), name="surface")
     checks.one_of(on_doubt, get_args(OnDoubt), name="on_doubt")
-    generator = np.random.default_rng(rng)
+    whiten, calibrate = checks.flag(whiten, name="whiten"), checks.flag(calibrate, name="calibrate")
+    generator = checks.generator(rng)
     a = checks.matrix(x, name="x", min_rows=2)
     images = images_of(groups, len(a), k, name="x")
     if surface == "sphere":
@@ -241,20 +244,18 @@ def residual_entropy(
     a, b = checks.matrix(x, name="x", min_rows=2), checks.matrix(y, name="y", min_rows=2)
     if a.shape[0] != b.shape[0]:
         raise ValueError(f"x and y: expected paired rows, got {a.shape[0]} and {b.shape[0]}")
+    folds = checks.integer(folds, name="folds", least=2)
     fold = fold_of_rows(a.shape[0], folds, groups, rng)
-    residual = np.empty_like(a)
+    unit = largest_exponents(a)
+    a, residual = np.ldexp(a, -unit), np.empty_like(a)  # the squares of huge and tiny columns leave the range of floats
     for number in range(folds):
         train, test = fold != number, fold == number
-        varying = ~constant_columns(b[train])
-        if varying.any():
-            residual[test] = a[test] - ridge_predict(b[train][:, varying], a[train], b[test][:, varying])
-        else:
-            residual[test] = a[test] - a[train].mean(0)
-    if (residual.std(0) <= 1e-5 * a.std(0)).any():
+        residual[test] = a[test] - ridge_predict(b[train], a[train], b[test])
+    if _is_linear(a, b, residual):
         raise ValueError(
             "x: a linear function of y up to 1e-5 of its spread; h(X | Y) is -infinity or cannot be resolved"
         )
-    entropy = knn_entropy(residual, k, groups=groups, on_doubt=on_doubt)
+    entropy = knn_entropy(np.ldexp(residual, unit), k, groups=groups, on_doubt=on_doubt)
     return Estimate(
         value=entropy.value,
         quantity=Quantity.CONDITIONAL_ENTROPY,
@@ -263,6 +264,20 @@ def residual_entropy(
         settings={"method": "ridge residual", "k": k, "folds": folds},
         details=entropy.details,
     )
+
+
+def _is_linear(x: FloatArray, y: FloatArray, residual: FloatArray) -> bool:
+    """Whether a column of x is a linear function of y: ridge leaves a residual that hides it on few rows."""
+    spread = x.std(0)
+    suspect = np.flatnonzero(residual.std(0) <= SUSPECT * spread)
+    if not suspect.size:
+        return False
+    basis, _ = independent_basis(y)
+    if basis.shape[1] >= len(x) - 1:  # any column is
+        return bool((residual.std(0) <= UNRESOLVED * spread).any())
+    centred = x[:, suspect] - x[:, suspect].mean(0)
+    rest = centred - basis @ (basis.T @ centred)
+    return bool((rest.std(0) <= UNRESOLVED * spread[suspect]).any())
 
 
 def _terms(near: Neighborhoods, k: int, d: int, norm: Norm, images: Images) -> FloatArray:

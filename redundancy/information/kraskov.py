@@ -316,7 +316,7 @@ def _space(variables: Mapping[str, ArrayLike], choices: _Choices, groups: ArrayL
     if len(set(lengths)) > 1:
         raise ValueError(f"{', '.join(variables)}: expected paired rows, got {lengths} rows")
     images = images_of(groups, lengths[0], choices.k, name="x")
-    generator = np.random.default_rng(rng)
+    generator = checks.generator(rng)
     blocks, tolerances, doubts = [], [], []
     for name, array in arrays.items():
         columns = neighbor_columns(array, name=name, scale=choices.scale, jitter=choices.jitter, rng=generator)

@@ -16,18 +16,18 @@ from scipy.special import digamma, polygamma
 from redundancy import checks
 from redundancy.array_types import FloatArray, IntArray, Rng
 from redundancy.estimate import Estimate, Quantity, unit_of_sampling
-from redundancy.information.knn_checks import doubt, neighbors
+from redundancy.information.knn_checks import doubt, heavy_tails, neighbors
 from redundancy.information.kraskov import ksg
 from redundancy.information.sampling_doubts import OnDoubt
-from redundancy.prediction.cross_fitting import fold_of_rows, ridge_predict
+from redundancy.information.summary_directions import SummaryMethod, summaries
+from redundancy.prediction.cross_fitting import fold_of_rows
 from redundancy.standard_columns import constant_columns, independent_basis, standard_columns
 
-SummaryMethod = Literal["ridge", "cca", "pls"]
 InformationEstimator = Literal["ksg", "gaussian"]
 TRUSTED_COMPONENTS = 3
 ROWS_PER_FOLD = 200
 CANDIDATES: dict[InformationEstimator, tuple[int, ...]] = {"ksg": (1, 2, 3, 5), "gaussian": (1, 2, 3, 5, 8, 12, 20)}
-PREDICTED = 64  # leading components of y that are predicted from x
+FEW_IMAGES = 10
 ROWS_PER_COLUMN = 3  # fewer independent rows per column: log-determinants are dominated by sampling error
 
 
@@ -55,8 +55,8 @@ def summary_information(
         of each training fold; the choices are `details["components"]`.
     summary : {"ridge", "cca", "pls"}
         "ridge": y predicted from x, the directions that are predicted best, and those predicted from y (one round of
-        alternating conditional expectations, RidgeCV). "cca", "pls": scikit-learn's CCA (needs many more rows than
-        columns) and PLSCanonical.
+        alternating conditional expectations, RidgeCV). "cca", "pls": canonical correlations (they need many more rows
+        than columns) and canonical partial least squares.
     estimator : {"ksg", "gaussian"}
         On the summaries of each fold; "gaussian" uses their canonical correlations, right if they are Gaussian.
     k, on_doubt
@@ -124,7 +124,8 @@ def summary_information(
             raise ValueError(f"components: expected 1 to {widest} (columns that vary), got {components}")
     index, _ = checks.group_index(groups, n)
     image = np.asarray(index, dtype=np.int64)
-    generator = np.random.default_rng(rng)
+    generator = checks.generator(rng)
+    folds = checks.integer(folds, name="folds", least=2)
     fold = fold_of_rows(n, folds, groups, generator)
     rows = np.bincount(fold, minlength=folds)
     images = np.array([np.unique(image[fold == number]).size for number in range(folds)])
@@ -140,7 +141,7 @@ def summary_information(
             columns = _best_components(a[train], b[train], image[train], widest, summary, estimator, k, generator)
         else:
             columns = int(components)
-        f, g = _summaries(a[train], b[train], a[test], b[test], columns, summary)
+        f, g = summaries(a[train], b[train], a[test], b[test], columns, summary)
         per_fold[number], reasons = _information(f, g, image[test], estimator, k)
         chosen.append(columns)
         doubts += [reason for reason in reasons if reason not in doubts]
@@ -216,7 +217,7 @@ def _best_components(
         test = parts == part
         if np.unique(image[test]).size <= k + 1:
             return candidates[0]
-        f, g = _summaries(x[~test], y[~test], x[test], y[test], candidates[-1], summary)
+        f, g = summaries(x[~test], y[~test], x[test], y[test], candidates[-1], summary)
         for place, c in enumerate(candidates):
             try:
                 scores[place] += test.sum() * _information(f[:, :c], g[:, :c], image[test], estimator, k)[0]
@@ -297,6 +298,8 @@ def gaussian_information(
     doubts: list[str] = []
     value, error, independent = 0.0, 0.0, float(n)
     if p and q:
+        if sizes.size < 2:
+            raise ValueError("groups: expected at least 2 images, got 1; without groups the rows count as independent")
         if sizes.size < n:
             independent = min(float(n), _independent_rows(u, v, np.asarray(index, dtype=np.int64), sizes.size))
             if independent <= p + q + 1:
@@ -312,6 +315,17 @@ def gaussian_information(
         else:
             value = float(-np.log(sines).sum()) - _log_determinant_bias(independent, p, q)
         error = math.sqrt(_log_determinant_variance(independent, p, q) + float((cosines**2).sum()) / independent)
+        if sizes.size < min(n, FEW_IMAGES):
+            doubts.append(
+                f"only {sizes.size} images: how independent their rows are cannot be told from fewer than {FEW_IMAGES}"
+            )
+        distinct = min(len(np.unique(side, axis=0)) for side in (a, b))
+        if 2 * distinct < n and value > math.log(distinct):
+            doubts.append(
+                f"x or y takes {distinct} values only and carries at most {math.log(distinct):.2f} nats, which jointly "
+                "Gaussian variables would not; use mixed_information or the discrete estimators"
+            )
+        doubts += heavy_tails(np.hstack([standard_columns(a).z, standard_columns(b).z]), "x and y")
         if independent < ROWS_PER_COLUMN * (p + q):
             doubts.append(
                 f"{independent:.0f} independent rows for {p + q} columns: the standard error is {error:.2g}; expected "
@@ -358,27 +372,4 @@ def _independent_rows(u: FloatArray, v: FloatArray, image: IntArray, images: int
     squares = 0.0
     for rows in np.split(order, ends[:-1]):
         squares += float(np.square(u[rows].T @ v[rows] - len(rows) * mean).sum())
-    return float(u.shape[1] * v.shape[1] / squares)
-
-
-def _summaries(
-    x: FloatArray, y: FloatArray, x_new: FloatArray, y_new: FloatArray, components: int, summary: SummaryMethod
-) -> tuple[FloatArray, FloatArray]:
-    """Summaries (m, components) of the new rows of each side, fitted on (x, y)."""
-    keep_x, keep_y = ~constant_columns(x), ~constant_columns(y)  # of these rows
-    if not (keep_x.any() and keep_y.any()):
-        return np.zeros((len(x_new), components)), np.zeros((len(y_new), components))
-    x, x_new, y, y_new = x[:, keep_x], x_new[:, keep_x], y[:, keep_y], y_new[:, keep_y]
-    if summary == "ridge":
-        left, values, _ = np.linalg.svd(standard_columns(y).z, full_matrices=False)
-        most = max(components, PREDICTED)
-        both = ridge_predict(x, left[:, :most] * values[:most], np.vstack([x, x_new]))
-        fitted = both[: len(x)] - both[: len(x)].mean(0)
-        axes = np.linalg.svd(fitted, full_matrices=False)[2][:components]  # what x predicts best comes first
-        both = both @ axes.T
-        return both[len(x) :], ridge_predict(y, both[: len(x)], y_new)
-    from sklearn.cross_decomposition import CCA, PLSCanonical
-
-    model = (CCA if summary == "cca" else PLSCanonical)(n_components=components, max_iter=2000)
-    f, g = model.fit(x, y).transform(x_new, y_new)
-    return np.asarray(f), np.asarray(g)
+    return u.shape[1] * v.shape[1] / squares if squares > 0 else math.inf

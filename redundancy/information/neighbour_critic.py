@@ -29,11 +29,15 @@ class NeighbourCritic:
         from scipy.spatial import cKDTree
 
         zx, zy = _scores(self.x_scale, x), _scores(self.y_scale, y)
-        gaps, _ = cKDTree(np.hstack([self.x, self.y])).query(np.hstack([zx, zy]), k=self.k, p=np.inf)
+        both, pairs = np.hstack([self.x, self.y]), np.hstack([zx, zy])
+        gaps, _ = cKDTree(both).query(pairs, k=self.k, p=np.inf)
         radius = np.nextafter(np.asarray(gaps).reshape(len(x), -1)[:, -1], 0.0)
         near_x, near_y = _counts(self.x, zx, radius), _counts(self.y, zy, radius)
         n = len(self.x)
-        return np.asarray(digamma(self.k) + digamma(n + 1) - digamma(near_x + 1.0) - digamma(near_y + 1.0))
+        inside = np.full(len(x), float(self.k))
+        tied = radius == 0  # copies of the pair: the mixed count of Gao et al.
+        inside[tied] = _counts(both, pairs[tied], radius[tied])
+        return np.asarray(digamma(inside) + digamma(n + 1) - digamma(near_x + 1.0) - digamma(near_y + 1.0))
 
 
 def neighbour_critic(x: FloatArray, y: FloatArray, *, k: int = 5) -> NeighbourCritic:

@@ -11,6 +11,7 @@ from redundancy.array_types import FloatArray, IntArray, Rng
 from redundancy.estimate import Estimate, Quantity, unit_of_sampling
 from redundancy.information.finite_entropy import log_loss_range
 from redundancy.prediction.cross_fitting import Classifier, forecasts_classes, seeded_clone
+from redundancy.standard_columns import in_range
 from redundancy.units import unit_means
 
 
@@ -101,8 +102,10 @@ def usable_information(
             "the first argument"
         )
     alphabet, code = _codes_of(checks.labels(observed, name="z"), classes)
-    generator = np.random.default_rng(rng)
+    generator = checks.generator(rng)
     model = _default() if classifier is None else classifier
+    if isinstance(model, type):
+        raise TypeError(f"classifier: expected an instance, got the class {model.__name__}; add ()")
     if not forecasts_classes(model):
         raise TypeError(f"classifier: expected predict_proba, got {type(model).__name__}; wrap it in a calibration")
     index, sizes = checks.group_index(groups, code.size)
@@ -110,7 +113,7 @@ def usable_information(
     if folds > sizes.size:
         raise ValueError(f"folds: expected 2 to {sizes.size} (the number of rows or groups), got {folds}")
     if classifier is None:
-        features = _in_range(features)
+        features = in_range(features)
     fold = stratified_folds(code, index, sizes.size, folds, generator)
     forecast, frequencies = _forecasts(model, features, code, alphabet.size, fold, generator)
     row = np.arange(code.size)
@@ -160,12 +163,6 @@ def _codes_of(observed: AnyNumpy, classes: ArrayLike | None) -> tuple[AnyNumpy, 
     if outside.any():
         raise ValueError(f"z: expected labels in classes, got {observed[outside][0]!r}")
     return alphabet, position
-
-
-def _in_range(x: FloatArray) -> FloatArray:
-    """Columns times powers of two, which changes no digit: their squares then stay within the range of floats."""
-    _, exponent = np.frexp(np.abs(x).max(axis=0))
-    return np.asarray(np.ldexp(x, -exponent))
 
 
 def stratified_folds(code: IntArray, index: IntArray, units: int, folds: int, rng: np.random.Generator) -> IntArray:

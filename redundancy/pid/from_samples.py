@@ -104,11 +104,9 @@ def broja_from_samples(
                 "under-count them"
             )
         codes = paired_codes((z, x, y), "zxy").T
-        shape = tuple(int(c.max()) + 1 for c in codes)
+        shape: tuple[int, ...] = tuple(int(c.max()) + 1 for c in codes)
     else:
-        if len(sizes) != 3:
-            raise ValueError(f"sizes: expected (|Z|, |X|, |Y|), each >= 1, got {sizes}")
-        shape = tuple(checks.integer(s, name="sizes", least=1) for s in sizes)
+        shape = checks.three_sizes(sizes, name="sizes", meaning="(|Z|, |X|, |Y|)")
         columns = [checks.codes(v, s, name=name) for v, s, name in zip((z, x, y), shape, "zxy", strict=True)]
         if len({c.size for c in columns}) > 1:
             raise ValueError(f"z, x, y: expected vectors of one length, got {[c.size for c in columns]}")

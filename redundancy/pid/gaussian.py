@@ -122,7 +122,8 @@ def gaussian_broja(covariance: ArrayLike, dims: tuple[int, int, int], *, tol: fl
     [0.052, 0.753, 0.354, 0.005]
     """
     sigma = checks.matrix(covariance, name="covariance")
-    d_z, d_x, _ = sizes = tuple(checks.integer(d, name="dims", least=1) for d in dims)
+    d_z, d_x, _ = sizes = checks.three_sizes(dims, name="dims", meaning="the columns of z, x and y")
+    tol = checks.positive(tol, name="tol")
     if sigma.shape[0] != sigma.shape[1] or sum(sizes) != len(sigma):
         raise ValueError(
             f"dims: expected three numbers that sum to the size of the covariance, got {dims} for shape {sigma.shape}"

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from redundancy import checks
 from redundancy.array_types import AnyArray, FloatArray, IntArray, Rng
 from redundancy.prediction.panel import fit_panel, project_to_simplex
+from redundancy.standard_columns import constant_columns, largest_exponents
 
 # The log-loss of a forecast with probability 0 is infinite: this much of the uniform distribution is mixed in.
 LOG_LOSS_MIX = 0.01
@@ -95,9 +96,10 @@ def assign_folds(units: int, folds: int, rng: np.random.Generator) -> IntArray:
 def fold_of_rows(n: int, folds: int, groups: ArrayLike | None, rng: Rng) -> IntArray:
     """Random fold of each row (n,); the rows of a group share one."""
     index, sizes = checks.group_index(groups, n)
-    if not 2 <= folds <= sizes.size:
+    folds = checks.integer(folds, name="folds", least=2)
+    if folds > sizes.size:
         raise ValueError(f"folds: expected 2 to {sizes.size} (the number of rows or groups), got {folds}")
-    return assign_folds(sizes.size, folds, np.random.default_rng(rng))[index]
+    return assign_folds(sizes.size, folds, checks.generator(rng))[index]
 
 
 def seeded_clone(model: ModelT, rng: np.random.Generator) -> ModelT:
@@ -160,15 +162,21 @@ def _own_global_state(rng: np.random.Generator) -> Iterator[None]:
 
 
 def ridge_predict(features: FloatArray, target: FloatArray, new: FloatArray) -> FloatArray:
-    """Predictions (m, columns of target) of a ridge regression on standardised features, tuned by leave-one-out."""
+    """Predictions (m, columns of target) of a ridge regression on standardised features, tuned by leave-one-out.
+
+    Features and targets of any scale: they are taken times powers of two first, which changes no digit.
+    """
     from sklearn.linear_model import RidgeCV
 
-    centre, scale = features.mean(0), features.std(0)
-    # The spread of a constant column is rounding noise.
-    alive = scale > 1e-12 * np.abs(centre)
-    scale = np.where(alive, scale, 1.0)
-    model = RidgeCV(alphas=RIDGE_STRENGTHS).fit(np.where(alive, (features - centre) / scale, 0.0), target)
-    return np.asarray(model.predict(np.where(alive, (new - centre) / scale, 0.0))).reshape(len(new), -1)
+    alive = ~constant_columns(features)
+    if not alive.any():
+        return np.broadcast_to(target.mean(0), (len(new), target.shape[1]))
+    exponent, unit = largest_exponents(features[:, alive]), largest_exponents(target)
+    inside, outside = (np.ldexp(rows[:, alive], -exponent) for rows in (features, new))
+    centre, scale = inside.mean(0), inside.std(0)
+    model = RidgeCV(alphas=RIDGE_STRENGTHS).fit((inside - centre) / scale, np.ldexp(target, -unit))
+    predicted = np.asarray(model.predict((outside - centre) / scale)).reshape(len(new), -1)
+    return np.asarray(np.ldexp(predicted, unit))
 
 
 def losses(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from redundancy import checks
 from redundancy.array_types import AnyArray, FloatArray, IntArray, Rng
 from redundancy.estimate import Estimate, Quantity, unit_of_sampling
 from redundancy.prediction.cross_fitting import Losses, Regressor, Target, losses
@@ -106,7 +107,7 @@ def mmse(
     """
     target, rows, index, sizes = paired_inputs(z, (("x", x),), groups, task, target_range, (regressor,), folds)
     check_regressor(regressor, target, folds)
-    generator = np.random.default_rng(rng)
+    generator = checks.generator(rng)
     fold = fold_of_units(sizes.size, folds, generator, "rows" if groups is None else "groups", panel=regressor is None)
     side = losses(rows[0], target, unit=index, fold_of_unit=fold, regressor=regressor, rng=generator)
     per_unit = np.minimum(unit_means(side.squared, index, sizes), target.largest_loss)
@@ -200,7 +201,7 @@ def functional(
     )
     for one in (for_x, for_y):
         check_regressor(one, target, folds)
-    generator = np.random.default_rng(rng)
+    generator = checks.generator(rng)
     panel = for_x is None or for_y is None
     fold = fold_of_units(sizes.size, folds, generator, "rows" if groups is None else "groups", panel=panel)
     # One seed for both sides: equal states get equal predictions, and a difference of exactly 0.

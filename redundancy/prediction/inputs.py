@@ -11,10 +11,10 @@ from redundancy import checks
 from redundancy.array_conversion import as_numpy, is_tensor
 from redundancy.array_types import AnyArray, FloatArray, IntArray
 from redundancy.prediction.cross_fitting import Label, Regressor, Target, assign_folds, forecasts_classes
+from redundancy.standard_columns import in_range
 
 Task = Literal["regression", "classification"]
 
-SMALLEST_COLUMN = 1e-100  # columns of x with no entry above this, or one above its inverse, are rescaled
 SMALLEST_TARGET = 1e-140  # range of z whose squared errors are still floating-point numbers
 
 
@@ -34,7 +34,7 @@ def paired_inputs(
     fitted = folds is None
     rows = [checks.matrix(_on_cpu(state, name), name=name) for name, state in states]
     if not fitted:
-        rows = [_rescaled(each) for each in rows]
+        rows = [in_range(each) for each in rows]
     alphabet = _fitted_classes(regressors) if fitted and task != "regression" else None
     target = _target(_on_cpu(z, "z"), task, target_range, alphabet, fitted=fitted)
     for (name, _), state in zip(states, rows, strict=True):
@@ -67,15 +67,6 @@ def _on_cpu(a: AnyArray, name: str) -> AnyArray:
     if issparse(a):
         raise TypeError(f"{name}: expected a dense array, got a sparse matrix; use {name}.toarray()")
     return as_numpy(a, name=name) if is_tensor(a) else a
-
-
-def _rescaled(rows: FloatArray) -> FloatArray:
-    """Columns whose squares would overflow or vanish, divided by a power of two; the others unchanged."""
-    largest = np.abs(rows).max(axis=0)
-    extreme = (largest > 1 / SMALLEST_COLUMN) | ((largest < SMALLEST_COLUMN) & (largest > 0))
-    if not extreme.any():
-        return rows
-    return np.asarray(np.ldexp(rows, np.where(extreme, -np.frexp(largest)[1], 0)))
 
 
 def _plain_labels(a: AnyArray) -> AnyArray:

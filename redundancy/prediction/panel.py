@@ -218,6 +218,8 @@ def _stack(held_out: Mapping[str, FloatArray], truth: FloatArray) -> FloatArray:
     from scipy.optimize import nnls
 
     residuals = np.stack([(p - truth).ravel() for p in held_out.values()], axis=1)
+    if not residuals.any():  # a target that is constant in the training rows
+        return np.full(len(held_out), 1.0 / len(held_out))
     # min |R w| over the simplex: a heavy extra row enforces sum(w) = 1; normalising removes the rounding error.
     moment = np.linalg.cholesky(
         residuals.T @ residuals + 1e-12 * np.square(residuals).sum() * np.eye(residuals.shape[1])

@@ -145,7 +145,7 @@ def permutation_test(
     checks.one_of(exchange, get_args(Exchange), name="exchange")
     permutations = checks.integer(permutations, name="permutations", least=1)
     (a, b), index, sizes = paired_arrays((x, y), groups)
-    generator = np.random.default_rng(rng)
+    generator = checks.generator(rng)
     labels = None if groups is None else index
     if exchange == "one row":
         chosen = one_row_of_each(index, sizes, generator)

@@ -142,7 +142,7 @@ def image_spread(
     m = int(sizes.size)
     if m < 3:
         raise ValueError(f"groups: expected at least 3 images (or rows) for a spread, got {m}")
-    generator = np.random.default_rng(rng)
+    generator = checks.generator(rng)
     labels = None if groups is None else index
     whole = numbers_of(estimator, rows, labels, settings)
     order = generator.permutation(m)

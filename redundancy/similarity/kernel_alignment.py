@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from redundancy import checks
 from redundancy.array_types import FloatArray, IntArray
 from redundancy.estimate import Estimate, Quantity, unit_of_sampling
-from redundancy.standard_columns import constant_columns
+from redundancy.standard_columns import constant_columns, largest_exponents
 
 
 def cka(x: ArrayLike, y: ArrayLike, *, debiased: bool = True, groups: ArrayLike | None = None) -> Estimate:
@@ -66,6 +66,7 @@ def cka(x: ArrayLike, y: ArrayLike, *, debiased: bool = True, groups: ArrayLike 
     >>> print(f"{rd.cka(x, y, debiased=False).value:.2f}, debiased {rd.cka(x, y).value:.2f}")
     0.14, debiased -0.01
     """
+    debiased = checks.flag(debiased, name="debiased")
     a, b, index, sizes = paired_matrices(x, y, groups)
     if debiased and sizes.size < 4:
         raise ValueError(
@@ -102,6 +103,7 @@ def paired_matrices(
 
 def centred_on_images(a: FloatArray, index: IntArray, sizes: IntArray) -> FloatArray:
     """The matrix less the mean over images, scaled so that its largest entry is 1; exact zeros if it is constant."""
+    a = np.ldexp(a, -largest_exponents(a).max())  # sums and differences of huge entries leave the range of floats
     centre = a[0] + np.average(a - a[0], axis=0, weights=1.0 / sizes[index])
     # A column that is constant up to rounding leaves no rounding behind.
     out = np.where(constant_columns(a), 0.0, a - centre)

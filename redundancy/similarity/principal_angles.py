@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from redundancy import checks
 from redundancy.array_types import FloatArray
 from redundancy.estimate import Estimate, Quantity, unit_of_sampling
 from redundancy.similarity.kernel_alignment import centred_on_images, paired_matrices
@@ -56,8 +57,7 @@ def subspace_angles(
     [0.  1.5]
     """
     a, b, index, sizes = paired_matrices(x, y, groups)
-    if not 0.0 < rank_tolerance < 1.0:
-        raise ValueError(f"rank_tolerance: expected a share in (0, 1), got {rank_tolerance}")
+    rank_tolerance = checks.probability(rank_tolerance, name="rank_tolerance", open_ends=True)
     root = np.sqrt(1.0 / sizes[index])[:, None]
     bases = [
         _basis(root * centred_on_images(matrix, index, sizes), name, rank_tolerance)

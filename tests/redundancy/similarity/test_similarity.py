@@ -126,7 +126,7 @@ def test_too_few_rows_are_refused():
         cka(RNG.normal(size=(9, 2)), RNG.normal(size=(9, 2)), groups=np.repeat([0, 1, 2], 3))
     with pytest.raises(ValueError, match=r"10 rows and ranks 5 \+ 6"):
         subspace_angles(RNG.normal(size=(10, 5)), RNG.normal(size=(10, 6)))
-    with pytest.raises(ValueError, match="rank_tolerance: expected a share"):
+    with pytest.raises(ValueError, match="rank_tolerance: expected a number in"):
         subspace_angles(RNG.normal(size=(10, 2)), RNG.normal(size=(10, 2)), rank_tolerance=float("nan"))
 
 
