@@ -26,6 +26,7 @@ Chain = Literal["T-X-Y", "X-Y-T"]
 # Rounding that given numbers and computed ends may carry, in units of their size.
 FEW_ULPS = 64 * sys.float_info.epsilon
 STATED = (Certificate, Derived)
+COUNTS = ("size", "n_min", "n_max")
 HUGE = 1e100  # squares of larger numbers overflow
 
 
@@ -211,7 +212,7 @@ def _pass(
             continue
         upper = rule.gives.endswith(".high")
         value = _outward(_value(rule, inputs), upper=upper)
-        if not math.isfinite(value):
+        if math.isnan(value) or value == (math.inf if upper else -math.inf):
             continue
         quantity = rule.gives.partition(".")[0]
         value = min(value, QUANTITIES[quantity].high) if upper else max(value, QUANTITIES[quantity].low)
@@ -359,6 +360,8 @@ def _enter(
     above, below = top + FEW_ULPS * max(1.0, abs(top)), bottom - FEW_ULPS * max(1.0, abs(bottom))
     if high < below or low > above or (exact and not below <= low <= above):
         raise ValueError(f"{name}: expected a value in [{bottom:g}, {top:g}], got [{low:g}, {high:g}]")
+    if exact and name in COUNTS and math.isfinite(low) and low != math.floor(low):
+        raise ValueError(f"{name}: expected a whole number of codewords, got {low}")
     used = frozenset() if exact else frozenset({name})
     for side, end, limit in (("low", min(max(low, bottom), top), bottom), ("high", max(min(high, top), bottom), top)):
         certified = side in sides

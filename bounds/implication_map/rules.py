@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import SupportsFloat
 
+import numpy as np
+
 from bounds.framework.assumptions import (
     DISCRETE_X,
     LABEL_CHAIN,
@@ -42,6 +44,7 @@ from bounds.theorems.theorem_5_unique_information import (
     functional_from_unique_information,
 )
 from bounds.theorems.theorem_6_decoding import accuracy_from_decoding, decoding_from_proximal, functional_from_decoding
+from redundancy.information.finite_entropy import binary_entropy_of
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ class Rule:
 
 
 def _minus(function: Callable[..., SupportsFloat]) -> Callable[..., float]:
-    return lambda *args: -float(function(*args))
+    return lambda *args: 0.0 - float(function(*args))
 
 
 def _single_codeword(p_far: float, n_max: float) -> float:
@@ -118,6 +121,20 @@ def _same(value: float) -> float:
 
 def _logarithm(size: float) -> float:
     return math.log(size)
+
+
+def _fano(error: float, size: float) -> float:
+    """h(P) + P log(size - 1), which grows up to P = 1 - 1/size; a little above its rounding."""
+    if error >= 1.0 - 1.0 / size:
+        return math.log(size)
+    value = float(binary_entropy_of(np.asarray(error), np.asarray(1.0 - error))) + error * math.log(
+        max(size - 1.0, 1.0)
+    )
+    return value * (1.0 + 32 * sys.float_info.epsilon)
+
+
+def _zero_at_zero(error: float) -> float:
+    return 0.0 if error == 0.0 else math.inf
 
 
 def _constant(value: float) -> Callable[..., float]:
@@ -215,6 +232,12 @@ _RULES: tuple[Rule, ...] = (
         accuracy_from_information,
     ),
     Rule("accuracy_from_unique_information", ("unique_x.high",), "accuracy_gap.high", accuracy_from_unique_information),
+    Rule(
+        "accuracy_from_unique_information",
+        ("unique_y.high",),
+        "accuracy_gap.low",
+        _minus(accuracy_from_unique_information),
+    ),
     Rule("functional_of_label", (), "accuracy_gap.low", _constant(0.0), chain="T-X-Y"),
     Rule("entropy_difference_bound", (HXY,), "log_loss_gap.high", entropy_difference_bound),
     Rule("entropy_difference_bound", (HYX,), "log_loss_gap.low", _minus(entropy_difference_bound)),
@@ -254,21 +277,25 @@ ELEMENTARY_RULES: tuple[Rule, ...] = (
     _elementary("I(X; Y) = H(X) - H(X | Y)", (f"{H}.high", f"{H_XY}.low"), f"{INFO}.high", _upper_difference),
     _elementary("I(X; Y) = H(X) - H(X | Y)", (f"{H}.low", f"{H_XY}.high"), f"{INFO}.low", _lower_difference),
     _elementary("H(X | Y) = H(X) - I(X; Y)", (f"{H}.low", f"{INFO}.high"), f"{H_XY}.low", _lower_difference),
+    # Fano's inequality, for any decoder.
+    _elementary("H(X | Y) <= h(P_e) + P_e log(|V| - 1)", ("decoding_error.high", "size.high"), f"{H_XY}.high", _fano),
+    _elementary("H(X | Y) = 0 without errors", ("decoding_error.high",), f"{H_XY}.high", _zero_at_zero),
     _elementary("I(T; X | Y) <= H(X | Y)", (f"{I_TX}.low",), f"{H_XY}.low"),
     _elementary("U(T: X without Y) <= I(T; X | Y)", (f"{U_X}.low",), f"{I_TX}.low"),
     _elementary("U(T: Y without X) <= H(Y | X)", (f"{U_Y}.low",), f"{H_YX}.low"),
     # H(T | Y) - H(T | X) = I(T; X) - I(T; Y) = U(T: X without Y) - U(T: Y without X).
     _elementary("H(T | Y) - H(T | X) <= I(T; X | Y)", (f"{I_TX}.high",), f"{GAP}.high"),
     _elementary("H(T | Y) - H(T | X) <= U(T: X without Y)", (f"{U_X}.high",), f"{GAP}.high"),
-    _elementary("H(T | X) - H(T | Y) <= U(T: Y without X)", (f"{U_Y}.high",), f"{GAP}.low", lambda u: -u),
+    _elementary("H(T | X) - H(T | Y) <= U(T: Y without X)", (f"{U_Y}.high",), f"{GAP}.low", _minus(_same)),
     _elementary("H(T | Y) - H(T | X) = U_X - U_Y", (f"{U_X}.high", f"{U_Y}.low"), f"{GAP}.high", _upper_difference),
     _elementary("H(T | Y) - H(T | X) = U_X - U_Y", (f"{U_X}.low", f"{U_Y}.high"), f"{GAP}.low", _lower_difference),
     _elementary("H(T | Y) - H(T | X) <= U(T: X without Y)", (f"{GAP}.low",), f"{U_X}.low"),
-    _elementary("H(T | X) - H(T | Y) <= U(T: Y without X)", (f"{GAP}.high",), f"{U_Y}.low", lambda gap: -gap),
+    _elementary("H(T | X) - H(T | Y) <= U(T: Y without X)", (f"{GAP}.high",), f"{U_Y}.low", _minus(_same)),
     _elementary("I(T; Y | X) = 0", (), f"{U_Y}.high", _constant(0.0), chain="T-X-Y"),
     _elementary("I(T; X | Y) = 0", (), f"{I_TX}.high", _constant(0.0), chain="X-Y-T"),
     # Between codewords.
     _elementary("N_min <= N_max", ("n_max.high", "n_min.low"), "n_min.high", lambda n_max, _: n_max),
+    _elementary("N_min <= |V|", ("size.high", "n_min.low"), "n_min.high", lambda size, _: size),
     _elementary("N_max <= |V|", ("size.high", "n_max.low"), "n_max.high", lambda size, _: size),
     Rule(
         "E ||X - Y||^2 = 2 E d(X, Y)",

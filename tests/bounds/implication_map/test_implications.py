@@ -234,6 +234,8 @@ def test_the_wrong_direction_of_the_entropy_is_vacuous():
         ({"chain": "X-T-Y", "geometric": 0.1}, "chain: expected"),
         ({"geometric": certificate("geometric", 0.5, 0.4)}, "low <= high"),
         ({"t": 0.5, "geometric": 0.1, "p_far": 0.9}, "contradict"),
+        ({"size": 2.5, "entropy_x": 0.1}, "size: expected a whole number"),
+        ({"n_max": 1.5}, "n_max: expected a whole number"),
     ],
 )
 def test_bad_input(given, words):

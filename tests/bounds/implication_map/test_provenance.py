@@ -138,6 +138,13 @@ def test_row_3_assumptions_stay_with_everything_derived_also_when_fed_back():
         ({"functional": 5.0, "radius": 1.0}, "contradict"),
         ({"n_min": 3, "n_max": 2, "size": 9}, "N_min <= N_max"),
         ({"n_min": 1, "n_max": 12, "size": 9}, r"N_max <= \|V\|"),
+        ({"n_min": 12, "size": 9}, r"N_min <= \|V\|"),
+        ({"decoding_error": 0.1, "size": 4, "entropy_x_given_y": 0.5}, "P_e"),
+        ({"decoding_error": 0.0, "entropy_x_given_y": 0.5}, "without errors"),
+        # An end at infinity contradicts a finite one.
+        ({"t": 0.1, "p_far": 0.5, "independent_close": 0.0, "information_xy": 9.0}, "information_from_limits"),
+        ({"t": 0.1, "p_far": 0.5, "independent_close": 0.0, "size": 99}, "information_from_limits"),
+        ({"accuracy_gap": -0.5, "unique_y": 0.0}, "accuracy_from_unique_information"),
     ],
 )
 def test_row_4_a_contradiction_is_refused_and_its_rule_named(known, words):
