@@ -54,8 +54,6 @@ def is_missing(value: object) -> bool:
 
 def narrowed(array: AnyNumpy) -> AnyNumpy:
     """An object array as booleans, integers, floats or text if all its entries are; otherwise unchanged."""
-    if array.dtype.kind == "T":  # NumPy's strings of variable width
-        return array.astype(str)
     if array.dtype.kind != "O" or array.size == 0:
         return array
     missing = [is_missing(value) for value in array.flat]
@@ -103,6 +101,8 @@ def _plain(a: AnyArray, *, name: str, objects: bool) -> AnyNumpy:
         array = np.asarray(a)
     except Exception as error:
         raise TypeError(f"{name}: expected an array, got {type(a).__name__}; convert it to NumPy") from error
+    if array.dtype.kind == "T":  # NumPy's strings of variable width
+        array = array.astype(object)
     if array.dtype.kind == "O" and array.ndim == 0 and not isinstance(a, (np.ndarray, numbers.Number, Decimal)):
         raise TypeError(f"{name}: expected an array, got {type(a).__name__}")
     return array
@@ -137,6 +137,12 @@ def _is_container(entry: object) -> bool:
 
 
 def _from_torch(a: AnyArray, *, name: str) -> AnyNumpy:
+    a = plain_tensor(a, name=name).cpu().resolve_neg()
+    return np.asarray((a.double() if a.is_floating_point() else a).numpy())
+
+
+def plain_tensor(a: AnyArray, *, name: str) -> AnyArray:
+    """A dense tensor of real numbers, without its gradient; any other one raises TypeError."""
     if str(a.layout) != "torch.strided":
         raise TypeError(f"{name}: expected a dense tensor, got layout {a.layout}; call .to_dense() first")
     if a.is_complex():
@@ -144,8 +150,7 @@ def _from_torch(a: AnyArray, *, name: str) -> AnyNumpy:
     if a.is_quantized or a.device.type == "meta":
         what = "a quantised tensor; call .dequantize() first" if a.is_quantized else "a tensor without data (meta)"
         raise TypeError(f"{name}: expected an array of numbers, got {what}")
-    a = a.detach().cpu().resolve_neg()
-    return np.asarray((a.double() if a.is_floating_point() else a).numpy())
+    return a.detach()
 
 
 def is_tensor(a: object) -> bool:

@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from redundancy.array_conversion import as_labels, as_numpy, is_tensor
+from redundancy.array_conversion import as_labels, as_numpy, is_tensor, plain_tensor
 from redundancy.array_types import AnyArray, FloatArray, IntArray, Rng
 
 OptionT = TypeVar("OptionT", bound=str)
@@ -30,7 +30,7 @@ def paired_rows(x: AnyArray, y: AnyArray) -> tuple[AnyArray, AnyArray, AnyArray]
             "convert one of them"
         )
     pair = (("x", x), ("y", y))
-    x, y = (_dense_tensor(a, name=name) if is_tensor(a) else as_numpy(a, name=name) for name, a in pair)
+    x, y = (plain_tensor(a, name=name) if is_tensor(a) else as_numpy(a, name=name) for name, a in pair)
     if x.ndim != 2 or y.ndim != 2:
         raise ValueError(
             f"x and y: expected two arrays of shape (n, d), got {tuple(x.shape)} and {tuple(y.shape)}; "
@@ -48,12 +48,6 @@ def paired_rows(x: AnyArray, y: AnyArray) -> tuple[AnyArray, AnyArray, AnyArray]
     return array_namespace(x, y), x, y
 
 
-def _dense_tensor(a: AnyArray, *, name: str) -> AnyArray:
-    if str(a.layout) != "torch.strided":
-        raise TypeError(f"{name}: expected a dense tensor, got layout {a.layout}; call .to_dense() first")
-    return a.detach()
-
-
 def real_array(a: ArrayLike, *, name: str) -> FloatArray:
     """An array of real numbers as float64; text, complex numbers and other objects raise TypeError."""
     array = as_numpy(a, name=name)
@@ -63,7 +57,8 @@ def real_array(a: ArrayLike, *, name: str) -> FloatArray:
     if array.dtype.kind not in "biuf":
         got = f"{a!r}" if isinstance(a, str) else f"dtype {array.dtype}"
         raise TypeError(f"{name}: expected real numbers, got {got}")
-    return np.asarray(array, dtype=np.float64)
+    # in rows: sums along an axis round by the layout, and a rounding error decides ties among neighbours
+    return np.asarray(array, dtype=np.float64, order="C")
 
 
 def number(value: object, *, name: str) -> float:

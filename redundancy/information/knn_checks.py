@@ -14,7 +14,7 @@ from scipy.special import ndtri
 from scipy.stats import rankdata
 
 from redundancy import checks
-from redundancy.array_types import FloatArray, Rng
+from redundancy.array_types import FloatArray, IntArray, Rng
 from redundancy.information.knn_search import Images
 from redundancy.information.sampling_doubts import OnDoubt
 from redundancy.standard_columns import StandardColumns, standard_columns
@@ -23,6 +23,7 @@ Scale = Literal["standard", "rank"]
 SPHERE_SPREAD = 1e-2  # distance from the fitted sphere, in units of the narrowest spread (half precision: 2e-3)
 FEW_VALUES = 0.5  # distinct values per row outside the largest atom, below which a column is called low-precision
 HEAVY = 0.1  # interquartile range per standard deviation below which standardising hides the bulk of a column
+UNEQUAL = 0.25  # images of one size that unequal ones are worth, per image: below, the bias reaches 0.1 nats
 THIN = 0.25  # spread across the columns per neighbour distance, below which a direction is not resolved
 
 
@@ -64,6 +65,18 @@ def images_of(groups: ArrayLike | None, n: int, k: int, *, name: str) -> Images:
             f"{name}: expected more than k + 1 = {k + 1} {what}, got {sizes.size}; lower k or collect more"
         )
     return images
+
+
+def unequal_images(rows_of_images: IntArray) -> list[str]:
+    """A doubt if a few images have most of the rows: neighbour counts weigh rows, not images."""
+    sizes = rows_of_images.astype(np.float64)
+    worth = float(sizes.sum() ** 2 / (sizes**2).sum())
+    if worth >= UNEQUAL * sizes.size:
+        return []
+    return [
+        f"groups: {sizes.size} images of very unequal numbers of rows, worth {worth:.0f} images of one size: neighbour "
+        "estimates are biased downwards; keep about as many rows of each image"
+    ]
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from redundancy.information.knn_checks import (
     refuse_ties,
     thin_directions,
     threads,
+    unequal_images,
 )
 from redundancy.information.knn_search import Images, Neighborhoods, Norm, neighborhoods
 from redundancy.information.kraskov import total_term
@@ -132,7 +133,7 @@ def knn_entropy(
             raise ValueError("surface='sphere': expected no whiten, calibrate, jitter or norm; they are for 'flat'")
         return _on_sphere(a, k, images, groups is not None, on_doubt, workers)
     columns = neighbor_columns(a, name="x", jitter=jitter, rng=generator)
-    z, doubts = columns.z, columns.doubts
+    z, doubts = columns.z, [*unequal_images(images.sizes), *columns.doubts]
     constant = np.flatnonzero(columns.standard.constant)
     if constant.size:
         raise ValueError(f"x: column(s) {constant[:8].tolist()} are constant: the entropy is -infinity; drop them")
@@ -362,7 +363,7 @@ def _on_sphere(x: FloatArray, k: int, images: Images, grouped: bool, on_doubt: O
     share = np.where(chord <= math.sqrt(2.0), share, 1.0 - share)
     area = math.log(2.0) + 0.5 * d * math.log(math.pi) - float(gammaln(0.5 * d))
     local = total_term(images) - digamma(k) - near.crowd + area + np.log(share)
-    doubts: list[str] = []
+    doubts = unequal_images(images.sizes)
     if d > 10:
         doubts.append(f"x: a sphere of dimension {d - 1}; the bias of neighbour entropies grows with the dimension")
     doubt(doubts, on_doubt)

@@ -24,6 +24,7 @@ from redundancy.information.knn_checks import (
     refuse_ties,
     thin_directions,
     threads,
+    unequal_images,
 )
 from redundancy.information.knn_search import Images, Neighborhoods, Norm, Subset, backend, neighborhoods
 from redundancy.information.sampling_doubts import OnDoubt
@@ -317,7 +318,7 @@ def _space(variables: Mapping[str, ArrayLike], choices: _Choices, groups: ArrayL
         raise ValueError(f"{', '.join(variables)}: expected paired rows, got {lengths} rows")
     images = images_of(groups, lengths[0], choices.k, name="x")
     generator = checks.generator(rng)
-    blocks, tolerances, doubts = [], [], []
+    blocks, tolerances, doubts = [], [], unequal_images(images.sizes)
     for name, array in arrays.items():
         columns = neighbor_columns(array, name=name, scale=choices.scale, jitter=choices.jitter, rng=generator)
         constant = columns.standard.constant

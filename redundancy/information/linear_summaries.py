@@ -16,7 +16,7 @@ from scipy.special import digamma, polygamma
 from redundancy import checks
 from redundancy.array_types import FloatArray, IntArray, Rng
 from redundancy.estimate import Estimate, Quantity, unit_of_sampling
-from redundancy.information.knn_checks import doubt, heavy_tails, neighbors
+from redundancy.information.knn_checks import doubt, heavy_tails, neighbors, unequal_images
 from redundancy.information.kraskov import ksg
 from redundancy.information.sampling_doubts import OnDoubt
 from redundancy.information.summary_directions import SummaryMethod, summaries
@@ -122,7 +122,7 @@ def summary_information(
             raise TypeError(f"components: expected a whole number or 'cv', got {components!r}")
         if not 1 <= components <= widest:
             raise ValueError(f"components: expected 1 to {widest} (columns that vary), got {components}")
-    index, _ = checks.group_index(groups, n)
+    index, sizes = checks.group_index(groups, n)
     image = np.asarray(index, dtype=np.int64)
     generator = checks.generator(rng)
     folds = checks.integer(folds, name="folds", least=2)
@@ -150,6 +150,8 @@ def summary_information(
     if fewest < ROWS_PER_FOLD:
         units = "rows" if groups is None else "images"
         doubts.append(f"only {fewest} {units} in a fold: shown to work from {ROWS_PER_FOLD}")
+    if estimator == "ksg":
+        doubts += unequal_images(sizes)
     value = float(per_fold @ rows / n)
     if estimator == "ksg" and value > 0.5 * np.log(fewest):
         doubts.append(f"{value:.2f} nats from folds of {fewest} rows: KSG saturates; try estimator='gaussian'")

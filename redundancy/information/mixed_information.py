@@ -19,6 +19,7 @@ from redundancy.information.knn_checks import (
     neighbors,
     thin_directions,
     threads,
+    unequal_images,
 )
 from redundancy.information.knn_search import Images, Norm, Subset, neighborhoods
 from redundancy.information.kraskov import out_of_range, total_term
@@ -125,8 +126,8 @@ def mixed_information(
     n = len(a)
     if len(b) != n:
         raise ValueError(f"x and y: expected paired rows, got {n} and {len(b)}")
-    index, _ = checks.group_index(groups, n)
-    blocks, doubts, tolerances = [], [], []
+    index, sizes = checks.group_index(groups, n)
+    blocks, doubts, tolerances = [], unequal_images(sizes), []
     for name, array in (("x", a), ("y", b)):
         columns = neighbor_columns(array, name=name, scale=scale)
         doubts += [text for text in columns.doubts if "interquartile" in text]

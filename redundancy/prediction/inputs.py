@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from redundancy import checks
-from redundancy.array_conversion import as_numpy, is_tensor
+from redundancy.array_conversion import AnyNumpy, as_labels, as_numpy, is_missing
 from redundancy.array_types import AnyArray, FloatArray, IntArray
 from redundancy.prediction.cross_fitting import Label, Regressor, Target, assign_folds, forecasts_classes
 from redundancy.standard_columns import in_range
@@ -32,11 +32,11 @@ def paired_inputs(
     With folds=None the classes are those of the fitted classifiers, whether or not the sample has rows of each.
     """
     fitted = folds is None
-    rows = [checks.matrix(_on_cpu(state, name), name=name) for name, state in states]
+    rows = [checks.matrix(state, name=name) for name, state in states]
     if not fitted:
         rows = [in_range(each) for each in rows]
     alphabet = _fitted_classes(regressors) if fitted and task != "regression" else None
-    target = _target(_on_cpu(z, "z"), task, target_range, alphabet, fitted=fitted)
+    target = _target(z, task, target_range, alphabet, fitted=fitted)
     for (name, _), state in zip(states, rows, strict=True):
         if state.shape[0] != target.columns.shape[0]:
             raise ValueError(
@@ -61,26 +61,13 @@ def _fitted_classes(regressors: tuple[Regressor | None, ...]) -> tuple[Label, ..
         raise ValueError(f"regressor: expected classifiers of one type of labels, got {labels}") from None
 
 
-def _on_cpu(a: AnyArray, name: str) -> AnyArray:
-    from scipy.sparse import issparse
-
-    if issparse(a):
-        raise TypeError(f"{name}: expected a dense array, got a sparse matrix; use {name}.toarray()")
-    return as_numpy(a, name=name) if is_tensor(a) else a
-
-
-def _plain_labels(a: AnyArray) -> AnyArray:
-    """A vector of objects as strings, booleans or numbers, whichever they are; missing labels are refused."""
-    values = a.ravel().tolist()
-    missing = [i for i, value in enumerate(values) if value is None or value != value]
+def _refuse_missing(a: AnyNumpy) -> None:
+    missing = [i for i, value in enumerate(a.ravel()) if is_missing(value)]
     if missing:
         raise ValueError(
             f"z: expected a target in every row, got missing values in {len(missing)} row(s), first {missing[:5]}; "
             "drop these rows"
         )
-    if len({isinstance(value, str) for value in values}) > 1:
-        raise TypeError("z: expected class labels of one type, got strings and other objects; convert them to strings")
-    return np.array(values).reshape(a.shape)
 
 
 def _target(
@@ -93,10 +80,11 @@ def _target(
 ) -> Target:
     if task is not None:
         checks.one_of(task, ("regression", "classification"), name="task")
-    a = np.asarray(z)
+    a = as_numpy(z, name="z")
     one_column = a.ndim == 1 or (a.ndim == 2 and a.shape[1] == 1)
     if a.dtype.kind == "O" and one_column:
-        a = _plain_labels(a)
+        _refuse_missing(a)
+        a = as_labels(a, name="z")  # labels of several types are refused
     explicit = task is not None or fitted
     if task is None:
         # The same rule for (n,) and (n, 1): only the type of the entries counts.
@@ -106,8 +94,12 @@ def _target(
             raise ValueError(f"z: expected one class label per row, shape (n,), got {a.shape}")
         if target_range is not None:
             raise ValueError("target_range: expected with a continuous target only, got classes; leave it out")
+        if a.dtype.kind not in "biufUS":
+            raise TypeError(
+                f"z: expected class labels (numbers, booleans or strings), got dtype {a.dtype}; convert them"
+            )
         if a.dtype.kind == "f":
-            checks.finite(a, name="z")
+            checks.finite(a.astype(np.float64), name="z")
         labels, codes = np.unique(a, return_inverse=True)
         names = tuple(labels.tolist())
         if alphabet is not None:
