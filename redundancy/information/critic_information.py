@@ -20,6 +20,7 @@ from redundancy.information.copula_critics import (
     gaussian_copula,
     student_copula,
 )
+from redundancy.information.copula_doubt import gaussian_copula_doubt
 from redundancy.information.critic_pairs import (
     Critic,
     CriticFitter,
@@ -113,7 +114,8 @@ def critic_information(
     Warns
     -----
     RuntimeWarning
-        With on_doubt="warn": few units, large information for the sample, a value that is only a lower bound.
+        With on_doubt="warn": few units, large information for the sample, a value that is only a lower bound, columns
+        whose copula is not the Gaussian one that the value rests on.
 
     See Also
     --------
@@ -202,6 +204,10 @@ def critic_information(
     doubts = _doubts(value[member], member, bound, width, sizes.size // folds, sizes.size, per_fold)
     if any(c.reduced for c in columns):
         doubts.append("a side has more columns than one per 20 training rows: only principal components were read")
+    if member not in ("student", "neighbours") and not doubts:
+        one_row = np.unique(group, return_index=True)[1]  # of each image: rows of one image are no sample
+        columns_read = [c.of(side)[one_row] for c, side in zip(columns, (a, b), strict=True)]
+        doubts += gaussian_copula_doubt(np.hstack(columns_read), member)
     doubt(doubts, on_doubt)
     settings: dict[str, object] = {"method": f"critic: {member}", "folds": folds, "k": panel.k}
     details = {

@@ -126,6 +126,30 @@ def table(files: list[Path]) -> None:
         errors[row["estimator"], row["seed"]].append(abs(float(row["value"]) - float(row["truth"])))
     for (estimator, seed), each in sorted(errors.items()):
         print(f"{estimator}, seed {seed}: mean absolute error {np.mean(each):.3f} over {len(each)} tasks")
+    certified([row for row in rows if row["estimator"] == "critic_information"])
+
+
+def certified(rows: list[dict[str, str]]) -> None:
+    """Print the certified limits over seeds, task by task, and what errs by more than 0.15 without a doubt."""
+    tasks = defaultdict(list)
+    for row in rows:
+        tasks[row["task"]].append(row)
+    print("| task | samples | mean absolute error | largest | certified / truth | above the truth | doubts |")
+    print("|---|---|---|---|---|---|---|")
+    above = half = 0
+    for task, each in sorted(tasks.items()):
+        truth = float(each[0]["truth"])
+        errors = [abs(float(row["value"]) - truth) for row in each]
+        share = [float(row["low"]) / truth for row in each]
+        over, doubted = sum(s > 1 for s in share), sum(bool(row["doubt"]) for row in each)
+        above, half = above + over, half + sum(s > 0.5 for s in share)
+        cells = f"{np.mean(errors):.3f} | {max(errors):.3f} | {min(share):.2f} to {max(share):.2f} | {over} | {doubted}"
+        print(f"| {task} | {len(each)} | {cells} |")
+    wrong = [row for row in rows if abs(float(row["value"]) - float(row["truth"])) > 0.15]
+    print(
+        f"{len(rows)} samples: {above} limits above the truth, {half} above half of it; {len(wrong)} errors above "
+        f"0.15, {sum(not row['doubt'] for row in wrong)} of them without a doubt"
+    )
 
 
 def main() -> None:
