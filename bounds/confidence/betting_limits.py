@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike
 
 from bounds.confidence.capital import Stakes, anytime_stakes, fixed_n_stakes, goal_of_log_capital, log_capital
 from bounds.confidence.units import ROUNDING, columns, first_rejected, shaped
+from redundancy import checks
 from redundancy.array_types import BoolArray, FloatArray
 
 COLUMN_BLOCK = 2_000_000  # largest array that betting works on at a time, in numbers
@@ -93,6 +94,7 @@ def betting_rejects(values: ArrayLike, candidate: float, *, alpha: float) -> Boo
     [False, True]
     """
     d, shape = columns(values, alpha)
+    candidate = checks.probability(candidate, name="candidate")
     ones = np.ones_like(d)
     capital = log_capital(d, ones, fixed_n_stakes(d, ones, alpha), np.full(d.shape[0], candidate - ROUNDING))
     return np.asarray(capital.max(axis=1) > goal_of_log_capital(alpha, d.shape[1])).reshape(shape)
@@ -152,8 +154,8 @@ def betting_anytime(
     >>> [round(float(confidence.betting_anytime(values[:n], alpha=0.05, horizon=200)), 4) for n in (50, 100, 200)]
     [0.1047, 0.0688, 0.0517]
     """
-    if horizon is not None and not horizon >= 1:
-        raise ValueError(f"horizon: expected a number of units >= 1, got {horizon}")
+    if horizon is not None:
+        horizon = checks.integer(horizon, name="horizon", least=1)
 
     def stakes(d: FloatArray, w: FloatArray, alpha: float) -> FloatArray:
         return anytime_stakes(d, w, alpha, horizon)
@@ -163,7 +165,7 @@ def betting_anytime(
 
 def _betting(values: ArrayLike, weights: ArrayLike | None, *, alpha: float, stakes: Stakes) -> FloatArray:
     d, shape = columns(values, alpha)
-    w = np.ones_like(d) if weights is None else columns(weights, alpha)[0]
+    w = np.ones_like(d) if weights is None else columns(weights, alpha, name="weights")[0]
     if w.shape != d.shape:
         raise ValueError(f"weights: expected one weight per value, got {w.shape[1]} for {d.shape[1]} units")
     out = np.empty(d.shape[0])

@@ -29,7 +29,7 @@ def to_unit(values: ArrayLike, support: tuple[float, float]) -> FloatArray:
     Returns
     -------
     ndarray (n, ...)
-        In [0, 1].
+        In [0, 1]; 0 where the support is a single number.
 
     Raises
     ------
@@ -43,12 +43,12 @@ def to_unit(values: ArrayLike, support: tuple[float, float]) -> FloatArray:
     [0.0, 0.5, 1.0]
     """
     low, high = (float(end) for end in support)
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+    if not (math.isfinite(high - low) and low <= high):
         raise ValueError(
-            f"support: expected two finite numbers low < high, got ({low}, {high}); a mean of unbounded units "
-            "has no finite-sample confidence limit without further assumptions"
+            f"support: expected two finite numbers low <= high of a finite width, got ({low}, {high}); a mean of "
+            "unbounded units has no finite-sample confidence limit without further assumptions"
         )
-    a = np.asarray(values, dtype=np.float64)
+    a = checks.real_array(values, name="values")
     if a.ndim == 0 or a.size == 0:
         raise ValueError(f"values: expected shape (n, ...) with n >= 1 units, got {a.shape}")
     checks.finite(a, name="values")
@@ -58,18 +58,20 @@ def to_unit(values: ArrayLike, support: tuple[float, float]) -> FloatArray:
             f"values: expected numbers in [{low}, {high}], got a range {a.min()} to {a.max()}; "
             "widen the support or look for the unit that leaves it"
         )
+    if low == high:  # the mean is known
+        return np.zeros_like(a)
     return np.clip((a - low) / (high - low), 0.0, 1.0)
 
 
-def columns(values: ArrayLike, alpha: float) -> tuple[FloatArray, tuple[int, ...]]:
+def columns(values: ArrayLike, alpha: float, *, name: str = "values") -> tuple[FloatArray, tuple[int, ...]]:
     """Values (n, ...) as contiguous columns (c, n), so that sums along the units are pairwise."""
     checks.probability(alpha, name="alpha", open_ends=True)
-    a = np.asarray(values, dtype=np.float64)
+    a = checks.real_array(values, name=name)
     if a.ndim == 0 or a.size == 0:
-        raise ValueError(f"values: expected shape (n, ...) with n >= 1 units, got {a.shape}")
-    checks.finite(a, name="values")
+        raise ValueError(f"{name}: expected shape (n, ...) with n >= 1 units, got {a.shape}")
+    checks.finite(a, name=name)
     if a.min() < -ROUNDING or a.max() > 1.0 + ROUNDING:
-        raise ValueError(f"values: expected numbers in [0, 1], got a range {a.min()} to {a.max()}")
+        raise ValueError(f"{name}: expected numbers in [0, 1], got a range {a.min()} to {a.max()}")
     # A mean of numbers in [0, 1] may leave it by a few ulps.
     return np.ascontiguousarray(np.clip(a, 0.0, 1.0).reshape(a.shape[0], -1).T), a.shape[1:]
 

@@ -81,6 +81,13 @@ def common_provenance(stated: Mapping[str, Certificate | Derived], *, t: float |
 def usable_ends(name: str, stated: Mapping[str, Certificate | Derived]) -> Collection[str]:
     """The ends of a given quantity that its certificate certifies; an error where no theorem reads any of them."""
     value = stated.get(name)
+    if isinstance(value, Certificate) and str(value.quantity) == "cross-entropy":  # never below H(X | Y)
+        if value.side == "lower":
+            raise ValueError(
+                f"{name}: got a lower limit of a cross-entropy, which says nothing about the conditional entropy "
+                "below it; certify with side='upper' or 'both'"
+            )
+        return ("high",)
     if not isinstance(value, Certificate) or value.side == "both":
         return ("low", "high")
     end = {"lower": "low", "upper": "high"}[value.side]
@@ -101,6 +108,11 @@ def _check_quantity(name: str, value: Certificate | Derived) -> None:
     quantity, accepted = str(value.quantity), CERTIFIED_AS.get(name, frozenset())
     if name == "p_far" and quantity == "proximal":
         raise ValueError("p_far: expected P(d > t), got a certificate of P(d <= t); give it as proximal=")
+    if name == "functional" and quantity == "functional" and isinstance(value, Certificate):
+        raise ValueError(
+            "functional: expected mmse(T | Y) - mmse(T | X), got a certificate of the difference of the risks of "
+            "predictors, which need not be the best ones; no theorem leads from one to the other"
+        )
     if quantity in KNOWN_QUANTITIES and quantity != name and quantity not in accepted:
         names = " or ".join(sorted({name, *accepted, "mean"}))
         raise ValueError(f"{name}: expected a certificate of {names}, got one of {quantity!r}, which is something else")

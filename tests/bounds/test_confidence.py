@@ -224,7 +224,7 @@ def test_the_star_bets_are_narrower_where_the_variance_is_large():
 def test_a_horizon_equal_to_n_gives_the_fixed_n_limit():
     d = column(0, 60, "fractions")
     assert confidence.betting_anytime(d, alpha=0.05, horizon=60) == confidence.betting(d, alpha=0.05)
-    with pytest.raises(ValueError, match="horizon: expected a number of units >= 1, got 0"):
+    with pytest.raises(ValueError, match="horizon: expected an integer >= 1, got 0"):
         confidence.betting_anytime(d, alpha=0.05, horizon=0)
 
 
@@ -267,7 +267,36 @@ def test_bad_input_is_refused_in_words():
         confidence.betting(0.3, alpha=0.05)
     with pytest.raises(ValueError, match="unbounded"):
         confidence.upper_limit(ok, alpha=0.05, support=(0.0, math.inf))
-    with pytest.raises(ValueError, match="low < high"):
-        confidence.upper_limit(ok, alpha=0.05, support=(1.0, 1.0))
+    with pytest.raises(ValueError, match="low <= high of a finite width"):
+        confidence.upper_limit(ok, alpha=0.05, support=(1.0, 0.0))
     with pytest.raises(ValueError, match="one weight per value"):
         confidence.betting(ok, alpha=0.05, weights=[0.1])
+
+
+@pytest.mark.parametrize("method", confidence.METHODS)
+def test_a_support_of_one_number_is_the_limit(method):
+    values = np.full(3, 0.3)
+    assert confidence.interval(values, alpha=0.05, method=method, support=(0.3, 0.3)) == (0.3, 0.3)
+    with pytest.raises(ValueError, match="widen the support"):
+        confidence.interval(values, alpha=0.05, method=method, support=(0.4, 0.4))
+    with pytest.raises(ValueError, match="of a finite width"):
+        confidence.interval(values, alpha=0.05, method=method, support=(-1e308, 1e308))
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda v: confidence.betting(np.ma.array(v, mask=[1, 0]), alpha=0.1), ValueError, "^values: .*masked"),
+        (lambda v: confidence.upper_limit(np.ma.array(v, mask=[1, 0]), alpha=0.1), ValueError, "^values: .*masked"),
+        (lambda v: confidence.hoeffding(["a", "b"], alpha=0.1), TypeError, "^values: expected real numbers"),
+        (lambda v: confidence.hoeffding(np.asarray(v) + 0j, alpha=0.1), TypeError, "^values: expected real numbers"),
+        (lambda v: confidence.betting(v, alpha=0.1, weights=[2.0, 1.0]), ValueError, "^weights: expected numbers in"),
+        (lambda v: confidence.betting(v, alpha=0.1, weights=[math.nan, 1.0]), ValueError, "^weights: expected finite"),
+        (lambda v: confidence.betting_rejects(v, 2.0, alpha=0.1), ValueError, "^candidate: expected a number in"),
+        (lambda v: confidence.betting_rejects(v, math.nan, alpha=0.1), ValueError, "^candidate: expected a number in"),
+        (lambda v: confidence.betting_anytime(v, alpha=0.1, horizon=1.5), ValueError, "^horizon: expected an integer"),
+    ],
+)
+def test_what_the_limits_cannot_read_is_refused_under_its_own_name(call, error, words):
+    with pytest.raises(error, match=words):
+        call([0.2, 0.4])

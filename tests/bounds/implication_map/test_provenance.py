@@ -113,6 +113,28 @@ def test_row_3_assumptions_stay_with_everything_derived_also_when_fed_back():
     assert any("more than 4 rows" in a for a in bounds.implications(geometric=token)["squared_distance"].assumptions)
 
 
+def test_row_3_a_cross_entropy_limits_the_entropy_from_above_only():
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 1000)
+    x = (y + (rng.random(1000) < 0.1)) % 3
+    loose = rd.informational(x, y, size=3, method="cross-entropy", mix=0.9)
+    truth = rd.informational(x, y, size=3).value
+    for side in ("both", "upper"):
+        found = bounds.implications(entropy_x_given_y=bounds.certify(loose, side=side))["entropy_x_given_y"]
+        assert found.low == 0.0 < truth < found.high
+    assert bounds.certify(loose).low > truth
+    with pytest.raises(ValueError, match="lower limit of a cross-entropy"):
+        bounds.implications(entropy_x_given_y=bounds.certify(loose, side="lower"))
+
+
+def test_row_3_the_risks_of_predictors_are_not_read_as_the_mean_square_errors_of_the_best_ones():
+    losses = np.random.default_rng(0).random((2, 40))
+    measured = bounds.certify(rd.risk_difference(*losses, largest_loss=1.0))
+    for name in ("functional", "risk_gap", "accuracy_gap"):
+        with pytest.raises(ValueError, match=f"{name}: expected .* got"):
+            bounds.implications(radius=1.0, **{name: measured})
+
+
 # Row 4: contradictions
 
 
