@@ -6,10 +6,12 @@ this is the only file to change.
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
+from types import FrameType
 from typing import Any, Literal
 from unittest.mock import patch
 
@@ -83,6 +85,24 @@ def batches_continuously(model: Any) -> bool:
         getattr(getattr(thread, "_target", None), "__self__", None) for thread in threading.enumerate()
     ]
     return any(type(owner).__name__ == "ContinuousBatchingManager" and owner.model is model for owner in owners)
+
+
+def prompt_as_given(model: Any) -> str | None:
+    """None where a call of the model has its prompt whole and alone; else what `generate` makes of it.
+
+    Read from the frame of `_assisted_decoding` (candidates) or `_prefill` (pieces) that calls.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        name, own = frame.f_code.co_name, frame.f_locals.get("self") is model
+        if own and name == "_assisted_decoding" and frame.f_locals.get("candidate_length", 1):
+            return "assisted generation and prompt lookup put candidates behind the prompt"
+        if own and name == "_prefill" and frame.f_locals["generation_config"].prefill_chunk_size is not None:
+            return "prefill_chunk_size gives the prompt in pieces"
+        if own and name == "generate":
+            return None
+        frame = frame.f_back
+    return None
 
 
 def attend_by_name(modules: Iterable[Any], name: str) -> Iterator[tuple[Any, str, Any]]:

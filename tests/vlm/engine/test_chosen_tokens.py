@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vlm import SkipPlan, bake, skipping
+from vlm import SkipPlan, bake, skipping, speculative
 from vlm.engine.masked_reference import planned_logits
 from vlm.models import flash_stand_in
 from vlm.models.random_batches import batch_for, lengthened, single_row, with_positions
@@ -257,3 +257,22 @@ def test_other_families_equal_the_reference(family):
             fast = model(**batch).logits
         slow = planned_logits(model, batch, text)
         assert error(fast, slow, batch["attention_mask"].bool()) < 1e-4, text
+
+
+@torch.no_grad()
+def test_choices_are_refused_where_generate_does_not_give_the_prompt_whole_and_alone():
+    model = random_model()
+    batch, settings = batch_for(model), dict(max_new_tokens=4, do_sample=False)
+    plain = model.generate(**batch, **settings)
+    candidates = (dict(prompt_lookup_num_tokens=1), dict(assistant_model=random_model(layers=2, seed=1)))
+    for text in ("prune:2=0.5", "rank:1=0.6", "leave:3=0.3"):
+        with skipping(model, text):
+            for way in candidates:
+                with pytest.raises(NotImplementedError, match="put candidates behind the prompt; generate without"):
+                    model.generate(**batch, **settings, **way)
+            with pytest.raises(NotImplementedError, match="prefill_chunk_size gives the prompt in pieces"):
+                model.generate(**batch, **settings, prefill_chunk_size=4)
+            model.generate(**batch, **settings)
+        # A draft chooses by its own prompt.
+        with speculative(model, text) as draft:
+            assert torch.equal(model.generate(**batch, **settings, assistant_model=draft), plain)

@@ -208,6 +208,19 @@ def test_row_8_wrappers_are_looked_through():
     finally:
         torch.distributed.destroy_process_group()
         torch._dynamo.reset()
+    mine = torch.nn.Module()
+    mine.inside, mine.config = model, model.config
+    for wrapped in (torch.nn.Sequential(model), mine):
+        with torch.no_grad(), skipping(wrapped, "vision:1-"):
+            assert torch.equal(model(**batch).logits, expected)
+    mine.score = torch.nn.Linear(2, 2)
+    with pytest.raises(TypeError, match="a Module around more than one module; pass the model"):
+        anatomy(mine)
+    part = random_model()
+    layers = part.model.language_model.layers
+    layers[1] = torch.compile(layers[1], backend="eager")
+    with pytest.raises(NotImplementedError, match="layer 1 is a compiled module around the layer; compile it in place"):
+        anatomy(part)
     several = torch.nn.DataParallel(model)
     several.device_ids = [0, 1]
     with pytest.raises(NotImplementedError, match="DataParallel over 2 devices"), skipping(several, "vision:1-"):
