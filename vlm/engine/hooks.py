@@ -35,6 +35,7 @@ from vlm.models.transformers_internals import (
     attend_by_name,
     attention_implementation,
     batches_continuously,
+    candidates_behind,
     recomputing,
     register_attention,
     unregister_attention,
@@ -184,6 +185,8 @@ class Engine:
             )
         calls[-1] = call = read_call(given, self.parts.placeholders)
         call.begun = self._opened
+        if call.images and not call.past and self.plan is not None and getattr(self.plan, "chooses", True):
+            call.candidates = candidates_behind(self._model)
 
     def _next(self) -> int:
         """Number of a part of a context that opens now."""

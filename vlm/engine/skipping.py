@@ -22,7 +22,7 @@ from vlm.engine.token_pruning import ranking
 from vlm.models.attention_kinds import check_implementation
 from vlm.models.families import Family, exact_length
 from vlm.models.layer_parts import cache_slot, find_attention
-from vlm.models.transformers_internals import checkpointed, prompt_as_given, reentrant
+from vlm.models.transformers_internals import checkpointed, reentrant
 from vlm.models.types import Arguments, Forward, Model
 from vlm.plans.plan import LayerPlan, SkipPlan
 from vlm.plans.plan_file import Plan, plan_for
@@ -224,9 +224,6 @@ def _check_call(
     if engine.plan:
         refuse_cache(cache_in(given))
         _check_checkpointing(engine, steps)
-    chooses = any(step.pruned or step.ranked or step.leaving is not None or step.left for step in steps)
-    if chooses and not torch.compiler.is_compiling():
-        _check_prompt(given, engine)
     if slots:
         _check_length(given, limit)
     for slot, layer in enumerate(getattr(cache_in(given), "layers", ())):
@@ -235,17 +232,6 @@ def _check_call(
                 f"skipping: layer {slot} of this cache was filled under a skip plan that the plan {engine.plan} does "
                 "not include; continue with the same plan, or start a new cache"
             )
-
-
-def _check_prompt(given: Arguments, engine: Engine) -> None:
-    """Refuse a first call that is not the prompt, whole and alone, where tokens are chosen by its last one."""
-    cache = cache_in(given)
-    why = prompt_as_given(engine.parts.model) if cache is None or not cache.get_seq_length() else None
-    if why is not None:
-        raise NotImplementedError(
-            f"skipping: prune:, rank: and leave: choose by what the prompt's last tokens attend to, and {why}; "
-            "generate without that, or use a plan without choices by attention"
-        )
 
 
 def _check_checkpointing(engine: Engine, steps: Steps) -> None:

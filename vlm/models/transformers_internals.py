@@ -87,22 +87,20 @@ def batches_continuously(model: Any) -> bool:
     return any(type(owner).__name__ == "ContinuousBatchingManager" and owner.model is model for owner in owners)
 
 
-def prompt_as_given(model: Any) -> str | None:
-    """None where a call of the model has its prompt whole and alone; else what `generate` makes of it.
+def candidates_behind(model: Any) -> int:
+    """How many candidates assisted generation has put behind the prompt of the model's call that is under way.
 
-    Read from the frame of `_assisted_decoding` (candidates) or `_prefill` (pieces) that calls.
+    Read from the frame of `_assisted_decoding` that calls (its variable `candidate_length`).
     """
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         name, own = frame.f_code.co_name, frame.f_locals.get("self") is model
-        if own and name == "_assisted_decoding" and frame.f_locals.get("candidate_length", 1):
-            return "assisted generation and prompt lookup put candidates behind the prompt"
-        if own and name == "_prefill" and frame.f_locals["generation_config"].prefill_chunk_size is not None:
-            return "prefill_chunk_size gives the prompt in pieces"
+        if own and name == "_assisted_decoding":
+            return int(frame.f_locals["candidate_length"])
         if own and name == "generate":
-            return None
+            return 0
         frame = frame.f_back
-    return None
+    return 0
 
 
 def attend_by_name(modules: Iterable[Any], name: str) -> Iterator[tuple[Any, str, Any]]:

@@ -260,19 +260,17 @@ def test_other_families_equal_the_reference(family):
 
 
 @torch.no_grad()
-def test_choices_are_refused_where_generate_does_not_give_the_prompt_whole_and_alone():
+def test_candidates_behind_the_prompt_choose_nothing():
     model = random_model()
-    batch, settings = batch_for(model), dict(max_new_tokens=4, do_sample=False)
+    batch, settings = batch_for(model), dict(max_new_tokens=5, do_sample=False)
     plain = model.generate(**batch, **settings)
-    candidates = (dict(prompt_lookup_num_tokens=1), dict(assistant_model=random_model(layers=2, seed=1)))
-    for text in ("prune:2=0.5", "rank:1=0.6", "leave:3=0.3"):
-        with skipping(model, text):
-            for way in candidates:
-                with pytest.raises(NotImplementedError, match="put candidates behind the prompt; generate without"):
-                    model.generate(**batch, **settings, **way)
-            with pytest.raises(NotImplementedError, match="prefill_chunk_size gives the prompt in pieces"):
-                model.generate(**batch, **settings, prefill_chunk_size=4)
-            model.generate(**batch, **settings)
-        # A draft chooses by its own prompt.
-        with speculative(model, text) as draft:
-            assert torch.equal(model.generate(**batch, **settings, assistant_model=draft), plain)
+    ways = (dict(prompt_lookup_num_tokens=2), dict(assistant_model=random_model(layers=2, seed=1)))
+    for plan in ("prune:2=0.5", "rank:1=0.6", "leave:3=0.3", ["prune:1=0.3/leave:3=0.5"]):
+        with skipping(model, plan):
+            expected = model.generate(**batch, **settings)
+            for way in ways:
+                assert torch.equal(model.generate(**batch, **settings, **way), expected), (plan, way)
+        if isinstance(plan, str):
+            # A draft chooses by its own prompt.
+            with speculative(model, plan) as draft:
+                assert torch.equal(model.generate(**batch, **settings, assistant_model=draft), plain)

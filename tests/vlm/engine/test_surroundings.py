@@ -258,12 +258,14 @@ def test_row_9_continuous_batching_that_began_before_a_context_is_refused():
     manager = model.init_continuous_batching(generation_config=settings, continuous_batching_config=small)
     manager.start()
     try:
-        with pytest.raises(NotImplementedError, match=r"packs prompts into one row.*stop it before"), probe(model):
+        with pytest.raises(NotImplementedError, match=r"continuous batching .* stop it"), probe(model):
             pass
         manager.add_request([11, 12, 13])
         assert len(manager.get_result(timeout=60).generated_tokens) == 2
     finally:
         manager.stop(block=True, timeout=60)
+    if tuple(map(int, hf.__version__.split(".")[:2])) < (5, 23):
+        return  # there the manager changes the model's attention as soon as it is made, which is refused
     # Started inside: its thread cannot raise here, so that the request says why.
     manager = model.init_continuous_batching(generation_config=settings, continuous_batching_config=small)
     with skipping(model, "vision:1-2"):
