@@ -641,7 +641,7 @@ def _routed(engine: ref[Engine], own_function: Forward) -> Forward:
     return attend
 
 
-def seal(modules: Iterable[nn.Module]) -> None:
+def seal(modules: Iterable[Any]) -> None:
     """Refuse copies of these modules: a copy would run the forwards and hooks of the original for ever."""
     with _OPENING:
         for module in modules:
@@ -649,7 +649,7 @@ def seal(modules: Iterable[nn.Module]) -> None:
             module.__dict__.update(dict.fromkeys(_COPYING, _refuse_copies))
 
 
-def unseal(modules: Iterable[nn.Module]) -> None:
+def unseal(modules: Iterable[Any]) -> None:
     """Allow them again, once for each :func:`seal`."""
     with _OPENING:
         for module in modules:
