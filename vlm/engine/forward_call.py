@@ -56,6 +56,8 @@ class Call:
         True while a layer runs only to show its queries and keys.
     begun : int
         Number of the last part of a context that was open when the call began.
+    candidates : int
+        How many tokens behind the prompt are proposals of assisted generation, by which nothing is chosen.
     """
 
     vision: Tensor
@@ -70,6 +72,7 @@ class Call:
     peeking: bool = False
     followed: set[int] = field(default_factory=set)
     begun: int = 0
+    candidates: int = 0
     _copies: dict[torch.device, Call] = field(default_factory=dict)
     _original: Call | None = None
 
@@ -94,6 +97,7 @@ class Call:
         if copy is None:
             vision, real = self.vision.to(device), self.real.to(device)
             copy = Call(vision, real, self.past, self.images, self.static, planned=self.planned)
+            copy.candidates = self.candidates
             copy.query_positions = _Moved(self.query_positions, device)
             copy.key_positions = _Moved(self.key_positions, device)
             copy._original = self
@@ -114,6 +118,15 @@ class Call:
     def text(self) -> Tensor:
         """Which tokens (batch, sequence) are text: neither padding nor image."""
         return self.real & ~self.vision
+
+    @property
+    def prompt(self) -> Tensor:
+        """Which tokens (batch, sequence) are real and no candidates."""
+        return (
+            torch.cat([self.real[:, :-n], self.real.new_zeros(len(self.real), n)], 1)
+            if (n := self.candidates)
+            else self.real
+        )
 
 
 class _Moved(dict[int, Tensor]):

@@ -50,7 +50,8 @@ def text_and_image_sums(event: AttentionEvent) -> tuple[Tensor, Tensor]:
     call, here = event.call, event.query.device
     places = _places(call, event.layer, event.query.shape[2], here)
     inside = places.clamp(min=0)
-    text, image = ((kind.to(here).gather(1, inside) & (places >= 0)).float() for kind in (call.text, call.vision))
+    masks = call.text & call.prompt, call.vision
+    text, image = ((mask.to(here).gather(1, inside) & (places >= 0)).float() for mask in masks)
     sums = event.query.new_zeros((2, len(places), event.key.shape[2]), dtype=torch.float32)
     for first in range(0, places.shape[1], _ROWS):
         part = slice(first, min(first + _ROWS, places.shape[1]))

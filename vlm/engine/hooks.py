@@ -35,6 +35,7 @@ from vlm.models.transformers_internals import (
     attend_by_name,
     attention_implementation,
     batches_continuously,
+    candidates_behind,
     recomputing,
     register_attention,
     unregister_attention,
@@ -80,7 +81,8 @@ class Engine:
         self.parts = parts
         self.plan: SkipPlan | RowPlans | None = None
         self.users = 0
-        self._calls: dict[int, Call] = {}
+        # By thread, the calls under way there, innermost last; None for one whose arguments are not read yet.
+        self._calls: dict[int, list[Call | None]] = {}
         self._traced: Call | None = None
         self._signature = inspect.signature(parts.inner.forward)
         self._openings: list[Callable[[Arguments], None]] = []
@@ -117,7 +119,8 @@ class Engine:
         """The forward call under way in this thread."""
         if torch.compiler.is_compiling() and self._traced is not None:
             return self._traced
-        return self._calls.get(threading.get_ident(), self._traced)
+        calls = self._calls.get(threading.get_ident())
+        return calls[-1] if calls else self._traced
 
     def install(self) -> None:
         """Register the hooks that read each call's arguments."""
@@ -165,20 +168,25 @@ class Engine:
 
     def _start(self, given: Arguments) -> None:
         """Check a call and read its tokens."""
+        # Without what would break the graph: the number of this thread.
+        traced = self._traceable and steps_in_a_graph(given)
+        calls: list[Call | None] = [] if traced else self._calls.setdefault(threading.get_ident(), [])
+        calls.append(None)
         if not hasattr(cache_in(given), "get_seq_length") and cache_in(given) is not None:
             _refuse_continuous_batching()  # by a manager that was made before the context
         for opening in self._openings:
             opening(given)
-        if self._traceable and steps_in_a_graph(given):
-            # Without what would break the graph: the number of this thread.
+        if traced:
             self._traced = traced_step(given)
             return
         if self._endings and not recomputing() and self._calls.keys() - {threading.get_ident()}:
             raise RuntimeError(
                 "probe, attention: another thread's call of this model is being measured; measure one call at a time"
             )
-        self._calls[threading.get_ident()] = call = read_call(given, self.parts.placeholders)
+        calls[-1] = call = read_call(given, self.parts.placeholders)
         call.begun = self._opened
+        if call.images and not call.past and self.plan is not None and getattr(self.plan, "chooses", True):
+            call.candidates = candidates_behind(self._model)
 
     def _next(self) -> int:
         """Number of a part of a context that opens now."""
@@ -215,7 +223,10 @@ class Engine:
         if self._traced is not None:
             self._traced = None
             return
-        call = self._calls.pop(threading.get_ident(), None)
+        calls = self._calls.get(threading.get_ident(), [])
+        call = calls.pop() if calls else None
+        if not calls:
+            self._calls.pop(threading.get_ident(), None)
         if call is not None and output is not None and not recomputing():
             for ending, number in self._endings:
                 if call.begun >= number:
@@ -239,9 +250,11 @@ class Engine:
         if self.call is not None or prompt is None:
             return
         cache, embedded = cache_in(kwargs), kwargs.get("inputs_embeds")
+        self._inside.add(threading.get_ident())
         if embedded is None or (cache is not None and cache.get_seq_length()):
             self._start(kwargs)
         elif embedded.shape[1] != prompt.shape[1] or len(embedded) % len(prompt):
+            self._inside.discard(threading.get_ident())
             raise NotImplementedError(
                 f"the prompt has {prompt.shape[1]} tokens, but the decoder is given {embedded.shape[1]} states, so "
                 "that image tokens cannot be told from text"
@@ -249,7 +262,6 @@ class Engine:
         else:
             ids = prompt.repeat_interleave(len(embedded) // len(prompt), dim=0)
             self._start({**kwargs, "input_ids": ids, "pixel_values": embedded})
-        self._inside.add(threading.get_ident())
 
     def _finish_inside(self, module: nn.Module, args: object, kwargs: object, output: object) -> None:
         if threading.get_ident() in self._inside:
@@ -278,15 +290,15 @@ class Engine:
         if not recomputing():
             yield
             return
-        thread = threading.get_ident()
-        before, self._calls[thread] = self._calls.get(thread), call
+        calls = self._calls.setdefault(threading.get_ident(), [])
+        calls.append(call)
         try:
             with self._attention_again() if call.layouts and not self._routes else nullcontext():
                 yield
         finally:
-            del self._calls[thread]
-            if before is not None:
-                self._calls[thread] = before
+            calls.pop()
+            if not calls:
+                self._calls.pop(threading.get_ident(), None)
 
     @contextmanager
     def _attention_again(self) -> Iterator[None]:
@@ -629,7 +641,7 @@ def _routed(engine: ref[Engine], own_function: Forward) -> Forward:
     return attend
 
 
-def seal(modules: Iterable[nn.Module]) -> None:
+def seal(modules: Iterable[Any]) -> None:
     """Refuse copies of these modules: a copy would run the forwards and hooks of the original for ever."""
     with _OPENING:
         for module in modules:
@@ -637,7 +649,7 @@ def seal(modules: Iterable[nn.Module]) -> None:
             module.__dict__.update(dict.fromkeys(_COPYING, _refuse_copies))
 
 
-def unseal(modules: Iterable[nn.Module]) -> None:
+def unseal(modules: Iterable[Any]) -> None:
     """Allow them again, once for each :func:`seal`."""
     with _OPENING:
         for module in modules:

@@ -34,7 +34,7 @@ def ranking(fractions: Mapping[int, Sequence[float | None]]) -> AttentionObserve
 def last_token_scores(event: AttentionEvent, pruned: Tensor) -> Tensor:
     """Head-mean attention (batch, tokens) of each row's last token to the tokens of this call, -1 for unseen ones."""
     call, layer, here = event.call, event.layer, event.query.device
-    row, runs = row_of(call, layer, last_tokens(call.real).to(here))
+    row, runs = row_of(call, layer, last_tokens(call.prompt).to(here))
     if not bool((runs | ~pruned | ~call.vision.any(dim=1).to(here)).all()):
         raise ValueError(
             f"skipping: pruning ranks by the attention of the prompt's last token in layer {layer}, but that token "

@@ -166,6 +166,11 @@ def anatomy(model: Model | nn.Module, family: Family | None = None) -> Anatomy:
     kind = getattr(config, "model_type", None)
     if not isinstance(model, nn.Module) or config is None:
         raise TypeError(f"model: expected a vision-language model, got {type(model).__name__} without a config")
+    if not hasattr(model, "dtype"):
+        raise TypeError(
+            f"model: expected a model of transformers, got a {type(model).__name__} around more than one module; pass "
+            "the model inside it"
+        )
     declared = family or next((f for f in FAMILIES if f.name == kind), None)
     if declared is not None and family is None:
         # A model without its head has the same type and other paths; a text model may call its last norm otherwise.
@@ -224,6 +229,11 @@ def _refuse_duplicates(layers: tuple[nn.Module, ...]) -> None:
 def _refuse_wrapped(layers: tuple[nn.Module, ...]) -> None:
     """Refuse a layer whose attention lies deeper than among its own parts, as in a module around the layer."""
     for index, layer in enumerate(layers):
+        if "_orig_mod" in layer._modules:
+            raise NotImplementedError(
+                f"model: decoder layer {index} is a compiled module around the layer; compile it in place "
+                "(layer.compile()), which plans and measurements follow"
+            )
         deeper = [] if find_attention(layer) is not None else [path for path, _ in layer.named_modules()]
         inside = next((path for path in deeper if path.rpartition(".")[2] in ATTENTION_NAMES), None)
         if inside is not None:

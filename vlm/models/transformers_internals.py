@@ -6,10 +6,12 @@ this is the only file to change.
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
+from types import FrameType
 from typing import Any, Literal
 from unittest.mock import patch
 
@@ -83,6 +85,22 @@ def batches_continuously(model: Any) -> bool:
         getattr(getattr(thread, "_target", None), "__self__", None) for thread in threading.enumerate()
     ]
     return any(type(owner).__name__ == "ContinuousBatchingManager" and owner.model is model for owner in owners)
+
+
+def candidates_behind(model: Any) -> int:
+    """How many candidates assisted generation has put behind the prompt of the model's call that is under way.
+
+    Read from the frame of `_assisted_decoding` that calls (its variable `candidate_length`).
+    """
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        name, own = frame.f_code.co_name, frame.f_locals.get("self") is model
+        if own and name == "_assisted_decoding":
+            return int(frame.f_locals["candidate_length"])
+        if own and name == "generate":
+            return 0
+        frame = frame.f_back
+    return 0
 
 
 def attend_by_name(modules: Iterable[Any], name: str) -> Iterator[tuple[Any, str, Any]]:

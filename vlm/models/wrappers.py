@@ -37,4 +37,7 @@ def _inside(model: nn.Module) -> Any:
         # A wrapper has one child, the model.
         if inner is not None and len(model._modules) == 1:
             return inner
-    return None
+    # Any other module around one model: a Sequential, a module of one's own.
+    inside = list(model._modules.values())
+    own = len(inside) == 1 and not hasattr(model, "dtype") and hasattr(inside[0], "config")
+    return inside[0] if own else None

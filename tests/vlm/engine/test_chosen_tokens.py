@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vlm import SkipPlan, bake, skipping
+from vlm import SkipPlan, bake, skipping, speculative
 from vlm.engine.masked_reference import planned_logits
 from vlm.models import flash_stand_in
 from vlm.models.random_batches import batch_for, lengthened, single_row, with_positions
@@ -257,3 +257,20 @@ def test_other_families_equal_the_reference(family):
             fast = model(**batch).logits
         slow = planned_logits(model, batch, text)
         assert error(fast, slow, batch["attention_mask"].bool()) < 1e-4, text
+
+
+@torch.no_grad()
+def test_candidates_behind_the_prompt_choose_nothing():
+    model = random_model()
+    batch, settings = batch_for(model), dict(max_new_tokens=5, do_sample=False)
+    plain = model.generate(**batch, **settings)
+    ways = (dict(prompt_lookup_num_tokens=2), dict(assistant_model=random_model(layers=2, seed=1)))
+    for plan in ("prune:2=0.5", "rank:1=0.6", "leave:3=0.3", ["prune:1=0.3/leave:3=0.5"]):
+        with skipping(model, plan):
+            expected = model.generate(**batch, **settings)
+            for way in ways:
+                assert torch.equal(model.generate(**batch, **settings, **way), expected), (plan, way)
+        if isinstance(plan, str):
+            # A draft chooses by its own prompt.
+            with speculative(model, plan) as draft:
+                assert torch.equal(model.generate(**batch, **settings, assistant_model=draft), plain)

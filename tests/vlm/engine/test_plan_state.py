@@ -96,3 +96,26 @@ def test_routed_attention_is_unregistered():
     with attached(model) as engine, engine.route_attention():
         assert registered_attention() != before
     assert registered_attention() == before
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("plan", ["freeze:1-3", "keep:1-=0-4/prune:2=0.5", "attention:1-2/mlp:3-4"])
+def test_a_call_inside_a_call_leaves_the_outer_one_under_the_plan(plan):
+    model = random_model()
+    batch, inner, within = batch_for(model), [], []
+
+    def again(*_):
+        if not within:
+            within.append(True)
+            inner.append(model(**batch).logits)
+            with pytest.raises(ValueError, match="expected input_ids"):
+                model.model(inputs_embeds=torch.zeros(1, 4, 32))
+            within.clear()
+
+    with skipping(model, plan):
+        alone = model(**batch).logits
+        handle = model.model.language_model.layers[2].register_forward_hook(again)
+        outer = model(**batch).logits
+        handle.remove()
+    assert torch.equal(outer, alone)
+    assert torch.equal(inner[0], alone)

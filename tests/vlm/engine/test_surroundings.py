@@ -208,6 +208,19 @@ def test_row_8_wrappers_are_looked_through():
     finally:
         torch.distributed.destroy_process_group()
         torch._dynamo.reset()
+    mine = torch.nn.Module()
+    mine.inside, mine.config = model, model.config
+    for wrapped in (torch.nn.Sequential(model), mine):
+        with torch.no_grad(), skipping(wrapped, "vision:1-"):
+            assert torch.equal(model(**batch).logits, expected)
+    mine.score = torch.nn.Linear(2, 2)
+    with pytest.raises(TypeError, match="a Module around more than one module; pass the model"):
+        anatomy(mine)
+    part = random_model()
+    layers = part.model.language_model.layers
+    layers[1] = torch.compile(layers[1], backend="eager")
+    with pytest.raises(NotImplementedError, match="layer 1 is a compiled module around the layer; compile it in place"):
+        anatomy(part)
     several = torch.nn.DataParallel(model)
     several.device_ids = [0, 1]
     with pytest.raises(NotImplementedError, match="DataParallel over 2 devices"), skipping(several, "vision:1-"):
@@ -245,12 +258,14 @@ def test_row_9_continuous_batching_that_began_before_a_context_is_refused():
     manager = model.init_continuous_batching(generation_config=settings, continuous_batching_config=small)
     manager.start()
     try:
-        with pytest.raises(NotImplementedError, match=r"packs prompts into one row.*stop it before"), probe(model):
+        with pytest.raises(NotImplementedError, match=r"continuous batching .* stop it"), probe(model):
             pass
         manager.add_request([11, 12, 13])
         assert len(manager.get_result(timeout=60).generated_tokens) == 2
     finally:
         manager.stop(block=True, timeout=60)
+    if tuple(map(int, hf.__version__.split(".")[:2])) < (5, 23):
+        return  # there the manager changes the model's attention as soon as it is made, which is refused
     # Started inside: its thread cannot raise here, so that the request says why.
     manager = model.init_continuous_batching(generation_config=settings, continuous_batching_config=small)
     with skipping(model, "vision:1-2"):
