@@ -144,10 +144,11 @@ SAME_TEXT = {
     "text": lambda a: np.array(["a", "b", "c"])[a],
     "text objects": lambda a: np.array(["a", "b", "c"], dtype=object)[a],
     "Series of text": lambda a: pd.Series(["a", "b", "c"])[a],
-    "NumPy strings": lambda a: np.array(["a", "b", "c"], dtype=np.dtypes.StringDType())[a],
     "string dtype": lambda a: pd.Series(["a", "b", "c"], dtype="string")[a],
     "categorical text": lambda a: pd.Categorical(["a", "b", "c"])[a],
 }
+if hasattr(np.dtypes, "StringDType"):  # from NumPy 2
+    SAME_TEXT["NumPy strings"] = lambda a: np.array(["a", "b", "c"], dtype=np.dtypes.StringDType())[a]
 NO_LABELS = {
     "masked": lambda a: np.ma.array(a, mask=np.arange(a.size) == 3),
     "None": lambda a: None,
