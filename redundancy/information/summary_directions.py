@@ -65,8 +65,8 @@ def partial_least_squares_weights(x: FloatArray, y: FloatArray, components: int)
             weights[side].append(direction)
             loadings[side].append(loading)
     rotations = []
-    for w, p, side in zip(weights, loadings, (x, y), strict=True):
-        columns = np.array(w).reshape(-1, side.shape[1]).T
+    for w, p, z in zip(weights, loadings, (x, y), strict=True):
+        columns = np.array(w).reshape(-1, z.shape[1]).T
         rotations.append(_padded(columns @ np.linalg.pinv(np.array(p).reshape(columns.T.shape) @ columns), components))
     return rotations[0], rotations[1]
 
