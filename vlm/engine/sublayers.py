@@ -154,17 +154,10 @@ def keys_and_values(
     state = engine.current().plan_state
     state.keys_only = True
     try:
-        try:
-            found = _caught(original, states, arguments)
-        except RuntimeError:
-            if type(layer) in engine.whole_queries:
-                raise
-            # Its norm of queries goes over all heads, for instance.
-            engine.whole_queries.add(type(layer))
-            found = _caught(original, states, arguments)
+        found = _keys_only(engine, layer, original, states, arguments)
         if found is not None and type(layer) not in _ROLES_SEEN | engine.keys_need_queries:
             few = {name: _first(value) for name, value in arguments.items()}
-            part = _caught(original, states[:, :_FEW], few)
+            part = _keys_only(engine, layer, original, states[:, :_FEW], few)
             state.keys_only = False
             whole = _caught(original, states[:, :_FEW], few)
             if part is not None and whole is not None and all(map(torch.equal, whole, part)):
@@ -181,6 +174,20 @@ def keys_and_values(
         f"skipping: {type(layer).__name__} hands no keys to its cache (it may use those of another layer), so that "
         "image tokens cannot be frozen there; leave the layer out of the plan's freeze:"
     )
+
+
+def _keys_only(
+    engine: Engine, layer: nn.Module, run: Forward, states: Tensor, arguments: Arguments
+) -> tuple[Tensor, Tensor] | None:
+    """Keys and values without those of the queries that nobody asks for."""
+    try:
+        return _caught(run, states, arguments)
+    except RuntimeError:
+        if type(layer) in engine.whole_queries:
+            raise
+        # Its norm of queries goes over all heads, for instance, or their number is written in its code.
+        engine.whole_queries.add(type(layer))
+        return _caught(run, states, arguments)
 
 
 def _caught(run: Forward, states: Tensor, arguments: Arguments) -> tuple[Tensor, Tensor] | None:
