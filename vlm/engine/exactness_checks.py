@@ -30,9 +30,9 @@ PLANS = (
     "freeze:1-3/text:3-4",
     "attention:1-2/mlp:3-4",
     "keep:1-3=1-3/prune:3=0.5",
+    # Not by halves, after which a router of random weights held two experts for equal to 1e-7.
     "merge:1=0~0x0.6,2x0.4/keep:1-=0-1+3-/rank:2=0.6/leave:3=0.3",
 )
-# Merged by .6 and .4: after halves, a router of random weights held two experts for equal to 1e-7.
 # For checks that are slow, or whose result must not depend on which call decides a pruning.
 JOINED = ("vision:0-1+3-/text:2-3", "freeze:1-3/keep:3-=1-", "attention:0-2/mlp:3-4")
 SINGLE = ((1,), (6,))  # images, and text tokens after them, of each row
