@@ -180,7 +180,9 @@ def test_information_has_a_certified_lower_limit_and_says_why_a_method_is_missin
     assert rows[1].high == math.inf
     assert "only 120 independent units" in rows[1].guarantee
     few = information_measures(x[:20], y[:20], groups[:20], fit=(x[50:], y[50:]), confidence=ONE, seed=0)
-    assert few[1].guarantee.startswith("absent: folds: expected at least 2, with 20 rows or images in each")
+    assert few[1].guarantee.startswith(
+        "absent: folds: expected at least 20 rows or images in each; got 4 folds of 10 images"
+    )
     assert math.isnan(few[1].value)
 
 
