@@ -12,6 +12,7 @@ from redundancy.information.normal_scores import RankScale, quantiles
 
 MOST_ROWS = 4096  # all pairs of rows are looked at
 LEVEL = 1e-4  # share of Gaussian copulas that are doubted
+THIN = 0.05  # spread below which a direction is what ranks leave of a sum of other columns
 
 
 def gaussian_copula_doubt(columns: FloatArray, member: str) -> list[str]:
@@ -27,7 +28,7 @@ def gaussian_copula_doubt(columns: FloatArray, member: str) -> list[str]:
         return []
     scores = quantiles(RankScale.fit(rows).uniform(rows), math.inf)
     left, size, _ = np.linalg.svd(scores - scores.mean(0), full_matrices=False)
-    z = left[:, size > 1e-8 * size[0]] * math.sqrt(n)
+    z = left[:, size > THIN * size[0]] * math.sqrt(n)
     d = z.shape[1]
     products = z @ z.T
     skewness = n / 6.0 * float(np.mean(products * products * products))

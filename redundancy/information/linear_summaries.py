@@ -16,7 +16,8 @@ from scipy.special import digamma, polygamma
 from redundancy import checks
 from redundancy.array_types import FloatArray, IntArray, Rng
 from redundancy.estimate import Estimate, Quantity, unit_of_sampling
-from redundancy.information.knn_checks import doubt, heavy_tails, neighbors, unequal_images
+from redundancy.information.knn_checks import doubt, heavy_tails, largest_atom, neighbors, unequal_images
+from redundancy.information.kozachenko_leonenko import ATOM
 from redundancy.information.kraskov import ksg
 from redundancy.information.sampling_doubts import OnDoubt
 from redundancy.information.summary_directions import SummaryMethod, summaries
@@ -328,6 +329,12 @@ def gaussian_information(
                 "Gaussian variables would not; use mixed_information or the discrete estimators"
             )
         doubts += heavy_tails(np.hstack([standard_columns(a).z, standard_columns(b).z]), "x and y")
+        atom = max(largest_atom(side[:, ~standard_columns(side).constant]) for side in (a, b))
+        if not doubts and atom > ATOM * n and value > 2.0 * error:
+            doubts.append(
+                f"a column has {atom} copies of one value in {n} rows, which no Gaussian variable has: the value may "
+                "be too high or too low; use mixed_information or critic_information"
+            )
         if independent < ROWS_PER_COLUMN * (p + q):
             doubts.append(
                 f"{independent:.0f} independent rows for {p + q} columns: the standard error is {error:.2g}; expected "

@@ -193,6 +193,9 @@ def test_gaussian_information_knows_what_it_is_not_for():
         rd.gaussian_information(coin, 100 * coin + rng.standard_normal(300))
     with pytest.warns(RuntimeWarning, match="interquartile"):
         rd.gaussian_information(np.exp(8 * rng.standard_normal(300)), rng.standard_normal(300))
+    rectified = np.maximum(rng.standard_normal(300), 0)
+    with pytest.warns(RuntimeWarning, match="copies of one value"):
+        rd.gaussian_information(rectified, rectified + 0.3 * rng.standard_normal(300))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         rd.gaussian_information(coin, rng.standard_normal(300))

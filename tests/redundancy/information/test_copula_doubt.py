@@ -46,6 +46,11 @@ def test_turned_rows_are_doubted_and_their_value_falls_short():
     assert len(estimate.details["doubts"]) == 1
 
 
+def test_a_sum_of_two_columns_is_no_departure():
+    x, y = sparse_pairs(2000, 2, np.random.default_rng(0))
+    assert gaussian_copula_doubt(np.c_[x, x.sum(1), y, y.sum(1)], "gaussian") == []
+
+
 def test_heavy_joint_tails_are_doubted():
     """Of a Student copula with three degrees of freedom."""
     rng = np.random.default_rng(0)
