@@ -197,7 +197,7 @@ def critic_information(
             left, right = columns[0].of(a), columns[1].of(b)
             value[name] = _copula_value(fit(left, right), left, right, matched[name], trained, bool((sizes > 1).any()))
     member = max(names, key=lambda name: bound[name])
-    width = left_out_width(columns)
+    width = total_width(columns)
     if "neighbours" in value and width <= TRUSTED_NEIGHBOUR_COLUMNS and value["neighbours"] > value[member]:
         member = "neighbours"
     per_fold = np.array([r.bound[member] for r in results])
@@ -309,7 +309,7 @@ def _independent_ranks(x: FloatArray) -> IntArray:
     return np.sort(order[: size.size][size > SAME_RANKS * size[0]])
 
 
-def left_out_width(columns: tuple[_Columns, _Columns]) -> int:
+def total_width(columns: tuple[_Columns, _Columns]) -> int:
     """Number of columns of both sides that are read."""
     return columns[0].width + columns[1].width
 
@@ -331,7 +331,7 @@ def _one_fold(
     a, b = columns[0].of(x), columns[1].of(y)
     judge = Pairs.of(validation, group, rng)
 
-    fitted = _fit_members(a, b, fit, judge, group, panel, left_out_width(columns), rng)
+    fitted = _fit_members(a, b, fit, judge, group, panel, total_width(columns), rng)
     images = np.unique(group[test]).size
     promised = {
         name: best_clipping(*pair_scores(critic, a, b, judge), judge, units=max(1, images // 2), alpha=ALPHA / folds)
