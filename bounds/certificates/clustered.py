@@ -176,7 +176,7 @@ def one_row_per_group(groups: ArrayLike, *, rng: np.random.Generator | int | Non
     """
     labels = np.asarray(groups)
     index, sizes = checks.group_index(labels, labels.shape[0] if labels.ndim else 0)
-    shuffled = np.random.default_rng(rng).permutation(index.size)
+    shuffled = checks.generator(rng).permutation(index.size)
     _, first = np.unique(index[shuffled], return_index=True)
     assert first.size == sizes.size
     return np.asarray(shuffled[first])

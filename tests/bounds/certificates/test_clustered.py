@@ -113,3 +113,9 @@ def test_bad_input_is_refused_in_words():
         clustered.image_event(rd.geometric(x, y, groups=groups), at_least=0.5)
     with pytest.raises(ValueError, match="at_least"):
         clustered.image_event(rd.proximal(x, y, groups=groups), at_least=2)
+
+
+@pytest.mark.parametrize("rng", [True, "0", -1, 1.5])
+def test_a_seed_that_is_none_is_refused_by_name(rng):
+    with pytest.raises((TypeError, ValueError), match="rng: expected"):
+        clustered.one_row_per_group(["a", "b", "a"], rng=rng)
